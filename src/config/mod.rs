@@ -1,0 +1,149 @@
+//! The configuration as meant: checked, complete, with every default filled in.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use url::Url;
+
+use crate::secret;
+use crate::vault::RemotePath;
+
+/// All that a command needs to know.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the service is.
+    pub service: Service,
+    /// Who we are there. `None` where nothing says so (fine for `--sandbox`, an error for everything else).
+    pub login: Option<Login>,
+    /// What holds for `push`, and for every folder that says nothing else; flags included.
+    pub upload: Policy,
+    /// What `watch` watches: DIR with the flags, or each `[[folder]]`.
+    pub folders: Vec<Folder>,
+    /// How long files under way may take after a stop signal.
+    pub grace: Duration,
+    /// Where the journal lies.
+    pub state_dir: PathBuf,
+}
+
+/// Where the service is and how it is spoken to.
+#[derive(Debug, Clone)]
+pub struct Service {
+    /// The realm's name.
+    pub realm: String,
+    /// The API's base, to which `/api/v2.1` is added; a path prefix is kept.
+    pub api_url: Url,
+    /// The login's base, to which `/auth/realms/…` is added; a path prefix is kept.
+    pub auth_url: Url,
+    /// What content is sent as.
+    pub content_type: String,
+    /// Certificates (PEM) to trust beside the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Who logs in, and how.
+#[derive(Debug, Clone)]
+pub struct Login {
+    /// The OpenID Connect client.
+    pub client_id: String,
+    /// The secret of a confidential client.
+    pub client_secret: Option<secret::Source>,
+    /// How a token is asked for.
+    pub grant: Grant,
+}
+
+/// How a token is asked for.
+#[derive(Debug, Clone)]
+pub enum Grant {
+    /// With a user's name and password.
+    Password {
+        /// The user's name.
+        username: String,
+        /// Where the password comes from.
+        password: secret::Source,
+    },
+    /// With the client's own secret.
+    ClientCredentials,
+}
+
+/// One watched folder.
+#[derive(Debug, Clone)]
+pub struct Folder {
+    /// As given; may be relative to the working directory.
+    pub path: PathBuf,
+    /// What happens to its files.
+    pub policy: Policy,
+}
+
+/// What happens to files.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    /// The folder in the vault. `None` where nothing says so: a usage error for the commands that upload.
+    pub dest: Option<RemotePath>,
+    /// How many uploads at once.
+    pub transfers: Transfers,
+    /// How long a closed file must stay untouched before it is taken.
+    pub settle: Duration,
+    /// What it takes to believe that the store has a file.
+    pub verify: Verify,
+    /// What happens to the local file once the store has it.
+    pub after: After,
+    /// What happens where the name is taken by other content.
+    pub on_conflict: OnConflict,
+    /// Where files of sub-folders go.
+    pub layout: Layout,
+    /// Where files go that the store refuses; in place where `None`.
+    pub failed_dir: Option<PathBuf>,
+    /// Names that mean "in progress": globs over a file's name.
+    pub ignore: Vec<String>,
+    /// Seconds between looks at the whole folder, whatever the events said.
+    pub rescan: Duration,
+}
+
+/// How many uploads at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transfers {
+    /// Found out by measuring.
+    Auto,
+    /// Just so many; at least 1.
+    Fixed(usize),
+}
+
+/// What it takes to believe that the store has a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verify {
+    /// A 2xx answer with an id, and whatever it says of name, size or checksum matches.
+    Answer,
+    /// Besides, the document is found in the destination with the right size.
+    Listing,
+    /// Besides, its content is read back and has the same SHA-256.
+    Content,
+}
+
+/// What happens to the local file once the store has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum After {
+    /// It is deleted, by the guarded way.
+    Delete,
+    /// It stays.
+    Keep,
+    /// It is moved into this folder, by the same guarded way.
+    Move(PathBuf),
+}
+
+/// What happens where the name is taken by other content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnConflict {
+    /// The document gets a suffix that says why.
+    Rename,
+    /// The file fails and stays.
+    Fail,
+}
+
+/// Where files of sub-folders go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// All into the destination itself.
+    Flat,
+    /// Into the sub-folder of the destination with the same path, which must exist.
+    Mirror,
+}

@@ -1,0 +1,36 @@
+//! astran-backup: a folder on a disk, a vault in the cloud.
+//!
+//! Whatever is put into the folder is in the vault a moment later, and only then gone from the folder.
+//!
+//! ```text
+//!  notify events ─┐
+//!  folder scans ──┼─► settle ─► queue ─► upload ─► confirm ─► receipt ─► remove
+//!  retries ───────┘   watch/             pipeline/            journal/   remove.rs
+//! ```
+//!
+//! Who may import whom: [`watch`] knows no HTTP; [`astran`] knows no files, folders or configuration; `watch` and
+//! [`pipeline`] don't know each other, the [`file::Settled`] is all that passes between them. Only [`daemon`] and
+//! [`commands`] see everything.
+
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod daemon;
+
+pub mod file;
+pub mod watch;
+
+pub mod journal;
+pub mod pipeline;
+pub mod remove;
+
+pub mod astran;
+pub mod vault;
+
+pub mod exit;
+pub mod secret;
+pub mod shutdown;
+pub mod telemetry;
+
+#[cfg(feature = "sandbox")]
+pub mod sandbox;

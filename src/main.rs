@@ -1,0 +1,2 @@
+//! Parse, load, run, exit code; nothing else.
+fn main() {}
