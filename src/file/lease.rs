@@ -1,0 +1,200 @@
+//! Is anybody still writing it? A read lease knows (Linux).
+//!
+//! The kernel refuses a read lease while anybody on this host has the file open for writing: idle descriptors,
+//! duplicates, forked children and shared mappings included. While the lease is held, whoever opens the file for writing
+//! waits, and we are told by SIGIO.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+/// What a try for a lease says of the file's writers.
+#[derive(Debug)]
+pub enum Writers {
+    /// There are none, and as long as the lease lives none can come unnoticed.
+    None(Lease),
+    /// Somebody has the file open for writing.
+    Some,
+    /// The file system or our rights allow no answer, for this reason.
+    Unknown(&'static str),
+}
+
+/// A read lease on an open file; given up when dropped.
+#[derive(Debug)]
+pub struct Lease {
+    file: Arc<File>,
+}
+
+impl Lease {
+    /// Whether the lease is held still: nobody has asked to write since it was taken.
+    pub fn holds(&self) -> bool {
+        sys::holds(&self.file)
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        sys::give_up(&self.file);
+    }
+}
+
+/// Tries for a read lease.
+///
+/// [`Breaks::install`] must have run before: the default action of the signal ends the process.
+pub fn take(file: &Arc<File>) -> Writers {
+    if let Some(reason) = sys::distrust(file) {
+        return Writers::Unknown(reason);
+    }
+    sys::take(file)
+}
+
+/// Tells when some lease of this process is being broken; which one, its holder must ask with [`Lease::holds`].
+#[derive(Debug, Clone)]
+pub struct Breaks(watch::Receiver<u64>);
+
+impl Breaks {
+    /// Takes the signal for leases being broken. Needs a tokio runtime.
+    pub fn install() -> std::io::Result<Self> {
+        let (sender, receiver) = watch::channel(0);
+        sys::on_break(sender)?;
+        Ok(Self(receiver))
+    }
+
+    /// Resolves once this lease is being broken: drop it at once, its writer waits.
+    pub async fn broken(&self, lease: &Lease) {
+        let mut signals = self.0.clone();
+        // Mark what came before as seen only now, and look after that: a break in between is a new signal.
+        signals.borrow_and_update();
+        while lease.holds() {
+            if signals.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod sys {
+    use super::{Arc, File, Lease, Writers, watch};
+    use std::os::fd::AsRawFd;
+
+    /// The file systems whose leases were measured to be right. overlayfs misses mappings; FUSE and the network file
+    /// systems grant leases without knowing the other writers.
+    const TRUSTED: [u64; 4] = [EXT4, XFS, BTRFS, TMPFS];
+    const EXT4: u64 = 0xef53;
+    const XFS: u64 = 0x5846_5342;
+    const BTRFS: u64 = 0x9123_683e;
+    const TMPFS: u64 = 0x0102_1994;
+
+    #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast, clippy::useless_conversion)]
+    pub(super) fn distrust(file: &File) -> Option<&'static str> {
+        match rustix::fs::fstatfs(file) {
+            Ok(stat) if TRUSTED.contains(&(stat.f_type as u64)) => None,
+            Ok(_) => Some("its file system's leases can't be trusted"),
+            Err(_) => Some("its file system is unknown"),
+        }
+    }
+
+    /// `fcntl(F_SETLEASE)`, which no safe binding offers.
+    #[allow(unsafe_code)]
+    fn set(file: &File, kind: libc::c_int) -> std::io::Result<()> {
+        // SAFETY: the descriptor is open as long as `file` is borrowed, and F_SETLEASE takes a plain integer.
+        let answer = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, kind) };
+        if answer == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+    }
+
+    pub(super) fn take(file: &Arc<File>) -> Writers {
+        match set(file, libc::F_RDLCK) {
+            Ok(()) => Writers::None(Lease { file: Arc::clone(file) }),
+            Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => Writers::Some,
+            Err(error) if error.raw_os_error() == Some(libc::EACCES) => {
+                Writers::Unknown("it belongs to another user, and this process lacks CAP_LEASE")
+            }
+            Err(_) => Writers::Unknown("its file system offers no leases"),
+        }
+    }
+
+    #[allow(unsafe_code)]
+    pub(super) fn holds(file: &File) -> bool {
+        // SAFETY: as in `set`; F_GETLEASE takes no argument. While a writer waits it answers F_UNLCK.
+        unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETLEASE) == libc::F_RDLCK }
+    }
+
+    pub(super) fn give_up(file: &File) {
+        // A lease that is gone already can't be given up; there is nothing to do about that.
+        set(file, libc::F_UNLCK).ok();
+    }
+
+    pub(super) fn on_break(sender: watch::Sender<u64>) -> std::io::Result<()> {
+        let mut signals = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::io())?;
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                sender.send_modify(|count| *count += 1);
+            }
+        });
+        Ok(())
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod sys {
+    use super::{Arc, File, Writers, watch};
+
+    pub(super) fn distrust(_: &File) -> Option<&'static str> {
+        Some("this platform has no leases")
+    }
+
+    pub(super) fn take(_: &Arc<File>) -> Writers {
+        Writers::Unknown("this platform has no leases")
+    }
+
+    pub(super) fn holds(_: &File) -> bool {
+        false
+    }
+
+    pub(super) fn give_up(_: &File) {}
+
+    pub(super) fn on_break(sender: watch::Sender<u64>) -> std::io::Result<()> {
+        // Keeps the channel open, so that nobody takes its end for a broken lease.
+        tokio::spawn(async move { sender.closed().await });
+        Ok(())
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    fn scratch() -> (tempfile::TempDir, std::path::PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("document");
+        std::fs::write(&path, b"content").unwrap();
+        (dir, path)
+    }
+
+    #[tokio::test]
+    async fn a_file_open_for_writing_has_writers_and_a_closed_one_has_none() {
+        Breaks::install().unwrap();
+        let (_dir, path) = scratch();
+        let writer = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+        let file = Arc::new(File::open(&path).unwrap());
+        assert!(matches!(take(&file), Writers::Some));
+        drop(writer);
+        let Writers::None(lease) = take(&file) else { panic!("nobody writes it") };
+        assert!(lease.holds());
+    }
+
+    #[tokio::test]
+    async fn whoever_opens_a_leased_file_for_writing_breaks_the_lease_and_goes_on_once_it_is_given_up() {
+        let breaks = Breaks::install().unwrap();
+        let (_dir, path) = scratch();
+        let file = Arc::new(File::open(&path).unwrap());
+        let Writers::None(lease) = take(&file) else { panic!("nobody writes it") };
+        let writer = tokio::task::spawn_blocking(move || std::fs::OpenOptions::new().append(true).open(path));
+        breaks.broken(&lease).await;
+        assert!(!lease.holds());
+        drop(lease);
+        writer.await.unwrap().unwrap();
+    }
+}

@@ -1,0 +1,72 @@
+//! A local file: its identity ([`Version`]), its safe opening ([`Root`]), and whether anybody still writes it ([`lease`]).
+
+pub mod lease;
+mod open;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustix::fs::Stat;
+
+pub use open::{OpenError, Opened, Root, look_at};
+
+/// The folder that is ours in each watched folder: files wait there between their receipt and their removal. Never
+/// watched, never uploaded.
+pub const PRIVATE: &str = ".astran-backup";
+
+/// Which file, and which state of it: what must not have changed between upload and removal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Version {
+    /// The file system's number.
+    pub device: u64,
+    /// The inode's number.
+    pub inode: u64,
+    /// Length in bytes.
+    pub size: u64,
+    /// Last change of the content, in nanoseconds since 1970.
+    pub mtime: i64,
+    /// Last change of content or inode (a rename changes it), in nanoseconds since 1970.
+    pub ctime: i64,
+}
+
+impl Version {
+    /// Whether the content is the same as far as the inode tells, though the file may have been renamed meanwhile.
+    pub fn same_content(&self, other: &Self) -> bool {
+        Self { ctime: 0, ..*self } == Self { ctime: 0, ..*other }
+    }
+}
+
+impl From<&Stat> for Version {
+    // The fields' types differ between platforms.
+    #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast, clippy::cast_possible_wrap)]
+    fn from(stat: &Stat) -> Self {
+        let nanoseconds = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
+        Self {
+            device: stat.st_dev as u64,
+            inode: stat.st_ino as u64,
+            size: stat.st_size as u64,
+            mtime: nanoseconds(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+            ctime: nanoseconds(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
+        }
+    }
+}
+
+/// A file that nobody writes any more: all that passes from watching to uploading.
+#[derive(Debug, Clone)]
+pub struct Settled {
+    /// The folder that it lies in.
+    pub root: Arc<Root>,
+    /// Where it lies now, below the root.
+    pub relative: PathBuf,
+    /// Where it lay when it was found, below the root: what it is called. Differs from `relative` only for a file that
+    /// was set aside and could not be put back because its name was taken by then.
+    pub origin: PathBuf,
+}
+
+impl Settled {
+    /// A file at the place where it was found.
+    pub fn new(root: Arc<Root>, relative: PathBuf) -> Self {
+        let origin = crate::remove::origin(&relative);
+        Self { root, relative, origin }
+    }
+}

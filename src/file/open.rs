@@ -1,0 +1,257 @@
+//! Opening a file below a folder so that no link leads out of it.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, fstat, openat, statat};
+use rustix::io::Errno;
+
+use super::Version;
+use super::lease::{self, Writers};
+
+/// A folder held open: what is opened through it lies in it, whatever its path leads to by then.
+#[derive(Debug)]
+pub struct Root {
+    dir: OwnedFd,
+    path: PathBuf,
+}
+
+/// A regular file opened for reading, and its state when it was opened.
+#[derive(Debug, Clone)]
+pub struct Opened {
+    /// The open file.
+    pub file: Arc<File>,
+    /// Its state at opening.
+    pub version: Version,
+}
+
+/// Why a name can't be opened as a document.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Nothing of this name is there (any more).
+    #[error("it is gone")]
+    Gone,
+    /// A folder lies there.
+    #[error("it is a folder")]
+    Folder,
+    /// A link, pipe, device or socket: never followed, never read.
+    #[error("it is no regular file but a {0}; links, pipes and devices are not uploaded")]
+    NotRegular(&'static str),
+    /// As root, a hard link to somebody else's file could smuggle that file out.
+    #[error("it has more than one hard link and belongs to another user; not uploaded while running as root")]
+    ForeignLink,
+    /// The system refuses, for this reason.
+    #[error("it can't be opened: {0}")]
+    Io(io::Error),
+}
+
+impl From<Errno> for OpenError {
+    fn from(errno: Errno) -> Self {
+        match errno {
+            Errno::NOENT | Errno::NOTDIR => Self::Gone,
+            Errno::LOOP | Errno::XDEV => Self::NotRegular("symbolic link"),
+            Errno::NXIO => Self::NotRegular("socket or pipe"),
+            other => Self::Io(other.into()),
+        }
+    }
+}
+
+const READ: OFlags =
+    OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC).union(OFlags::NOCTTY);
+const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::DIRECTORY);
+
+impl Root {
+    /// Holds a folder open. The path may lead through links; what is below may not.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let path = std::fs::canonicalize(path)?;
+        let flags = FOLDER.difference(OFlags::NOFOLLOW);
+        let dir = openat(rustix::fs::CWD, &path, flags, Mode::empty())?;
+        Ok(Self { dir, path })
+    }
+
+    /// The folder's absolute path when it was opened, without links.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The folder's descriptor.
+    pub fn dir(&self) -> &OwnedFd {
+        &self.dir
+    }
+
+    /// Whether the path leads to this very folder still: not unmounted, removed, renamed or replaced.
+    pub fn is_current(&self) -> bool {
+        let (Ok(here), Ok(there)) = (fstat(&self.dir), rustix::fs::stat(&self.path)) else { return false };
+        (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
+    }
+
+    /// Takes the folder for this process alone, as long as it is held open; false where another instance has it.
+    ///
+    /// The lock is on the folder itself, so that it needs no file and ends with the process however that ends.
+    pub fn lock(&self) -> io::Result<bool> {
+        match rustix::fs::flock(&self.dir, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(true),
+            Err(Errno::WOULDBLOCK) => Ok(false),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Opens a document: a regular file below the folder, reached without a link.
+    pub fn open_file(&self, relative: &Path) -> Result<Opened, OpenError> {
+        let file = beneath(&self.dir, relative, READ)?;
+        let stat = fstat(&file)?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => {}
+            FileType::Directory => return Err(OpenError::Folder),
+            other => return Err(OpenError::NotRegular(describe(other))),
+        }
+        let me = rustix::process::geteuid();
+        if me.is_root() && stat.st_nlink > 1 && stat.st_uid != me.as_raw() {
+            return Err(OpenError::ForeignLink);
+        }
+        Ok(Opened { version: Version::from(&stat), file: Arc::new(File::from(file)) })
+    }
+
+    /// The folder that a file lies in, opened without following a link, and the file's name there.
+    pub fn parent_of<'a>(&self, relative: &'a Path) -> Result<(OwnedFd, &'a OsStr), OpenError> {
+        let name = relative.file_name().ok_or(OpenError::Gone)?;
+        let parent = relative.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Ok((beneath(&self.dir, parent, FOLDER)?, name))
+    }
+}
+
+impl Opened {
+    /// Its state now.
+    pub fn now(&self) -> io::Result<Version> {
+        Ok(Version::from(&fstat(&self.file)?))
+    }
+
+    /// Whether anybody writes it.
+    pub fn writers(&self) -> Writers {
+        lease::take(&self.file)
+    }
+}
+
+/// The state of what a name in an open folder leads to, no link followed.
+pub fn look_at(dir: &OwnedFd, name: &OsStr) -> Result<Version, Errno> {
+    Ok(Version::from(&statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?))
+}
+
+fn describe(kind: FileType) -> &'static str {
+    match kind {
+        FileType::Symlink => "symbolic link",
+        FileType::Fifo => "pipe",
+        FileType::Socket => "socket",
+        FileType::CharacterDevice | FileType::BlockDevice => "device",
+        _ => "special file",
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn beneath(dir: &OwnedFd, relative: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+    use rustix::fs::{ResolveFlags, openat2};
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    loop {
+        match openat2(dir, relative, flags, Mode::empty(), resolve) {
+            // The kernel saw a rename on the way and can't tell that the path stayed below.
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            // Old kernels, and sandboxes that forbid what they don't know.
+            Err(Errno::NOSYS | Errno::PERM) => return beneath_by_steps(dir, relative, flags),
+            other => return other,
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn beneath(dir: &OwnedFd, relative: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+    beneath_by_steps(dir, relative, flags)
+}
+
+/// Opens one component at a time, following no link.
+fn beneath_by_steps(dir: &OwnedFd, relative: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let mut names = Vec::new();
+    for component in relative.components() {
+        match component {
+            Component::Normal(name) => names.push(name),
+            Component::CurDir => {}
+            _ => return Err(Errno::XDEV),
+        }
+    }
+    let Some((last, folders)) = names.split_last() else { return openat(dir, ".", flags, Mode::empty()) };
+    let mut at: Option<OwnedFd> = None;
+    for folder in folders {
+        at = Some(openat(at.as_ref().unwrap_or(dir), *folder, FOLDER, Mode::empty())?);
+    }
+    openat(at.as_ref().unwrap_or(dir), *last, flags, Mode::empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn root() -> (tempfile::TempDir, Root) {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("watched/sub")).unwrap();
+        std::fs::write(dir.path().join("watched/sub/report"), b"1234").unwrap();
+        std::fs::write(dir.path().join("outside"), b"secret").unwrap();
+        let root = Root::open(&dir.path().join("watched")).unwrap();
+        (dir, root)
+    }
+
+    type Opener = fn(&OwnedFd, &Path, OFlags) -> Result<OwnedFd, Errno>;
+    const WAYS: [Opener; 2] = [beneath, beneath_by_steps];
+
+    #[test]
+    fn a_document_below_the_folder_opens_and_tells_its_size() {
+        let (_dir, root) = root();
+        assert_eq!(root.open_file(Path::new("sub/report")).unwrap().version.size, 4);
+    }
+
+    #[test]
+    fn no_link_and_no_dots_lead_out_of_the_folder() {
+        let (dir, root) = root();
+        symlink(dir.path().join("outside"), dir.path().join("watched/link")).unwrap();
+        symlink(dir.path(), dir.path().join("watched/folder-link")).unwrap();
+        for way in WAYS {
+            for path in ["link", "folder-link/outside", "../outside", "sub/../../outside"] {
+                assert!(way(&root.dir, Path::new(path), READ).is_err(), "{path} was opened");
+            }
+            assert!(way(&root.dir, Path::new("sub/report"), READ).is_ok());
+        }
+    }
+
+    #[test]
+    fn folders_and_pipes_are_told_apart_from_documents() {
+        let (dir, root) = root();
+        let pipe = dir.path().join("watched/pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, FileType::Fifo, Mode::RUSR, 0).unwrap();
+        assert!(matches!(root.open_file(Path::new("pipe")), Err(OpenError::NotRegular("pipe"))));
+        assert!(matches!(root.open_file(Path::new("sub")), Err(OpenError::Folder)));
+        assert!(matches!(root.open_file(Path::new("none")), Err(OpenError::Gone)));
+    }
+
+    #[test]
+    fn a_replaced_folder_is_noticed() {
+        let (dir, root) = root();
+        assert!(root.is_current());
+        std::process::Command::new("mv").args(["watched", "moved"]).current_dir(dir.path()).status().unwrap();
+        assert!(!root.is_current());
+        std::fs::create_dir(dir.path().join("watched")).unwrap();
+        assert!(!root.is_current());
+    }
+
+    #[test]
+    fn a_locked_folder_can_not_be_locked_again() {
+        let (_dir, root) = root();
+        let second = Root::open(root.path()).unwrap();
+        assert!(root.lock().unwrap());
+        assert!(!second.lock().unwrap());
+        drop(root);
+        assert!(second.lock().unwrap());
+    }
+}

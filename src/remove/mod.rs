@@ -1,0 +1,195 @@
+//! The one place that renames and unlinks.
+//!
+//! A file is removed in two steps with a grace between them: [`set_aside`] renames it into a private folder of the same
+//! file system, so that no newcomer can take its name, and [`finish`] unlinks it there. Before and after each step its
+//! device, inode, size and times must be those that were uploaded, and nobody may have it open for writing. Else it is
+//! put back and goes round again. Checking and then unlinking in place loses files to writers that race with it: every
+//! second one against a writer that appends in a loop.
+
+#![expect(clippy::disallowed_methods, reason = "this is the module that may")]
+
+mod keep;
+mod private;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::fs::{AtFlags, unlinkat};
+use rustix::io::Errno;
+
+use crate::file::lease::{Lease, Writers};
+use crate::file::{OpenError, Opened, Root, Settled, Version, look_at};
+
+pub use keep::{replace_new, write_new};
+pub use private::{leftovers, origin, tidy};
+
+/// How long a file lies aside before it is unlinked. A writer that had it open across the rename shows by then: with no
+/// grace 34 of 257,000 racing writes were lost, with 20 ms none of 1.7 million.
+pub const GRACE: Duration = Duration::from_secs(1);
+
+/// What becomes of a file that the store has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// It is unlinked.
+    Delete,
+    /// It is moved below this folder, under its path below the watched one.
+    MoveTo(PathBuf),
+}
+
+/// A file in the private folder, waiting out its grace.
+#[derive(Debug)]
+pub struct Aside {
+    root: Arc<Root>,
+    /// Where it lies now, below the root.
+    place: PathBuf,
+    /// Where it belongs, below the root.
+    origin: PathBuf,
+    /// Its state after the rename.
+    baseline: Version,
+    /// Whether a lease could tell of writers at the start; if so it must be able to at the end.
+    leased: bool,
+}
+
+/// How a removal ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Gone {
+    /// Unlinked.
+    Removed,
+    /// Moved to this path.
+    Moved(PathBuf),
+}
+
+/// Why a file is still there, and where.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}")]
+pub struct NotRemoved {
+    /// For people.
+    pub reason: String,
+    /// Whether the file is another one than was uploaded, or may be: it must go round again. Otherwise the system
+    /// refused, and the same bytes need no second upload.
+    pub changed: bool,
+    /// Where it lies now, below the root: put back, or in the private folder where its name was taken meanwhile.
+    pub place: PathBuf,
+}
+
+/// Renames a file that the store has into the private folder, provided that it is still the `uploaded` version.
+pub fn set_aside(
+    settled: &Settled,
+    opened: &Opened,
+    lease: Option<&Lease>,
+    uploaded: &Version,
+) -> Result<Aside, NotRemoved> {
+    let stay = |changed, reason: String| NotRemoved { reason, changed, place: settled.relative.clone() };
+    if opened.now().ok().as_ref() != Some(uploaded) {
+        return Err(stay(true, "it changed after it was read".into()));
+    }
+    if lease.is_some_and(|lease| !lease.holds()) {
+        return Err(stay(true, "somebody opened it for writing".into()));
+    }
+    let place = private::move_in(&settled.root, &settled.relative).map_err(|e| match e {
+        OpenError::Gone => stay(true, "it is gone from where it was".into()),
+        other => stay(false, format!("it can't be set aside: {other}")),
+    })?;
+    let mut aside = Aside {
+        root: Arc::clone(&settled.root),
+        place,
+        origin: settled.origin.clone(),
+        baseline: *uploaded,
+        leased: lease.is_some(),
+    };
+    match aside.check_renamed(opened, lease, uploaded) {
+        Ok(baseline) => {
+            aside.baseline = baseline;
+            Ok(aside)
+        }
+        Err(reason) => Err(aside.put_back(reason)),
+    }
+}
+
+/// Ends the removal of a file whose grace is over: unlinks it or moves it away; puts it back where it changed.
+pub fn finish(aside: Aside, fate: &Fate) -> Result<Gone, NotRemoved> {
+    let (opened, lease) = match aside.check_rested() {
+        Ok(held) => held,
+        Err(reason) => return Err(aside.put_back(reason)),
+    };
+    let ended = match fate {
+        Fate::Delete => unlink(&aside.root, &aside.place).map(|()| Gone::Removed),
+        Fate::MoveTo(folder) => keep::move_below(&aside, &opened, folder).map(Gone::Moved),
+    };
+    drop(lease);
+    ended.map_err(|error| {
+        let NotRemoved { reason, place, .. } = aside.put_back(format!("it can't be removed: {error}"));
+        NotRemoved { reason, changed: false, place }
+    })
+}
+
+/// Takes up a file that a stopped process left in the private folder, at this path below the root.
+pub fn take_up(root: &Arc<Root>, place: PathBuf) -> Result<(Aside, Opened), OpenError> {
+    let opened = root.open_file(&place)?;
+    let aside =
+        Aside { root: Arc::clone(root), origin: origin(&place), baseline: opened.version, leased: false, place };
+    Ok((aside, opened))
+}
+
+impl Aside {
+    /// Where the file belongs, below the root.
+    pub fn origin(&self) -> &Path {
+        &self.origin
+    }
+
+    /// Puts the file back where it belongs, for this reason. Where its name is taken by now it stays in the private
+    /// folder, and `place` in the answer says so: nothing is ever overwritten.
+    pub fn put_back(&self, reason: impl Into<String>) -> NotRemoved {
+        let place = private::move_out(&self.root, &self.place, &self.origin)
+            .map_or_else(|_| self.place.clone(), |()| self.origin.clone());
+        NotRemoved { reason: reason.into(), changed: true, place }
+    }
+
+    /// The state after the rename, if what was renamed is what was uploaded. A rename changes ctime, so only the
+    /// rest can be compared here; the lease vouches for the moment between.
+    fn check_renamed(&self, opened: &Opened, lease: Option<&Lease>, uploaded: &Version) -> Result<Version, String> {
+        let (dir, name) = self.root.parent_of(&self.place).map_err(|e| e.to_string())?;
+        let named = look_at(&dir, name).map_err(|e| e.to_string())?;
+        let held = opened.now().map_err(|e| e.to_string())?;
+        if named != held {
+            return Err("another file took its name".into());
+        }
+        if !held.same_content(uploaded) {
+            return Err("it changed while it was set aside".into());
+        }
+        if lease.is_some_and(|lease| !lease.holds()) {
+            return Err("somebody opened it for writing".into());
+        }
+        Ok(held)
+    }
+
+    /// The file, opened and leased once more, if it is unchanged after the grace.
+    fn check_rested(&self) -> Result<(Opened, Option<Lease>), String> {
+        let opened = self.root.open_file(&self.place).map_err(|e| e.to_string())?;
+        let lease = match opened.writers() {
+            Writers::None(lease) => Some(lease),
+            Writers::Some => return Err("somebody has it open for writing".into()),
+            Writers::Unknown(reason) if self.leased => {
+                return Err(format!("its writers can't be told any more: {reason}"));
+            }
+            Writers::Unknown(_) => None,
+        };
+        if opened.now().ok() != Some(self.baseline) {
+            return Err("it changed while it lay aside".into());
+        }
+        Ok((opened, lease))
+    }
+}
+
+fn unlink(root: &Root, place: &Path) -> io::Result<()> {
+    let (dir, name) = root.parent_of(place).map_err(|e| io::Error::other(e.to_string()))?;
+    match unlinkat(&dir, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+//! The private folder: where a file's place in it says where it belongs.
+//!
+//! `report` in `sub` waits as `.astran-backup/0/sub/report`; a second one of the same name, while the first is there, as
+//! `.astran-backup/1/sub/report`. So a crash leaves no file whose origin nobody knows, at no cost of a record.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{Mode, RenameFlags, mkdirat, renameat, renameat_with};
+use rustix::io::Errno;
+
+use crate::file::{OpenError, PRIVATE, Root, look_at};
+
+/// How many files of one name may wait at once; far more than can come within the grace.
+const SLOTS: u32 = 10_000;
+
+/// Where a file belongs, told from where it lies; the same place for one that is not in a private folder.
+pub fn origin(place: &Path) -> PathBuf {
+    let mut components = place.components();
+    let mut origin = PathBuf::new();
+    while let Some(component) = components.next() {
+        if component.as_os_str() == PRIVATE {
+            // The slot's number.
+            components.next();
+        } else {
+            origin.push(component);
+        }
+    }
+    origin
+}
+
+/// Renames a file below the root into a private folder; answers its new place.
+pub(super) fn move_in(root: &Root, from: &Path) -> Result<PathBuf, OpenError> {
+    let belongs = origin(from);
+    match move_into(root, from, Path::new(""), &belongs) {
+        // Another file system is mounted below the root: a private folder beside the file.
+        Err(OpenError::Io(error)) if error.raw_os_error() == Some(Errno::XDEV.raw_os_error()) => {
+            let base = belongs.parent().unwrap_or(Path::new(""));
+            let name = belongs.file_name().map(Path::new).ok_or(OpenError::Gone)?;
+            move_into(root, from, base, name)
+        }
+        other => other,
+    }
+}
+
+fn move_into(root: &Root, from: &Path, base: &Path, tail: &Path) -> Result<PathBuf, OpenError> {
+    let (from_dir, from_name) = root.parent_of(from)?;
+    for slot in 0..SLOTS {
+        let place = base.join(PRIVATE).join(slot.to_string()).join(tail);
+        let to_name = place.file_name().ok_or(OpenError::Gone)?;
+        let to_dir = folder_of(root, &place)?;
+        match rename_new(&from_dir, from_name.as_ref(), &to_dir, to_name.as_ref()) {
+            Ok(()) => return Ok(place),
+            Err(Errno::EXIST) => {}
+            // Not the file's fault; kept apart from links, which say XDEV as well when opened.
+            Err(Errno::XDEV) => return Err(OpenError::Io(Errno::XDEV.into())),
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Err(OpenError::Io(io::Error::other("too many files of this name wait to be removed")))
+}
+
+/// Renames a file from the private folder to where it belongs, unless something lies there.
+pub(super) fn move_out(root: &Root, place: &Path, belongs: &Path) -> Result<(), OpenError> {
+    let (from_dir, from_name) = root.parent_of(place)?;
+    let (to_dir, to_name) = root.parent_of(belongs)?;
+    Ok(rename_new(&from_dir, from_name.as_ref(), &to_dir, to_name.as_ref())?)
+}
+
+/// Renames without ever replacing what lies there.
+pub(super) fn rename_new(from_dir: &OwnedFd, from: &Path, to_dir: &OwnedFd, to: &Path) -> Result<(), Errno> {
+    match renameat_with(from_dir, from, to_dir, to, RenameFlags::NOREPLACE) {
+        // The file system can't: look first. Only our own process makes names in a private folder, and in the
+        // user's folder a name that appears between look and rename is the price of such a file system.
+        Err(Errno::INVAL | Errno::NOSYS) => match look_at(to_dir, to.as_os_str()) {
+            Ok(_) => Err(Errno::EXIST),
+            Err(Errno::NOENT) => renameat(from_dir, from, to_dir, to),
+            Err(errno) => Err(errno),
+        },
+        other => other,
+    }
+}
+
+/// The folder of a place below the root, made where it is missing, for its owner alone.
+fn folder_of(root: &Root, place: &Path) -> Result<OwnedFd, OpenError> {
+    match root.parent_of(place) {
+        Ok((dir, _)) => return Ok(dir),
+        Err(OpenError::Gone) => {}
+        Err(other) => return Err(other),
+    }
+    let folder = place.parent().ok_or(OpenError::Gone)?;
+    let mut made = PathBuf::new();
+    for component in folder.components() {
+        let Component::Normal(name) = component else { return Err(OpenError::Gone) };
+        made.push(name);
+        let (parent, name) = root.parent_of(&made)?;
+        match mkdirat(&parent, name, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(root.parent_of(place)?.0)
+}
+
+/// The files that a stopped process left in the private folders of the folder `below` the root (and of none deeper, but
+/// for the root's own, which holds those of its sub-folders).
+pub fn leftovers(root: &Root, below: &Path) -> Vec<PathBuf> {
+    let private = root.path().join(below).join(PRIVATE);
+    walkdir::WalkDir::new(private)
+        .into_iter()
+        .filter_map(Result::ok)
+        .filter(|entry| entry.file_type().is_file())
+        .filter_map(|entry| entry.path().strip_prefix(root.path()).ok().map(Path::to_owned))
+        .collect()
+}
+
+/// Removes the private folder below a root where nothing lies in it any more.
+pub fn tidy(root: &Root) {
+    let private = root.path().join(PRIVATE);
+    let folders = walkdir::WalkDir::new(private).contents_first(true).into_iter().filter_map(Result::ok);
+    for folder in folders.filter(|entry| entry.file_type().is_dir()) {
+        // Not empty, or gone already: both are fine.
+        std::fs::remove_dir(folder.path()).ok();
+    }
+}
