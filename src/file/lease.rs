@@ -43,9 +43,6 @@ impl Drop for Lease {
 ///
 /// [`Breaks::install`] must have run before: the default action of the signal ends the process.
 pub fn take(file: &Arc<File>) -> Writers {
-    if let Some(reason) = sys::distrust(file) {
-        return Writers::Unknown(reason);
-    }
     sys::take(file)
 }
 
@@ -77,24 +74,8 @@ impl Breaks {
 #[cfg(target_os = "linux")]
 mod sys {
     use super::{Arc, File, Lease, Writers, watch};
+    use crate::file::filesystem::leases_tell_of_writers;
     use std::os::fd::AsRawFd;
-
-    /// The file systems whose leases were measured to be right. overlayfs misses mappings; FUSE and the network file
-    /// systems grant leases without knowing the other writers.
-    const TRUSTED: [u64; 4] = [EXT4, XFS, BTRFS, TMPFS];
-    const EXT4: u64 = 0xef53;
-    const XFS: u64 = 0x5846_5342;
-    const BTRFS: u64 = 0x9123_683e;
-    const TMPFS: u64 = 0x0102_1994;
-
-    #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast, clippy::useless_conversion)]
-    pub(super) fn distrust(file: &File) -> Option<&'static str> {
-        match rustix::fs::fstatfs(file) {
-            Ok(stat) if TRUSTED.contains(&(stat.f_type as u64)) => None,
-            Ok(_) => Some("its file system's leases can't be trusted"),
-            Err(_) => Some("its file system is unknown"),
-        }
-    }
 
     /// `fcntl(F_SETLEASE)`, which no safe binding offers.
     #[allow(unsafe_code)]
@@ -105,6 +86,9 @@ mod sys {
     }
 
     pub(super) fn take(file: &Arc<File>) -> Writers {
+        if !leases_tell_of_writers(&**file) {
+            return Writers::Unknown("its file system's leases can't be trusted");
+        }
         match set(file, libc::F_RDLCK) {
             Ok(()) => Writers::None(Lease { file: Arc::clone(file) }),
             Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => Writers::Some,
@@ -140,10 +124,6 @@ mod sys {
 #[cfg(not(target_os = "linux"))]
 mod sys {
     use super::{Arc, File, Writers, watch};
-
-    pub(super) fn distrust(_: &File) -> Option<&'static str> {
-        Some("this platform has no leases")
-    }
 
     pub(super) fn take(_: &Arc<File>) -> Writers {
         Writers::Unknown("this platform has no leases")

@@ -1,5 +1,6 @@
 //! A local file: its identity ([`Version`]), its safe opening ([`Root`]), and whether anybody still writes it ([`lease`]).
 
+mod filesystem;
 pub mod lease;
 mod open;
 

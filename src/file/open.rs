@@ -89,6 +89,11 @@ impl Root {
         (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
     }
 
+    /// The name of the network file system that the folder lies on, if any: no events come for what other hosts do there.
+    pub fn network_share(&self) -> Option<&'static str> {
+        super::filesystem::network_share(&self.dir)
+    }
+
     /// Takes the folder for this process alone, as long as it is held open; false where another instance has it.
     ///
     /// The lock is on the folder itself, so that it needs no file and ends with the process however that ends.

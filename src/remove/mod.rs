@@ -23,7 +23,7 @@ use crate::file::lease::{Lease, Writers};
 use crate::file::{OpenError, Opened, Root, Settled, Version, look_at};
 
 pub use keep::{replace_new, write_new};
-pub use private::{leftovers, origin, tidy};
+pub use private::{origin, recover, tidy};
 
 /// How long a file lies aside before it is unlinked. A writer that had it open across the rename shows by then: with no
 /// grace 34 of 257,000 racing writes were lost, with 20 ms none of 1.7 million.
@@ -125,23 +125,10 @@ pub fn finish(aside: Aside, fate: &Fate) -> Result<Gone, NotRemoved> {
     })
 }
 
-/// Takes up a file that a stopped process left in the private folder, at this path below the root.
-pub fn take_up(root: &Arc<Root>, place: PathBuf) -> Result<(Aside, Opened), OpenError> {
-    let opened = root.open_file(&place)?;
-    let aside =
-        Aside { root: Arc::clone(root), origin: origin(&place), baseline: opened.version, leased: false, place };
-    Ok((aside, opened))
-}
-
 impl Aside {
-    /// Where the file belongs, below the root.
-    pub fn origin(&self) -> &Path {
-        &self.origin
-    }
-
     /// Puts the file back where it belongs, for this reason. Where its name is taken by now it stays in the private
     /// folder, and `place` in the answer says so: nothing is ever overwritten.
-    pub fn put_back(&self, reason: impl Into<String>) -> NotRemoved {
+    fn put_back(&self, reason: impl Into<String>) -> NotRemoved {
         let place = private::move_out(&self.root, &self.place, &self.origin)
             .map_or_else(|_| self.place.clone(), |()| self.origin.clone());
         NotRemoved { reason: reason.into(), changed: true, place }

@@ -103,9 +103,14 @@ fn folder_of(root: &Root, place: &Path) -> Result<OwnedFd, OpenError> {
     Ok(root.parent_of(place)?.0)
 }
 
-/// The files that a stopped process left in the private folders of the folder `below` the root (and of none deeper, but
-/// for the root's own, which holds those of its sub-folders).
-pub fn leftovers(root: &Root, below: &Path) -> Vec<PathBuf> {
+/// Puts the files back that a stopped process left in the private folder of the folder `below` the root. Answers where
+/// those lie whose names are taken by now; they stay there, to be uploaded from there.
+pub fn recover(root: &Root, below: &Path) -> Vec<PathBuf> {
+    let leftovers = leftovers(root, below);
+    leftovers.into_iter().filter(|place| move_out(root, place, &origin(place)).is_err()).collect()
+}
+
+pub(super) fn leftovers(root: &Root, below: &Path) -> Vec<PathBuf> {
     let private = root.path().join(below).join(PRIVATE);
     walkdir::WalkDir::new(private)
         .into_iter()

@@ -100,7 +100,7 @@ async fn a_file_whose_name_was_taken_meanwhile_is_kept_under_the_private_name_an
     assert_eq!(scratch.read("sub/report"), "second");
     assert_eq!(scratch.read(&kept.place), "first");
     assert_eq!(origin(&kept.place), Path::new("sub/report"));
-    assert_eq!(leftovers(&scratch.root, Path::new("")), [kept.place]);
+    assert_eq!(private::leftovers(&scratch.root, Path::new("")), [kept.place]);
 }
 
 #[tokio::test]
@@ -112,7 +112,7 @@ async fn two_files_of_one_name_lie_aside_beside_each_other() {
     assert_ne!(first.place, second.place);
     finish(first, &Fate::Delete).unwrap();
     finish(second, &Fate::Delete).unwrap();
-    assert!(leftovers(&scratch.root, Path::new("")).is_empty());
+    assert!(private::leftovers(&scratch.root, Path::new("")).is_empty());
 }
 
 #[tokio::test]
@@ -136,18 +136,14 @@ async fn a_file_moves_to_another_file_system_whole() {
     let moved = finish(aside, &Fate::MoveTo(elsewhere.path().to_owned())).unwrap();
     assert_eq!(moved, Gone::Moved(elsewhere.path().join("report")));
     assert_eq!(fs::read_to_string(elsewhere.path().join("report")).unwrap(), "content");
-    assert!(leftovers(&scratch.root, Path::new("")).is_empty());
+    assert!(private::leftovers(&scratch.root, Path::new("")).is_empty());
 }
 
 #[tokio::test]
-async fn a_file_left_aside_by_a_crash_is_taken_up_or_put_back() {
+async fn a_file_left_aside_by_a_crash_is_put_back() {
     Breaks::install().unwrap();
     let scratch = Scratch::new();
-    let aside = uploaded(&scratch.write("sub/report", "content"), || ()).unwrap();
-    drop(aside);
-    let left = leftovers(&scratch.root, Path::new(""));
-    let (aside, opened) = take_up(&scratch.root, left[0].clone()).unwrap();
-    assert_eq!((aside.origin(), opened.version.size), (Path::new("sub/report"), 7));
-    assert_eq!(aside.put_back("recovered").place, Path::new("sub/report"));
+    drop(uploaded(&scratch.write("sub/report", "content"), || ()).unwrap());
+    assert!(recover(&scratch.root, Path::new("")).is_empty());
     assert_eq!(scratch.read("sub/report"), "content");
 }

@@ -1,1 +1,234 @@
-//! placeholder
+//! Turns hints (events, scans, lost events, new folders, files that come back) into settled files.
+//!
+//! Events are hints, the folder itself is the truth: it is walked through at the start, when hints were lost, twice for
+//! each new folder, and every few minutes. A full queue pauses the walk; nothing is dropped, only looked at again.
+
+mod events;
+mod look;
+mod names;
+mod scan;
+pub mod settle;
+mod sources;
+mod table;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+
+use crate::file::{Root, Settled};
+use crate::shutdown::{Shutdown, Stop};
+
+use events::Hint;
+pub use names::Names;
+use settle::{Rules, Seen, Verdict};
+use sources::{News, Sources};
+use table::Table;
+
+/// How a folder is watched.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Names that are left alone.
+    pub names: Arc<Names>,
+    /// When a file is ready.
+    pub rules: Rules,
+    /// Time between walks through the whole folder.
+    pub rescan: Duration,
+    /// End when all that was there is done.
+    pub once: bool,
+}
+
+/// What the pipeline says of a file that it was given.
+#[derive(Debug, Clone)]
+pub struct Done {
+    /// Where it lay, below the root.
+    pub relative: PathBuf,
+    /// Where it lies now, if it must go round again.
+    pub again: Option<PathBuf>,
+    /// It was uploaded.
+    pub stored: bool,
+}
+
+/// What watching a folder came to, beside the files it handed on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Folders and files that could not be read.
+    pub unreadable: u64,
+    /// Files that were still open for writing when patience ended; only with `once`.
+    pub still_open: u64,
+    /// Uploaded files that no event had told of, though events should have.
+    pub missed_by_events: u64,
+}
+
+/// Files on their way at most, but for those that events bring: beyond, the folder itself keeps them.
+const MOST: usize = 32_768;
+/// Events are dropped, and the folder walked through later, beyond so many.
+const MOST_BY_EVENTS: usize = 2 * MOST;
+/// Files looked at in one go.
+const BATCH: usize = 512;
+
+/// Watches a folder until it is told to stop or, with `once`, until all that was there is done.
+///
+/// Ends by dropping `ready`, and when the pipeline has answered for each file it was given.
+pub async fn run(
+    root: Arc<Root>,
+    options: Options,
+    ready: mpsc::Sender<Settled>,
+    done: mpsc::UnboundedReceiver<Done>,
+    shutdown: Shutdown,
+) -> Outcome {
+    let sources = Sources::start(root, options.names.clone(), options.rescan, !options.once);
+    let watch = Watch { sources, table: Table::default(), looking: None, out: 0, options, outcome: Outcome::default() };
+    watch.run(ready, done, shutdown).await
+}
+
+struct Watch {
+    sources: Sources,
+    table: Table,
+    looking: Option<JoinHandle<Vec<(Arc<Path>, Seen)>>>,
+    /// Files in the pipeline.
+    out: usize,
+    options: Options,
+    outcome: Outcome,
+}
+
+impl Watch {
+    async fn run(
+        mut self,
+        ready: mpsc::Sender<Settled>,
+        mut done: mpsc::UnboundedReceiver<Done>,
+        mut shutdown: Shutdown,
+    ) -> Outcome {
+        while !self.finished() {
+            self.start_looking();
+            let has_ready = self.table.has_ready();
+            let due = self.table.next_due().filter(|_| self.looking.is_none());
+            let room = self.table.len() < MOST;
+            tokio::select! {
+                () = shutdown.reached(Stop::Gently) => break,
+                Some(report) = done.recv() => self.done(&report),
+                seen = seen(&mut self.looking) => self.looked(seen),
+                Ok(place) = ready.reserve(), if has_ready => self.hand_on(place),
+                news = self.sources.next(room) => self.news(news),
+                () = until(due) => {}
+            }
+        }
+        drop(ready);
+        self.drain(done).await
+    }
+
+    /// Files in the pipeline are its own to end; their reports are taken so that none is lost in the count.
+    async fn drain(mut self, mut done: mpsc::UnboundedReceiver<Done>) -> Outcome {
+        while self.out > 0 {
+            let Some(report) = done.recv().await else { break };
+            self.done(&report);
+        }
+        self.outcome
+    }
+
+    fn finished(&self) -> bool {
+        self.options.once && self.table.len() == 0 && self.sources.exhausted()
+    }
+
+    fn start_looking(&mut self) {
+        if self.looking.is_some() {
+            return;
+        }
+        let due = self.table.take_due(Instant::now(), BATCH);
+        if due.is_empty() {
+            return;
+        }
+        let root = Arc::clone(self.sources.root());
+        self.looking = Some(tokio::task::spawn_blocking(move || {
+            due.into_iter().map(|path| (Arc::clone(&path), look::look(&root, &path))).collect()
+        }));
+    }
+
+    fn looked(&mut self, seen: Vec<(Arc<Path>, Seen)>) {
+        self.looking = None;
+        let now = Instant::now();
+        for (path, seen) in seen {
+            match self.table.looked(&path, seen, now, &self.options.rules) {
+                Verdict::Folder => self.sources.new_folder(&path),
+                Verdict::StillOpen => {
+                    self.outcome.still_open += 1;
+                    tracing::warn!(file = %path.display(), "still open for writing and unchanged: left for the next run");
+                }
+                Verdict::Ready | Verdict::Wait(_) | Verdict::Forget => {}
+            }
+        }
+    }
+
+    fn hand_on(&mut self, place: mpsc::Permit<'_, Settled>) {
+        if let Some(path) = self.table.take_ready() {
+            self.out += 1;
+            place.send(Settled::new(Arc::clone(self.sources.root()), path.to_path_buf()));
+        }
+    }
+
+    fn news(&mut self, news: News) {
+        match news {
+            News::Hint(Hint::Folder(path)) => {
+                if let Some(relative) = self.wanted(&path) {
+                    self.sources.new_folder(&relative);
+                }
+            }
+            News::Hint(Hint::Look(path, cause)) => {
+                let Some(relative) = self.wanted(&path) else { return };
+                if self.table.len() < MOST_BY_EVENTS {
+                    self.table.hint(&relative, cause, Instant::now());
+                } else {
+                    self.sources.walk_soon();
+                }
+            }
+            News::Files { paths, told_before } => {
+                let now = Instant::now();
+                paths.iter().for_each(|path| self.table.found(path, told_before, now));
+            }
+            News::Unreadable(path, why) => {
+                self.outcome.unreadable += 1;
+                tracing::warn!(path = %path.display(), "can't be read, so its files are not uploaded: {why}");
+            }
+            News::WalkEnded => {}
+        }
+    }
+
+    /// A path as it is below the root, if its names are not left alone.
+    fn wanted(&self, path: &Path) -> Option<PathBuf> {
+        let relative = path.strip_prefix(self.sources.root().path()).ok()?;
+        let wanted = !relative.as_os_str().is_empty() && !self.options.names.any_in_progress(relative);
+        wanted.then(|| relative.to_owned())
+    }
+
+    fn done(&mut self, report: &Done) {
+        self.out -= 1;
+        let told = self.table.done(&report.relative, report.again.as_deref(), Instant::now());
+        if report.stored && !told {
+            self.outcome.missed_by_events += 1;
+            tracing::warn!(
+                file = %report.relative.display(),
+                total = self.outcome.missed_by_events,
+                "no event told of this file; a walk through the folder found it"
+            );
+        }
+    }
+}
+
+/// The looks under way, once they are over; never without any.
+async fn seen(looking: &mut Option<JoinHandle<Vec<(Arc<Path>, Seen)>>>) -> Vec<(Arc<Path>, Seen)> {
+    match looking {
+        Some(handle) => handle.await.unwrap_or_default(),
+        None => std::future::pending().await,
+    }
+}
+
+/// Resolves at a time; never without one.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,141 @@
+//! The folder itself: a walk through it, in the order in which the system lists it, at the pace of whoever takes what it finds.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use walkdir::{DirEntry, WalkDir};
+
+use super::names::Names;
+use crate::file::Root;
+use crate::remove;
+
+/// What a walk finds. All paths are below the root.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// Regular files whose names don't say "in progress".
+    Files(Vec<PathBuf>),
+    /// A folder or file that can't be read, and why.
+    Unreadable(PathBuf, String),
+    /// The walk is over.
+    End,
+}
+
+/// Enough to make a message's cost vanish beside that of its files.
+const BATCH: usize = 256;
+
+/// Walks through folders below a root. Blocks while `found` is full: the folder is the real queue.
+#[derive(Debug)]
+pub(super) struct Walker {
+    /// The watched folder.
+    pub(super) root: Arc<Root>,
+    /// Names to leave alone.
+    pub(super) names: Arc<Names>,
+    /// Who takes what is found.
+    pub(super) found: mpsc::Sender<Found>,
+}
+
+/// Nobody listens any more.
+struct Unheard;
+
+impl Walker {
+    /// Walks through each of the folders, and tells when it is over.
+    ///
+    /// `enter` is called for each folder before its names are read, so that what appears in it afterwards brings an event
+    /// and what was there before is listed. With `recover`, files that a stopped process left set aside are put back first.
+    pub(super) fn walk(&self, folders: &[PathBuf], recover: bool, mut enter: impl FnMut(&Path)) {
+        let over = folders.iter().try_for_each(|folder| self.walk_through(folder, recover, &mut enter));
+        // Nobody listens any more: so nobody misses it.
+        over.and_then(|()| self.tell(Found::End)).ok();
+    }
+
+    fn walk_through(&self, below: &Path, recover: bool, enter: &mut impl FnMut(&Path)) -> Result<(), Unheard> {
+        let mut files = Vec::with_capacity(BATCH);
+        for entry in WalkDir::new(self.root.path().join(below)).into_iter().filter_entry(|e| self.wanted(e)) {
+            match entry {
+                Ok(entry) if entry.file_type().is_dir() => {
+                    enter(entry.path());
+                    if recover {
+                        files.extend(remove::recover(&self.root, &self.relative(entry.path())));
+                    }
+                }
+                Ok(entry) if entry.file_type().is_file() => files.push(self.relative(entry.path())),
+                Ok(_) => {}
+                Err(error) => self.unreadable(&error)?,
+            }
+            if files.len() >= BATCH {
+                self.tell(Found::Files(std::mem::take(&mut files)))?;
+            }
+        }
+        self.tell(Found::Files(files))
+    }
+
+    /// The root itself always; below it all but names in progress and private folders.
+    fn wanted(&self, entry: &DirEntry) -> bool {
+        entry.depth() == 0 || !self.names.in_progress(entry.file_name())
+    }
+
+    fn relative(&self, path: &Path) -> PathBuf {
+        path.strip_prefix(self.root.path()).unwrap_or(path).to_owned()
+    }
+
+    /// What vanished while the walk came to it is no error.
+    fn unreadable(&self, error: &walkdir::Error) -> Result<(), Unheard> {
+        match error.io_error() {
+            Some(io) if io.kind() != std::io::ErrorKind::NotFound => {
+                let path = error.path().map(|path| self.relative(path)).unwrap_or_default();
+                self.tell(Found::Unreadable(path, io.to_string()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn tell(&self, found: Found) -> Result<(), Unheard> {
+        self.found.blocking_send(found).map_err(|_| Unheard)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn walk(root: &Path, recover: bool) -> Vec<PathBuf> {
+        let (sender, mut found) = mpsc::channel(64);
+        let root = Arc::new(Root::open(root).unwrap());
+        let names = Arc::new(Names::new(&[".*".into(), "*.part".into()]).unwrap());
+        Walker { root, names, found: sender }.walk(&[PathBuf::new()], recover, |_| ());
+        let mut files = Vec::new();
+        while let Ok(message) = found.try_recv() {
+            if let Found::Files(more) = message {
+                files.extend(more);
+            }
+        }
+        files.sort();
+        files
+    }
+
+    #[test]
+    fn a_walk_finds_every_document_in_every_folder_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("a/b")).unwrap();
+        fs::create_dir_all(dir.path().join(".hidden")).unwrap();
+        for file in ["x", "a/y", "a/b/z", "a/w.part", ".hidden/v"] {
+            fs::write(dir.path().join(file), "").unwrap();
+        }
+        std::os::unix::fs::symlink("x", dir.path().join("link")).unwrap();
+        assert_eq!(walk(dir.path(), false), ["a/b/z", "a/y", "x"].map(PathBuf::from));
+    }
+
+    #[test]
+    fn files_left_aside_by_a_crash_are_put_back_and_found() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join(".astran-backup/0/sub")).unwrap();
+        fs::create_dir_all(dir.path().join("sub")).unwrap();
+        fs::write(dir.path().join(".astran-backup/0/sub/x"), "aside").unwrap();
+        fs::write(dir.path().join(".astran-backup/0/y"), "aside").unwrap();
+        fs::write(dir.path().join("y"), "newer").unwrap();
+        assert_eq!(walk(dir.path(), true), [".astran-backup/0/y", "sub/x", "y"].map(PathBuf::from));
+        assert_eq!(fs::read_to_string(dir.path().join("y")).unwrap(), "newer");
+    }
+}

@@ -1,0 +1,250 @@
+//! The files that are on their way: which to look at next, which are ready, which are being uploaded. Pure.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::settle::{Candidate, Cause, Rules, Seen, Verdict};
+
+/// The files on their way, each under its path below the root.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    slots: HashMap<Arc<Path>, Slot>,
+    due: BTreeSet<(Instant, Arc<Path>)>,
+    ready: VecDeque<Arc<Path>>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    candidate: Candidate,
+    stage: Stage,
+    /// An event has told of it, or none was to be expected.
+    told: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Stage {
+    /// To be looked at then.
+    Due(Instant),
+    /// Somebody looks at it now; a hint came meanwhile.
+    Looking(Option<Cause>),
+    /// Waits for a place in the queue.
+    Ready,
+    /// In the pipeline; a hint came meanwhile.
+    Out(Option<Cause>),
+}
+
+impl Table {
+    /// How many files are on their way.
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Takes note of a hint by an event, or by a file that came back.
+    pub(super) fn hint(&mut self, path: &Path, cause: Cause, now: Instant) {
+        let Some((path, _)) = self.slots.get_key_value(path) else { return self.insert(path, cause, true, now) };
+        let path = Arc::clone(path);
+        let Some(slot) = self.slots.get_mut(&path) else { return };
+        slot.told = true;
+        match &mut slot.stage {
+            Stage::Looking(hinted) | Stage::Out(hinted) => *hinted = Some(cause),
+            Stage::Due(at) => {
+                self.due.remove(&(*at, Arc::clone(&path)));
+                slot.candidate.hint(cause, now);
+                self.set_due(&path, now);
+            }
+            Stage::Ready => {
+                slot.candidate.hint(cause, now);
+                self.set_due(&path, now);
+            }
+        }
+    }
+
+    /// Takes note of a file that a walk found; no news where it is on its way already. `told_before` where no event was
+    /// to be expected.
+    pub(super) fn found(&mut self, path: &Path, told_before: bool, now: Instant) {
+        if !self.slots.contains_key(path) {
+            self.insert(path, Cause::Scanned, told_before, now);
+        }
+    }
+
+    fn insert(&mut self, path: &Path, cause: Cause, told: bool, now: Instant) {
+        let path: Arc<Path> = path.into();
+        let slot = Slot { candidate: Candidate::new(cause, now), stage: Stage::Due(now), told };
+        self.slots.insert(Arc::clone(&path), slot);
+        self.due.insert((now, path));
+    }
+
+    fn set_due(&mut self, path: &Arc<Path>, at: Instant) {
+        if let Some(slot) = self.slots.get_mut(path) {
+            slot.stage = Stage::Due(at);
+            self.due.insert((at, Arc::clone(path)));
+        }
+    }
+
+    /// When to look next.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// Takes out at most so many files that are to be looked at now.
+    pub(super) fn take_due(&mut self, now: Instant, most: usize) -> Vec<Arc<Path>> {
+        let mut taken = Vec::new();
+        while taken.len() < most && self.next_due().is_some_and(|at| at <= now) {
+            let Some((_, path)) = self.due.pop_first() else { break };
+            if let Some(slot) = self.slots.get_mut(&path) {
+                slot.stage = Stage::Looking(None);
+            }
+            taken.push(path);
+        }
+        taken
+    }
+
+    /// Judges what a look has shown, and acts on it but for what concerns others: that verdict is returned.
+    pub(super) fn looked(&mut self, path: &Arc<Path>, seen: Seen, now: Instant, rules: &Rules) -> Verdict {
+        let Some(slot) = self.slots.get_mut(path) else { return Verdict::Forget };
+        if let Stage::Looking(Some(cause)) = slot.stage {
+            slot.candidate.hint(cause, now);
+        }
+        let verdict = slot.candidate.look(seen, now, rules);
+        match verdict {
+            Verdict::Ready => {
+                slot.stage = Stage::Ready;
+                self.ready.push_back(Arc::clone(path));
+            }
+            Verdict::Wait(at) => self.set_due(path, at),
+            Verdict::StillOpen | Verdict::Folder | Verdict::Forget => {
+                self.slots.remove(path);
+            }
+        }
+        verdict
+    }
+
+    /// Whether a file waits for a place in the queue.
+    pub(super) fn has_ready(&mut self) -> bool {
+        // A hint may have taken it back meanwhile.
+        while let Some(path) = self.ready.front() {
+            if self.slots.get(path).is_some_and(|slot| slot.stage == Stage::Ready) {
+                return true;
+            }
+            self.ready.pop_front();
+        }
+        false
+    }
+
+    /// The next file for the queue.
+    pub(super) fn take_ready(&mut self) -> Option<Arc<Path>> {
+        if !self.has_ready() {
+            return None;
+        }
+        let path = self.ready.pop_front()?;
+        self.slots.get_mut(&path)?.stage = Stage::Out(None);
+        Some(path)
+    }
+
+    /// The pipeline is done with a file; `again` says where it lies if it must go round once more. Answers
+    /// whether an event told of it, or none was to be expected.
+    pub(super) fn done(&mut self, path: &Path, again: Option<&Path>, now: Instant) -> bool {
+        let Some(slot) = self.slots.remove(path) else { return true };
+        // What happened while it was out may concern a new file of the same name.
+        if let Stage::Out(Some(cause)) = slot.stage {
+            self.insert(path, cause, true, now);
+        }
+        if let Some(place) = again {
+            self.hint(place, Cause::Returned, now);
+        }
+        slot.told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::Version;
+    use std::time::Duration;
+
+    const SETTLE: Duration = Duration::from_millis(500);
+
+    fn quiet() -> Seen {
+        Seen::Quiet(Version { device: 1, inode: 1, size: 1, mtime: 1, ctime: 1 })
+    }
+
+    fn only(paths: Vec<Arc<Path>>) -> Arc<Path> {
+        assert_eq!(paths.len(), 1);
+        paths[0].clone()
+    }
+
+    /// A table with one file in the pipeline.
+    fn out() -> (Table, Instant, Arc<Path>) {
+        let (mut table, now) = (Table::default(), Instant::now());
+        table.hint(Path::new("x"), Cause::Renamed, now);
+        let path = only(table.take_due(now, 9));
+        assert_eq!(table.looked(&path, quiet(), now, &Rules::new(SETTLE)), Verdict::Ready);
+        assert_eq!(table.take_ready().as_deref(), Some(Path::new("x")));
+        (table, now, path)
+    }
+
+    #[test]
+    fn a_file_on_its_way_is_never_handed_out_twice() {
+        let (mut table, now, _) = out();
+        table.hint(Path::new("x"), Cause::Closed, now);
+        table.found(Path::new("x"), true, now);
+        assert!(table.take_due(now, 9).is_empty());
+        assert_eq!(table.take_ready(), None);
+    }
+
+    #[test]
+    fn what_happens_to_a_file_in_the_pipeline_is_looked_at_when_it_is_done() {
+        let (mut table, now, path) = out();
+        table.hint(&path, Cause::Closed, now);
+        assert!(table.done(&path, None, now));
+        assert_eq!(only(table.take_due(now, 9)), path);
+    }
+
+    #[test]
+    fn a_file_that_is_done_is_forgotten_and_one_that_came_back_goes_round_again() {
+        let (mut table, now, path) = out();
+        table.done(&path, None, now);
+        assert_eq!(table.len(), 0);
+        let (mut table, now, path) = out();
+        table.done(&path, Some(Path::new(".astran-backup/0/x")), now);
+        assert_eq!(&*only(table.take_due(now, 9)), Path::new(".astran-backup/0/x"));
+    }
+
+    #[test]
+    fn a_file_touched_while_it_waits_for_the_queue_settles_anew() {
+        let (mut table, now, rules) = (Table::default(), Instant::now(), Rules::new(SETTLE));
+        table.hint(Path::new("x"), Cause::Renamed, now);
+        let path = only(table.take_due(now, 9));
+        table.looked(&path, quiet(), now, &rules);
+        table.hint(&path, Cause::Closed, now);
+        assert_eq!(table.take_ready(), None);
+        let path = only(table.take_due(now, 9));
+        assert_eq!(table.looked(&path, quiet(), now, &rules), Verdict::Wait(now + SETTLE));
+        assert_eq!(table.next_due(), Some(now + SETTLE));
+    }
+
+    #[test]
+    fn only_a_file_that_no_event_told_of_counts_as_missed() {
+        let (mut table, now) = (Table::default(), Instant::now());
+        for (told_before, event, expected) in [(true, false, true), (false, true, true), (false, false, false)] {
+            table.found(Path::new("x"), told_before, now);
+            if event {
+                table.hint(Path::new("x"), Cause::Closed, now);
+            }
+            assert_eq!(table.done(Path::new("x"), None, now), expected);
+            table.take_due(now, 9);
+        }
+    }
+
+    #[test]
+    fn a_hint_during_a_look_counts() {
+        let (mut table, now, rules) = (Table::default(), Instant::now(), Rules::new(SETTLE));
+        table.hint(Path::new("x"), Cause::Renamed, now);
+        let path = only(table.take_due(now, 9));
+        table.hint(&path, Cause::Closed, now);
+        assert_eq!(table.looked(&path, quiet(), now, &rules), Verdict::Wait(now + SETTLE));
+    }
+}
