@@ -20,6 +20,8 @@ mod service;
 pub mod values;
 mod written;
 
+#[cfg(test)]
+mod example;
 
 use std::path::PathBuf;
 use std::time::Duration;
