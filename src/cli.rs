@@ -43,7 +43,7 @@ The password comes from a file, a command, a systemd credential, ASTRAN_BACKUP_P
 
 /// Uploads what appears in a folder into the Astran secure store, and deletes it locally once the store has it.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "astran-backup", version, about, after_help = AFTER_HELP, propagate_version = true)]
+#[command(name = "astran-backup", version, about, after_help = AFTER_HELP)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 pub struct Cli {
     /// What holds for every command.

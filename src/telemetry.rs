@@ -18,7 +18,7 @@ const OWN: &str = env!("CARGO_CRATE_NAME");
 /// How logs are written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// For people; in colour on a terminal, unless `NO_COLOR` is set.
+    /// For people; in colour on a terminal.
     #[default]
     Text,
     /// One JSON object a line, for journals.

@@ -23,7 +23,8 @@ pub fn man(command: Option<&str>, out: &mut dyn Write) -> Result<(), Fatal> {
         Some(name) => page_of(&grammar, name)?,
     };
     let mut roff = Vec::new();
-    clap_mangen::Man::new(page).render(&mut roff).map_err(|e| Fatal::new(Exit::SomeFailed, e.to_string()))?;
+    let page = clap_mangen::Man::new(page).source(concat!("astran-backup ", env!("CARGO_PKG_VERSION")));
+    page.render(&mut roff).map_err(|e| Fatal::new(Exit::SomeFailed, e.to_string()))?;
     write(&roff, out)
 }
 

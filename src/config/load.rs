@@ -157,11 +157,11 @@ fn refuse_contradictions(cli: &Cli) -> Result<(), ConfigError> {
 
 fn push_contradictions(push: &Push) -> Result<(), ConfigError> {
     let from_input = push.files.iter().filter(|f| f.as_os_str() == "-").count();
-    let why = match (push.files.len(), from_input, &push.name) {
-        (2.., _, Some(_)) => "--name is the name of one document, but there are several files: push them one by one",
-        (_, 2.., _) => "standard input (-) can be pushed once",
-        (_, 1, None) => "standard input (-) has no name of its own: give one with --name NAME",
-        (_, 1, _) if push.delete || push.move_to.is_some() => "standard input (-) can't be deleted or moved",
+    let why = match (from_input, push.files.len(), &push.name) {
+        (2.., ..) => "standard input (-) can be pushed once",
+        (_, 2.., Some(_)) => "--name is the name of one document, but there are several files: push them one by one",
+        (1, _, None) => "standard input (-) has no name of its own: give one with --name NAME",
+        (1, ..) if push.delete || push.move_to.is_some() => "standard input (-) can't be deleted or moved",
         _ => return Ok(()),
     };
     Err(ConfigError::new(why))

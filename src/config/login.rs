@@ -1,5 +1,7 @@
 //! Who logs in, and where the password comes from: flags over environment over file, then what the machine offers.
 
+use std::path::Path;
+
 use secrecy::SecretString;
 
 use super::file::GrantWord;
@@ -23,7 +25,7 @@ pub(super) fn login(given: &Given<'_>) -> Result<Result<Login, Vec<String>>, Con
     if client_id.is_none() {
         missing.push(lacks(given, "client_id", "--client-id, ASTRAN_BACKUP_CLIENT_ID"));
     }
-    let client_secret = keys.client_secret_file.clone().map(Source::File);
+    let client_secret = keys.client_secret_file.as_deref().map(|path| in_file(given, path));
     let grant = match keys.grant {
         Some(GrantWord::ClientCredentials) => client_credentials(given, client_secret.is_some(), &mut missing)?,
         Some(GrantWord::Password) | None => password_grant(given, &mut missing)?,
@@ -78,27 +80,33 @@ fn password_grant(given: &Given<'_>, missing: &mut Vec<String>) -> Result<Option
 ///
 /// A credential comes after the file, because the file names what it means while a credential is merely there.
 fn password(given: &Given<'_>, username: Option<&str>) -> Result<Option<Source>, ConfigError> {
-    let in_file = password_in_file(given)?;
+    let configured = configured_password(given)?;
     if let Some(file) = &given.cli.global.password_file {
-        return Ok(Some(Source::File(file.clone())));
+        return Ok(Some(in_file(given, file)));
     }
     if let Some(password) = given.environment.text("ASTRAN_BACKUP_PASSWORD")? {
         return Ok(Some(Source::Given(SecretString::from(password))));
     }
-    Ok(in_file.or_else(|| credential(given)).or_else(|| prompt(given, username)))
+    Ok(configured.or_else(|| credential(given)).or_else(|| prompt(given, username)))
 }
 
-fn password_in_file(given: &Given<'_>) -> Result<Option<Source>, ConfigError> {
+fn configured_password(given: &Given<'_>) -> Result<Option<Source>, ConfigError> {
     let keys = &given.written.keys.login;
     match (&keys.password_file, &keys.password_command) {
         (Some(_), Some(_)) => {
             let place = given.written.at(Table::Login, 0, "password_command");
             Err(ConfigError::new(format!("{place} and password_file contradict each other: leave one out")))
         }
-        (Some(file), None) => Ok(Some(Source::File(file.clone()))),
+        (Some(file), None) => Ok(Some(in_file(given, file))),
         (None, Some(command)) => Ok(Some(Source::Command(command.clone()))),
         (None, None) => Ok(None),
     }
+}
+
+/// A file that somebody named; it may be one that the service manager hands over, and then has other modes.
+fn in_file(given: &Given<'_>, path: &Path) -> Source {
+    let handed_over = given.environment.absolute("CREDENTIALS_DIRECTORY").is_some_and(|dir| path.starts_with(dir));
+    if handed_over { Source::Credential(path.to_owned()) } else { Source::File(path.to_owned()) }
 }
 
 fn credential(given: &Given<'_>) -> Option<Source> {

@@ -1,7 +1,5 @@
 //! Where the service is: flags over environment over file.
 
-use std::path::PathBuf;
-
 use url::Url;
 
 use super::file::ServiceKeys;
@@ -24,7 +22,7 @@ pub(super) fn service(given: &Given<'_>) -> Result<Service, ConfigError> {
     };
     let api_url = address(given, &API, keys.api_url.as_ref(), &realm)?;
     let auth_url = address(given, &AUTH, keys.auth_url.as_ref(), &realm)?;
-    Ok(Service { realm, api_url, auth_url, content_type, ca_file: ca_file.filter(|f| *f != PathBuf::new()) })
+    Ok(Service { realm, api_url, auth_url, content_type, ca_file })
 }
 
 fn nowhere(realm: &str, content_type: String) -> Result<Service, ConfigError> {

@@ -51,21 +51,10 @@ pub fn transfers(text: &str) -> Result<Transfers, String> {
     if text == "auto" {
         return Ok(Transfers::Auto);
     }
-    let number = text.parse::<u64>().map_err(|_| transfers_wanted())?;
-    transfers_number(number)
-}
-
-/// A number of uploads at once.
-pub fn transfers_number(number: u64) -> Result<Transfers, String> {
-    match usize::try_from(number) {
-        Ok(n @ 1..=MOST_TRANSFERS) => Ok(Transfers::Fixed(n)),
-        _ => Err(transfers_wanted()),
+    match text.parse() {
+        Ok(number @ 1..=MOST_TRANSFERS) => Ok(Transfers::Fixed(number)),
+        _ => Err(format!("expects \"auto\" or a number from 1 to {MOST_TRANSFERS}")),
     }
-}
-
-/// What [`transfers`] takes, in words.
-pub fn transfers_wanted() -> String {
-    format!("expects \"auto\" or a number from 1 to {MOST_TRANSFERS}")
 }
 
 /// A path in the vault.
