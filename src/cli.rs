@@ -2,7 +2,7 @@
 //!
 //! Addresses and the realm stay text here: clap repeats a bad value in its message, and an address may hold a password.
 
-#![allow(clippy::doc_markdown)] // these comments are what --help prints
+#![allow(clippy::doc_markdown, rustdoc::broken_intra_doc_links)] // these comments are what --help prints
 
 use std::ffi::OsString;
 use std::path::PathBuf;
