@@ -1,9 +1,37 @@
 //! The configuration as meant: checked, complete, with every default filled in.
+//!
+//! ```text
+//!  file ──► written (keys and their lines) ─┐
+//!  environment ─────────────────────────────┼─► load (service, login, policy, folders) ──► Config
+//!  flags ───────────────────────────────────┘
+//! ```
+
+pub(crate) mod access;
+mod environment;
+mod error;
+mod file;
+mod folders;
+mod keys;
+mod load;
+mod login;
+mod policy;
+mod read;
+mod service;
+pub mod values;
+mod written;
+
+#[cfg(test)]
+mod example;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::ValueEnum;
+use serde::Deserialize;
 use url::Url;
+
+pub use environment::Environment;
+pub use error::ConfigError;
 
 use crate::secret;
 use crate::vault::RemotePath;
@@ -15,14 +43,26 @@ pub struct Config {
     pub service: Service,
     /// Who we are there. `None` where nothing says so (fine for `--sandbox`, an error for everything else).
     pub login: Option<Login>,
+    /// Why `login` is `None`: what is missing, and how to give it. Holds nothing secret.
+    pub login_missing: Vec<String>,
     /// What holds for `push`, and for every folder that says nothing else; flags included.
     pub upload: Policy,
     /// What `watch` watches: DIR with the flags, or each `[[folder]]`.
     pub folders: Vec<Folder>,
     /// How long files under way may take after a stop signal.
     pub grace: Duration,
+    /// How long receipts are kept; for ever where `None`.
+    pub keep_receipts: Option<Duration>,
     /// Where the journal lies.
     pub state_dir: PathBuf,
+}
+
+impl Config {
+    /// Who logs in; where nobody can, an error that says what is missing and how to give it.
+    pub fn login(&self) -> Result<&Login, ConfigError> {
+        let missing = || format!("the login is not complete: {}", self.login_missing.join("; "));
+        self.login.as_ref().ok_or_else(|| ConfigError::new(missing()))
+    }
 }
 
 /// Where the service is and how it is spoken to.
@@ -43,7 +83,7 @@ pub struct Service {
 /// Who logs in, and how.
 #[derive(Debug, Clone)]
 pub struct Login {
-    /// The OpenID Connect client.
+    /// The client of the login service (`client_id`).
     pub client_id: String,
     /// The secret of a confidential client.
     pub client_secret: Option<secret::Source>,
@@ -95,7 +135,7 @@ pub struct Policy {
     pub failed_dir: Option<PathBuf>,
     /// Names that mean "in progress": globs over a file's name.
     pub ignore: Vec<String>,
-    /// Seconds between looks at the whole folder, whatever the events said.
+    /// How long between looks at the whole folder, whatever the events said; at least a second.
     pub rescan: Duration,
 }
 
@@ -109,7 +149,8 @@ pub enum Transfers {
 }
 
 /// What it takes to believe that the store has a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Verify {
     /// A 2xx answer with an id, and whatever it says of name, size or checksum matches.
     Answer,
@@ -131,7 +172,8 @@ pub enum After {
 }
 
 /// What happens where the name is taken by other content.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum OnConflict {
     /// The document gets a suffix that says why.
     Rename,
@@ -140,7 +182,8 @@ pub enum OnConflict {
 }
 
 /// Where files of sub-folders go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Layout {
     /// All into the destination itself.
     Flat,

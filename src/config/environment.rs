@@ -1,0 +1,73 @@
+//! The variables and the terminal that the program was started with; made up in tests.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use super::ConfigError;
+
+/// The variables and the terminal that the program was started with. `Debug` shows names only.
+#[derive(Clone, Default)]
+pub struct Environment {
+    variables: BTreeMap<OsString, OsString>,
+    terminal: bool,
+}
+
+impl Environment {
+    /// That of this process.
+    pub fn of_process() -> Self {
+        let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+        Self { variables: std::env::vars_os().collect(), terminal }
+    }
+
+    /// These variables, and nobody to ask.
+    pub fn new<K: Into<OsString>, V: Into<OsString>>(variables: impl IntoIterator<Item = (K, V)>) -> Self {
+        let variables = variables.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
+        Self { variables, terminal: false }
+    }
+
+    /// The same, with somebody at the terminal who can be asked for a password.
+    #[must_use]
+    pub fn at_terminal(self) -> Self {
+        Self { terminal: true, ..self }
+    }
+
+    /// Whether somebody can be asked.
+    pub fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+
+    /// A variable's value. An empty one counts as unset, as service files and containers leave them.
+    pub fn get(&self, name: &str) -> Option<&OsStr> {
+        self.variables.get(OsStr::new(name)).map(OsString::as_os_str).filter(|value| !value.is_empty())
+    }
+
+    /// A variable that is a path.
+    pub fn path(&self, name: &str) -> Option<PathBuf> {
+        self.get(name).map(PathBuf::from)
+    }
+
+    /// A variable that must be absolute to count, as the XDG base directory rules have it.
+    pub fn absolute(&self, name: &str) -> Option<PathBuf> {
+        self.path(name).filter(|path| path.is_absolute())
+    }
+
+    /// A variable that is text.
+    pub fn text(&self, name: &str) -> Result<Option<String>, ConfigError> {
+        let text = self.get(name).map(|value| value.to_str().map(str::to_owned));
+        match text {
+            Some(None) => Err(ConfigError::new(format!("the environment variable {name} is not UTF-8 text"))),
+            Some(text) => Ok(text),
+            None => Ok(None),
+        }
+    }
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.variables.keys().collect();
+        f.debug_struct("Environment").field("names", &names).field("terminal", &self.terminal).finish()
+    }
+}

@@ -1,0 +1,132 @@
+//! Which folders lie in which, and what must not lie in a watched one.
+
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use super::{After, ConfigError, Folder};
+
+/// A path that is ours, and what it is called in an error.
+pub(super) type Ours<'a> = (&'a str, &'a Path);
+
+/// No two watched folders may share files, and none may hold what is ours: it would be uploaded and deleted.
+pub(super) fn check(folders: &[Folder], ours: &[Ours<'_>]) -> Result<(), ConfigError> {
+    let places: Vec<PathBuf> = folders.iter().map(|f| real(&f.path)).collect();
+    for (i, inner) in places.iter().enumerate() {
+        for (j, outer) in places.iter().enumerate() {
+            if i != j && inner.starts_with(outer) {
+                return Err(shared(&folders[i].path, &folders[j].path, inner == outer));
+            }
+        }
+    }
+    let of_policies = folders.iter().flat_map(|folder| of_policy(folder).into_iter().flatten());
+    for (what, path) in of_policies.chain(ours.iter().copied()) {
+        let at = real(path);
+        if let Some(i) = places.iter().position(|place| at.starts_with(place)) {
+            return Err(inside(what, path, &folders[i].path));
+        }
+    }
+    Ok(())
+}
+
+fn of_policy(folder: &Folder) -> [Option<Ours<'_>>; 2] {
+    let moved = match &folder.policy.after {
+        After::Move(dir) => Some(("move_to", dir.as_path())),
+        After::Delete | After::Keep => None,
+    };
+    [moved, folder.policy.failed_dir.as_deref().map(|dir| ("failed_dir", dir))]
+}
+
+fn shared(inner: &Path, outer: &Path, same: bool) -> ConfigError {
+    let (inner, outer) = (inner.display(), outer.display());
+    let how = if same { "is the same folder as" } else { "lies in" };
+    ConfigError::new(format!(
+        "{inner} {how} {outer}, and both are watched: each file must have one way to go, watch only one"
+    ))
+}
+
+fn inside(what: &str, path: &Path, folder: &Path) -> ConfigError {
+    let (path, folder) = (path.display(), folder.display());
+    ConfigError::new(format!(
+        "{what} ({path}) lies in the watched folder {folder}: what is there would be uploaded; put it elsewhere"
+    ))
+}
+
+/// Whether two paths are the same place.
+pub(super) fn same(one: &Path, other: &Path) -> bool {
+    real(one) == real(other)
+}
+
+/// Where a path leads once its links are followed, as far as it exists; the rest by its words.
+fn real(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    resolve(&path, Path::canonicalize)
+}
+
+fn resolve(path: &Path, canonical: impl Fn(&Path) -> io::Result<PathBuf>) -> PathBuf {
+    let mut found = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => drop(found.pop()),
+            Component::CurDir => {}
+            _ => found.push(part),
+        }
+        if let Ok(followed) = canonical(&found) {
+            found = followed;
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Policy;
+
+    fn folder(path: &Path) -> Folder {
+        Folder { path: path.to_owned(), policy: Policy::default() }
+    }
+
+    fn links(part: &Path) -> io::Result<PathBuf> {
+        match part.to_str() {
+            Some("/link") => Ok("/data/in".into()),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    #[test]
+    fn links_are_followed_before_parents() {
+        for (path, leads) in
+            [("/link/x", "/data/in/x"), ("/link/../x", "/data/x"), ("/no/./a/../b", "/no/b"), ("/../a", "/a")]
+        {
+            assert_eq!(resolve(Path::new(path), links), Path::new(leads), "{path}");
+        }
+    }
+
+    #[test]
+    fn neighbours_are_fine_and_nests_are_not() {
+        let temp = tempfile::tempdir().unwrap();
+        let (a, b) = (temp.path().join("a"), temp.path().join("ab"));
+        std::fs::create_dir(&a).unwrap();
+        assert!(check(&[folder(&a), folder(&b)], &[]).is_ok());
+        for inner in [a.join("in"), a.clone(), a.join("../a/./")] {
+            let why = check(&[folder(&a), folder(&inner)], &[]).unwrap_err().to_string();
+            assert!(why.contains("both are watched"), "{why}");
+        }
+        let link = temp.path().join("link");
+        std::os::unix::fs::symlink(&a, &link).unwrap();
+        assert!(check(&[folder(&a), folder(&link)], &[]).is_err());
+    }
+
+    #[test]
+    fn what_is_ours_lies_elsewhere() {
+        let (watched, outside) = (Path::new("/w/in"), Path::new("/w/out"));
+        assert!(check(&[folder(watched)], &[("the journal", outside)]).is_ok());
+        assert!(check(&[folder(watched)], &[("the journal", &watched.join("x"))]).is_err());
+        let mut moving = folder(watched);
+        moving.policy.after = After::Move(watched.join("done"));
+        assert!(check(&[moving], &[]).unwrap_err().to_string().contains("move_to"));
+        let mut failing = folder(watched);
+        failing.policy.failed_dir = Some(watched.to_owned());
+        assert!(check(&[failing], &[]).is_err());
+    }
+}

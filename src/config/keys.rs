@@ -1,0 +1,166 @@
+//! The keys there are, each with an example, and what was meant by one that there is not. Pure.
+
+/// The table that a key stands in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Table {
+    Service,
+    Login,
+    Upload,
+    Daemon,
+    Journal,
+    Folder,
+}
+
+use Table::{Daemon, Folder, Journal, Login, Service, Upload};
+
+/// Every table.
+pub(crate) const TABLES: [Table; 6] = [Service, Login, Upload, Daemon, Journal, Folder];
+
+/// Every key, with a value that it can have, as TOML. `[[folder]]` has those of `[upload]` besides.
+pub(crate) const KEYS: &[(Table, &str, &str)] = &[
+    (Service, "realm", r#""my-realm""#),
+    (Service, "api_url", r#""https://my-realm.api.s5.astran.io""#),
+    (Service, "auth_url", r#""https://my-realm.auth.astran.io""#),
+    (Service, "content_type", r#""application/octet-stream""#),
+    (Service, "ca_file", r#""/etc/ssl/our-ca.pem""#),
+    (Login, "client_id", r#""my-client-id""#),
+    (Login, "username", r#""me@example.com""#),
+    (Login, "password_file", r#""/etc/astran-backup/password""#),
+    (Login, "password_command", r#"["pass", "show", "astran"]"#),
+    (Login, "client_secret_file", r#""/etc/astran-backup/client-secret""#),
+    (Login, "grant", r#""password""#),
+    (Upload, "dest", r#""/HR_Backup""#),
+    (Upload, "transfers", r#""auto""#),
+    (Upload, "settle", r#""500ms""#),
+    (Upload, "verify", r#""answer""#),
+    (Upload, "after", r#""delete""#),
+    (Upload, "move_to", r#""./Uploaded""#),
+    (Upload, "on_conflict", r#""rename""#),
+    (Upload, "layout", r#""flat""#),
+    (Upload, "failed_dir", r#""./Failed""#),
+    (Upload, "ignore", r#"["*.part", "*.tmp"]"#),
+    (Upload, "rescan", r#""5m""#),
+    (Daemon, "grace", r#""30s""#),
+    (Journal, "keep_receipts", r#""forever""#),
+    (Folder, "path", r#""./TemporaryFolder""#),
+];
+
+impl Table {
+    /// Its name without brackets.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Service => "service",
+            Login => "login",
+            Upload => "upload",
+            Daemon => "daemon",
+            Journal => "journal",
+            Folder => "folder",
+        }
+    }
+
+    /// Its heading in the file.
+    pub(crate) fn heading(self) -> String {
+        let name = self.name();
+        if self == Folder { format!("[[{name}]]") } else { format!("[{name}]") }
+    }
+
+    /// The table of this name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        TABLES.into_iter().find(|table| table.name() == name)
+    }
+
+    /// Its keys.
+    pub(crate) fn keys(self) -> impl Iterator<Item = &'static str> {
+        KEYS.iter().filter(move |(table, ..)| self.takes(*table)).map(|(_, key, _)| *key)
+    }
+
+    /// Whether the keys of the other table stand in this one.
+    fn takes(self, other: Self) -> bool {
+        self == other || (self == Folder && other == Upload)
+    }
+
+    /// How to write a key of this table: `settle = "500ms"`.
+    pub(crate) fn example(self, key: &str) -> String {
+        let found = KEYS.iter().find(|(table, name, _)| *name == key && self.takes(*table));
+        found.map_or_else(|| key.to_owned(), |(_, _, value)| format!("{key} = {value}"))
+    }
+}
+
+/// What to say of a key that there is not.
+pub(crate) fn unknown_key(table: Table, key: &str) -> String {
+    let heading = table.heading();
+    if let Some((home, ..)) = KEYS.iter().find(|(_, name, _)| *name == key) {
+        return format!("`{key}` does not belong in {heading}: it belongs in {}", home.heading());
+    }
+    if let Some(near) = nearest(key, table.keys()) {
+        return format!("unknown key `{key}` in {heading}: did you mean `{near}`?");
+    }
+    let all: Vec<_> = table.keys().collect();
+    format!("unknown key `{key}` in {heading}: there are {}", all.join(", "))
+}
+
+/// What to say of a table that there is not, or of a key outside every table.
+pub(crate) fn unknown_table(name: &str) -> String {
+    if let Some((home, ..)) = KEYS.iter().find(|(_, key, _)| *key == name) {
+        return format!("`{name}` stands outside every table: it belongs in {}", home.heading());
+    }
+    if let Some(near) = nearest(name, TABLES.iter().map(|t| t.name())).and_then(Table::named) {
+        return format!("unknown table or key `{name}`: did you mean {}?", near.heading());
+    }
+    if let Some((home, key, _)) = nearest(name, KEYS.iter().map(|k| k.1)).and_then(|n| KEYS.iter().find(|k| k.1 == n)) {
+        return format!("unknown table or key `{name}`: did you mean `{key}`, which belongs in {}?", home.heading());
+    }
+    let all: Vec<_> = TABLES.iter().map(|t| t.heading()).collect();
+    format!("unknown table or key `{name}`: there are {}", all.join(", "))
+}
+
+/// The candidate that was probably meant: few slips away, or a longer or shorter form of the same word.
+pub(crate) fn nearest<'a>(written: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let written = written.to_lowercase().replace('-', "_");
+    let score = |candidate: &str| {
+        let slips = strsim::damerau_levenshtein(&written, candidate);
+        let part = written.len() >= 3 && (candidate.contains(&written) || written.contains(candidate));
+        (slips <= 1 + candidate.len() / 4 || part).then_some((slips, candidate.len()))
+    };
+    candidates.filter_map(|c| score(c).map(|s| (s, c))).min().map(|(_, c)| c)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    proptest! {
+        #[test]
+        fn one_slip_is_seen_through(key in select(Upload.keys().collect::<Vec<_>>()), at in 0usize..32, to in "[a-z]") {
+            let mut letters: Vec<char> = key.chars().collect();
+            let at = at % letters.len();
+            letters[at] = to.chars().next().unwrap();
+            let slip: String = letters.into_iter().collect();
+            let near = nearest(&slip, Upload.keys()).unwrap();
+            prop_assert!(strsim::damerau_levenshtein(&slip, near) <= 1, "{} for {}", near, slip);
+        }
+
+        #[test]
+        fn the_nearest_is_a_candidate_or_nothing(text in "\\PC{0,40}") {
+            prop_assert!(nearest(&text, Login.keys()).is_none_or(|n| Login.keys().any(|k| k == n)));
+        }
+    }
+
+    #[test]
+    fn what_people_write_instead() {
+        let told = |table, key| unknown_key(table, key);
+        assert!(told(Upload, "setle").contains("`settle`"));
+        assert!(told(Upload, "on-conflict").contains("`on_conflict`"));
+        assert!(told(Upload, "destination").contains("`dest`"));
+        assert!(told(Login, "password").contains("`password_file`"));
+        assert!(told(Login, "user").contains("`username`"));
+        assert!(told(Upload, "realm").contains("belongs in [service]"));
+        assert!(told(Upload, "path").contains("belongs in [[folder]]"));
+        assert!(told(Daemon, "listen").contains("there are grace"));
+        assert!(unknown_table("serivce").contains("[service]"));
+        assert!(unknown_table("folders").contains("[[folder]]"));
+        assert!(unknown_table("realm").contains("belongs in [service]"));
+    }
+}

@@ -1,0 +1,125 @@
+//! From TOML to [`values`]: one function a kind of value, for serde.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::de::{Deserialize, Deserializer, Error, Visitor};
+use url::Url;
+
+use super::file::Keep;
+use super::{Transfers, values};
+use crate::vault::RemotePath;
+
+type Read<'de, D, T> = Result<Option<T>, <D as Deserializer<'de>>::Error>;
+
+pub(super) fn realm<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, String> {
+    text(de, values::realm)
+}
+
+pub(super) fn address<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, Url> {
+    text(de, values::address)
+}
+
+pub(super) fn content_type<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, String> {
+    text(de, values::content_type)
+}
+
+pub(super) fn remote_path<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, RemotePath> {
+    text(de, values::remote_path)
+}
+
+pub(super) fn nonempty<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, String> {
+    text(de, |text| if text.is_empty() { Err("is empty".into()) } else { Ok(text.to_owned()) })
+}
+
+/// A local path. `~` is the shell's to expand; taken as it stands, it would be a folder of that name.
+pub(super) fn path<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, PathBuf> {
+    text(de, |text| match text {
+        "" => Err("is empty".into()),
+        _ if text == "~" || text.starts_with("~/") => {
+            Err("begins with ~, which means nothing here: write it out".into())
+        }
+        _ => Ok(PathBuf::from(text)),
+    })
+}
+
+pub(super) fn duration<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, Duration> {
+    text_or_number(de, values::duration)
+}
+
+/// No less than a second: looking at the folder all the time would leave no time for anything else.
+pub(super) fn rescan<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, Duration> {
+    text_or_number(de, |text| match values::duration(text)? {
+        short if short < Duration::from_secs(1) => Err("is less than a second".into()),
+        enough => Ok(enough),
+    })
+}
+
+pub(super) fn keep_receipts<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, Keep> {
+    text_or_number(de, |text| values::keep_receipts(text).map(Keep))
+}
+
+pub(super) fn transfers<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, Transfers> {
+    text_or_number(de, values::transfers)
+}
+
+pub(super) fn globs<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, Vec<String>> {
+    let globs = Vec::<String>::deserialize(de)?;
+    for glob in &globs {
+        values::glob(glob).map_err(|why| D::Error::custom(format!("`{glob}` {why}")))?;
+    }
+    Ok(Some(globs))
+}
+
+pub(super) fn command<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, Vec<String>> {
+    let words = Vec::<String>::deserialize(de)?;
+    match words.first() {
+        Some(program) if !program.is_empty() => Ok(Some(words)),
+        _ => Err(D::Error::custom("names no program")),
+    }
+}
+
+fn text<'de, D: Deserializer<'de>, T>(de: D, parse: impl Fn(&str) -> Result<T, String>) -> Read<'de, D, T> {
+    de.deserialize_str(Text { parse, numbers: false }).map(Some)
+}
+
+/// A number is handed to the parser as text, so that it can say which unit it lacks.
+fn text_or_number<'de, D: Deserializer<'de>, T>(de: D, parse: impl Fn(&str) -> Result<T, String>) -> Read<'de, D, T> {
+    de.deserialize_any(Text { parse, numbers: true }).map(Some)
+}
+
+struct Text<F> {
+    parse: F,
+    numbers: bool,
+}
+
+impl<F: Fn(&str) -> Result<T, String>, T> Text<F> {
+    fn number<E: Error>(&self, text: &str, found: serde::de::Unexpected<'_>) -> Result<T, E> {
+        if self.numbers {
+            (self.parse)(text).map_err(E::custom)
+        } else {
+            Err(E::invalid_type(found, &"a text in quotes"))
+        }
+    }
+}
+
+impl<F: Fn(&str) -> Result<T, String>, T> Visitor<'_> for Text<F> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text in quotes")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        (self.parse)(text).map_err(E::custom)
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<T, E> {
+        self.number(&number.to_string(), serde::de::Unexpected::Signed(number))
+    }
+
+    fn visit_f64<E: Error>(self, number: f64) -> Result<T, E> {
+        self.number(&number.to_string(), serde::de::Unexpected::Float(number))
+    }
+}
