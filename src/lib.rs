@@ -34,3 +34,13 @@ pub mod telemetry;
 
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
+
+/// Bytes in lower-case hexadecimal, as digests are written everywhere in this program.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        // Writing to a String can't fail.
+        write!(text, "{byte:02x}").ok();
+        text
+    })
+}

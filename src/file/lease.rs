@@ -31,11 +31,16 @@ impl Lease {
     pub fn holds(&self) -> bool {
         sys::holds(&self.file)
     }
+
+    /// Gives it up at once, whoever else still holds on to it: a writer waits. It no longer holds from then on.
+    pub fn give_up(&self) {
+        sys::give_up(&self.file);
+    }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        sys::give_up(&self.file);
+        self.give_up();
     }
 }
 

@@ -67,6 +67,8 @@ pub enum End {
     Moved(PathBuf),
     /// Stored, and the local file stays as asked for.
     Kept,
+    /// Stored, but the local file is no longer what was stored: it goes again.
+    Superseded,
     /// This file's trouble; not tried again until it changes or `retry`.
     Failed {
         /// For people: what failed and why.
@@ -133,6 +135,12 @@ impl Journal {
     pub async fn stored(&self, id: AttemptId, stored: Stored) -> Result<(), JournalError> {
         let _ = (id, stored);
         Ok(())
+    }
+
+    /// Writes the receipt of a file that the store has already, under a name that may belong to another local path.
+    pub async fn adopt(&self, intent: Intent, stored: Stored) -> Result<AttemptId, JournalError> {
+        let _ = (intent, stored);
+        Ok(AttemptId(0))
     }
 
     /// Writes how an attempt ended. Committed, but not waited for beyond that: losing it in a power cut costs a look, no file.

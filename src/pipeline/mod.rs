@@ -1,1 +1,233 @@
-//! placeholder
+//! From a settled file to a receipt and an empty place: queue, upload, confirm, receipt, remove.
+//!
+//! Failures are met at the depth they belong to: what all files need (service, login, journal) opens a [`circuit`] and
+//! blames no file; what one file suffers is written down with its reason, and that file is left until it changes.
+
+mod attempt;
+mod backoff;
+mod circuit;
+mod confirm;
+mod content;
+mod course;
+mod destination;
+mod limit;
+mod local;
+mod naming;
+mod receipt;
+mod removal;
+mod slots;
+mod upload;
+mod way;
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::config::Policy;
+use crate::file::Settled;
+use crate::file::lease::Breaks;
+use crate::journal::{Journal, Stored};
+use crate::shutdown::{Shutdown, Stop};
+use crate::vault::{RemotePath, Vault, VaultError};
+
+use circuit::Circuit;
+use destination::Destinations;
+use removal::Removals;
+use slots::Slots;
+
+/// What all pipelines of a process share.
+#[derive(Debug)]
+pub struct Shared<V> {
+    vault: Arc<V>,
+    journal: Journal,
+    breaks: Breaks,
+    service: Circuit,
+    journal_circuit: Circuit,
+    slots: Slots,
+    user: OnceLock<String>,
+    patience: Option<Duration>,
+}
+
+/// How long the service may be in trouble before a command that is to end gives up: the whole then takes under a minute.
+pub const PATIENCE: Duration = Duration::from_secs(45);
+
+impl<V: Vault> Shared<V> {
+    /// The shared parts; `patience` for commands that end, none for a daemon, which waits as long as it takes.
+    pub fn new(
+        vault: Arc<V>,
+        journal: Journal,
+        breaks: Breaks,
+        policy: &Policy,
+        patience: Option<Duration>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            vault,
+            journal,
+            breaks,
+            service: Circuit::new("the service", patience),
+            journal_circuit: Circuit::new("the journal", patience),
+            slots: Slots::new(policy.transfers),
+            user: OnceLock::new(),
+            patience,
+        })
+    }
+
+    /// The journal that receipts go to.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+}
+
+/// What became of a file that the pipeline was given.
+#[derive(Debug)]
+pub struct Report {
+    /// The file.
+    pub file: Settled,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What became of a file.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The store has it, and the local end is done.
+    Stored {
+        /// Where it is in the vault.
+        remote: RemotePath,
+        /// The receipt's content.
+        stored: Stored,
+        /// What became of the local file.
+        local: Local,
+    },
+    /// This file's trouble: written down, and not tried again until it changes or somebody asks.
+    Failed {
+        /// What failed and why.
+        reason: String,
+        /// Where it was moved to, with `failed_dir`.
+        moved: Option<PathBuf>,
+    },
+    /// It waits for something that only somebody else can mend; it is looked at again at the next walk.
+    Waits {
+        /// For what.
+        reason: String,
+    },
+    /// It changed, or was put back: it must settle again.
+    Again {
+        /// Why.
+        reason: String,
+        /// Where it lies now, below the root.
+        place: PathBuf,
+    },
+    /// Failed or kept before, unchanged: nothing was done.
+    Skipped,
+    /// It was gone before it was read.
+    Gone,
+    /// Not begun, or left whole, because the pipeline stopped.
+    Left,
+}
+
+/// What became of a stored file's local end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Local {
+    /// Deleted.
+    Removed,
+    /// Moved to this path.
+    Moved(PathBuf),
+    /// Kept.
+    Kept,
+}
+
+/// The way of one folder's files, or of the files that `push` was given.
+#[derive(Debug)]
+pub struct Pipeline<V> {
+    shared: Arc<Shared<V>>,
+    policy: Policy,
+    /// Where all goes; with layout "mirror", below which.
+    dest: RemotePath,
+    destinations: Destinations,
+    removals: Removals,
+    /// A person asked for just these files.
+    asked: bool,
+    reports: mpsc::UnboundedSender<Report>,
+    stopped: OnceLock<VaultError>,
+}
+
+impl<V: Vault> Pipeline<V> {
+    /// A pipeline that reports on each file that it was given, once.
+    pub fn new(
+        shared: Arc<Shared<V>>,
+        policy: Policy,
+        dest: RemotePath,
+        asked: bool,
+        reports: mpsc::UnboundedSender<Report>,
+    ) -> Arc<Self> {
+        let destinations = Destinations::new(shared.patience);
+        let removals = Removals::start(shared.journal.clone(), reports.clone());
+        let stopped = OnceLock::new();
+        Arc::new(Self { shared, policy, dest, destinations, removals, asked, reports, stopped })
+    }
+
+    /// What made it give up on all files, where patience ended or somebody must mend the login or the destination first.
+    pub fn stopped(&self) -> Option<&VaultError> {
+        self.stopped.get()
+    }
+
+    /// Takes files from the queue until it ends or a stop is asked for; then ends those under way within `grace`.
+    pub async fn run(self: Arc<Self>, mut queue: mpsc::Receiver<Settled>, grace: Duration, mut shutdown: Shutdown) {
+        let mut under_way = JoinSet::new();
+        loop {
+            let slot = tokio::select! {
+                biased;
+                () = shutdown.reached(Stop::Gently) => break,
+                slot = self.shared.slots.take() => slot,
+                Some(_) = under_way.join_next() => continue,
+            };
+            let settled = tokio::select! {
+                biased;
+                () = shutdown.reached(Stop::Gently) => break,
+                settled = queue.recv() => settled,
+            };
+            let Some(settled) = settled else { break };
+            let more = !queue.is_empty();
+            let pipeline = Arc::clone(&self);
+            under_way.spawn(async move { pipeline.one(settled, slot, more).await });
+        }
+        self.leave(queue);
+        self.finish(under_way, grace, shutdown).await;
+    }
+
+    /// Files that were handed over and not begun stay as they are.
+    fn leave(&self, mut queue: mpsc::Receiver<Settled>) {
+        queue.close();
+        while let Ok(file) = queue.try_recv() {
+            self.report(file, Outcome::Left);
+        }
+    }
+
+    /// Waits for the files under way: while nobody hurries for as long as they take, after a stop for the grace, and no
+    /// longer after a second one.
+    async fn finish(&self, mut under_way: JoinSet<()>, grace: Duration, mut shutdown: Shutdown) {
+        let mut insists = shutdown.clone();
+        let patience = async {
+            shutdown.reached(Stop::Gently).await;
+            tokio::time::sleep(grace).await;
+        };
+        tokio::select! {
+            () = async {
+                while under_way.join_next().await.is_some() {}
+                self.removals.drained().await;
+            } => {}
+            () = patience => tracing::warn!("stopping; the uploads still under way are cut, their files stay whole"),
+            () = insists.reached(Stop::Now) => {}
+        }
+        under_way.shutdown().await;
+    }
+
+    fn report(&self, file: Settled, outcome: Outcome) {
+        // Nobody listens only where nobody is left to be told.
+        self.reports.send(Report { file, outcome }).ok();
+    }
+}

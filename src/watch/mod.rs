@@ -46,10 +46,21 @@ pub struct Options {
 pub struct Done {
     /// Where it lay, below the root.
     pub relative: PathBuf,
-    /// Where it lies now, if it must go round again.
-    pub again: Option<PathBuf>,
-    /// It was uploaded.
-    pub stored: bool,
+    /// What follows.
+    pub next: Next,
+}
+
+/// What follows for a file that the pipeline is done with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// It was uploaded, and is no longer there.
+    Stored,
+    /// It was gone.
+    Gone,
+    /// It lies there, and stays until it changes.
+    Lies,
+    /// It must go round again; it lies here now, below the root.
+    Again(PathBuf),
 }
 
 /// What watching a folder came to, beside the files it handed on.
@@ -205,8 +216,8 @@ impl Watch {
 
     fn done(&mut self, report: &Done) {
         self.out -= 1;
-        let told = self.table.done(&report.relative, report.again.as_deref(), Instant::now());
-        if report.stored && !told {
+        let told = self.table.done(&report.relative, &report.next, Instant::now());
+        if report.next == Next::Stored && !told {
             self.outcome.missed_by_events += 1;
             tracing::warn!(
                 file = %report.relative.display(),

@@ -1,11 +1,12 @@
 //! The files that are on their way: which to look at next, which are ready, which are being uploaded. Pure.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::Next;
 use super::settle::{Candidate, Cause, Rules, Seen, Verdict};
 
 /// The files on their way, each under its path below the root.
@@ -14,7 +15,12 @@ pub(super) struct Table {
     slots: HashMap<Arc<Path>, Slot>,
     due: BTreeSet<(Instant, Arc<Path>)>,
     ready: VecDeque<Arc<Path>>,
+    /// Files that were done with and lie there still (kept, failed): a walk that finds them has found nothing new.
+    lying: HashSet<Box<Path>>,
 }
+
+/// Files known to lie there at most. Beyond, a walk may take one for a file that no event told of: a warning too many.
+const MOST_LYING: usize = 65_536;
 
 #[derive(Debug)]
 struct Slot {
@@ -66,7 +72,8 @@ impl Table {
     /// to be expected.
     pub(super) fn found(&mut self, path: &Path, told_before: bool, now: Instant) {
         if !self.slots.contains_key(path) {
-            self.insert(path, Cause::Scanned, told_before, now);
+            let told = told_before || self.lying.contains(path);
+            self.insert(path, Cause::Scanned, told, now);
         }
     }
 
@@ -144,16 +151,22 @@ impl Table {
         Some(path)
     }
 
-    /// The pipeline is done with a file; `again` says where it lies if it must go round once more. Answers
-    /// whether an event told of it, or none was to be expected.
-    pub(super) fn done(&mut self, path: &Path, again: Option<&Path>, now: Instant) -> bool {
+    /// The pipeline is done with a file. Answers whether an event told of it, or none was to be expected.
+    pub(super) fn done(&mut self, path: &Path, next: &Next, now: Instant) -> bool {
         let Some(slot) = self.slots.remove(path) else { return true };
         // What happened while it was out may concern a new file of the same name.
         if let Stage::Out(Some(cause)) = slot.stage {
             self.insert(path, cause, true, now);
         }
-        if let Some(place) = again {
-            self.hint(place, Cause::Returned, now);
+        match next {
+            Next::Stored | Next::Gone => {
+                self.lying.remove(path);
+            }
+            Next::Lies if self.lying.len() < MOST_LYING => {
+                self.lying.insert(path.into());
+            }
+            Next::Lies => {}
+            Next::Again(place) => self.hint(place, Cause::Returned, now),
         }
         slot.told
     }
@@ -199,17 +212,17 @@ mod tests {
     fn what_happens_to_a_file_in_the_pipeline_is_looked_at_when_it_is_done() {
         let (mut table, now, path) = out();
         table.hint(&path, Cause::Closed, now);
-        assert!(table.done(&path, None, now));
+        assert!(table.done(&path, &Next::Stored, now));
         assert_eq!(only(table.take_due(now, 9)), path);
     }
 
     #[test]
     fn a_file_that_is_done_is_forgotten_and_one_that_came_back_goes_round_again() {
         let (mut table, now, path) = out();
-        table.done(&path, None, now);
+        table.done(&path, &Next::Stored, now);
         assert_eq!(table.len(), 0);
         let (mut table, now, path) = out();
-        table.done(&path, Some(Path::new(".astran-backup/0/x")), now);
+        table.done(&path, &Next::Again(".astran-backup/0/x".into()), now);
         assert_eq!(&*only(table.take_due(now, 9)), Path::new(".astran-backup/0/x"));
     }
 
@@ -234,9 +247,19 @@ mod tests {
             if event {
                 table.hint(Path::new("x"), Cause::Closed, now);
             }
-            assert_eq!(table.done(Path::new("x"), None, now), expected);
+            assert_eq!(table.done(Path::new("x"), &Next::Stored, now), expected);
             table.take_due(now, 9);
         }
+    }
+
+    #[test]
+    fn a_file_that_failed_and_lies_there_does_not_count_as_missed() {
+        let (mut table, now, path) = out();
+        table.done(&path, &Next::Lies, now);
+        table.found(&path, false, now);
+        assert!(table.done(&path, &Next::Stored, now));
+        table.found(&path, false, now);
+        assert!(!table.done(&path, &Next::Stored, now));
     }
 
     #[test]

@@ -1,0 +1,149 @@
+//! One attempt at one file: open, ask the journal, and the way that it says. It may be dropped at any point: what it leaves
+//! behind is an intent, and an intent without an outcome is asked for.
+
+use std::time::Duration;
+
+use super::confirm::{Found, Sent};
+use super::content::{Source, SourceError};
+use super::course::{Course, course};
+use super::{Outcome, Pipeline};
+use crate::file::Settled;
+use crate::journal::{AttemptId, Entry, Intent, JournalError, Stored};
+use crate::vault::{RemotePath, Vault, VaultError};
+
+/// A file that the store has, with a durable receipt.
+#[derive(Debug)]
+pub(super) struct Confirmed {
+    pub(super) attempt: AttemptId,
+    pub(super) remote: RemotePath,
+    pub(super) stored: Stored,
+}
+
+/// Why an attempt came to no receipt.
+#[derive(Debug)]
+pub(super) enum Halt {
+    /// Nothing more to do for this file now.
+    Ended(Outcome),
+    /// This file's trouble, written down under this number: the store refuses these bytes.
+    Refused(AttemptId, Source, String),
+    /// The service's or the login's trouble.
+    Service(VaultError),
+    /// The destination's trouble.
+    Destination(VaultError),
+    /// The journal's trouble.
+    Journal(JournalError),
+    /// The request may have been carried out: the open intent says what to ask for.
+    AnswerLost(VaultError),
+}
+
+impl From<JournalError> for Halt {
+    fn from(error: JournalError) -> Self {
+        Self::Journal(error)
+    }
+}
+
+/// A store that lost its answer may still be storing: before a file is sent again it is looked for twice, so far apart.
+const STILL_STORING: Duration = Duration::from_secs(1);
+
+impl<V: Vault> Pipeline<V> {
+    /// One attempt; with `answer_lost`, just after an answer was lost. It ends at once when somebody opens the file for
+    /// writing: the writer waits until then.
+    pub(super) async fn attempt(&self, file: &Settled, answer_lost: bool) -> Result<(Confirmed, Source), Halt> {
+        let source = open(file).await?;
+        let Some(lease) = source.lease.clone() else {
+            return Ok((self.take_course(file, &source, answer_lost).await?, source));
+        };
+        tokio::select! {
+            ended = self.take_course(file, &source, answer_lost) => Ok((ended?, source)),
+            () = self.shared.breaks.broken(&lease) => {
+                lease.give_up();
+                Err(again(file, "somebody opened it for writing"))
+            }
+        }
+    }
+
+    async fn take_course(&self, file: &Settled, source: &Source, answer_lost: bool) -> Result<Confirmed, Halt> {
+        let latest = self.shared.journal.latest(file.root.path(), &file.origin).await?;
+        match course(latest, &source.opened.version, &self.policy.after, self.asked) {
+            Course::Skip => Err(Halt::Ended(Outcome::Skipped)),
+            Course::Finish(entry) => self.stored_before(file, source, entry).await,
+            Course::Resolve(entry) => self.resolve(file, source, entry, answer_lost).await,
+            Course::Upload => self.upload(file, source).await,
+        }
+    }
+
+    /// The store has it by an earlier receipt: if these are the same bytes, only the local end is left.
+    async fn stored_before(&self, file: &Settled, source: &Source, entry: Entry) -> Result<Confirmed, Halt> {
+        let sha256 = hashed(file, source).await?;
+        match entry.stored {
+            Some(stored) if stored.sha256 == sha256 => {
+                let remote = entry.intent.dest.join(&entry.intent.name);
+                Ok(Confirmed { attempt: entry.id, remote, stored })
+            }
+            _ => self.upload(file, source).await,
+        }
+    }
+
+    /// An upload was begun and its outcome is unknown: the store is asked, and what it has is not sent again.
+    async fn resolve(
+        &self,
+        file: &Settled,
+        source: &Source,
+        entry: Entry,
+        answer_lost: bool,
+    ) -> Result<Confirmed, Halt> {
+        let Intent { dest, folder, name, .. } = &entry.intent;
+        let sha256 = hashed(file, source).await?;
+        let sent = Sent { name: name.clone(), size: source.opened.version.size, sha256 };
+        let mut found = self.find(dest, folder, &sent).await?;
+        if answer_lost && !matches!(found, Found::Same(_)) {
+            tokio::time::sleep(STILL_STORING).await;
+            found = self.find(dest, folder, &sent).await?;
+        }
+        match found {
+            Found::Same(document) => self.receipt(entry.id, dest, sent, document, true).await,
+            Found::Other | Found::Nothing => {
+                self.abandon(entry.id, "the store does not have it").await?;
+                self.upload(file, source).await
+            }
+        }
+    }
+}
+
+async fn open(file: &Settled) -> Result<Source, Halt> {
+    let settled = file.clone();
+    let opened = tokio::task::spawn_blocking(move || Source::open(&settled)).await;
+    match opened.unwrap_or_else(|error| Err(SourceError::Unreadable(error.to_string()))) {
+        Ok(source) => Ok(source),
+        Err(SourceError::Gone) => Err(Halt::Ended(Outcome::Gone)),
+        Err(SourceError::Unsettled(reason)) => Err(again(file, reason)),
+        Err(SourceError::Unreadable(reason)) => Err(failed(reason)),
+    }
+}
+
+/// The file's SHA-256, or what it means for the file that it can't be read to its end.
+pub(super) async fn hashed(file: &Settled, source: &Source) -> Result<String, Halt> {
+    if let Some(sha256) = source.sha256() {
+        return Ok(sha256);
+    }
+    let reader = source.clone();
+    let hashed = tokio::task::spawn_blocking(move || reader.hashed()).await;
+    match hashed.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
+        Ok(sha256) => Ok(sha256),
+        Err(error) => Err(unread(file, source, format!("it can't be read: {error}"))),
+    }
+}
+
+/// What it means that a file could not be read to its end.
+pub(super) fn unread(file: &Settled, source: &Source, reason: String) -> Halt {
+    if source.check().is_err() { again(file, "it changed while it was read") } else { failed(reason) }
+}
+
+fn again(file: &Settled, reason: &str) -> Halt {
+    Halt::Ended(Outcome::Again { reason: reason.to_owned(), place: file.relative.clone() })
+}
+
+/// Local trouble that leaves nothing to write down: it is met again, and told again, at the next walk.
+fn failed(reason: String) -> Halt {
+    Halt::Ended(Outcome::Failed { reason, moved: None })
+}

@@ -1,0 +1,218 @@
+//! A circuit breaker: while something that all files need is in trouble, no file is tried, and none is blamed. One at a
+//! time tries again, after growing waits.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
+use super::backoff;
+use crate::vault::VaultError;
+
+/// One thing that files need: the service, a destination, the journal.
+#[derive(Debug)]
+pub(super) struct Circuit {
+    what: &'static str,
+    /// How long trouble may last before whoever waits gives up; for ever where `None`.
+    patience: Option<Duration>,
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    trouble: Option<Trouble>,
+}
+
+#[derive(Debug)]
+struct Trouble {
+    error: VaultError,
+    since: Instant,
+    failures: u32,
+    next_try: Instant,
+    /// Somebody tries just now.
+    trial: bool,
+}
+
+/// Leave to try. Dropped without a word, it leaves the circuit as it was.
+#[derive(Debug)]
+pub(super) struct Pass<'a> {
+    circuit: &'a Circuit,
+    /// The one that tries while there is trouble.
+    trial: bool,
+}
+
+impl Circuit {
+    /// A closed circuit for `what`, as the log is to call it.
+    pub(super) fn new(what: &'static str, patience: Option<Duration>) -> Self {
+        Self { what, patience, state: Mutex::default(), changed: Notify::new() }
+    }
+
+    /// Waits for leave to try; an error once patience has ended.
+    pub(super) async fn pass(&self) -> Result<Pass<'_>, VaultError> {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            // Registers before the look, so that no change in between is lost.
+            changed.as_mut().enable();
+            let wake = {
+                let now = Instant::now();
+                let mut state = self.state();
+                let Some(trouble) = state.trouble.as_mut() else { return Ok(Pass { circuit: self, trial: false }) };
+                let end = self.patience.map(|patience| trouble.since + patience);
+                if end.is_some_and(|end| end <= now) {
+                    return Err(trouble.error.clone());
+                }
+                if !trouble.trial && trouble.next_try <= now {
+                    trouble.trial = true;
+                    return Ok(Pass { circuit: self, trial: true });
+                }
+                let next_try = (!trouble.trial).then_some(trouble.next_try);
+                next_try.into_iter().chain(end).min()
+            };
+            match wake {
+                // Either is a reason to look again.
+                Some(wake) => drop(timeout_at(wake, changed).await),
+                None => changed.await,
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pass<'_> {
+    /// Whether this is the one try while there is trouble: look before you send much.
+    pub(super) fn is_trial(&self) -> bool {
+        self.trial
+    }
+
+    /// It works.
+    pub(super) fn success(mut self) {
+        self.trial = false;
+        let ended = self.circuit.state().trouble.take();
+        if let Some(trouble) = ended {
+            let lasted = trouble.since.elapsed();
+            tracing::info!(?lasted, "{} works again", self.circuit.what);
+            self.circuit.changed.notify_waiters();
+        }
+    }
+
+    /// It does not work, for this reason.
+    pub(super) fn failed(mut self, error: VaultError) {
+        let now = Instant::now();
+        {
+            let mut state = self.circuit.state();
+            let failures = match &state.trouble {
+                // Others failed of the same trouble before: that is one failure, not many.
+                Some(_) if !self.trial => return,
+                Some(trouble) => trouble.failures + 1,
+                None => 1,
+            };
+            let since = state.trouble.as_ref().map_or(now, |trouble| trouble.since);
+            let wait = backoff::wait(failures, backoff::chance(), error.retry_after);
+            tracing::warn!(again_in = ?wait, "{} is in trouble, no file is tried: {error}", self.circuit.what);
+            state.trouble = Some(Trouble { error, since, failures, next_try: now + wait, trial: false });
+        }
+        self.trial = false;
+        self.circuit.changed.notify_waiters();
+    }
+}
+
+impl Drop for Pass<'_> {
+    fn drop(&mut self) {
+        if !self.trial {
+            return;
+        }
+        // Stopped in mid-trial: the next one tries.
+        if let Some(trouble) = self.circuit.state().trouble.as_mut() {
+            trouble.trial = false;
+        }
+        self.circuit.changed.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vault::Kind;
+    use std::sync::Arc;
+
+    fn down() -> VaultError {
+        VaultError::new(Kind::Unavailable, "down")
+    }
+
+    async fn tripped(patience: Option<Duration>) -> Arc<Circuit> {
+        let circuit = Arc::new(Circuit::new("the service", patience));
+        circuit.pass().await.unwrap().failed(down());
+        circuit
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_there_is_trouble_one_tries_and_all_others_wait() {
+        let circuit = tripped(None).await;
+        let before = Instant::now();
+        let trial = circuit.pass().await.unwrap();
+        assert!(trial.is_trial() && before.elapsed() >= Duration::from_millis(500));
+        let other = tokio::spawn({
+            let circuit = Arc::clone(&circuit);
+            async move { circuit.pass().await.map(|pass| pass.is_trial()) }
+        });
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        assert!(!other.is_finished());
+        trial.success();
+        assert!(!other.await.unwrap().unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waits_grow_with_each_failed_trial_and_not_with_each_file_that_failed_at_once() {
+        let circuit = Circuit::new("the service", None);
+        let passes = [circuit.pass().await.unwrap(), circuit.pass().await.unwrap(), circuit.pass().await.unwrap()];
+        passes.into_iter().for_each(|pass| pass.failed(down()));
+        for least in [500, 1000, 2000, 4000] {
+            let before = Instant::now();
+            let trial = circuit.pass().await.unwrap();
+            let waited = before.elapsed();
+            assert!(
+                waited >= Duration::from_millis(least) && waited <= Duration::from_millis(2 * least + 10),
+                "{waited:?}"
+            );
+            trial.failed(down());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_trial_that_is_dropped_lets_the_next_one_try() {
+        let circuit = tripped(None).await;
+        drop(circuit.pass().await.unwrap());
+        assert!(circuit.pass().await.unwrap().is_trial());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn patience_ends_on_time_even_between_two_tries() {
+        let circuit = tripped(Some(Duration::from_secs(45))).await;
+        let before = Instant::now();
+        let error = loop {
+            match circuit.pass().await {
+                Ok(trial) => trial.failed(down()),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind, Kind::Unavailable);
+        assert_eq!(before.elapsed().as_secs(), 45);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_that_the_service_asked_for_is_kept() {
+        let circuit = Circuit::new("the service", None);
+        let error = VaultError { retry_after: Some(Duration::from_secs(100)), ..down() };
+        circuit.pass().await.unwrap().failed(error);
+        let before = Instant::now();
+        circuit.pass().await.unwrap().success();
+        assert!(before.elapsed() >= Duration::from_secs(100));
+        assert!(!circuit.pass().await.unwrap().is_trial());
+    }
+}

@@ -1,0 +1,133 @@
+//! Does the store have it? What its answers say of a document, held against what was sent.
+
+use sha2::{Digest, Sha256};
+
+use crate::hex;
+use crate::vault::{Document, DocumentId, Download, Kind, RemotePath, Vault, VaultError};
+
+/// What was sent, or is to be found again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Sent {
+    /// The name it was sent as.
+    pub(super) name: String,
+    /// Length in bytes.
+    pub(super) size: u64,
+    /// Lower-case hexadecimal.
+    pub(super) sha256: String,
+}
+
+/// What in a document's description contradicts that it is what was sent; what it doesn't say can't.
+pub(super) fn contradiction(document: &Document, sent: &Sent) -> Option<String> {
+    let differs = |what: &str, got: &dyn std::fmt::Display, expected: &dyn std::fmt::Display| {
+        Some(format!("the store says {what} {got}, sent was {expected}"))
+    };
+    if let Some(name) = document.name.as_ref().filter(|name| **name != sent.name) {
+        return differs("name", &format!("{name:?}"), &format!("{:?}", sent.name));
+    }
+    if let Some(size) = document.size.filter(|size| *size != sent.size) {
+        return differs("size", &size, &sent.size);
+    }
+    if let Some(sha256) = document.sha256.as_ref().filter(|sha256| **sha256 != sent.sha256) {
+        return differs("SHA-256", sha256, &sent.sha256);
+    }
+    None
+}
+
+/// What a look for a document found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Found {
+    /// A document of this name and these bytes.
+    Same(Document),
+    /// Documents of this name, with other bytes.
+    Other,
+    /// No document of this name.
+    Nothing,
+}
+
+/// Looks in a folder of the vault for what was (or may have been) sent: by its path, then among the folder's children,
+/// for a store that keeps several documents under one name shows only one by path. Same means the same bytes: the
+/// store's own SHA-256, or the content read back.
+pub(super) async fn find<V: Vault>(
+    vault: &V,
+    path: &RemotePath,
+    folder: &DocumentId,
+    sent: &Sent,
+) -> Result<Found, VaultError> {
+    let whole = path.join(&sent.name);
+    let Some(document) = vault.at(&whole).await? else { return Ok(Found::Nothing) };
+    if is_same(vault, &whole, &document, sent).await? {
+        return Ok(Found::Same(document));
+    }
+    // Only the store's word can tell the others apart: their content can't be asked for by path.
+    let named = vault.named(path, folder, &sent.name).await?;
+    let same = named.into_iter().find(|document| document.sha256.as_ref() == Some(&sent.sha256));
+    Ok(same.map_or(Found::Other, Found::Same))
+}
+
+async fn is_same<V: Vault>(vault: &V, path: &RemotePath, document: &Document, sent: &Sent) -> Result<bool, VaultError> {
+    if document.folder == Some(true) || contradiction(document, sent).is_some() {
+        return Ok(false);
+    }
+    Ok(document.sha256.is_some() || content_matches(vault, path, sent).await?)
+}
+
+/// Reads a document back and compares length and SHA-256.
+pub(super) async fn content_matches<V: Vault>(vault: &V, path: &RemotePath, sent: &Sent) -> Result<bool, VaultError> {
+    let mut download = match vault.download(path).await {
+        Ok(download) => download,
+        Err(error) if error.kind == Kind::Missing => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    if download.length().is_some_and(|length| length != sent.size) {
+        return Ok(false);
+    }
+    let mut hash = Sha256::new();
+    let mut length = 0;
+    while let Some(chunk) = download.chunk().await? {
+        length += chunk.len() as u64;
+        hash.update(&chunk);
+    }
+    Ok(length == sent.size && hex(&hash.finalize()) == sent.sha256)
+}
+
+/// Whether a folder lists the document that an upload answered with, with the right size.
+pub(super) async fn is_listed<V: Vault>(
+    vault: &V,
+    folder: &DocumentId,
+    id: &DocumentId,
+    sent: &Sent,
+) -> Result<bool, VaultError> {
+    let children = vault.children(folder).await?;
+    Ok(children.iter().any(|child| child.id == *id && contradiction(child, sent).is_none()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent() -> Sent {
+        Sent { name: "x".into(), size: 4, sha256: "ab".into() }
+    }
+
+    fn document() -> Document {
+        Document { id: DocumentId("1".into()), name: None, size: None, sha256: None, folder: None, version: None }
+    }
+
+    #[test]
+    fn what_the_store_does_not_say_is_not_missed() {
+        assert_eq!(contradiction(&document(), &sent()), None);
+    }
+
+    #[test]
+    fn whatever_the_store_says_must_match() {
+        let right = Document { name: Some("x".into()), size: Some(4), sha256: Some("ab".into()), ..document() };
+        assert_eq!(contradiction(&right, &sent()), None);
+        for wrong in [
+            Document { name: Some("y".into()), ..right.clone() },
+            Document { size: Some(3), ..right.clone() },
+            Document { sha256: Some("cd".into()), ..right.clone() },
+        ] {
+            assert!(contradiction(&wrong, &sent()).is_some(), "{wrong:?}");
+        }
+    }
+}

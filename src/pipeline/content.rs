@@ -1,0 +1,291 @@
+//! A file's bytes on their way to the store: read once, hashed while they pass, never more than a few pieces in memory.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::{BodyExt, Full};
+use sha2::{Digest, Sha256};
+use tokio::sync::mpsc;
+
+use crate::file::lease::{Lease, Writers};
+use crate::file::{OpenError, Opened, Settled};
+use crate::hex;
+use crate::vault::Content;
+
+/// Files up to this size are read in one go, in bytes.
+const SMALL: u64 = 128 * 1024;
+/// The size of a piece of a larger one, in bytes.
+const PIECE: usize = 256 * 1024;
+/// Pieces that may wait while one is hashed and one is sent.
+const AHEAD: usize = 2;
+
+/// A file opened for one attempt: one state of it, and its bytes.
+#[derive(Debug, Clone)]
+pub(super) struct Source {
+    /// The open file.
+    pub(super) opened: Opened,
+    /// The lease on it, where its file system gives one.
+    pub(super) lease: Option<Arc<Lease>>,
+    /// Its bytes, if it is small.
+    small: Option<Bytes>,
+    sha256: Arc<Mutex<Option<String>>>,
+}
+
+/// Why a file can't be taken now.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SourceError {
+    /// It is gone; that is fine.
+    #[error("it is gone")]
+    Gone,
+    /// It is not settled, or no longer.
+    #[error("{0}")]
+    Unsettled(&'static str),
+    /// It can't be read, for this reason.
+    #[error("{0}")]
+    Unreadable(String),
+}
+
+impl From<OpenError> for SourceError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Gone => Self::Gone,
+            other => Self::Unreadable(other.to_string()),
+        }
+    }
+}
+
+const CHANGED: SourceError = SourceError::Unsettled("it changed while it was read");
+
+impl Source {
+    /// Opens a settled file afresh, takes a lease, and reads it if it is small. Blocks.
+    pub(super) fn open(settled: &Settled) -> Result<Self, SourceError> {
+        let opened = settled.root.open_file(&settled.relative)?;
+        let lease = match opened.writers() {
+            Writers::None(lease) => Some(Arc::new(lease)),
+            Writers::Some => return Err(SourceError::Unsettled("it is open for writing")),
+            Writers::Unknown(_) => None,
+        };
+        Self::new(opened, lease)
+    }
+
+    /// The bytes of an open file in its state now. Blocks.
+    pub(super) fn new(opened: Opened, lease: Option<Arc<Lease>>) -> Result<Self, SourceError> {
+        let mut source = Self { opened, lease, small: None, sha256: Arc::default() };
+        if source.opened.version.size <= SMALL {
+            let bytes =
+                source.read_small().map_err(|error| SourceError::Unreadable(format!("it can't be read: {error}")))?;
+            source.set_sha256(&Sha256::digest(&bytes));
+            source.small = Some(bytes);
+            source.check().map_err(|_| CHANGED)?;
+        }
+        Ok(source)
+    }
+
+    fn read_small(&self) -> io::Result<Bytes> {
+        // Small, so it fits.
+        let mut bytes = vec![0; usize::try_from(self.opened.version.size).unwrap_or_default()];
+        let mut length = 0;
+        while length < bytes.len() {
+            match read_at(&self.opened.file, &mut bytes[length..], length as u64)? {
+                0 => break,
+                read => length += read,
+            }
+        }
+        bytes.truncate(length);
+        Ok(bytes.into())
+    }
+
+    /// The SHA-256 of the bytes, in lower-case hexadecimal, once they were all read.
+    pub(super) fn sha256(&self) -> Option<String> {
+        self.sha256.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The SHA-256, reading the file for it where nobody did. Blocks.
+    pub(super) fn hashed(&self) -> io::Result<String> {
+        if let Some(sha256) = self.sha256() {
+            return Ok(sha256);
+        }
+        self.read(|_| Ok(()))?;
+        self.sha256().ok_or_else(|| io::Error::other("it could not be hashed"))
+    }
+
+    fn set_sha256(&self, digest: &[u8]) {
+        *self.sha256.lock().unwrap_or_else(PoisonError::into_inner) = Some(hex(digest));
+    }
+
+    /// Whether the file is as it was opened, with nobody writing it.
+    pub(super) fn check(&self) -> io::Result<()> {
+        let unchanged = self.opened.now()? == self.opened.version;
+        let unwritten = self.lease.as_ref().is_none_or(|lease| lease.holds());
+        if unchanged && unwritten { Ok(()) } else { Err(io::Error::other("the file changed while it was read")) }
+    }
+
+    /// The bytes, from the start.
+    pub(super) fn content(&self) -> Content {
+        let length = self.opened.version.size;
+        let body = match &self.small {
+            Some(bytes) => Full::new(bytes.clone()).map_err(|never| match never {}).boxed(),
+            None => self.pieces().boxed(),
+        };
+        Content { length, body }
+    }
+
+    fn pieces(&self) -> Pieces {
+        let (sender, pieces) = mpsc::channel(AHEAD);
+        let source = self.clone();
+        tokio::task::spawn_blocking(move || {
+            let ended = source.read(|piece| sender.blocking_send(Ok(piece)).map_err(io::Error::other));
+            if let Err(error) = ended {
+                // Where the request is gone already, nobody wants to know.
+                sender.blocking_send(Err(error)).ok();
+            }
+        });
+        Pieces { pieces, left: self.opened.version.size }
+    }
+
+    /// Reads and hashes all of the file, and passes it on in pieces; the last one only if the file is unchanged, so that
+    /// the store never has all bytes of a file that was written meanwhile.
+    fn read(&self, mut pass_on: impl FnMut(Bytes) -> io::Result<()>) -> io::Result<()> {
+        let size = self.opened.version.size;
+        let (mut hash, mut at) = (Sha256::new(), 0);
+        while at < size {
+            // At most PIECE, so it fits.
+            let length = usize::try_from(size - at).unwrap_or(PIECE).min(PIECE);
+            let mut piece = vec![0; length];
+            let read = read_at(&self.opened.file, &mut piece, at)?;
+            if read == 0 {
+                return Err(io::Error::other("the file became shorter while it was read"));
+            }
+            piece.truncate(read);
+            hash.update(&piece);
+            at += read as u64;
+            if at == size {
+                self.check()?;
+                self.set_sha256(&hash.finalize_reset());
+            }
+            pass_on(piece.into())?;
+        }
+        Ok(())
+    }
+}
+
+fn read_at(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+    loop {
+        match file.read_at(buffer, at) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
+/// The pieces that a reader sends, as the body of a request of exact length.
+struct Pieces {
+    pieces: mpsc::Receiver<io::Result<Bytes>>,
+    left: u64,
+}
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        let piece = match std::task::ready!(self.pieces.poll_recv(context)) {
+            Some(Ok(piece)) => piece,
+            Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+            None => return Poll::Ready(Some(Err(io::Error::other("reading the file ended early")))),
+        };
+        self.left = self.left.saturating_sub(piece.len() as u64);
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::Root;
+    use crate::file::lease::Breaks;
+
+    fn settled(content: &[u8]) -> (tempfile::TempDir, Settled) {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("x"), content).unwrap();
+        let root = Arc::new(Root::open(dir.path()).unwrap());
+        (dir, Settled::new(root, "x".into()))
+    }
+
+    async fn sent(content: Content) -> Result<Vec<u8>, io::Error> {
+        Ok(content.body.collect().await?.to_bytes().to_vec())
+    }
+
+    #[tokio::test]
+    async fn all_bytes_are_sent_and_hashed_whatever_the_size() {
+        Breaks::install().unwrap();
+        for size in [0, 1, 4096, 128 * 1024, 128 * 1024 + 1, 1_000_000] {
+            let bytes: Vec<u8> = (0..size).map(|n: u32| n.to_le_bytes()[0]).collect();
+            let (_dir, settled) = settled(&bytes);
+            let source = Source::open(&settled).unwrap();
+            let content = source.content();
+            assert_eq!(content.body.size_hint().exact(), Some(content.length));
+            assert_eq!(sent(content).await.unwrap(), bytes);
+            assert_eq!(source.sha256().unwrap(), hex(&Sha256::digest(&bytes)));
+            assert_eq!(source.hashed().unwrap(), hex(&Sha256::digest(&bytes)));
+            assert_eq!(sent(source.content()).await.unwrap(), bytes, "the body opens anew");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_grows_or_shrinks_while_it_is_sent_is_never_sent_whole() {
+        Breaks::install().unwrap();
+        for changed in [9_000_000, 10] {
+            let (dir, settled) = settled(&vec![7; 4_000_000]);
+            let source = Source::open(&settled).unwrap();
+            let mut body = source.content().body;
+            body.frame().await.unwrap().unwrap();
+            let file = dir.path().join("x");
+            let writer = std::thread::spawn(move || {
+                std::fs::OpenOptions::new().write(true).open(file).unwrap().set_len(changed).unwrap();
+            });
+            let lease = source.lease.as_ref().unwrap();
+            while lease.holds() {
+                tokio::task::yield_now().await;
+            }
+            lease.give_up();
+            let ended = loop {
+                match body.frame().await {
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => break error,
+                    None => panic!("sent whole"),
+                }
+            };
+            assert!(ended.to_string().contains("while it was read"), "{ended}");
+            drop((body, source));
+            writer.join().unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_open_for_writing_is_not_taken() {
+        Breaks::install().unwrap();
+        let (dir, settled) = settled(b"1234");
+        let writer = std::fs::OpenOptions::new().append(true).open(dir.path().join("x")).unwrap();
+        assert!(matches!(Source::open(&settled), Err(SourceError::Unsettled(_))));
+        drop(writer);
+        assert!(Source::open(&settled).is_ok());
+    }
+}

@@ -1,0 +1,97 @@
+//! What the journal knows of a file decides which way it takes. Pure.
+
+use crate::config::After;
+use crate::file::Version;
+use crate::journal::{End, Entry, State};
+
+/// The way that a file takes.
+#[derive(Debug, PartialEq)]
+pub(super) enum Course {
+    /// Up to the store.
+    Upload,
+    /// The store has it: only the local end is left.
+    Finish(Entry),
+    /// An upload was begun, and what came of it is unknown: ask the store.
+    Resolve(Entry),
+    /// Nothing: it failed or was kept before, and has not changed.
+    Skip,
+}
+
+/// The way for a file in this state, by the newest entry of its path. `asked` where a person asked for just this file:
+/// then what was done or failed before is no reason to leave it.
+pub(super) fn course(latest: Option<Entry>, version: &Version, after: &After, asked: bool) -> Course {
+    let Some(entry) = latest else { return Course::Upload };
+    let before = &entry.intent.version;
+    match &entry.state {
+        State::Open => Course::Resolve(entry),
+        // Put back after a crash it has another ctime; its bytes are compared before anything is removed.
+        State::Stored if before.same_content(version) => Course::Finish(entry),
+        State::Ended(End::Kept) if before == version && !asked => match after {
+            After::Keep => Course::Skip,
+            After::Delete | After::Move(_) => Course::Finish(entry),
+        },
+        State::Ended(End::Failed { .. }) if before == version && !asked => Course::Skip,
+        State::Stored | State::Ended(_) => Course::Upload,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::{AttemptId, Intent};
+    use crate::vault::{DocumentId, RemotePath};
+    use std::time::SystemTime;
+
+    const VERSION: Version = Version { device: 1, inode: 2, size: 3, mtime: 4, ctime: 5 };
+    const CHANGED: Version = Version { mtime: 9, ..VERSION };
+    const RENAMED: Version = Version { ctime: 9, ..VERSION };
+
+    fn entry(state: State) -> Option<Entry> {
+        let intent = Intent {
+            root: "/w".into(),
+            relative: "x".into(),
+            version: VERSION,
+            dest: RemotePath::default(),
+            folder: DocumentId("1".into()),
+            name: "x".into(),
+        };
+        let (id, started) = (AttemptId(1), SystemTime::UNIX_EPOCH);
+        Some(Entry { id, intent, started, state, stored: None, stored_at: None })
+    }
+
+    fn failed() -> Option<Entry> {
+        entry(State::Ended(End::Failed { reason: "413".into() }))
+    }
+
+    #[test]
+    fn a_failed_file_is_left_until_it_changes_or_somebody_asks_for_it() {
+        assert_eq!(course(failed(), &VERSION, &After::Delete, false), Course::Skip);
+        assert_eq!(course(failed(), &CHANGED, &After::Delete, false), Course::Upload);
+        assert_eq!(course(failed(), &VERSION, &After::Delete, true), Course::Upload);
+    }
+
+    #[test]
+    fn an_unknown_outcome_is_always_asked_for() {
+        for (version, asked) in [(VERSION, false), (CHANGED, false), (VERSION, true)] {
+            let course = course(entry(State::Open), &version, &After::Delete, asked);
+            assert!(matches!(course, Course::Resolve(_)));
+        }
+    }
+
+    #[test]
+    fn a_stored_file_is_not_sent_again_unless_it_changed() {
+        for version in [VERSION, RENAMED] {
+            assert!(matches!(course(entry(State::Stored), &version, &After::Delete, false), Course::Finish(_)));
+        }
+        assert_eq!(course(entry(State::Stored), &CHANGED, &After::Delete, false), Course::Upload);
+    }
+
+    #[test]
+    fn a_kept_file_is_sent_again_only_when_asked_for_and_removed_once_that_is_wanted() {
+        let kept = || entry(State::Ended(End::Kept));
+        assert_eq!(course(kept(), &VERSION, &After::Keep, false), Course::Skip);
+        assert_eq!(course(kept(), &VERSION, &After::Keep, true), Course::Upload);
+        assert_eq!(course(kept(), &CHANGED, &After::Keep, false), Course::Upload);
+        assert!(matches!(course(kept(), &VERSION, &After::Delete, false), Course::Finish(_)));
+    }
+}

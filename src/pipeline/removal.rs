@@ -1,0 +1,154 @@
+//! Files with a receipt, set aside, waiting out their grace.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, sleep_until};
+
+use super::{Local, Outcome, Report};
+use crate::file::Settled;
+use crate::journal::{AttemptId, End, Journal, Stored};
+use crate::remove::{self, Aside, Fate, GRACE, Gone, NotRemoved};
+use crate::vault::RemotePath;
+
+/// A file that was set aside.
+#[derive(Debug)]
+pub(super) struct Resting {
+    pub(super) file: Settled,
+    pub(super) aside: Aside,
+    pub(super) fate: Fate,
+    pub(super) attempt: AttemptId,
+    pub(super) why: Why,
+}
+
+/// Why a file is to leave its place.
+#[derive(Debug)]
+pub(super) enum Why {
+    /// The store has it.
+    Stored(RemotePath, Stored),
+    /// The store refuses it for this reason, and refused files are collected elsewhere.
+    Failed(String),
+}
+
+/// Ends removals, in the order in which they came: the grace is the same for all. Not tied to any upload's life, for the
+/// way from a receipt to the unlink is not to be cancelled.
+#[derive(Debug, Clone)]
+pub(super) struct Removals {
+    resting: mpsc::UnboundedSender<(Instant, Resting)>,
+    left: Arc<Left>,
+}
+
+#[derive(Debug, Default)]
+struct Left {
+    count: AtomicUsize,
+    none: Notify,
+}
+
+/// Files unlinked in one go.
+const BATCH: usize = 256;
+
+impl Removals {
+    pub(super) fn start(journal: Journal, reports: mpsc::UnboundedSender<Report>) -> Self {
+        let (resting, mut queue) = mpsc::unbounded_channel::<(Instant, Resting)>();
+        let left = Arc::new(Left::default());
+        let counted = Arc::clone(&left);
+        tokio::spawn(async move {
+            let mut batch = Vec::new();
+            while queue.recv_many(&mut batch, BATCH).await > 0 {
+                if let Some((due, _)) = batch.last() {
+                    sleep_until(*due).await;
+                }
+                let ended = finish_all(std::mem::take(&mut batch)).await;
+                let count = ended.len();
+                for (file, ended) in ended {
+                    tell(&journal, &reports, file, ended);
+                }
+                if counted.count.fetch_sub(count, Ordering::AcqRel) == count {
+                    counted.none.notify_waiters();
+                }
+            }
+        });
+        Self { resting, left }
+    }
+
+    pub(super) fn add(&self, resting: Resting) {
+        self.left.count.fetch_add(1, Ordering::AcqRel);
+        // The task that takes them lives as long as anybody can call this.
+        self.resting.send((Instant::now() + GRACE, resting)).ok();
+    }
+
+    /// Resolves when none is left.
+    pub(super) async fn drained(&self) {
+        loop {
+            let none = self.left.none.notified();
+            tokio::pin!(none);
+            none.as_mut().enable();
+            if self.left.count.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            none.await;
+        }
+    }
+}
+
+struct Ended {
+    attempt: AttemptId,
+    why: Why,
+    outcome: Result<Gone, NotRemoved>,
+}
+
+async fn finish_all(batch: Vec<(Instant, Resting)>) -> Vec<(Settled, Ended)> {
+    let finish = |(_, resting): (Instant, Resting)| {
+        let Resting { file, aside, fate, attempt, why } = resting;
+        (file, Ended { attempt, why, outcome: remove::finish(aside, &fate) })
+    };
+    tokio::task::spawn_blocking(move || batch.into_iter().map(finish).collect()).await.unwrap_or_default()
+}
+
+/// Tells how a removal ended.
+fn tell(journal: &Journal, reports: &mpsc::UnboundedSender<Report>, file: Settled, ended: Ended) {
+    let Ended { attempt, why, outcome } = ended;
+    let outcome = match (why, outcome) {
+        (why, Err(refused)) => not_removed(journal, attempt, &why, refused),
+        (Why::Stored(remote, stored), Ok(Gone::Removed)) => {
+            write_down(journal, attempt, End::Removed);
+            Outcome::Stored { remote, stored, local: Local::Removed }
+        }
+        (Why::Stored(remote, stored), Ok(Gone::Moved(path))) => {
+            write_down(journal, attempt, End::Moved(path.clone()));
+            Outcome::Stored { remote, stored, local: Local::Moved(path) }
+        }
+        (Why::Failed(reason), Ok(Gone::Moved(path))) => Outcome::Failed { reason, moved: Some(path) },
+        (Why::Failed(reason), Ok(Gone::Removed)) => Outcome::Failed { reason, moved: None },
+    };
+    // Nobody listens only where nobody is left to be told.
+    reports.send(Report { file, outcome }).ok();
+}
+
+/// What it means that a file could not leave its place.
+pub(super) fn not_removed(journal: &Journal, attempt: AttemptId, why: &Why, refused: NotRemoved) -> Outcome {
+    let NotRemoved { reason, changed, place } = refused;
+    if changed {
+        if matches!(why, Why::Stored(..)) {
+            write_down(journal, attempt, End::Superseded);
+        }
+        return Outcome::Again { reason, place };
+    }
+    // What is stored stays so in the journal: the next walk tries the removal again, without an upload.
+    let reason = match why {
+        Why::Stored(..) => format!("it is stored, but stays here: {reason}"),
+        Why::Failed(first) => format!("{first}; it can't be moved away: {reason}"),
+    };
+    Outcome::Failed { reason, moved: None }
+}
+
+/// Without waiting: losing it in a crash costs a look at the next start.
+fn write_down(journal: &Journal, attempt: AttemptId, end: End) {
+    let journal = journal.clone();
+    tokio::spawn(async move {
+        if let Err(error) = journal.end(attempt, end).await {
+            tracing::warn!("how a removal ended could not be written down: {error}");
+        }
+    });
+}

@@ -1,0 +1,101 @@
+//! One file's way, as often as it takes: leave to try, an attempt, and what its end means for this file and for all.
+
+use super::attempt::Halt;
+use super::circuit::Pass;
+use super::slots::Slot;
+use super::{Outcome, Pipeline};
+use crate::file::Settled;
+use crate::vault::{Kind, Vault, VaultError};
+
+impl<V: Vault> Pipeline<V> {
+    /// Brings a file to an end, and reports it; `waiting` if others wait for the place that it takes.
+    pub(super) async fn one(&self, file: Settled, slot: Slot, waiting: bool) {
+        let outcome = self.way(&file).await;
+        self.shared.slots.finished(slot, waiting);
+        // Without one its removal is under way, and is reported when it is over.
+        if let Some(outcome) = outcome {
+            self.report(file, outcome);
+        }
+    }
+
+    async fn way(&self, file: &Settled) -> Option<Outcome> {
+        let mut answers_lost = 0;
+        loop {
+            let passes = match self.passes().await {
+                Ok(passes) => passes,
+                Err(error) => return Some(self.stop(error)),
+            };
+            match self.attempt(file, answers_lost > 0).await {
+                Ok((confirmed, source)) => {
+                    passes.success();
+                    return self.local_end(file, source, confirmed).await;
+                }
+                Err(Halt::Ended(outcome)) => return Some(outcome),
+                Err(Halt::Refused(attempt, source, reason)) => {
+                    passes.success();
+                    return self.refused_end(file, source, attempt, reason).await;
+                }
+                // Looked for at once; but where answers are lost again and again, the service is in trouble.
+                Err(Halt::AnswerLost(error)) if answers_lost == 0 => {
+                    answers_lost += 1;
+                    tracing::warn!(file = %file.origin.display(), "asking the store whether it has it: {error}");
+                }
+                Err(Halt::Service(error)) if self.is_final(&error) => return Some(self.stop(error)),
+                Err(Halt::Service(error) | Halt::AnswerLost(error)) => passes.service.failed(error),
+                Err(Halt::Destination(error)) if self.shared.patience.is_some() => return Some(self.stop(error)),
+                Err(Halt::Destination(error)) => passes.destination.failed(error),
+                Err(Halt::Journal(error)) => {
+                    passes.journal.failed(VaultError::new(Kind::Unavailable, error.to_string()));
+                }
+            }
+        }
+    }
+
+    /// A command that is to end does not wait for somebody to mend the login.
+    fn is_final(&self, error: &VaultError) -> bool {
+        self.shared.patience.is_some() && error.kind == Kind::Login
+    }
+
+    /// Gives up on this file and all others, for this reason.
+    fn stop(&self, error: VaultError) -> Outcome {
+        self.stopped.get_or_init(|| error);
+        Outcome::Left
+    }
+
+    /// Leave to try, of all that may be in trouble. In trial the service is asked with a small call first, so that no
+    /// large file is what finds out.
+    async fn passes(&self) -> Result<Passes<'_>, VaultError> {
+        loop {
+            if let Some(error) = self.stopped.get() {
+                return Err(error.clone());
+            }
+            let journal = self.shared.journal_circuit.pass().await?;
+            let destination = self.destinations.circuit.pass().await?;
+            let service = self.shared.service.pass().await?;
+            if service.is_trial()
+                && let Err(error) = self.shared.vault.probe().await
+            {
+                if self.is_final(&error) {
+                    return Err(error);
+                }
+                service.failed(error);
+                continue;
+            }
+            return Ok(Passes { journal, destination, service });
+        }
+    }
+}
+
+struct Passes<'a> {
+    journal: Pass<'a>,
+    destination: Pass<'a>,
+    service: Pass<'a>,
+}
+
+impl Passes<'_> {
+    fn success(self) {
+        self.journal.success();
+        self.destination.success();
+        self.service.success();
+    }
+}
