@@ -30,7 +30,9 @@ pub(super) async fn answer(state: &State, name: &str, request: Request<Incoming>
         ("uploads", &Method::GET) => uploads(state, query.as_deref()),
         ("faults", &Method::POST) => match read_rules(request.into_body()).await? {
             Ok(rules) => {
-                rules.into_iter().for_each(|rule| state.add_fault(rule));
+                for rule in rules {
+                    state.add_fault(rule);
+                }
                 answer::empty(StatusCode::NO_CONTENT)
             }
             Err(message) => answer::error(StatusCode::BAD_REQUEST, &message),

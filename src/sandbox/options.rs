@@ -22,7 +22,7 @@ pub struct Options {
     pub folders: Vec<RemotePath>,
     /// The realm's name.
     pub realm: String,
-    /// The OpenID Connect client's id.
+    /// The login client's id.
     pub client_id: String,
     /// The client's secret; with one, the client is confidential and may use the `client_credentials` grant.
     pub client_secret: Option<String>,
@@ -142,7 +142,7 @@ pub struct Access {
     pub auth_url: String,
     /// The realm's name.
     pub realm: String,
-    /// The OpenID Connect client's id.
+    /// The login client's id.
     pub client_id: String,
     /// The user's name.
     pub username: String,

@@ -83,19 +83,19 @@ async fn in_realm(
 }
 
 fn carry_out(state: &State, realm: &Realm, call: Call, form: &Form, headers: &HeaderMap) -> Response<Body> {
-    let stats = &state.stats;
+    let counters = &state.stats;
     let result = client(realm, form, headers).and_then(|()| match call {
         Call::Logout => logout(realm, form).map(|()| None),
         Call::Refresh => refresh(realm, form).map(Some),
         _ => login(realm, form).map(Some),
     });
     let counter = match (call, &result) {
-        (Call::Logout, _) => &stats.logouts,
-        (Call::Refresh, Ok(_)) => &stats.refreshes,
-        (Call::Refresh, Err(_)) => &stats.refused_refreshes,
-        (_, Ok(Some(tokens))) if tokens.refresh.is_none() => &stats.client_logins,
-        (_, Ok(_)) => &stats.password_logins,
-        (_, Err(_)) => &stats.refused_logins,
+        (Call::Logout, _) => &counters.logouts,
+        (Call::Refresh, Ok(_)) => &counters.refreshes,
+        (Call::Refresh, Err(_)) => &counters.refused_refreshes,
+        (_, Ok(Some(tokens))) if tokens.refresh.is_none() => &counters.client_logins,
+        (_, Ok(_)) => &counters.password_logins,
+        (_, Err(_)) => &counters.refused_logins,
     };
     counter.fetch_add(1, Relaxed);
     match result {

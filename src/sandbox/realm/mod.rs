@@ -17,7 +17,7 @@ use keycloak::Keycloak;
 /// Says which tokens the API takes.
 pub(super) enum Authority {
     /// The sandbox's own realm.
-    Own(Realm),
+    Own(Box<Realm>),
     /// A Keycloak elsewhere.
     Keycloak(Box<Keycloak>),
 }
@@ -26,7 +26,7 @@ impl Authority {
     pub(super) fn new(options: &Arc<Options>) -> Result<Self, reqwest::Error> {
         Ok(match &options.keycloak {
             Some(issuer) => Self::Keycloak(Box::new(Keycloak::new(issuer)?)),
-            None => Self::Own(Realm::new(Arc::clone(options))),
+            None => Self::Own(Box::new(Realm::new(Arc::clone(options)))),
         })
     }
 
