@@ -1,1 +1,189 @@
-//! placeholder
+//! A strict stand-in of the service, on this machine: a realm that answers as Keycloak does, the API's calls, and a vault
+//! that is a plain folder.
+//!
+//! It keeps to what is known of the service and refuses all else, so that a client that works here keeps to it too. What is
+//! unknown of the service is a knob of [`Options`]; what goes wrong with real services is a rule of [`faults`].
+//!
+//! ```text
+//! server ─► address ─┬─► realm (tokens)         book · lockout · refusal · keycloak
+//!                    ├─► api ─► upload ─► vault  disk · id · version
+//!                    └─► control (faults, stats)
+//! ```
+//!
+//! Besides the service's own addresses there are `POST` and `DELETE /sandbox/faults`, `GET /sandbox/stats` and
+//! `GET /sandbox/uploads?after=NUMBER`. It listens on loopback only, without TLS, in HTTP/1.1 and HTTP/2 with prior
+//! knowledge.
+
+mod address;
+mod answer;
+mod api;
+mod control;
+pub mod faults;
+mod misbehave;
+mod options;
+mod realm;
+mod server;
+mod stats;
+mod upload;
+mod vault;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use faults::{Rule, Rules};
+pub use options::{Access, BruteForce, Duplicates, Options, TokenCheck};
+use realm::{Authority, Realm};
+use stats::Stats;
+pub use stats::{Counts, Upload};
+use vault::Vault;
+
+/// Why a sandbox does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// Whoever reaches it could read the vault.
+    #[error("the sandbox listens on this machine only: give a loopback address like 127.0.0.1:8080 instead of {0}")]
+    NotLoopback(SocketAddr),
+    /// Somebody else listens there.
+    #[error("the sandbox can't listen on {0}: something else does already; give another port, or 0 for a free one")]
+    InUse(SocketAddr),
+    /// It can't listen for another reason.
+    #[error("the sandbox can't listen on {address}: {source}")]
+    Listen {
+        /// The address that was asked for.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The vault's folder can't be used.
+    #[error("the sandbox can't keep its vault in {store}: {source}", store = store.display())]
+    Store {
+        /// The folder that was asked for.
+        store: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The HTTP client that fetches Keycloak's keys can't be made.
+    #[error("the sandbox can't ask the Keycloak realm for its keys: {0}")]
+    Keycloak(#[from] reqwest::Error),
+}
+
+/// A running sandbox; it stops when this is dropped.
+#[derive(Debug)]
+pub struct Sandbox {
+    state: Arc<State>,
+    stop: watch::Sender<bool>,
+    server: JoinHandle<()>,
+}
+
+/// Sets misbehaviour; clones set it for the same sandbox.
+#[derive(Debug, Clone)]
+pub struct Faults(Arc<State>);
+
+/// What all requests share.
+struct State {
+    options: Arc<Options>,
+    access: Access,
+    authority: Authority,
+    vault: Arc<Vault>,
+    faults: Rules,
+    stats: Stats,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State").field("access", &self.access).finish_non_exhaustive()
+    }
+}
+
+impl Sandbox {
+    /// Starts it on the current tokio runtime; it takes connections once this returns.
+    pub async fn start(options: Options) -> Result<Self, SandboxError> {
+        let listener = listen(options.listen).await?;
+        let address =
+            listener.local_addr().map_err(|source| SandboxError::Listen { address: options.listen, source })?;
+        let vault =
+            Vault::open(&options).map_err(|source| SandboxError::Store { store: options.store.clone(), source })?;
+        let options = Arc::new(options);
+        let state = Arc::new(State {
+            access: Access::of(&options, address),
+            authority: Authority::new(&options)?,
+            vault: Arc::new(vault),
+            faults: Rules::default(),
+            stats: Stats::default(),
+            options,
+        });
+        let (stop, stopped) = watch::channel(false);
+        let server = tokio::spawn(server::run(Arc::clone(&state), listener, stopped));
+        Ok(Self { state, stop, server })
+    }
+
+    /// Where it is and how to log in.
+    pub fn access(&self) -> &Access {
+        &self.state.access
+    }
+
+    /// The handle that sets misbehaviour.
+    pub fn faults(&self) -> Faults {
+        Faults(Arc::clone(&self.state))
+    }
+
+    /// What it counted so far.
+    pub fn stats(&self) -> Counts {
+        self.state.stats.counts()
+    }
+
+    /// The uploads it stored since the start, in their order.
+    pub fn uploads(&self) -> Vec<Upload> {
+        self.state.stats.uploads_after(0)
+    }
+
+    /// Stops it: takes no more connections, gives requests under way 200 ms, and returns when all are closed.
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        if let Err(error) = self.server.await {
+            tracing::warn!("the sandbox ended badly: {error}");
+        }
+    }
+}
+
+impl Faults {
+    /// Sets a rule.
+    pub fn add(&self, rule: Rule) {
+        self.0.add_fault(rule);
+    }
+
+    /// Forgets all rules and restores the user: enabled, not locked, nothing required.
+    pub fn clear(&self) {
+        self.0.clear_faults();
+    }
+}
+
+impl State {
+    fn add_fault(&self, rule: Rule) {
+        let now = rule.call.is_none() && misbehave::at_once(self, &rule.fault);
+        if !now {
+            self.faults.add(rule);
+        }
+    }
+
+    fn clear_faults(&self) {
+        self.faults.clear();
+        self.authority.with_own(Realm::restore_user);
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, SandboxError> {
+    if !address.ip().is_loopback() {
+        return Err(SandboxError::NotLoopback(address));
+    }
+    TcpListener::bind(address).await.map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => SandboxError::InUse(address),
+        _ => SandboxError::Listen { address, source },
+    })
+}

@@ -1,0 +1,115 @@
+//! `sandbox`: runs the stand-in of the service until told to stop.
+
+use std::io::{self, Write};
+
+use crate::exit::{Exit, Fatal};
+use crate::sandbox::{Access, Options, Sandbox, SandboxError};
+use crate::shutdown::{Shutdown, Stop};
+
+/// Starts a sandbox, says on standard output where it is and how to log in, and runs it until `stop`.
+pub async fn run(options: Options, json: bool, mut stop: Shutdown) -> Result<Exit, Fatal> {
+    let store = options.store.display().to_string();
+    let sandbox = Sandbox::start(options).await.map_err(|error| Fatal::new(exit_of(&error), error.to_string()))?;
+    let text = if json { as_json(sandbox.access()) } else { as_text(sandbox.access(), &store) };
+    say(&text).map_err(|error| {
+        Fatal::new(Exit::SomeFailed, format!("can't say on standard output where the sandbox is: {error}"))
+    })?;
+    stop.reached(Stop::Gently).await;
+    sandbox.stop().await;
+    Ok(Exit::Done)
+}
+
+/// Flushed, since whoever started us waits for it, through a pipe that would hold it back.
+fn say(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+fn exit_of(error: &SandboxError) -> Exit {
+    match error {
+        SandboxError::Store { .. } => Exit::Missing,
+        _ => Exit::Usage,
+    }
+}
+
+fn as_json(access: &Access) -> String {
+    let mut line = serde_json::json!(access).to_string();
+    line.push('\n');
+    line
+}
+
+fn as_text(access: &Access, store: &str) -> String {
+    let token_url = format!("{}/auth/realms/{}/protocol/openid-connect/token", access.auth_url, access.realm);
+    let Access { api_url, auth_url, realm, client_id, username, password } = access;
+    format!(
+        "\
+The sandbox listens on {api_url} and keeps its vault in {store}. Ctrl-C ends it.
+
+To use it, in another terminal:
+
+  export ASTRAN_BACKUP_REALM='{realm}' ASTRAN_BACKUP_API_URL='{api_url}' ASTRAN_BACKUP_AUTH_URL='{auth_url}'
+  export ASTRAN_BACKUP_CLIENT_ID='{client_id}' ASTRAN_BACKUP_USERNAME='{username}' ASTRAN_BACKUP_PASSWORD='{password}'
+  astran-backup check
+
+Or by hand, for a token:
+
+  curl -d grant_type=password -d client_id='{client_id}' -d username='{username}' -d password='{password}' \\
+    {token_url}
+"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn access() -> Access {
+        Access {
+            api_url: "http://127.0.0.1:1".into(),
+            auth_url: "http://127.0.0.1:1".into(),
+            realm: "r".into(),
+            client_id: "c".into(),
+            username: "u".into(),
+            password: "p".into(),
+        }
+    }
+
+    #[test]
+    fn scripts_get_one_line_with_all_they_need() {
+        let line = as_json(&access());
+        assert_eq!(line.matches('\n').count(), 1);
+        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let mut keys: Vec<_> = value.as_object().unwrap().keys().cloned().collect();
+        keys.sort();
+        assert_eq!(keys, ["api_url", "auth_url", "client_id", "password", "realm", "username"]);
+    }
+
+    #[test]
+    fn people_get_what_they_can_paste() {
+        let text = as_text(&access(), "/store");
+        for variable in ["REALM='r'", "API_URL='http://127.0.0.1:1'", "CLIENT_ID='c'", "USERNAME='u'", "PASSWORD='p'"] {
+            assert!(text.contains(&format!("ASTRAN_BACKUP_{variable}")), "{variable} is not in {text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_in_use_is_a_usage_error() {
+        let store = tempfile::tempdir().unwrap();
+        let first = Sandbox::start(Options::new(store.path())).await.unwrap();
+        let mut options = Options::new(store.path());
+        options.listen = first.access().api_url.strip_prefix("http://").unwrap().parse().unwrap();
+        let (_trigger, stop) = crate::shutdown::channel();
+        let fatal = run(options, true, stop).await.unwrap_err();
+        assert_eq!(fatal.exit, Exit::Usage);
+        assert!(fatal.message.contains("something else does already"), "{}", fatal.message);
+    }
+
+    #[tokio::test]
+    async fn it_ends_well_when_told_to_stop() {
+        let store = tempfile::tempdir().unwrap();
+        let (trigger, stop) = crate::shutdown::channel();
+        trigger.raise();
+        assert_eq!(run(Options::new(store.path()), true, stop).await.unwrap(), Exit::Done);
+    }
+}

@@ -1,0 +1,403 @@
+//! Misbehaviour on demand: what a rule says and which rule fires. [`super::misbehave`] carries it out.
+//!
+//! A rule says which calls it means, how often it fires, and what happens then. Rules are set with
+//! [`Faults::add`](super::Faults::add) or over HTTP, one or an array of them, and are asked in the order they were set; the
+//! first that fires takes the request.
+//!
+//! ```text
+//! POST /sandbox/faults    {"call": "upload", "times": 2, "after": 1, "do": {"kind": "status", "status": 503, "retry_after": 1}}
+//! DELETE /sandbox/faults  forgets all rules and restores the user
+//! ```
+//!
+//! | key | meaning | default |
+//! | --- | --- | --- |
+//! | `call` | `login`, `refresh`, `logout`, `me`, `children`, `filesystem` (metadata), `content`, `upload`, `any` | `any` |
+//! | `name` | only requests whose document's name, path or id holds this text | all |
+//! | `after` | so many matching requests are spared first | 0 |
+//! | `times` | it fires so often | 1; without end where `probability` is given |
+//! | `probability` | the chance for each matching request, 0 to 1 | 1 |
+//! | `seed` | the start of that chance's numbers; the same seed gives the same run | 0 |
+//! | `do` | what happens, by its `kind`: | |
+//!
+//! | `kind` | other keys | what happens |
+//! | --- | --- | --- |
+//! | `status` | `status`, `retry_after` (s), `body`, `content_type`, `carried_out` | this answer; the call is carried out before only if `carried_out` |
+//! | `redirect` | `to` | 307 to this address; nothing is done |
+//! | `garbage` | `body`: `html`, `truncated`, `empty`; `carried_out` | 200 with no good JSON |
+//! | `cut_before` | `bytes` | the connection is closed after so many bytes of the body; nothing is stored |
+//! | `cut_after` | | the call is carried out, and the connection closed without an answer |
+//! | `stall` | `ms` | nothing is read, done or answered for so long; then all goes its way |
+//! | `delay` | `ms` | carried out at once, answered so much later |
+//! | `drip` | `bytes`, `every_ms` | the answer's body comes so slowly |
+//! | `wrong` | `field`: `size`, `name`, `sha256`, `id` (missing), `content` (first byte) | carried out well, but answered falsely |
+//! | `expire` | | all access tokens die; sessions live |
+//! | `revoke` | | all sessions end; access tokens live until they expire |
+//! | `expire_all` | | both |
+//! | `disable_user`, `require_action` | | the user's next logins are refused with that |
+//! | `lock` | `ms` | the account is locked for so long |
+//!
+//! The last six come before the request that meets them, which then goes its way; without `call` they come at once. With
+//! tokens of a real Keycloak, `expire` refuses all tokens seen so far, and the others of the six do nothing.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+/// A call of the service, as rules and statistics name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Call {
+    /// A token for a password or a client's secret.
+    Login,
+    /// A token for a refresh token.
+    Refresh,
+    /// The end of a session.
+    Logout,
+    /// `GET /users/me`.
+    Me,
+    /// `GET /files/{id}/children`.
+    Children,
+    /// `GET /filesystem/{path}` for metadata.
+    Filesystem,
+    /// `GET /filesystem/{path}` for content.
+    Content,
+    /// `POST /files/{id}/children`.
+    Upload,
+    /// Each of them.
+    Any,
+}
+
+impl Call {
+    pub(super) const COUNT: usize = 8;
+    pub(super) const ALL: [Self; Self::COUNT] = [
+        Self::Login,
+        Self::Refresh,
+        Self::Logout,
+        Self::Me,
+        Self::Children,
+        Self::Filesystem,
+        Self::Content,
+        Self::Upload,
+    ];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::Refresh => "refresh",
+            Self::Logout => "logout",
+            Self::Me => "me",
+            Self::Children => "children",
+            Self::Filesystem => "filesystem",
+            Self::Content => "content",
+            Self::Upload => "upload",
+            Self::Any => "any",
+        }
+    }
+}
+
+/// What a 200 holds instead of good JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Garbage {
+    /// A web page.
+    Html,
+    /// JSON that ends too early.
+    Truncated,
+    /// Nothing.
+    Empty,
+}
+
+/// What is told falsely.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Field {
+    /// One byte more than there is.
+    Size,
+    /// Another name.
+    Name,
+    /// Another sum.
+    Sha256,
+    /// No id.
+    Id,
+    /// The first byte of the content is another.
+    Content,
+}
+
+/// What happens when a rule fires; the module's text has the table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
+pub enum Fault {
+    /// This answer.
+    Status {
+        /// The status code, 100 to 999; 1xx make no sense.
+        status: u16,
+        /// The `Retry-After` header, in seconds.
+        #[serde(default)]
+        retry_after: Option<u64>,
+        /// The body; a JSON error without it.
+        #[serde(default)]
+        body: Option<String>,
+        /// The body's type; `application/json` without it.
+        #[serde(default)]
+        content_type: Option<String>,
+        /// Whether the call is carried out all the same.
+        #[serde(default)]
+        carried_out: bool,
+    },
+    /// A 307 to another address.
+    Redirect {
+        /// The `Location` header.
+        to: String,
+    },
+    /// A 200 with no good JSON.
+    Garbage {
+        /// What it holds.
+        body: Garbage,
+        /// Whether the call is carried out all the same.
+        #[serde(default)]
+        carried_out: bool,
+    },
+    /// The connection closed before anything is done.
+    CutBefore {
+        /// After so many bytes of the body.
+        #[serde(default)]
+        bytes: u64,
+    },
+    /// The connection closed instead of an answer.
+    CutAfter,
+    /// Nothing is read, done or answered for a while.
+    Stall {
+        /// How long, in milliseconds.
+        ms: u64,
+    },
+    /// The answer comes late.
+    Delay {
+        /// How late, in milliseconds.
+        ms: u64,
+    },
+    /// The answer's body comes slowly.
+    Drip {
+        /// So many bytes at a time.
+        bytes: usize,
+        /// The pause before each, in milliseconds.
+        every_ms: u64,
+    },
+    /// A good call with a false answer.
+    Wrong {
+        /// What is false.
+        field: Field,
+    },
+    /// All access tokens die.
+    Expire,
+    /// All sessions end.
+    Revoke,
+    /// All access tokens die and all sessions end.
+    ExpireAll,
+    /// The user is disabled.
+    DisableUser,
+    /// The user must do something in a browser before logging in.
+    RequireAction,
+    /// The account is locked.
+    Lock {
+        /// For how long, in milliseconds.
+        ms: u64,
+    },
+}
+
+/// When which fault comes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// Which calls it means; `None` means any, or at once for what happens to the realm.
+    #[serde(default)]
+    pub call: Option<Call>,
+    /// Only requests whose document's name, path or id holds this text.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// So many matching requests are spared first.
+    #[serde(default)]
+    pub after: u64,
+    /// How often it fires; `None` means once, or without end where a probability is given.
+    #[serde(default)]
+    pub times: Option<u64>,
+    /// The chance for each matching request, 0 to 1.
+    #[serde(default)]
+    pub probability: Option<f64>,
+    /// The start of that chance's numbers.
+    #[serde(default)]
+    pub seed: u64,
+    /// What happens.
+    #[serde(rename = "do")]
+    pub fault: Fault,
+}
+
+impl Rule {
+    /// The next call of this kind meets this fault.
+    pub fn new(call: Call, fault: Fault) -> Self {
+        Self { call: Some(call), name: None, after: 0, times: None, probability: None, seed: 0, fault }
+    }
+
+    /// It fires so often.
+    #[must_use]
+    pub fn times(self, times: u64) -> Self {
+        Self { times: Some(times), ..self }
+    }
+
+    /// It fires without end.
+    #[must_use]
+    pub fn always(self) -> Self {
+        self.times(u64::MAX)
+    }
+
+    /// So many matching requests are spared first.
+    #[must_use]
+    pub fn after(self, after: u64) -> Self {
+        Self { after, ..self }
+    }
+
+    /// Only requests whose document's name, path or id holds this text.
+    #[must_use]
+    pub fn named(self, name: impl Into<String>) -> Self {
+        Self { name: Some(name.into()), ..self }
+    }
+
+    /// It fires with this chance, 0 to 1, by numbers that follow from the seed.
+    #[must_use]
+    pub fn with_probability(self, probability: f64, seed: u64) -> Self {
+        Self { probability: Some(probability), seed, ..self }
+    }
+
+    fn most(&self) -> u64 {
+        self.times.unwrap_or(if self.probability.is_some() { u64::MAX } else { 1 })
+    }
+
+    fn means(&self, call: Call, name: &str) -> bool {
+        let call_fits = matches!(self.call, None | Some(Call::Any)) || self.call == Some(call);
+        call_fits && self.name.as_deref().is_none_or(|part| name.contains(part))
+    }
+}
+
+/// The rules that are set.
+#[derive(Default)]
+pub(super) struct Rules {
+    /// Spares requests the lock while there are none.
+    any: AtomicBool,
+    armed: Mutex<Vec<Armed>>,
+}
+
+struct Armed {
+    rule: Rule,
+    met: u64,
+    fired: u64,
+    chance: Chance,
+}
+
+impl Rules {
+    pub(super) fn add(&self, rule: Rule) {
+        let chance = Chance(rule.seed);
+        self.armed.lock().unwrap_or_else(PoisonError::into_inner).push(Armed { rule, met: 0, fired: 0, chance });
+        self.any.store(true, Relaxed);
+    }
+
+    pub(super) fn clear(&self) {
+        self.armed.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.any.store(false, Relaxed);
+    }
+
+    /// The fault that this request meets, if any. The name is asked for only where there are rules.
+    pub(super) fn next(&self, call: Call, name: impl FnOnce() -> String) -> Option<Fault> {
+        if !self.any.load(Relaxed) {
+            return None;
+        }
+        let name = name();
+        let mut armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut firing =
+            armed.iter_mut().filter_map(|armed| armed.fires(call, &name).then(|| armed.rule.fault.clone()));
+        firing.next()
+    }
+}
+
+impl Armed {
+    fn fires(&mut self, call: Call, name: &str) -> bool {
+        if !self.rule.means(call, name) {
+            return false;
+        }
+        self.met += 1;
+        let due = self.met > self.rule.after && self.fired < self.rule.most();
+        let fires = due && self.rule.probability.is_none_or(|p| self.chance.next() < p);
+        self.fired += u64::from(fires);
+        fires
+    }
+}
+
+/// Numbers from 0 up to 1 that follow from a seed (`SplitMix64`).
+struct Chance(u64);
+
+impl Chance {
+    #[expect(clippy::cast_precision_loss, reason = "53 bits fit an f64 exactly")]
+    fn next(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fires(rules: &Rules, call: Call, name: &str) -> bool {
+        rules.next(call, || name.to_owned()).is_some()
+    }
+
+    #[test]
+    fn a_rule_fires_for_its_calls_after_some_and_so_often() {
+        let rules = Rules::default();
+        rules.add(Rule::new(Call::Upload, Fault::CutAfter).after(1).times(2));
+        assert!(!fires(&rules, Call::Me, ""));
+        let met: Vec<_> = (0..5).map(|_| fires(&rules, Call::Upload, "a")).collect();
+        assert_eq!(met, [false, true, true, false, false]);
+    }
+
+    #[test]
+    fn a_rule_may_mean_one_name() {
+        let rules = Rules::default();
+        rules.add(Rule::new(Call::Any, Fault::CutAfter).named("bad"));
+        assert!(!fires(&rules, Call::Upload, "good.txt"));
+        assert!(fires(&rules, Call::Upload, "bad.txt"));
+    }
+
+    #[test]
+    fn chance_follows_from_the_seed() {
+        let run = |seed| {
+            let rules = Rules::default();
+            rules.add(Rule::new(Call::Any, Fault::CutAfter).with_probability(0.3, seed));
+            (0..1000).map(|_| fires(&rules, Call::Upload, "")).collect::<Vec<_>>()
+        };
+        assert_eq!(run(7), run(7));
+        assert_ne!(run(7), run(8));
+        let fired = run(7).iter().filter(|f| **f).count();
+        assert!((250..350).contains(&fired), "{fired}");
+    }
+
+    #[test]
+    fn rules_are_read_as_documented() {
+        let json = r#"{"call": "upload", "times": 2, "do": {"kind": "status", "status": 503, "retry_after": 1}}"#;
+        let rule: Rule = serde_json::from_str(json).unwrap();
+        assert_eq!((rule.call, rule.times), (Some(Call::Upload), Some(2)));
+        let status =
+            Fault::Status { status: 503, retry_after: Some(1), body: None, content_type: None, carried_out: false };
+        assert_eq!(rule.fault, status);
+        for kind in ["cut_after", "expire", "revoke", "expire_all", "disable_user", "require_action", "cut_before"] {
+            serde_json::from_str::<Rule>(&format!(r#"{{"do": {{"kind": "{kind}"}}}}"#)).unwrap();
+        }
+        assert!(serde_json::from_str::<Rule>(r#"{"do": {"kind": "cut_after"}, "tmies": 3}"#).is_err());
+    }
+}

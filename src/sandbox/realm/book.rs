@@ -1,0 +1,323 @@
+//! The realm's own tokens and sessions. Time is an argument; no HTTP here.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::rand::{SecureRandom, SystemRandom};
+
+use super::lockout::Lockout;
+use super::refusal::{self, Refusal};
+use crate::sandbox::options::Options;
+
+/// A realm with one client and one user.
+pub(crate) struct Realm {
+    options: Arc<Options>,
+    random: SystemRandom,
+    book: Mutex<Book>,
+}
+
+/// A token answer's content.
+#[derive(Debug)]
+pub(super) struct Tokens {
+    pub(super) access: String,
+    pub(super) access_life: Duration,
+    /// With its life; a service account gets none.
+    pub(super) refresh: Option<(String, Duration)>,
+    pub(super) session: u64,
+}
+
+#[derive(Default)]
+struct Book {
+    access: HashMap<String, AccessToken>,
+    refresh: HashMap<String, RefreshToken>,
+    sessions: HashMap<u64, Session>,
+    last_session: u64,
+    user: User,
+}
+
+struct AccessToken {
+    session: u64,
+    until: Instant,
+}
+
+struct RefreshToken {
+    session: u64,
+    until: Instant,
+    used: bool,
+}
+
+struct Session {
+    until: Instant,
+    last_used: Option<String>,
+}
+
+#[derive(Default)]
+struct User {
+    disabled: bool,
+    action_required: bool,
+    lockout: Lockout,
+}
+
+impl Realm {
+    pub(super) fn new(options: Arc<Options>) -> Self {
+        Self { options, random: SystemRandom::new(), book: Mutex::default() }
+    }
+
+    /// Whether the API takes this token now.
+    pub(super) fn admits(&self, token: &str, now: Instant) -> bool {
+        self.book().access.get(token).is_some_and(|access| now < access.until)
+    }
+
+    /// Checks the client, before anything else is looked at.
+    pub(super) fn client(&self, id: Option<&str>, secret: Option<&str>) -> Result<(), Refusal> {
+        if id != Some(self.options.client_id.as_str()) {
+            return Err(refusal::UNKNOWN_CLIENT);
+        }
+        match self.options.client_secret.as_deref() {
+            Some(right) if secret != Some(right) => Err(refusal::CLIENT_SECRET),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn password(&self, username: &str, password: &str, now: Instant) -> Result<Tokens, Refusal> {
+        if !self.options.direct_access {
+            return Err(refusal::NO_DIRECT_ACCESS);
+        }
+        let mut book = self.book();
+        self.check_user(&mut book.user, username, password, now)?;
+        Ok(self.open_session(&mut book, now))
+    }
+
+    /// The order is Keycloak's: a lock hides even the right password, and is told from a wrong one by nothing.
+    fn check_user(&self, user: &mut User, username: &str, password: &str, now: Instant) -> Result<(), Refusal> {
+        let refused = refusal::credentials(self.options.refused_password);
+        if username != self.options.username || user.lockout.is_locked(now) {
+            return Err(refused);
+        }
+        if user.disabled {
+            return Err(refusal::DISABLED);
+        }
+        if password != self.options.password {
+            if let Some(rule) = &self.options.brute_force {
+                user.lockout.failed(now, rule);
+            }
+            return Err(refused);
+        }
+        if user.action_required {
+            return Err(refusal::NOT_SET_UP);
+        }
+        user.lockout.succeeded();
+        Ok(())
+    }
+
+    pub(super) fn client_credentials(&self, now: Instant) -> Result<Tokens, Refusal> {
+        if self.options.client_secret.is_none() {
+            return Err(refusal::PUBLIC_CLIENT);
+        }
+        let mut tokens = self.open_session(&mut self.book(), now);
+        tokens.refresh = None;
+        Ok(tokens)
+    }
+
+    pub(super) fn refresh(&self, token: &str, now: Instant) -> Result<Tokens, Refusal> {
+        let mut guard = self.book();
+        let book = &mut *guard;
+        let refresh = book.refresh.get_mut(token).ok_or(refusal::UNKNOWN_REFRESH_TOKEN)?;
+        let id = refresh.session;
+        let session = book.sessions.get_mut(&id).filter(|s| now < s.until).ok_or(refusal::NO_SESSION)?;
+        if now >= refresh.until {
+            return Err(refusal::EXPIRED);
+        }
+        if book.user.disabled {
+            return Err(refusal::USER_DISABLED);
+        }
+        if self.options.rotation && refresh.used {
+            let last = session.last_used.as_deref() == Some(token);
+            book.end_session(id);
+            return Err(if last { refusal::REUSED } else { refusal::STALE });
+        }
+        refresh.used = true;
+        session.last_used = Some(token.to_owned());
+        let session_until = session.until;
+        Ok(self.issue(book, id, session_until, now))
+    }
+
+    /// Ends the session of a refresh token; one that has ended already is no error.
+    pub(super) fn logout(&self, token: &str) -> Result<(), Refusal> {
+        let mut book = self.book();
+        let session = book.refresh.get(token).ok_or(refusal::UNKNOWN_REFRESH_TOKEN)?.session;
+        book.end_session(session);
+        Ok(())
+    }
+
+    /// All access tokens die; sessions live on.
+    pub(super) fn expire_access(&self) {
+        self.book().access.clear();
+    }
+
+    /// All sessions end; access tokens live on.
+    pub(super) fn revoke_sessions(&self) {
+        self.book().sessions.clear();
+    }
+
+    pub(crate) fn disable_user(&self) {
+        self.book().user.disabled = true;
+    }
+
+    pub(crate) fn lock_user(&self, until: Instant) {
+        self.book().user.lockout.lock(until);
+    }
+
+    pub(crate) fn require_action(&self) {
+        self.book().user.action_required = true;
+    }
+
+    /// The user is as at the start: enabled, not locked, nothing required.
+    pub(crate) fn restore_user(&self) {
+        self.book().user = User::default();
+    }
+
+    fn open_session(&self, book: &mut Book, now: Instant) -> Tokens {
+        book.forget_dead(now);
+        book.last_session += 1;
+        let (id, until) = (book.last_session, now + self.options.session_life);
+        book.sessions.insert(id, Session { until, last_used: None });
+        self.issue(book, id, until, now)
+    }
+
+    /// No token outlives its session, so that lives shrink near its end.
+    fn issue(&self, book: &mut Book, session: u64, session_until: Instant, now: Instant) -> Tokens {
+        let left = session_until.duration_since(now);
+        let (access_life, refresh_life) = (self.options.token_life.min(left), self.options.refresh_life.min(left));
+        let (access, refresh) = (self.random_token(), self.random_token());
+        book.access.insert(access.clone(), AccessToken { session, until: now + access_life });
+        book.refresh.insert(refresh.clone(), RefreshToken { session, until: now + refresh_life, used: false });
+        Tokens { access, access_life, refresh: Some((refresh, refresh_life)), session }
+    }
+
+    #[expect(clippy::expect_used, reason = "a system without randomness can't run a realm")]
+    fn random_token(&self) -> String {
+        let mut bytes = [0; 32];
+        self.random.fill(&mut bytes).expect("the system gives random bytes");
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Book {
+    fn end_session(&mut self, session: u64) {
+        self.sessions.remove(&session);
+        self.access.retain(|_, token| token.session != session);
+    }
+
+    /// Dead tokens are kept a while, since they have refusals of their own, but not without end.
+    fn forget_dead(&mut self, now: Instant) {
+        if self.refresh.len() > 1000 {
+            self.access.retain(|_, token| now < token.until);
+            self.refresh.retain(|_, token| now < token.until);
+            self.sessions.retain(|_, session| now < session.until);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn realm(change: impl FnOnce(&mut Options)) -> Realm {
+        let mut options = Options::new("/nowhere");
+        change(&mut options);
+        Realm::new(Arc::new(options))
+    }
+
+    fn login(realm: &Realm, now: Instant) -> Tokens {
+        realm.password("sandbox@example.com", "sandbox-password", now).unwrap()
+    }
+
+    fn refresh_token(tokens: &Tokens) -> &str {
+        &tokens.refresh.as_ref().unwrap().0
+    }
+
+    #[test]
+    fn a_token_dies_when_its_life_is_over() {
+        let (realm, now) = (realm(|_| {}), Instant::now());
+        let tokens = login(&realm, now);
+        assert!(realm.admits(&tokens.access, now + Duration::from_millis(299_999)));
+        assert!(!realm.admits(&tokens.access, now + Duration::from_secs(300)));
+    }
+
+    #[test]
+    fn near_the_end_of_a_session_lives_shrink_and_then_it_is_over() {
+        let (realm, now) = (realm(|o| o.session_life = Duration::from_secs(400)), Instant::now());
+        let first = login(&realm, now);
+        let late = now + Duration::from_secs(350);
+        let second = realm.refresh(refresh_token(&first), late).unwrap();
+        assert_eq!(second.access_life, Duration::from_secs(50));
+        let after = now + Duration::from_secs(400);
+        assert_eq!(realm.refresh(refresh_token(&second), after).unwrap_err(), refusal::NO_SESSION);
+    }
+
+    #[test]
+    fn an_idle_session_can_not_be_refreshed() {
+        let (realm, now) = (realm(|_| {}), Instant::now());
+        let tokens = login(&realm, now);
+        let late = now + Duration::from_secs(1800);
+        assert_eq!(realm.refresh(refresh_token(&tokens), late).unwrap_err(), refusal::EXPIRED);
+    }
+
+    #[test]
+    fn a_refresh_token_used_twice_ends_the_session() {
+        let (realm, now) = (realm(|_| {}), Instant::now());
+        let first = login(&realm, now);
+        let second = realm.refresh(refresh_token(&first), now).unwrap();
+        assert_eq!(realm.refresh(refresh_token(&first), now).unwrap_err(), refusal::REUSED);
+        assert_eq!(realm.refresh(refresh_token(&second), now).unwrap_err(), refusal::NO_SESSION);
+        assert!(!realm.admits(&second.access, now));
+    }
+
+    #[test]
+    fn an_older_refresh_token_is_stale() {
+        let (realm, now) = (realm(|_| {}), Instant::now());
+        let first = login(&realm, now);
+        let second = realm.refresh(refresh_token(&first), now).unwrap();
+        realm.refresh(refresh_token(&second), now).unwrap();
+        assert_eq!(realm.refresh(refresh_token(&first), now).unwrap_err(), refusal::STALE);
+    }
+
+    #[test]
+    fn without_rotation_a_refresh_token_can_be_used_again() {
+        let (realm, now) = (realm(|o| o.rotation = false), Instant::now());
+        let first = login(&realm, now);
+        realm.refresh(refresh_token(&first), now).unwrap();
+        realm.refresh(refresh_token(&first), now).unwrap();
+    }
+
+    #[test]
+    fn revoked_sessions_leave_access_tokens_alive_and_expired_ones_leave_sessions() {
+        let (realm, now) = (realm(|_| {}), Instant::now());
+        let tokens = login(&realm, now);
+        realm.revoke_sessions();
+        assert!(realm.admits(&tokens.access, now));
+        assert_eq!(realm.refresh(refresh_token(&tokens), now).unwrap_err(), refusal::NO_SESSION);
+
+        let tokens = login(&realm, now);
+        realm.expire_access();
+        assert!(!realm.admits(&tokens.access, now));
+        realm.refresh(refresh_token(&tokens), now).unwrap();
+    }
+
+    #[test]
+    fn a_locked_account_refuses_the_right_password_like_a_wrong_one() {
+        let (realm, now) = (realm(|_| {}), Instant::now());
+        realm.lock_user(now + Duration::from_secs(60));
+        let refused = realm.password("sandbox@example.com", "sandbox-password", now).unwrap_err();
+        assert_eq!(refused, refusal::credentials(400));
+        login(&realm, now + Duration::from_secs(60));
+    }
+}

@@ -1,0 +1,12 @@
+//! The sandbox, from outside: what the contract and the tests of everything else build on.
+
+#![cfg(feature = "sandbox")]
+#![allow(clippy::unwrap_used, missing_docs, reason = "these are tests")]
+
+mod calls;
+mod faults;
+mod login;
+mod names;
+mod support;
+mod uploads;
+mod vault;
