@@ -122,8 +122,13 @@ pub trait Vault: Send + Sync + 'static {
     /// What lies in a folder.
     fn children(&self, folder: &DocumentId) -> impl Future<Output = Result<Vec<Document>, VaultError>> + Send;
 
+    /// The document or folder at a path, by the cheapest way there is; `None` where nothing is there.
+    ///
+    /// One document, even where the store keeps several under this name: [`Vault::named`] tells them all.
+    fn at(&self, path: &RemotePath) -> impl Future<Output = Result<Option<Document>, VaultError>> + Send;
+
     /// All documents called `name` in the folder: several where the store keeps two under one name, none where it has none.
-    /// `path` is the folder's path, `folder` its id.
+    /// `path` is the folder's path, `folder` its id. Costs a listing of the folder.
     fn named(
         &self,
         path: &RemotePath,
@@ -179,12 +184,29 @@ pub struct VaultError {
     pub message: String,
     /// How long the service asked to be left alone (`Retry-After`).
     pub retry_after: Option<Duration>,
+    /// Whether the store may have carried the upload out all the same: look there before it is repeated.
+    pub maybe_stored: bool,
 }
 
 impl VaultError {
-    /// An error without a `Retry-After`.
+    /// An error without a `Retry-After`. An unknown outcome may have been stored; everything else was not, unless
+    /// [`VaultError::after_sending`] says so.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), retry_after: None }
+        Self { kind, message: message.into(), retry_after: None, maybe_stored: kind == Kind::Unknown }
+    }
+
+    /// The same error of an upload that the store may have carried out before it failed.
+    #[must_use]
+    pub fn after_sending(mut self) -> Self {
+        self.maybe_stored = true;
+        self
+    }
+
+    /// The same error with the time for which the service asked to be left alone.
+    #[must_use]
+    pub fn leave_alone(mut self, wait: Option<Duration>) -> Self {
+        self.retry_after = wait;
+        self
     }
 
     /// Whether the same call may succeed later without anybody doing anything.
