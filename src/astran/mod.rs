@@ -19,9 +19,9 @@ mod http;
 mod quote;
 mod transport;
 
-#[cfg(all(test, feature = "sandbox"))]
+#[cfg(test)]
 mod fake;
-#[cfg(all(test, feature = "sandbox"))]
+#[cfg(test)]
 mod tests;
 
 use std::fmt;

@@ -1,1 +1,5 @@
 //! placeholder
+
+pub mod get;
+pub mod ls;
+mod partial;

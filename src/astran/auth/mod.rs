@@ -6,7 +6,7 @@ mod policy;
 mod source;
 mod token;
 
-#[cfg(all(test, feature = "sandbox"))]
+#[cfg(test)]
 mod tests;
 
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
