@@ -132,7 +132,7 @@ impl Inner {
     ) -> Result<(Answer, bool), VaultError> {
         let length = content.length;
         let (body, progress) = Exact::new(content);
-        let mut request = self.request(Method::POST, call.url, token, JSON);
+        let mut request = request(Method::POST, call.url, token, JSON);
         request.headers_mut().insert(CONTENT_TYPE, self.content_type.clone());
         request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
         *request.body_mut() = Some(Body::wrap(body));
@@ -199,7 +199,7 @@ impl Inner {
     }
 
     async fn get_with(&self, call: &Call<'_>, accept: HeaderValue, token: &Token) -> Result<Response, VaultError> {
-        let request = self.request(Method::GET, call.url, token, accept);
+        let request = request(Method::GET, call.url, token, accept);
         let response = transport::send(&self.http, request, self.timeouts.idle)
             .await
             .map_err(|why| call.error(Kind::Unavailable, &why))?;
@@ -207,17 +207,17 @@ impl Inner {
         Ok(response)
     }
 
-    fn request(&self, method: Method, url: &Url, token: &Token, accept: HeaderValue) -> Request {
-        let mut request = Request::new(method, url.clone());
-        request.headers_mut().insert(AUTHORIZATION, token.header());
-        request.headers_mut().insert(ACCEPT, accept);
-        request
-    }
-
     /// A call without content, for its errors.
     pub(super) fn call<'a>(&'a self, what: &'a str, url: &'a Url) -> Call<'a> {
         Call { what, url, upload: None, content_type: self.content_type.to_str().unwrap_or_default() }
     }
+}
+
+fn request(method: Method, url: &Url, token: &Token, accept: HeaderValue) -> Request {
+    let mut request = Request::new(method, url.clone());
+    request.headers_mut().insert(AUTHORIZATION, token.header());
+    request.headers_mut().insert(ACCEPT, accept);
+    request
 }
 
 /// The body of an answer that is a success; the error that it is else.

@@ -1,6 +1,5 @@
 //! What an answer that is no success means, and the words for it. Pure, but for the walk along an error's sources.
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -52,7 +51,7 @@ impl From<Error> for Fatal {
 }
 
 /// The longest time that a `Retry-After` is believed: a server with a wrong clock must not stop the daemon for a day.
-const LONGEST_WAIT: Duration = Duration::from_mins(10);
+const LONGEST_WAIT: Duration = Duration::from_secs(10 * 60);
 
 /// Which call failed, for its error's message.
 #[derive(Debug, Clone)]
@@ -85,12 +84,12 @@ impl Call<'_> {
         let kind = kind_of(status, is_html(headers, body));
         let mut why = format!("the service answers {status}");
         if let Some(said) = quote::said(body) {
-            let _ = write!(why, " (\"{said}\")");
+            why = format!("{why} (\"{said}\")");
         }
         if status.is_redirection() {
             why.push_str(&redirect(headers, self.url));
         } else if let Some(advice) = self.advice(status, kind) {
-            let _ = write!(why, ": {advice}");
+            why = format!("{why}: {advice}");
         }
         let error = self.error(kind, &why).leave_alone(retry_after(headers, now));
         if self.upload.is_some() && may_have_stored(status) { error.after_sending() } else { error }

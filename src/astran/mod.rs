@@ -60,8 +60,8 @@ impl Default for Timeouts {
         Self {
             connect: Duration::from_secs(10),
             idle: Duration::from_secs(30),
-            upload_idle: Duration::from_mins(1),
-            upload_answer: Duration::from_mins(1),
+            upload_idle: Duration::from_secs(60),
+            upload_answer: Duration::from_secs(60),
             upload_answer_per_64_mib: Duration::from_secs(1),
             logout: Duration::from_secs(2),
         }

@@ -106,3 +106,50 @@ fn check_length(download: &impl Download, got: u64) -> Result<(), Fatal> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::shelf::Shelf;
+
+    async fn fetch(path: &str, output: Output, force: bool) -> (Result<Exit, Fatal>, Vec<u8>) {
+        let shelf = Shelf(vec![("a", b"hello", Some(5)), ("short", b"hello", Some(9)), ("untold", b"hello", None)]);
+        let mut stdout = Vec::new();
+        let options = Options { path: RemotePath::parse(path).unwrap(), output, force };
+        (run(&shelf, &options, &mut stdout).await, stdout)
+    }
+
+    #[tokio::test]
+    async fn a_document_goes_into_a_file_or_onto_standard_output() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["a", "untold"] {
+            let file = dir.path().join(name);
+            let (result, stdout) = fetch(&format!("/docs/{name}"), Output::File(file.clone()), false).await;
+            assert!(result.unwrap() == Exit::Done && stdout.is_empty());
+            assert_eq!(std::fs::read(file).unwrap(), b"hello");
+        }
+        assert_eq!(fetch("/docs/a", Output::Stdout, false).await.1, b"hello");
+        assert_eq!(own_name(&RemotePath::parse("/docs/a").unwrap()).unwrap(), Path::new("a"));
+        assert_eq!(own_name(&RemotePath::default()).unwrap_err().exit, Exit::Usage);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_replaced_unasked_and_nothing_half_is_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("out");
+        for (path, exit) in [("/docs/short", Exit::Unreachable), ("/docs/none", Exit::Missing)] {
+            let (result, _) = fetch(path, Output::File(file.clone()), false).await;
+            assert_eq!(result.unwrap_err().exit, exit);
+            assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        }
+        std::fs::write(&file, "old").unwrap();
+        let (result, _) = fetch("/docs/a", Output::File(file.clone()), false).await;
+        let error = result.unwrap_err();
+        assert!(error.exit == Exit::SomeFailed && error.message.contains("--force"), "{error}");
+        assert_eq!(std::fs::read(&file).unwrap(), b"old");
+        fetch("/docs/a", Output::File(file.clone()), true).await.0.unwrap();
+        assert_eq!(std::fs::read(&file).unwrap(), b"hello");
+        let (result, _) = fetch("/docs/a", Output::File(dir.path().join("no/such/folder")), false).await;
+        assert_eq!(result.unwrap_err().exit, Exit::Missing);
+    }
+}

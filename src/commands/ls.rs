@@ -149,4 +149,32 @@ mod tests {
     fn names_can_do_no_harm() {
         assert_eq!(printable("a\n\u{1b}[2J\u{202e}é.pdf"), "a\\n\\u{1b}[2J\\u{202e}é.pdf");
     }
+
+    use crate::commands::shelf::Shelf;
+
+    async fn list(path: &str, json: bool) -> Result<String, Fatal> {
+        let shelf = Shelf(vec![("b.pdf", b"12345", None), ("a\n.pdf", b"", None)]);
+        let mut out = Vec::new();
+        let options = Options { path: RemotePath::parse(path).unwrap(), json };
+        assert_eq!(run(&shelf, &options, &mut out).await?, Exit::Done);
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    #[tokio::test]
+    async fn folders_and_documents_are_listed() {
+        assert_eq!(list("/", false).await.unwrap(), "            docs/\n");
+        assert_eq!(list("/docs", false).await.unwrap(), "       0 B  a\\n.pdf\n       5 B  b.pdf\n");
+        assert_eq!(list("/docs/b.pdf", false).await.unwrap(), "       5 B  b.pdf\n");
+        assert_eq!(list("/none", false).await.unwrap_err().exit, Exit::Missing);
+    }
+
+    #[tokio::test]
+    async fn json_is_a_contract() {
+        assert_eq!(
+            list("docs/b.pdf", true).await.unwrap(),
+            "{\"name\":\"b.pdf\",\"path\":\"/docs/b.pdf\",\"id\":\"id-b.pdf\",\"size\":5,\"folder\":false,\
+             \"version\":null,\"sha256\":null}\n"
+        );
+        assert_eq!(list("/docs", true).await.unwrap().lines().count(), 2);
+    }
 }

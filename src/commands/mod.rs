@@ -3,3 +3,5 @@
 pub mod get;
 pub mod ls;
 mod partial;
+#[cfg(test)]
+mod shelf;

@@ -45,9 +45,9 @@ impl Partial {
     pub(super) fn keep(mut self, force: bool) -> io::Result<()> {
         self.file.sync_all()?;
         if force {
-            replace(&self.path, &self.place)?
+            replace(&self.path, &self.place)?;
         } else {
-            put(&self.path, &self.place)?
+            put(&self.path, &self.place)?;
         }
         self.kept = true;
         let folder = self.place.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));

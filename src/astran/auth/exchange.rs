@@ -146,7 +146,7 @@ impl Exchange {
         let command = |s: &Source| matches!(s, Source::Command(_));
         let password = matches!(&self.login.grant, Grant::Password { password, .. } if command(password));
         if password || self.login.client_secret.as_ref().is_some_and(command) {
-            Duration::from_mins(1)
+            Duration::from_secs(60)
         } else {
             Duration::from_secs(5)
         }

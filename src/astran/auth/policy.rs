@@ -14,8 +14,8 @@ use crate::vault::{Kind, VaultError};
 /// Two failures within a second lock the account for a minute, so that logins keep a distance, whatever they come to.
 const BETWEEN_LOGINS: Duration = Duration::from_secs(2);
 /// How long a refused login is left alone: longer than the 15 minutes for which an account may be locked at most.
-const FIRST_SUSPENSION: Duration = Duration::from_mins(16);
-const LONGEST_SUSPENSION: Duration = Duration::from_hours(6);
+const FIRST_SUSPENSION: Duration = Duration::from_secs(16 * 60);
+const LONGEST_SUSPENSION: Duration = Duration::from_secs(6 * 3600);
 /// How long a refresh that failed is left alone, at most.
 const BETWEEN_REFRESHES: Duration = Duration::from_secs(5);
 /// For how long a replacement that was refused as well is not replaced again.
@@ -158,14 +158,15 @@ impl State {
     }
 
     fn suspended(&self, verdict: &Verdict, now: &Now) -> VaultError {
-        let mut message = verdict.message.clone();
-        if self.proven {
-            let minutes = (verdict.again - now.instant).as_secs().div_ceil(60);
-            message.push_str(&format!(
-                "; these credentials worked before: the login is tried again when the secret changes, on reload, or in \
-                 {minutes} min"
-            ));
+        if !self.proven {
+            return VaultError::new(Kind::Login, &*verdict.message);
         }
+        let minutes = (verdict.again - now.instant).as_secs().div_ceil(60);
+        let message = format!(
+            "{}; these credentials worked before: the login is tried again when the secret changes, on reload, or in \
+             {minutes} min",
+            verdict.message
+        );
         VaultError::new(Kind::Login, message)
     }
 

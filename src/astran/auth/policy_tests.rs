@@ -159,9 +159,9 @@ fn a_changed_secret_or_a_reload_is_tried_at_once() {
         assert!(!error.message.contains("worked before"));
         clock.secs(5);
         if reload {
-            state.reload()
+            state.reload();
         } else {
-            state.looked(Some([2; 32]))
+            state.looked(Some([2; 32]));
         }
         assert!(matches!(state.step(Need::Short, &clock.0), Step::Login));
     }

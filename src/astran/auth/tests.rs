@@ -4,7 +4,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use crate::astran::fake::{Fake, PASSWORD, Reply, granted, json, login, service, tokens};
+use crate::astran::fake::{Fake, PASSWORD, Reply, Seen, granted, json, login, service, tokens};
 use crate::astran::{Client, Timeouts};
 use crate::config::{Grant, Login};
 use crate::secret::Source;
@@ -26,7 +26,7 @@ async fn one_login_serves_all_calls() {
     let fake = Fake::with_login(|_| json(200, ME)).await;
     let client = fake.client();
     assert!(probe_many(&client, 20).await.into_iter().all(|r| r.unwrap() == "someone"));
-    assert_eq!(fake.count(super::super::fake::Seen::is_token), 1);
+    assert_eq!(fake.count(Seen::is_token), 1);
     let seen = fake.seen();
     let (form, headers) = (seen[0].form(), &seen[0].headers);
     assert_eq!(seen[0].target, "/auth/realms/r/protocol/openid-connect/token");
@@ -49,16 +49,17 @@ async fn a_revoked_token_is_replaced_once_for_all_by_a_refresh() {
     })
     .await;
     assert!(probe_many(&fake.client(), 20).await.iter().all(Result::is_ok));
-    assert_eq!(fake.count(super::super::fake::Seen::is_token), 2);
+    assert_eq!(fake.count(Seen::is_token), 2);
     assert_eq!(fake.count(|s| s.bearer() == "t2"), 20, "each call is replayed once");
 }
 
 #[tokio::test]
 async fn a_brand_new_token_that_is_refused_stops_everything() {
-    let fake = Fake::start(|seen, all| match seen.is_token() {
-        true => tokens(&format!("t{}", all.len()), "r"),
-        false => json(401, "{}"),
-    })
+    let fake = Fake::start(
+        |seen, all| {
+            if seen.is_token() { tokens(&format!("t{}", all.len()), "r") } else { json(401, "{}") }
+        },
+    )
     .await;
     let client = fake.client();
     for result in probe_many(&client, 10).await {
@@ -68,7 +69,7 @@ async fn a_brand_new_token_that_is_refused_stops_everything() {
         let error = result.unwrap_err();
         assert!(error.kind == Kind::Login && error.message.contains("brand-new"), "{error}");
     }
-    assert_eq!(fake.count(super::super::fake::Seen::is_token), 2, "one login, one refresh, no storm");
+    assert_eq!(fake.count(Seen::is_token), 2, "one login, one refresh, no storm");
 }
 
 #[tokio::test]
@@ -130,7 +131,7 @@ async fn a_caller_that_goes_away_loses_no_rotated_token() {
     assert!(leaving.await.unwrap_err().is_cancelled());
     permit.notify_one();
     client.probe().await.unwrap();
-    assert_eq!(fake.count(super::super::fake::Seen::is_token), 2, "the rotated token was not used twice");
+    assert_eq!(fake.count(Seen::is_token), 2, "the rotated token was not used twice");
 }
 
 #[tokio::test]
@@ -177,10 +178,10 @@ async fn logout_ends_the_session_but_only_where_there_is_one() {
 
 #[tokio::test]
 async fn logout_does_not_wait_for_long() {
-    let fake = Fake::start(|seen, _| match seen.target.ends_with("/logout") {
-        true => Reply::Hang,
-        false if seen.is_token() => tokens("t1", "r1"),
-        false => json(200, ME),
+    let fake = Fake::start(|seen, _| match seen.target.rsplit('/').next() {
+        Some("logout") => Reply::Hang,
+        Some("token") => tokens("t1", "r1"),
+        _ => json(200, ME),
     })
     .await;
     let client = fake.client_with(Timeouts { logout: Duration::from_millis(20), ..Timeouts::default() });
