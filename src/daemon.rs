@@ -1,1 +1,178 @@
-//! placeholder
+//! Puts watching, pipeline and journal together for the folders of `watch`; starts them and stops them.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::config::Policy;
+use crate::exit::{Exit, Fatal};
+use crate::file::lease::Breaks;
+use crate::file::{OpenError, Root, Settled};
+use crate::journal::{End, Journal, JournalError, State};
+use crate::pipeline::{Local, Outcome, PATIENCE, Pipeline, Report, Shared};
+use crate::remove;
+use crate::shutdown::Shutdown;
+use crate::vault::{RemotePath, Vault, VaultError};
+use crate::watch::settle::Rules;
+use crate::watch::{self, Done, Names, Next};
+
+/// A folder that is ours to watch, with what happens to its files.
+#[derive(Debug)]
+pub struct Watched {
+    /// Open and locked.
+    pub root: Arc<Root>,
+    /// What happens to its files.
+    pub policy: Policy,
+    /// Where they go.
+    pub dest: RemotePath,
+}
+
+/// How the daemon runs.
+#[derive(Debug, Clone, Copy)]
+pub struct Mode {
+    /// End when all that was there is done; then a service that is not there is not waited for without end.
+    pub once: bool,
+    /// How long files under way may take after a stop signal.
+    pub grace: Duration,
+}
+
+/// What a run came to.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Files that the store has now.
+    pub stored: u64,
+    /// Files that failed, or could not be read, or wait for somebody.
+    pub failed: u64,
+    /// Files left for later, by a stop or for want of a service.
+    pub left: u64,
+    /// What ended the run before all was done.
+    pub stopped: Option<VaultError>,
+}
+
+/// In `--once`, a file that is open for writing and unchanged for so long is left for the next run.
+const ONCE_PATIENCE: Duration = Duration::from_secs(10);
+/// Settled files that may wait for an upload; the folder itself is the real queue.
+const QUEUE: usize = 256;
+
+/// Runs until told to stop or, with `once`, until all that was there is done. `tell` is told of each file.
+pub async fn run<V: Vault>(
+    vault: Arc<V>,
+    journal: Journal,
+    breaks: Breaks,
+    folders: Vec<Watched>,
+    mode: Mode,
+    tell: impl Fn(&Report) + Clone + Send + 'static,
+    shutdown: Shutdown,
+) -> Result<Tally, Fatal> {
+    let patience = mode.once.then_some(PATIENCE);
+    let shared = Shared::new(vault, journal, breaks, patience);
+    let mut running = JoinSet::new();
+    for folder in folders {
+        running.spawn(run_folder(Arc::clone(&shared), folder, mode, tell.clone(), shutdown.clone()));
+    }
+    let mut tally = Tally::default();
+    while let Some(ended) = running.join_next().await {
+        tally.add(ended.map_err(|error| Fatal::new(Exit::SomeFailed, format!("internal error: {error}")))??);
+    }
+    Ok(tally)
+}
+
+async fn run_folder<V: Vault>(
+    shared: Arc<Shared<V>>,
+    folder: Watched,
+    mode: Mode,
+    tell: impl Fn(&Report),
+    shutdown: Shutdown,
+) -> Result<Tally, Fatal> {
+    let Watched { root, policy, dest } = folder;
+    resolve(shared.journal(), &root).await.map_err(|error| Fatal::new(Exit::SomeFailed, error.to_string()))?;
+    let options = watch_options(&policy, mode.once)?;
+    let (ready, queue) = mpsc::channel::<Settled>(QUEUE);
+    let (done_sender, done) = mpsc::unbounded_channel();
+    let (reports, mut reported) = mpsc::unbounded_channel();
+    let pipeline = Pipeline::new(shared, policy, dest, false, reports);
+
+    let watching = watch::run(Arc::clone(&root), options, ready, done, shutdown.clone());
+    let uploading = pipeline.run(queue, mode.grace, shutdown);
+    let mut tally = Tally::default();
+    let reporting = async {
+        while let Some(report) = reported.recv().await {
+            tally.count(&report.outcome);
+            tell(&report);
+            // The watch may have stopped already.
+            done_sender.send(done_of(report)).ok();
+        }
+    };
+    // They end one after the other: no more files, no more uploads, no more reports.
+    let (watched, stopped, ()) = tokio::join!(watching, uploading, reporting);
+    remove::tidy(&root);
+    tally.failed += watched.unreadable + watched.still_open;
+    tally.stopped = stopped;
+    Ok(tally)
+}
+
+fn watch_options(policy: &Policy, once: bool) -> Result<watch::Options, Fatal> {
+    let names = Names::new(&policy.ignore)
+        .map_err(|error| Fatal::new(Exit::Usage, format!("a pattern of names to ignore can't be used: {error}")))?;
+    let rules = Rules::new(policy.settle);
+    let rules = if once { rules.with_patience(ONCE_PATIENCE) } else { rules };
+    Ok(watch::Options { names: Arc::new(names), rules, rescan: policy.rescan, once })
+}
+
+fn done_of(report: Report) -> Done {
+    let next = match report.outcome {
+        Outcome::Stored { local: Local::Removed | Local::Moved(_), .. } => Next::Stored,
+        Outcome::Failed { moved: Some(_), .. } | Outcome::Gone => Next::Gone,
+        Outcome::Stored { local: Local::Kept, .. }
+        | Outcome::Failed { moved: None, .. }
+        | Outcome::Waits { .. }
+        | Outcome::Skipped
+        | Outcome::Left => Next::Lies,
+        Outcome::Again { reason, place } => {
+            tracing::info!(file = %report.file.origin.display(), "to be uploaded again: {reason}");
+            Next::Again(place)
+        }
+    };
+    Done { relative: report.file.relative, next }
+}
+
+/// Ends the entries of a stopped process whose files are gone: what it set aside is put back first, so that all that is
+/// there still is found by the first walk, and resolved on its way through the pipeline.
+async fn resolve(journal: &Journal, root: &Root) -> Result<(), JournalError> {
+    remove::recover(root, Path::new(""));
+    for entry in journal.unresolved(root.path()).await? {
+        if !matches!(root.open_file(&entry.intent.relative), Err(OpenError::Gone)) {
+            continue;
+        }
+        let end = match entry.state {
+            // Unlinked, and killed before that was written down.
+            State::Stored => End::Removed,
+            _ => End::Abandoned { reason: "the file was gone at the next start".into() },
+        };
+        journal.end(entry.id, end).await?;
+    }
+    Ok(())
+}
+
+impl Tally {
+    /// Counts what became of a file.
+    pub fn count(&mut self, outcome: &Outcome) {
+        match outcome {
+            Outcome::Stored { .. } => self.stored += 1,
+            Outcome::Failed { .. } | Outcome::Waits { .. } => self.failed += 1,
+            Outcome::Left => self.left += 1,
+            Outcome::Again { .. } | Outcome::Skipped | Outcome::Gone => {}
+        }
+    }
+
+    /// Adds what another folder came to.
+    pub fn add(&mut self, other: Self) {
+        self.stored += other.stored;
+        self.failed += other.failed;
+        self.left += other.left;
+        self.stopped = self.stopped.take().or(other.stopped);
+    }
+}

@@ -2,6 +2,8 @@
 
 use std::process::{ExitCode, Termination};
 
+use crate::vault::{Kind, VaultError};
+
 /// The exit codes, as README and `--help` list them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -45,5 +47,18 @@ impl Fatal {
     /// An end with this code for this reason.
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self { exit, message: message.into() }
+    }
+}
+
+/// The code by which a script tells whose trouble it was; the message is the store's own.
+impl From<VaultError> for Fatal {
+    fn from(error: VaultError) -> Self {
+        let exit = match error.kind {
+            Kind::Login => Exit::LoginRefused,
+            Kind::Missing => Exit::Missing,
+            Kind::Unavailable | Kind::Unknown => Exit::Unreachable,
+            Kind::Forbidden | Kind::Conflict | Kind::Refused | Kind::Content => Exit::SomeFailed,
+        };
+        Self::new(exit, error.message)
     }
 }

@@ -1,1 +1,126 @@
-//! placeholder
+//! The client of the Astran service: calls, tokens, documents, errors. Knows no files and no watching: streams and lengths
+//! go in.
+//!
+//! ```text
+//!  calls ──► auth (a token for each request) ──► transport ──► the service
+//!    │                                               │
+//!    └─ find (paths) · body (content) · download     └─ error (what a status means) · document (what an answer says)
+//! ```
+
+mod address;
+mod auth;
+mod body;
+mod calls;
+mod document;
+mod download;
+mod error;
+mod find;
+mod http;
+mod quote;
+mod transport;
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::HeaderValue;
+
+use self::address::Addresses;
+use self::auth::Tokens;
+pub use self::download::ContentStream;
+pub use self::error::Error;
+use self::find::ShortWay;
+use crate::config::{Grant, Login, Service};
+use crate::vault::DocumentId;
+
+/// How long the service may be silent before a call is given up. There is no limit on how long a call that moves may take.
+#[derive(Debug, Clone)]
+pub struct Timeouts {
+    /// To connect: name, TCP and TLS together.
+    pub connect: Duration,
+    /// Between a request and its answer, and between two pieces of the answer.
+    pub idle: Duration,
+    /// Between two pieces of an upload's content that the connection takes.
+    pub upload_idle: Duration,
+    /// Between the last piece of an upload's content and the answer.
+    pub upload_answer: Duration,
+    /// What is added to [`Timeouts::upload_answer`] for each 64 MiB of content.
+    pub upload_answer_per_64_mib: Duration,
+    /// For the logout at the end.
+    pub logout: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            idle: Duration::from_secs(30),
+            upload_idle: Duration::from_secs(60),
+            upload_answer: Duration::from_secs(60),
+            upload_answer_per_64_mib: Duration::from_secs(1),
+            logout: Duration::from_secs(2),
+        }
+    }
+}
+
+/// A session with the service. Cheap to clone; all clones share connections and tokens.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    http: reqwest::Client,
+    addresses: Addresses,
+    tokens: Tokens,
+    timeouts: Timeouts,
+    content_type: HeaderValue,
+    /// Who logs in, as configured; for where the service doesn't tell.
+    user: String,
+    root: tokio::sync::OnceCell<DocumentId>,
+    short_way: ShortWay,
+}
+
+impl Client {
+    /// A client for the configured service. Nothing is sent before the first call.
+    pub fn new(service: &Service, login: &Login) -> Result<Self, Error> {
+        Self::with_timeouts(service, login, Timeouts::default())
+    }
+
+    /// A client that is less, or more, patient.
+    pub fn with_timeouts(service: &Service, login: &Login, timeouts: Timeouts) -> Result<Self, Error> {
+        let http = http::client(service, &timeouts)?;
+        let addresses = Addresses::new(&service.api_url, &service.auth_url, &service.realm);
+        let tokens = Tokens::new(http.clone(), &addresses, service, login, &timeouts);
+        let content_type = HeaderValue::from_str(&service.content_type)
+            .map_err(|_| Error::ContentType(service.content_type.clone()))?;
+        let user = match &login.grant {
+            Grant::Password { username, .. } => username.clone(),
+            Grant::ClientCredentials => login.client_id.clone(),
+        };
+        let (root, short_way) = (tokio::sync::OnceCell::new(), ShortWay::default());
+        let inner = Inner { http, addresses, tokens, timeouts, content_type, user, root, short_way };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Secrets or rights may have changed: a refused login may be tried again at once.
+    pub async fn reload(&self) {
+        self.inner.tokens.reload().await;
+    }
+
+    /// Ends the session at the service, best effort within [`Timeouts::logout`]; sessions pile up there otherwise.
+    pub async fn logout(&self) {
+        self.inner.tokens.logout().await;
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("addresses", &self.inner.addresses).finish_non_exhaustive()
+    }
+}

@@ -1,13 +1,35 @@
 //! `sandbox`: runs the stand-in of the service until told to stop.
 
 use std::io::{self, Write};
+use std::path::Path;
 
+use crate::cli;
 use crate::exit::{Exit, Fatal};
+use crate::remove;
 use crate::sandbox::{Access, Options, Sandbox, SandboxError};
 use crate::shutdown::{Shutdown, Stop};
 
+/// Runs the sandbox that was asked for; over a folder that goes with it where none was named.
+pub async fn run(typed: &cli::Sandbox, json: bool, stop: Shutdown) -> Result<Exit, Fatal> {
+    let temporary = match &typed.store {
+        Some(_) => None,
+        None => Some(remove::temporary_folder("sandbox").map_err(|error| {
+            Fatal::new(Exit::SomeFailed, format!("no temporary folder for the vault can be made: {error}; give --store DIR"))
+        })?),
+    };
+    let store = typed.store.as_deref().or(temporary.as_deref()).unwrap_or(Path::new("."));
+    let mut options = Options::new(store);
+    options.listen = typed.listen;
+    options.token_life = typed.token_life;
+    let ended = serve(options, json, stop).await;
+    if let Some(folder) = temporary {
+        remove::discard(&folder);
+    }
+    ended
+}
+
 /// Starts a sandbox, says on standard output where it is and how to log in, and runs it until `stop`.
-pub async fn run(options: Options, json: bool, mut stop: Shutdown) -> Result<Exit, Fatal> {
+async fn serve(options: Options, json: bool, mut stop: Shutdown) -> Result<Exit, Fatal> {
     let store = options.store.display().to_string();
     let sandbox = Sandbox::start(options).await.map_err(|error| Fatal::new(exit_of(&error), error.to_string()))?;
     let text = if json { as_json(sandbox.access()) } else { as_text(sandbox.access(), &store) };
@@ -100,7 +122,7 @@ mod tests {
         let mut options = Options::new(store.path());
         options.listen = first.access().api_url.strip_prefix("http://").unwrap().parse().unwrap();
         let (_trigger, stop) = crate::shutdown::channel();
-        let fatal = run(options, true, stop).await.unwrap_err();
+        let fatal = serve(options, true, stop).await.unwrap_err();
         assert_eq!(fatal.exit, Exit::Usage);
         assert!(fatal.message.contains("something else does already"), "{}", fatal.message);
     }
@@ -110,6 +132,6 @@ mod tests {
         let store = tempfile::tempdir().unwrap();
         let (trigger, stop) = crate::shutdown::channel();
         trigger.raise();
-        assert_eq!(run(Options::new(store.path()), true, stop).await.unwrap(), Exit::Done);
+        assert_eq!(serve(Options::new(store.path()), true, stop).await.unwrap(), Exit::Done);
     }
 }

@@ -11,14 +11,14 @@ const LONGEST_ASKED: Duration = Duration::from_secs(15 * 60);
 
 /// The wait after so many failures in a row (1 or more): doubling from a second to a minute, of which `chance` (0 to 1)
 /// takes off up to a half, so that many instances don't come back at once. Never shorter than what the service asked for.
-pub(super) fn wait(failures: u32, chance: f64, asked: Option<Duration>) -> Duration {
+pub(crate) fn wait(failures: u32, chance: f64, asked: Option<Duration>) -> Duration {
     let doubled = FIRST.saturating_mul(2u32.saturating_pow(failures.saturating_sub(1)));
     let jittered = doubled.min(LONGEST).mul_f64(1.0 - chance.clamp(0.0, 1.0) / 2.0);
     jittered.max(asked.unwrap_or_default().min(LONGEST_ASKED))
 }
 
 /// A number from 0 to 1 by chance.
-pub(super) fn chance() -> f64 {
+pub(crate) fn chance() -> f64 {
     let mut random = [0u8; 2];
     // Without chance the wait is as good, only not spread.
     rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::NONBLOCK).ok();

@@ -4,7 +4,7 @@
 //! blames no file; what one file suffers is written down with its reason, and that file is left until it changes.
 
 mod attempt;
-mod backoff;
+pub(crate) mod backoff;
 mod circuit;
 mod confirm;
 mod content;
@@ -46,7 +46,6 @@ pub struct Shared<V> {
     breaks: Breaks,
     service: Circuit,
     journal_circuit: Circuit,
-    slots: Slots,
     user: OnceLock<String>,
     patience: Option<Duration>,
 }
@@ -56,20 +55,13 @@ pub const PATIENCE: Duration = Duration::from_secs(45);
 
 impl<V: Vault> Shared<V> {
     /// The shared parts; `patience` for commands that end, none for a daemon, which waits as long as it takes.
-    pub fn new(
-        vault: Arc<V>,
-        journal: Journal,
-        breaks: Breaks,
-        policy: &Policy,
-        patience: Option<Duration>,
-    ) -> Arc<Self> {
+    pub fn new(vault: Arc<V>, journal: Journal, breaks: Breaks, patience: Option<Duration>) -> Arc<Self> {
         Arc::new(Self {
             vault,
             journal,
             breaks,
             service: Circuit::new("the service", patience),
             journal_circuit: Circuit::new("the journal", patience),
-            slots: Slots::new(policy.transfers),
             user: OnceLock::new(),
             patience,
         })
@@ -149,6 +141,7 @@ pub struct Pipeline<V> {
     dest: RemotePath,
     destinations: Destinations,
     removals: Removals,
+    slots: Slots,
     /// A person asked for just these files.
     asked: bool,
     reports: mpsc::UnboundedSender<Report>,
@@ -166,23 +159,24 @@ impl<V: Vault> Pipeline<V> {
     ) -> Arc<Self> {
         let destinations = Destinations::new(shared.patience);
         let removals = Removals::start(shared.journal.clone(), reports.clone());
-        let stopped = OnceLock::new();
-        Arc::new(Self { shared, policy, dest, destinations, removals, asked, reports, stopped })
+        let (slots, stopped) = (Slots::new(policy.transfers), OnceLock::new());
+        Arc::new(Self { shared, policy, dest, destinations, removals, slots, asked, reports, stopped })
     }
 
-    /// What made it give up on all files, where patience ended or somebody must mend the login or the destination first.
-    pub fn stopped(&self) -> Option<&VaultError> {
-        self.stopped.get()
-    }
-
-    /// Takes files from the queue until it ends or a stop is asked for; then ends those under way within `grace`.
-    pub async fn run(self: Arc<Self>, mut queue: mpsc::Receiver<Settled>, grace: Duration, mut shutdown: Shutdown) {
+    /// Takes files from the queue until it ends or a stop is asked for; then ends those under way within `grace`. Answers
+    /// what made it give up on all files, where patience ended or somebody must mend the login or the destination first.
+    pub async fn run(
+        self: Arc<Self>,
+        mut queue: mpsc::Receiver<Settled>,
+        grace: Duration,
+        mut shutdown: Shutdown,
+    ) -> Option<VaultError> {
         let mut under_way = JoinSet::new();
-        loop {
+        while self.stopped.get().is_none() {
             let slot = tokio::select! {
                 biased;
                 () = shutdown.reached(Stop::Gently) => break,
-                slot = self.shared.slots.take() => slot,
+                slot = self.slots.take() => slot,
                 Some(_) = under_way.join_next() => continue,
             };
             let settled = tokio::select! {
@@ -197,6 +191,7 @@ impl<V: Vault> Pipeline<V> {
         }
         self.leave(queue);
         self.finish(under_way, grace, shutdown).await;
+        self.stopped.get().cloned()
     }
 
     /// Files that were handed over and not begun stay as they are.

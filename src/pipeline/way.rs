@@ -11,7 +11,7 @@ impl<V: Vault> Pipeline<V> {
     /// Brings a file to an end, and reports it; `waiting` if others wait for the place that it takes.
     pub(super) async fn one(&self, file: Settled, slot: Slot, waiting: bool) {
         let outcome = self.way(&file).await;
-        self.shared.slots.finished(slot, waiting);
+        self.slots.finished(slot, waiting);
         // Without one its removal is under way, and is reported when it is over.
         if let Some(outcome) = outcome {
             self.report(file, outcome);

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -79,14 +79,23 @@ pub fn write_new(target: &Path, write: impl FnOnce(&mut File) -> io::Result<()>)
     outcome
 }
 
-/// As [`write_new`], but takes the place of what is there.
-pub fn replace_new(target: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
-    let temporary = temporary_beside(target);
-    let outcome = fill(&temporary, write).and_then(|()| std::fs::rename(&temporary, target));
-    if outcome.is_err() {
-        std::fs::remove_file(&temporary).ok();
-    }
-    outcome
+/// Makes a new folder for our own use, for this user alone, where temporary files belong.
+pub fn temporary_folder(purpose: &str) -> io::Result<PathBuf> {
+    let folder = std::env::temp_dir().join(format!("astran-backup-{purpose}-{}", random()));
+    std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
+    Ok(folder)
+}
+
+/// Removes a folder of our own with all that is in it; what can't be removed stays.
+pub fn discard(folder: &Path) {
+    std::fs::remove_dir_all(folder).ok();
+}
+
+fn random() -> String {
+    let mut random = [0u8; 8];
+    // A name that exists already is refused later on.
+    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty()).ok();
+    format!("{:016x}", u64::from_ne_bytes(random))
 }
 
 fn fill(temporary: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
@@ -97,9 +106,7 @@ fn fill(temporary: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io
 }
 
 fn temporary_beside(target: &Path) -> PathBuf {
-    let mut random = [0u8; 8];
-    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty()).ok();
-    target.with_file_name(format!(".astran-backup.{:016x}.part", u64::from_ne_bytes(random)))
+    target.with_file_name(format!(".astran-backup.{}.part", random()))
 }
 
 /// Reads a file from an offset of its own, so that a shared descriptor's offset does not matter.

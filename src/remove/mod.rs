@@ -22,7 +22,7 @@ use rustix::io::Errno;
 use crate::file::lease::{Lease, Writers};
 use crate::file::{OpenError, Opened, Root, Settled, Version, look_at};
 
-pub use keep::{replace_new, write_new};
+pub use keep::{discard, temporary_folder, write_new};
 pub use private::{origin, recover, tidy};
 
 /// How long a file lies aside before it is unlinked. A writer that had it open across the rename shows by then: with no

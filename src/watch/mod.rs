@@ -122,7 +122,11 @@ impl Watch {
                 () = shutdown.reached(Stop::Gently) => break,
                 Some(report) = done.recv() => self.done(&report),
                 seen = seen(&mut self.looking) => self.looked(seen),
-                Ok(place) = ready.reserve(), if has_ready => self.hand_on(place),
+                place = ready.reserve(), if has_ready => match place {
+                    Ok(place) => self.hand_on(place),
+                    // The pipeline has given up.
+                    Err(_) => break,
+                },
                 news = self.sources.next(room) => self.news(news),
                 () = until(due) => {}
             }

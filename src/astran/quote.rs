@@ -1,0 +1,86 @@
+//! What of a server's answer may be shown: little, printable, and nothing that could be a token. Pure.
+
+use serde_json::Value;
+
+/// The most characters that are quoted of an answer.
+const LONGEST: usize = 200;
+
+/// A word as long as this is no word: it may be a token that the server echoes.
+const LONGEST_WORD: usize = 60;
+
+/// What an answer says for people: a JSON error's text or a page's title; never the whole body.
+pub(super) fn said(body: &[u8]) -> Option<String> {
+    let text = match serde_json::from_slice::<Value>(body) {
+        Ok(value) => json_text(&value)?,
+        Err(_) => title(&String::from_utf8_lossy(body))?,
+    };
+    Some(short(&text)).filter(|s| !s.is_empty())
+}
+
+fn json_text(value: &Value) -> Option<String> {
+    ["error_description", "message", "error", "detail", "title"].into_iter().find_map(|name| match value.get(name)? {
+        Value::String(text) if !text.trim().is_empty() => Some(text.clone()),
+        inner @ Value::Object(_) => inner.get("message")?.as_str().map(str::to_owned),
+        _ => None,
+    })
+}
+
+fn title(page: &str) -> Option<String> {
+    // ASCII lowering keeps every byte in its place, so that positions hold in the original.
+    let lower = page.to_ascii_lowercase();
+    let tag = lower.find("<title")?;
+    let start = tag + lower[tag..].find('>')? + 1;
+    let end = start + lower[start..].find("</title")?;
+    Some(page[start..end].to_owned())
+}
+
+/// A text on one line, printable, at most 200 characters, without over-long words.
+pub(super) fn short(text: &str) -> String {
+    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let words: Vec<&str> = clean
+        .split_whitespace()
+        .map(|w| if w.starts_with("eyJ") || w.len() > LONGEST_WORD { "…" } else { w })
+        .collect();
+    let line = words.join(" ");
+    match line.char_indices().nth(LONGEST) {
+        Some((cut, _)) => format!("{}…", &line[..cut]),
+        None => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_text_of_an_error_is_found() {
+        for (body, text) in [
+            (r#"{"error":"invalid_grant","error_description":"Account disabled"}"#, "Account disabled"),
+            (r#"{"error":{"message":"deep"}}"#, "deep"),
+            (r#"{"error":"Realm does not exist"}"#, "Realm does not exist"),
+            ("<html><head><TITLE lang=x>502 Bad\n Gateway</TITLE>", "502 Bad Gateway"),
+        ] {
+            assert_eq!(said(body.as_bytes()).as_deref(), Some(text));
+        }
+        for body in ["", "[]", "{}", "plain text that may hold anything", "<title>open"] {
+            assert_eq!(said(body.as_bytes()), None, "{body}");
+        }
+    }
+
+    #[test]
+    fn tokens_are_not_repeated() {
+        let token = format!("eyJhbGciOi.{}", "x".repeat(30));
+        assert!(!short(&format!("bad token {token} here")).contains("eyJ"));
+        assert!(!short(&format!("bad token {} here", "t".repeat(61))).contains("tttt"));
+    }
+
+    proptest! {
+        #[test]
+        fn always_short_and_printable(text in any::<String>()) {
+            let s = short(&text);
+            prop_assert!(s.chars().count() <= LONGEST + 1);
+            prop_assert!(!s.chars().any(char::is_control));
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! `ls [PATH]`: what lies in a folder of the vault.
+
+use std::io::Write;
+
+use serde::Serialize;
+
+use crate::exit::{Exit, Fatal};
+use crate::vault::{Document, Kind, RemotePath, Vault};
+
+/// What is asked of `ls`.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The folder, or a document of which only its own line is shown.
+    pub path: RemotePath,
+    /// One JSON object a line.
+    pub json: bool,
+}
+
+/// A line of `--json`: a stable contract.
+#[derive(Debug, Serialize)]
+struct Line<'a> {
+    name: Option<&'a str>,
+    path: String,
+    id: &'a str,
+    size: Option<u64>,
+    folder: Option<bool>,
+    version: Option<&'a str>,
+    sha256: Option<&'a str>,
+}
+
+/// Lists the folder at the path, or the one document there, onto `out`.
+pub async fn run(vault: &impl Vault, options: &Options, out: &mut impl Write) -> Result<Exit, Fatal> {
+    let (parent, mut found) = collect(vault, &options.path).await?;
+    found.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+    let written = if options.json { print_json(&parent, &found, out) } else { print_text(&found, out) };
+    match written.and_then(|()| out.flush()) {
+        // `ls | head`: the reader has seen enough.
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(Exit::Done),
+        Err(e) => Err(Fatal::new(Exit::SomeFailed, format!("the listing can't be written to standard output: {e}"))),
+        Ok(()) => Ok(Exit::Done),
+    }
+}
+
+/// The documents to show, and the path of the folder that they lie in.
+async fn collect(vault: &impl Vault, path: &RemotePath) -> Result<(RemotePath, Vec<Document>), Fatal> {
+    let found = match vault.at(path).await? {
+        Some(found) => found,
+        // Says what is missing, and what lies beside it.
+        None => vault.folder(path).await?,
+    };
+    if found.folder == Some(false) {
+        return Ok(alone(path, found));
+    }
+    match vault.children(&found.id).await {
+        Ok(children) => Ok((path.clone(), children)),
+        // Where the store doesn't tell folders from documents, a document shows by having no children.
+        Err(e) if found.folder.is_none() && matches!(e.kind, Kind::Missing | Kind::Refused | Kind::Conflict) => {
+            Ok(alone(path, found))
+        }
+        Err(e) => Err(e.into()),
+    }
+}
+
+fn alone(path: &RemotePath, mut document: Document) -> (RemotePath, Vec<Document>) {
+    let (name, above) = path.segments().split_last().map_or(("", &[][..]), |(n, a)| (n.as_str(), a));
+    document.name.get_or_insert_with(|| name.to_owned());
+    (above.iter().fold(RemotePath::default(), |p, s| p.join(s)), vec![document])
+}
+
+fn print_json(parent: &RemotePath, found: &[Document], out: &mut impl Write) -> std::io::Result<()> {
+    for document in found {
+        let line = Line {
+            name: document.name.as_deref(),
+            path: document.name.as_ref().map_or_else(|| parent.to_string(), |n| parent.join(n).to_string()),
+            id: &document.id.0,
+            size: document.size,
+            folder: document.folder,
+            version: document.version.as_deref(),
+            sha256: document.sha256.as_deref(),
+        };
+        serde_json::to_writer(&mut *out, &line)?;
+        out.write_all(b"\n")?;
+    }
+    Ok(())
+}
+
+fn print_text(found: &[Document], out: &mut impl Write) -> std::io::Result<()> {
+    for document in found {
+        let name = document.name.as_deref().map_or_else(|| format!("({})", document.id), printable);
+        let (size, slash) = match (document.folder, document.size) {
+            (Some(true), _) => (String::new(), "/"),
+            (_, Some(size)) => (human(size), ""),
+            (_, None) => ("?".to_owned(), ""),
+        };
+        writeln!(out, "{size:>10}  {name}{slash}")?;
+    }
+    Ok(())
+}
+
+/// A name from outside, so that it can neither break the line nor drive the terminal.
+pub(super) fn printable(name: &str) -> String {
+    let mut shown = String::with_capacity(name.len());
+    for c in name.chars() {
+        // Not only control characters: marks that turn the direction of writing around can make one name look like another.
+        if c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+/// A size with three figures and a unit of 1024.
+fn human(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let (mut rest, mut unit) = (bytes, 0);
+    // Tenths in whole numbers, so that nothing rounds up to 1024.
+    while rest >= 1024 * 1024 {
+        rest /= 1024;
+        unit += 1;
+    }
+    format!("{}.{} {}", rest / 1024, rest % 1024 * 10 / 1024, UNITS[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_short() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1536, "1.5 KiB"),
+            (1_048_575, "1023.9 KiB"),
+            (1 << 20, "1.0 MiB"),
+            (u64::MAX, "15.9 EiB"),
+        ] {
+            assert_eq!(human(bytes), text);
+        }
+    }
+
+    #[test]
+    fn names_can_do_no_harm() {
+        assert_eq!(printable("a\n\u{1b}[2J\u{202e}é.pdf"), "a\\n\\u{1b}[2J\\u{202e}é.pdf");
+    }
+
+    use crate::commands::shelf::Shelf;
+
+    async fn list(path: &str, json: bool) -> Result<String, Fatal> {
+        let shelf = Shelf(vec![("b.pdf", b"12345", None), ("a\n.pdf", b"", None)]);
+        let mut out = Vec::new();
+        let options = Options { path: RemotePath::parse(path).unwrap(), json };
+        assert_eq!(run(&shelf, &options, &mut out).await?, Exit::Done);
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    #[tokio::test]
+    async fn folders_and_documents_are_listed() {
+        assert_eq!(list("/", false).await.unwrap(), "            docs/\n");
+        assert_eq!(list("/docs", false).await.unwrap(), "       0 B  a\\n.pdf\n       5 B  b.pdf\n");
+        assert_eq!(list("/docs/b.pdf", false).await.unwrap(), "       5 B  b.pdf\n");
+        assert_eq!(list("/none", false).await.unwrap_err().exit, Exit::Missing);
+    }
+
+    #[tokio::test]
+    async fn json_is_a_contract() {
+        assert_eq!(
+            list("docs/b.pdf", true).await.unwrap(),
+            "{\"name\":\"b.pdf\",\"path\":\"/docs/b.pdf\",\"id\":\"id-b.pdf\",\"size\":5,\"folder\":false,\
+             \"version\":null,\"sha256\":null}\n"
+        );
+        assert_eq!(list("/docs", true).await.unwrap().lines().count(), 2);
+    }
+}

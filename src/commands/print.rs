@@ -1,0 +1,78 @@
+//! What people and scripts are told of each file: a line each on standard output.
+
+use std::io::{self, Write};
+
+use serde_json::{Value, json};
+
+use super::ls::printable;
+use crate::pipeline::{Local, Outcome, Report};
+
+/// Tells of files on standard output.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Printer {
+    /// One JSON object a line.
+    pub(super) json: bool,
+}
+
+impl Printer {
+    /// Tells what became of a file; nothing of what is of no interest to anybody.
+    pub(super) fn tell(self, report: &Report) {
+        let line = if self.json { as_json(report).map(|json| json.to_string()) } else { as_text(report) };
+        let Some(line) = line else { return };
+        // Nobody reads any more: the files go on all the same.
+        writeln!(io::stdout().lock(), "{line}").ok();
+    }
+}
+
+fn as_text(report: &Report) -> Option<String> {
+    let file = printable(&report.file.origin.to_string_lossy());
+    Some(match &report.outcome {
+        Outcome::Stored { remote, stored, local } => {
+            let verb = if stored.adopted { "found" } else { "stored" };
+            let local = match local {
+                Local::Removed => ", removed here".to_owned(),
+                Local::Moved(path) => format!(", moved to {}", printable(&path.to_string_lossy())),
+                Local::Kept => String::new(),
+            };
+            format!("{verb}  {file} -> {} ({} bytes){local}", printable(&remote.to_string()), stored.size)
+        }
+        Outcome::Failed { reason, moved: None } => format!("failed  {file}: {reason}"),
+        Outcome::Failed { reason, moved: Some(path) } => {
+            format!("failed  {file}: {reason} (moved to {})", printable(&path.to_string_lossy()))
+        }
+        Outcome::Waits { reason } => format!("waits   {file}: {reason}"),
+        Outcome::Again { .. } | Outcome::Skipped | Outcome::Gone | Outcome::Left => return None,
+    })
+}
+
+/// A stable contract: `event`, `file` and `path` always; the rest by event.
+fn as_json(report: &Report) -> Option<Value> {
+    let path = report.file.root.path().join(&report.file.origin);
+    let of = |event: &str| json!({ "event": event, "file": report.file.origin.to_string_lossy(), "path": path.to_string_lossy() });
+    let with = |mut object: Value, more: Value| {
+        if let (Some(object), Value::Object(more)) = (object.as_object_mut(), more) {
+            object.extend(more);
+        }
+        object
+    };
+    Some(match &report.outcome {
+        Outcome::Stored { remote, stored, local } => {
+            let (local, moved_to) = match local {
+                Local::Removed => ("removed", None),
+                Local::Moved(path) => ("moved", Some(path.to_string_lossy())),
+                Local::Kept => ("kept", None),
+            };
+            let more = json!({
+                "remote": remote.to_string(), "id": stored.document.0, "version": stored.document_version,
+                "size": stored.size, "sha256": stored.sha256, "adopted": stored.adopted,
+                "local": local, "moved_to": moved_to,
+            });
+            with(of("stored"), more)
+        }
+        Outcome::Failed { reason, moved } => {
+            with(of("failed"), json!({ "reason": reason, "moved_to": moved.as_ref().map(|path| path.to_string_lossy()) }))
+        }
+        Outcome::Waits { reason } => with(of("waits"), json!({ "reason": reason })),
+        Outcome::Again { .. } | Outcome::Skipped | Outcome::Gone | Outcome::Left => return None,
+    })
+}

@@ -1,0 +1,115 @@
+//! What every command that talks to the service starts with and ends with.
+
+use std::time::Duration;
+
+use crate::astran::Client;
+use crate::cli::Global;
+use crate::config::Config;
+use crate::exit::{Exit, Fatal};
+use crate::pipeline::{PATIENCE, backoff};
+use crate::vault::{Kind, RemotePath, Vault, VaultError};
+
+/// A client for the configured service; with `--sandbox`, for one that lives as long as this.
+pub(super) struct Session {
+    pub(super) config: Config,
+    pub(super) client: Client,
+    #[cfg(feature = "sandbox")]
+    sandbox: Option<crate::sandbox::Sandbox>,
+}
+
+impl Session {
+    /// Nothing is sent yet, but for what starts the embedded sandbox.
+    #[cfg_attr(not(feature = "sandbox"), expect(unused_mut, clippy::unused_async, reason = "only the sandbox waits"))]
+    pub(super) async fn open(mut config: Config, global: &Global) -> Result<Self, Fatal> {
+        #[cfg(feature = "sandbox")]
+        let sandbox = if global.sandbox() { Some(embed(&mut config).await?) } else { None };
+        #[cfg(not(feature = "sandbox"))]
+        let _ = global;
+        let client = Client::new(&config.service, config.login()?)
+            .map_err(|error| Fatal::new(Exit::Usage, error.to_string()))?;
+        Ok(Self {
+            config,
+            client,
+            #[cfg(feature = "sandbox")]
+            sandbox,
+        })
+    }
+
+    /// Logs in. A refusal is final at once; a service that is not there is waited for as long as [`PATIENCE`], or as long
+    /// as it takes where `for_ever`.
+    pub(super) async fn log_in(&self, for_ever: bool) -> Result<(), Fatal> {
+        let patience = if for_ever { None } else { Some(PATIENCE) };
+        retrying(patience, async || self.client.probe().await.map(drop)).await
+    }
+
+    /// Whether a destination is there; as patient as [`Session::log_in`].
+    pub(super) async fn has_destination(&self, dest: &RemotePath, for_ever: bool) -> Result<(), Fatal> {
+        let patience = if for_ever { None } else { Some(PATIENCE) };
+        let found = retrying(patience, async || self.client.folder(dest).await.map(drop)).await;
+        // A folder that one may not see is as good as missing.
+        found.map_err(|fatal| if fatal.exit == Exit::SomeFailed { Fatal { exit: Exit::Missing, ..fatal } } else { fatal })
+    }
+
+    /// Ends the session at the service, and the sandbox if there is one.
+    pub(super) async fn close(self) {
+        self.client.logout().await;
+        #[cfg(feature = "sandbox")]
+        if let Some(sandbox) = self.sandbox {
+            sandbox.stop().await;
+        }
+    }
+}
+
+/// Repeats a call while the service is in trouble, with growing waits, for as long as patience lasts.
+async fn retrying(
+    patience: Option<Duration>,
+    call: impl AsyncFn() -> Result<(), VaultError>,
+) -> Result<(), Fatal> {
+    let start = tokio::time::Instant::now();
+    let mut failures = 0;
+    loop {
+        let error = match call().await {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind == Kind::Unavailable => error,
+            Err(error) => return Err(error.into()),
+        };
+        failures += 1;
+        let wait = backoff::wait(failures, backoff::chance(), error.retry_after);
+        if patience.is_some_and(|patience| start.elapsed() + wait > patience) {
+            return Err(error.into());
+        }
+        tracing::warn!(again_in = ?wait, "the service can't be reached: {error}");
+        tokio::time::sleep(wait).await;
+    }
+}
+
+/// Starts a sandbox over a vault in the state folder, so that each `--sandbox` command sees the same one.
+#[cfg(feature = "sandbox")]
+async fn embed(config: &mut Config) -> Result<crate::sandbox::Sandbox, Fatal> {
+    use crate::config::{Grant, Login, Service};
+    use crate::sandbox::{Options, Sandbox};
+    use crate::secret::Source;
+
+    let store = config.state_dir.join("sandbox");
+    let mut options = Options::new(&store);
+    options.folders = config.folders.iter().map(|folder| &folder.policy).chain([&config.upload]).filter_map(|p| p.dest.clone()).collect();
+    let fatal = |error: &dyn std::fmt::Display| Fatal::new(Exit::SomeFailed, format!("the sandbox can't start: {error}"));
+    let sandbox = Sandbox::start(options).await.map_err(|error| fatal(&error))?;
+    let access = sandbox.access();
+    let url = |text: &str| url::Url::parse(text).map_err(|error| fatal(&error));
+    config.service = Service {
+        realm: access.realm.clone(),
+        api_url: url(&access.api_url)?,
+        auth_url: url(&access.auth_url)?,
+        content_type: config.service.content_type.clone(),
+        ca_file: None,
+    };
+    let password = Source::Given(access.password.clone().into());
+    config.login = Some(Login {
+        client_id: access.client_id.clone(),
+        client_secret: None,
+        grant: Grant::Password { username: access.username.clone(), password },
+    });
+    tracing::info!(vault = %store.display(), "using the sandbox: nothing leaves this machine");
+    Ok(sandbox)
+}

@@ -1,0 +1,104 @@
+//! `watch [DIR]`: keep uploading what appears in folders, or with `--once` what is there.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::print::Printer;
+use super::session::Session;
+use crate::cli::Global;
+use crate::config::{Config, Folder};
+use crate::daemon::{self, Mode, Tally, Watched};
+use crate::exit::{Exit, Fatal};
+use crate::file::Root;
+use crate::file::lease::Breaks;
+use crate::journal::Journal;
+use crate::shutdown::{Shutdown, Stop};
+
+/// Watches the configured folders.
+pub async fn run(config: Config, global: &Global, once: bool, mut shutdown: Shutdown) -> Result<Exit, Fatal> {
+    if global.sandbox() {
+        make_folders(&config.folders)?;
+    }
+    let folders = config.folders.iter().map(take_folder).collect::<Result<Vec<_>, _>>()?;
+    let journal = Journal::open(&config.state_dir).map_err(|error| Fatal::new(Exit::SomeFailed, error.to_string()))?;
+    let breaks = Breaks::install()
+        .map_err(|error| Fatal::new(Exit::SomeFailed, format!("the signal for leases can't be taken: {error}")))?;
+    let mode = Mode { once, grace: config.grace };
+    let session = Session::open(config, global).await?;
+    let started = tokio::select! {
+        started = start(&session, &folders, once) => started,
+        () = shutdown.reached(Stop::Gently) => return Ok(Exit::Interrupted),
+    };
+    let ended = match started {
+        Ok(()) => {
+            let printer = Printer { json: global.json };
+            let vault = Arc::new(session.client.clone());
+            let tell = move |report: &_| printer.tell(report);
+            daemon::run(vault, journal, breaks, folders, mode, tell, shutdown.clone()).await
+        }
+        Err(fatal) => Err(fatal),
+    };
+    session.close().await;
+    exit_of(&ended?, once, &shutdown)
+}
+
+/// Logs in, and sees that the destinations are there: what is wrong from the start is told at the start.
+async fn start(session: &Session, folders: &[Watched], once: bool) -> Result<(), Fatal> {
+    session.log_in(!once).await?;
+    for folder in folders {
+        session.has_destination(&folder.dest, !once).await?;
+        tracing::info!(folder = %folder.root.path().display(), dest = %folder.dest, "watching");
+    }
+    Ok(())
+}
+
+/// Opens a folder and takes it for this process alone.
+fn take_folder(folder: &Folder) -> Result<Watched, Fatal> {
+    let shown = folder.path.display();
+    let root = Root::open(&folder.path).map_err(|error| cannot_open(&folder.path, &error))?;
+    match root.lock() {
+        Ok(true) => {}
+        Ok(false) => return Err(Fatal::new(Exit::Held, format!("another instance watches {shown} already"))),
+        Err(error) => tracing::warn!(folder = %shown, "can't be locked against a second instance: {error}"),
+    }
+    let Some(dest) = folder.policy.dest.clone() else {
+        return Err(Fatal::new(Exit::Usage, format!("no destination for {shown}: give --dest PATH")));
+    };
+    Ok(Watched { root: Arc::new(root), policy: folder.policy.clone(), dest })
+}
+
+fn cannot_open(path: &Path, error: &std::io::Error) -> Fatal {
+    let shown = path.display();
+    match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            Fatal::new(Exit::Missing, format!("the folder {shown} is missing: make it, or name another one"))
+        }
+        std::io::ErrorKind::NotADirectory => Fatal::new(
+            Exit::Missing,
+            format!("{shown} is not a folder; to upload a file: astran-backup push {shown}"),
+        ),
+        _ => Fatal::new(Exit::Missing, format!("the folder {shown} can't be opened: {error}")),
+    }
+}
+
+/// So that the first minute needs no preparation.
+fn make_folders(folders: &[Folder]) -> Result<(), Fatal> {
+    for folder in folders {
+        std::fs::create_dir_all(&folder.path).map_err(|error| cannot_open(&folder.path, &error))?;
+    }
+    Ok(())
+}
+
+/// A daemon that was told to stop has done its work; a run that was to do it all has not.
+fn exit_of(tally: &Tally, once: bool, shutdown: &Shutdown) -> Result<Exit, Fatal> {
+    tracing::info!(stored = tally.stored, failed = tally.failed, left = tally.left, "done");
+    if let Some(error) = &tally.stopped {
+        return Err(error.clone().into());
+    }
+    match shutdown.asked() {
+        Stop::No if tally.failed > 0 => Ok(Exit::SomeFailed),
+        Stop::No => Ok(Exit::Done),
+        Stop::Gently if !once && tally.left == 0 => Ok(Exit::Done),
+        Stop::Gently | Stop::Now => Ok(Exit::Interrupted),
+    }
+}
