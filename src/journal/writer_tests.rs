@@ -1,0 +1,3 @@
+//! What only shows from inside: a full disk, a group undone.
+
+use super::*;
