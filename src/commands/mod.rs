@@ -1,1 +1,5 @@
 //! placeholder
+
+pub mod history;
+pub mod retry;
+pub mod verify;

@@ -299,7 +299,7 @@ mod tests {
     #[test]
     fn the_encoding_never_changes() {
         let first = hash(1, &[0; 32], &attempted(), &confirmed());
-        assert_eq!(hex(&first), "GOLDEN");
+        assert_eq!(hex(&first), "aa2c00a2a7d9b32d0b2121d79d35f33b0e023360bb6cd54f9507d2945855c224");
     }
 
     #[test]

@@ -77,11 +77,12 @@ pub(super) fn stored(connection: &Connection, id: AttemptId, stored: &Stored, no
 
 /// Whether the attempt waits for its receipt. The same receipt once more is no error: the caller may have lost the answer.
 fn open(row: &Row<'_>, id: AttemptId, stored: &Stored) -> Result<bool, Fault> {
-    let known = record(row)?.entry;
-    match known.stored {
+    if row.get::<_, i64>(12)? == state::OPEN {
+        return Ok(true);
+    }
+    match record(row)?.entry.stored {
         Some(known) if known == *stored => Ok(false),
         Some(_) => Err(refused(id, "has another receipt already")),
-        None if row.get::<_, i64>(12)? == state::OPEN => Ok(true),
         None => Err(refused(id, "is over without having been stored")),
     }
 }
