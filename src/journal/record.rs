@@ -35,7 +35,7 @@ pub(super) fn begin(connection: &Connection, intent: &Intent, now: SystemTime) -
         mtime,
         ctime,
         term(connection, intent.dest.to_string().as_bytes())?,
-        term(connection, intent.folder.0.as_bytes())?,
+        folder.map_or_else(|| term(connection, intent.folder.0.as_bytes()), Ok)?,
         intent.name,
         nanoseconds(now),
     ])?;
