@@ -64,7 +64,7 @@ pub async fn run<V: Vault>(
     breaks: Breaks,
     folders: Vec<Watched>,
     mode: Mode,
-    tell: impl Fn(&Report) + Clone + Send + 'static,
+    tell: impl Fn(&Report) + Clone + Send + Sync + 'static,
     shutdown: Shutdown,
 ) -> Result<Tally, Fatal> {
     let patience = mode.once.then_some(PATIENCE);

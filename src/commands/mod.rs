@@ -2,24 +2,28 @@
 
 pub mod completions;
 pub mod get;
+pub mod history;
 pub mod ls;
 mod partial;
 mod print;
 pub mod push;
+pub mod retry;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 mod session;
 #[cfg(test)]
 mod shelf;
+pub mod verify;
 pub mod watch;
 
-use std::io::{self, Write};
+use std::io;
 
 use crate::cli::{Cli, Command, Global};
 use crate::config::{Config, Environment};
 use crate::exit::{Exit, Fatal};
+use crate::file::lease::Breaks;
+use crate::journal::Journal;
 use crate::shutdown::{self, Shutdown};
-use crate::vault::Vault;
 
 use session::Session;
 
@@ -44,8 +48,42 @@ pub async fn run(cli: Cli, environment: Environment) -> Result<Exit, Fatal> {
             let options = get::Options::from(typed);
             looking(config, &global, shutdown, async |vault| get::run(vault, &options, &mut io::stdout()).await).await
         }
+        other => of_receipts(other, config, &global, shutdown).await,
+    }
+}
+
+/// The commands about receipts.
+async fn of_receipts(command: Command, config: Config, global: &Global, shutdown: Shutdown) -> Result<Exit, Fatal> {
+    let journal = open_journal(&config)?;
+    let mut out = io::stdout();
+    match command {
+        Command::History(typed) if typed.check => history::check(&journal, global.json, &mut out).await,
+        Command::History(typed) => {
+            if let Some(age) = typed.prune_before {
+                return history::prune(&journal, age, &mut out).await;
+            }
+            let name = typed.name.map(|name| name.to_string_lossy().into_owned());
+            let options = history::Options { json: global.json, failed: typed.failed, pending: typed.pending, since: typed.since, name };
+            history::run(&journal, &options, &mut out).await
+        }
+        Command::Verify(typed) => {
+            let options = verify::Options { json: global.json, since: typed.since };
+            looking(config, global, shutdown, async |vault| verify::run(&journal, vault, &options, &mut io::stdout()).await).await
+        }
+        Command::Retry(typed) => retry::run(&journal, &typed.paths, &mut out).await,
         other => Err(Fatal::new(Exit::Usage, format!("{other:?} is not built yet"))),
     }
+}
+
+/// What uploading needs beside the service.
+fn local_parts(config: &Config) -> Result<(Journal, Breaks), Fatal> {
+    let breaks = Breaks::install()
+        .map_err(|error| Fatal::new(Exit::SomeFailed, format!("the signal for leases can't be taken: {error}")))?;
+    Ok((open_journal(config)?, breaks))
+}
+
+fn open_journal(config: &Config) -> Result<Journal, Fatal> {
+    Journal::open(&config.state_dir).map_err(|error| Fatal::new(Exit::SomeFailed, error.to_string()))
 }
 
 /// The commands that need no configuration.

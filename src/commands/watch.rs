@@ -10,8 +10,6 @@ use crate::config::{Config, Folder};
 use crate::daemon::{self, Mode, Tally, Watched};
 use crate::exit::{Exit, Fatal};
 use crate::file::Root;
-use crate::file::lease::Breaks;
-use crate::journal::Journal;
 use crate::shutdown::{Shutdown, Stop};
 
 /// Watches the configured folders.
@@ -20,9 +18,7 @@ pub async fn run(config: Config, global: &Global, once: bool, mut shutdown: Shut
         make_folders(&config.folders)?;
     }
     let folders = config.folders.iter().map(take_folder).collect::<Result<Vec<_>, _>>()?;
-    let journal = Journal::open(&config.state_dir).map_err(|error| Fatal::new(Exit::SomeFailed, error.to_string()))?;
-    let breaks = Breaks::install()
-        .map_err(|error| Fatal::new(Exit::SomeFailed, format!("the signal for leases can't be taken: {error}")))?;
+    let (journal, breaks) = super::local_parts(&config)?;
     let mode = Mode { once, grace: config.grace };
     let session = Session::open(config, global).await?;
     let started = tokio::select! {
@@ -90,7 +86,7 @@ fn make_folders(folders: &[Folder]) -> Result<(), Fatal> {
 }
 
 /// A daemon that was told to stop has done its work; a run that was to do it all has not.
-fn exit_of(tally: &Tally, once: bool, shutdown: &Shutdown) -> Result<Exit, Fatal> {
+pub(super) fn exit_of(tally: &Tally, once: bool, shutdown: &Shutdown) -> Result<Exit, Fatal> {
     tracing::info!(stored = tally.stored, failed = tally.failed, left = tally.left, "done");
     if let Some(error) = &tally.stopped {
         return Err(error.clone().into());

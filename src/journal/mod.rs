@@ -4,16 +4,45 @@
 //! before its file is removed; after a crash every open intent is resolved by asking the store.
 //!
 //! The face is narrow on purpose: another backend (several hosts, one folder) can stand behind it.
+//!
+//! Inside: [`writer`] is the one thread that commits, in groups; [`record`] writes, [`query`] reads, [`chain`] looks along
+//! all receipts and prunes them; [`receipt`] says, purely, what a receipt's hash is and where a chain is broken; [`row`]
+//! turns rows into the types below; [`schema`] and [`open`] bring a journal to where it can be used.
+
+mod chain;
+mod open;
+mod query;
+mod receipt;
+mod record;
+mod row;
+mod schema;
+mod writer;
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use rusqlite::Connection;
+
+pub use self::query::{Filter, NamePattern, Receipt};
+pub use self::receipt::{Broken, CheckReport, Damage, Mark};
+use self::writer::{Access, Writer, explain};
 use crate::file::Version;
 use crate::vault::{DocumentId, RemotePath};
 
 /// The journal. A clone is another handle to the same one; one writer thread commits what all of them ask for in groups.
 #[derive(Debug, Clone)]
-pub struct Journal {}
+pub struct Journal {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    path: PathBuf,
+    writer: Writer,
+    /// For long reads, which must not hold up the writer. Opened when first needed.
+    reader: Mutex<Option<Connection>>,
+}
 
 /// The journal can't be opened, read or written: our own trouble. Uploads stop; nothing is removed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -118,46 +147,185 @@ pub enum Begun {
     NameTaken(Box<Entry>),
 }
 
+/// A receipt's place in the chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Its number, from 1, without gaps.
+    pub seq: i64,
+    /// The hash of the receipt before it, lower-case hexadecimal; zeros for the first.
+    pub prev: String,
+    /// Its own hash, lower-case hexadecimal.
+    pub hash: String,
+}
+
+/// An entry with all that the journal has of it, for those who show or prove it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    /// The attempt.
+    pub entry: Entry,
+    /// Its receipt's place in the chain. `None` where the store confirmed nothing, or the receipt was pruned.
+    pub link: Option<Link>,
+}
+
+/// How many entries [`Journal::history`] fetches at a time.
+const PAGE: usize = 1000;
+
 impl Journal {
     /// Opens or creates the journal in a state directory (made with mode 0700 where missing).
+    ///
+    /// Several processes may have it open at once. The last handle of this one waits, when dropped, until all that was
+    /// asked for is written.
     pub fn open(state_dir: &Path) -> Result<Self, JournalError> {
-        let _ = state_dir;
-        Ok(Self {})
+        let (connection, path) = open::open(state_dir)?;
+        let writer = Writer::start(connection, path.clone())?;
+        Ok(Self { inner: Arc::new(Inner { path, writer, reader: Mutex::new(None) }) })
     }
 
     /// Writes an intent, unless its name at its destination belongs to another local path. Durable on return.
+    ///
+    /// A name belongs to the path with an open attempt or a receipt for it. The same path may begin again. Where the
+    /// returned future is dropped, the intent may be written all the same: it is then one of [`Journal::unresolved`].
     pub async fn begin(&self, intent: Intent) -> Result<Begun, JournalError> {
-        let _ = intent;
-        Ok(Begun::Go(AttemptId(0)))
+        self.write(move |connection| record::begin(connection, &intent, SystemTime::now())).await
     }
 
     /// Writes the receipt of an attempt. Durable on return.
+    ///
+    /// The same receipt once more is no error. An error doesn't prove that nothing was written: asking again is safe.
     pub async fn stored(&self, id: AttemptId, stored: Stored) -> Result<(), JournalError> {
-        let _ = (id, stored);
-        Ok(())
+        self.write(move |connection| record::stored(connection, id, &stored, SystemTime::now())).await
     }
 
     /// Writes the receipt of a file that the store has already, under a name that may belong to another local path.
     pub async fn adopt(&self, intent: Intent, stored: Stored) -> Result<AttemptId, JournalError> {
-        let _ = (intent, stored);
-        Ok(AttemptId(0))
+        self.write(move |connection| record::adopt(connection, &intent, &stored, SystemTime::now())).await
     }
 
     /// Writes how an attempt ended. Committed, but not waited for beyond that: losing it in a power cut costs a look, no file.
+    ///
+    /// The last word counts. `Removed`, `Moved` and `Kept` need a receipt.
     pub async fn end(&self, id: AttemptId, end: End) -> Result<(), JournalError> {
-        let _ = (id, end);
-        Ok(())
+        self.write(move |connection| record::end(connection, id, &end)).await
     }
 
     /// The newest entry of a local path.
     pub async fn latest(&self, root: &Path, relative: &Path) -> Result<Option<Entry>, JournalError> {
-        let _ = (root, relative);
-        Ok(None)
+        let (root, relative) = (root.to_owned(), relative.to_owned());
+        self.look(move |connection| query::latest(connection, &root, &relative)).await
     }
 
     /// All entries of a root that are open or stored but not ended, oldest first: what a start has to resolve.
     pub async fn unresolved(&self, root: &Path) -> Result<Vec<Entry>, JournalError> {
-        let _ = root;
-        Ok(Vec::new())
+        let root = root.to_owned();
+        self.look(move |connection| query::unresolved(connection, &root)).await
+    }
+
+    /// One entry.
+    pub async fn entry(&self, id: AttemptId) -> Result<Option<Record>, JournalError> {
+        self.look(move |connection| query::by_id(connection, id)).await
+    }
+
+    /// Lets one failed file be tried again. Answers whether it had failed.
+    pub async fn clear_failure(&self, root: &Path, relative: &Path) -> Result<bool, JournalError> {
+        let (root, relative) = (root.to_owned(), relative.to_owned());
+        let wanted = move |found_root: &Path, found: &Path| found_root == root && found == relative;
+        Ok(self.write(move |connection| record::clear(connection, &wanted)).await? > 0)
+    }
+
+    /// Lets failed files be tried again: these (absolute; a folder means all below it), or all where there are none.
+    /// Answers how many.
+    pub async fn retry(&self, paths: Vec<PathBuf>) -> Result<usize, JournalError> {
+        let wanted = move |root: &Path, relative: &Path| paths.is_empty() || record::is_below(&paths, root, relative);
+        self.write(move |connection| record::clear(connection, &wanted)).await
+    }
+
+    /// Deletes the oldest receipts: those stored before this time, up to the first whose file still waits for something
+    /// or has failed. What remains can still be checked; a pruned name belongs to nobody. Answers how many.
+    pub async fn prune(&self, before: SystemTime) -> Result<u64, JournalError> {
+        let mut count = 0;
+        loop {
+            let pruned = self.write(move |connection| chain::prune(connection, before, SystemTime::now())).await?;
+            count += pruned as u64;
+            if pruned < chain::PRUNED_AT_ONCE {
+                self.write(move |connection| chain::sweep(connection, before)).await?;
+                return Ok(count);
+            }
+        }
+    }
+
+    /// All entries that a filter takes, oldest first. Holds them all; [`Journal::history_page`] does not.
+    pub async fn history(&self, filter: &Filter) -> Result<Vec<Record>, JournalError> {
+        let mut all: Vec<Record> = Vec::new();
+        loop {
+            let page = self.history_page(filter, all.last().map(|last| last.entry.id), PAGE).await?;
+            let more = page.len() == PAGE;
+            all.extend(page);
+            if !more {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// At most `limit` of the entries that a filter takes, oldest first, from the one behind `after` on.
+    pub async fn history_page(
+        &self,
+        filter: &Filter,
+        after: Option<AttemptId>,
+        limit: usize,
+    ) -> Result<Vec<Record>, JournalError> {
+        let filter = filter.clone();
+        self.read(move |connection| query::history_page(connection, &filter, after, limit)).await
+    }
+
+    /// At most `limit` receipts stored at `since` or later, in the chain's order, from the one behind `after` on (0: all).
+    pub async fn receipts_page(
+        &self,
+        since: Option<SystemTime>,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<Receipt>, JournalError> {
+        self.read(move |connection| query::receipts_page(connection, since, after, limit)).await
+    }
+
+    /// Looks along the whole chain of receipts.
+    pub async fn check(&self) -> Result<CheckReport, JournalError> {
+        self.read(chain::check).await
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnMut(&Connection) -> Result<T, writer::Fault> + Send + 'static,
+    ) -> Result<T, JournalError> {
+        self.inner.writer.ask(Access::Write, work).await
+    }
+
+    /// A short read, in its order among the writes.
+    async fn look<T: Send + 'static>(
+        &self,
+        mut work: impl FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, JournalError> {
+        self.inner.writer.ask(Access::Read, move |connection| Ok(work(connection)?)).await
+    }
+
+    /// A long read, beside the writes.
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, JournalError> {
+        let inner = Arc::clone(&self.inner);
+        let done = tokio::task::spawn_blocking(move || inner.read(work)).await;
+        done.unwrap_or_else(|stopped| Err(JournalError(format!("reading the journal was ended: {stopped}"))))
+    }
+}
+
+impl Inner {
+    fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, JournalError> {
+        // Whoever panicked while holding it left at worst no connection in it.
+        let idle = self.reader.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let connection = idle.map_or_else(|| open::connect(&self.path), Ok);
+        let connection = connection.map_err(|error| explain(&self.path, &error))?;
+        let value = work(&connection).map_err(|error| explain(&self.path, &error));
+        *self.reader.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
+        value
     }
 }

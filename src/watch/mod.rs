@@ -24,6 +24,7 @@ use crate::shutdown::{Shutdown, Stop};
 
 use events::Hint;
 pub use names::Names;
+pub use scan::{Found, Walker};
 use settle::{Rules, Seen, Verdict};
 use sources::{News, Sources};
 use table::Table;

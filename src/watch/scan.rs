@@ -12,7 +12,7 @@ use crate::remove;
 
 /// What a walk finds. All paths are below the root.
 #[derive(Debug)]
-pub(super) enum Found {
+pub enum Found {
     /// Regular files whose names don't say "in progress".
     Files(Vec<PathBuf>),
     /// A folder or file that can't be read, and why.
@@ -26,13 +26,13 @@ const BATCH: usize = 256;
 
 /// Walks through folders below a root. Blocks while `found` is full: the folder is the real queue.
 #[derive(Debug)]
-pub(super) struct Walker {
+pub struct Walker {
     /// The watched folder.
-    pub(super) root: Arc<Root>,
+    pub root: Arc<Root>,
     /// Names to leave alone.
-    pub(super) names: Arc<Names>,
+    pub names: Arc<Names>,
     /// Who takes what is found.
-    pub(super) found: mpsc::Sender<Found>,
+    pub found: mpsc::Sender<Found>,
 }
 
 /// Nobody listens any more.
@@ -43,7 +43,7 @@ impl Walker {
     ///
     /// `enter` is called for each folder before its names are read, so that what appears in it afterwards brings an event
     /// and what was there before is listed. With `recover`, files that a stopped process left set aside are put back first.
-    pub(super) fn walk(&self, folders: &[PathBuf], recover: bool, mut enter: impl FnMut(&Path)) {
+    pub fn walk(&self, folders: &[PathBuf], recover: bool, mut enter: impl FnMut(&Path)) {
         let over = folders.iter().try_for_each(|folder| self.walk_through(folder, recover, &mut enter));
         // Nobody listens any more: so nobody misses it.
         over.and_then(|()| self.tell(Found::End)).ok();

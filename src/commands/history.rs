@@ -1,0 +1,238 @@
+//! `history`: what the journal knows of each file, and whether its receipts are as they were written.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Map, Value, json};
+
+use crate::exit::{Exit, Fatal};
+use crate::journal::{CheckReport, End, Filter, Journal, JournalError, NamePattern, Record, State};
+
+/// What is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// One JSON object a line.
+    pub json: bool,
+    /// Only files that failed.
+    pub failed: bool,
+    /// Only files that are under way or not yet dealt with.
+    pub pending: bool,
+    /// Only what happened this long ago or less.
+    pub since: Option<Duration>,
+    /// Only this name: a part of it, or a glob.
+    pub name: Option<String>,
+}
+
+/// How many entries are in memory at a time.
+const PAGE: usize = 500;
+
+/// Prints the entries asked for, newest last.
+pub async fn run(journal: &Journal, options: &Options, out: &mut dyn Write) -> Result<Exit, Fatal> {
+    let filter = filter(options)?;
+    let mut after = None;
+    loop {
+        let page = journal.history_page(&filter, after, PAGE).await.map_err(spoiled)?;
+        for record in &page {
+            let line = if options.json { object(record).to_string() } else { line(record) };
+            if !printed(writeln!(out, "{line}"))? {
+                return Ok(Exit::Done);
+            }
+        }
+        if page.len() < PAGE {
+            return Ok(Exit::Done);
+        }
+        after = page.last().map(|last| last.entry.id);
+    }
+}
+
+/// Forgets the receipts that are older than `age`, if the chain is whole: pruning must not hide that it was broken.
+pub async fn prune(journal: &Journal, age: Duration, out: &mut dyn Write) -> Result<Exit, Fatal> {
+    if !journal.check().await.map_err(spoiled)?.is_whole() {
+        let reason = "nothing is forgotten while receipts are missing or altered: see history --check";
+        return Err(Fatal::new(Exit::SomeFailed, reason));
+    }
+    let before = ago(Some(age)).ok_or_else(|| Fatal::new(Exit::Usage, "nothing can be so old"))?;
+    let count = journal.prune(before).await.map_err(spoiled)?;
+    printed(writeln!(out, "{count} receipts forgotten; those that are left can still be checked"))?;
+    Ok(Exit::Done)
+}
+
+fn filter(options: &Options) -> Result<Filter, Fatal> {
+    let name = options.name.as_deref().map(NamePattern::parse).transpose();
+    let name = name.map_err(|error| Fatal::new(Exit::Usage, format!("the name can't be understood: {error}")))?;
+    Ok(Filter { name, failed: options.failed, pending: options.pending, since: ago(options.since) })
+}
+
+/// The time that lies so far back; `None` for all times.
+pub(super) fn ago(since: Option<Duration>) -> Option<SystemTime> {
+    SystemTime::now().checked_sub(since?)
+}
+
+/// The journal's trouble stops a command.
+pub(super) fn spoiled(error: JournalError) -> Fatal {
+    Fatal::new(Exit::SomeFailed, error.0)
+}
+
+/// Whether there is still somebody who reads the output: `history | head` is no failure.
+pub(super) fn printed(written: io::Result<()>) -> Result<bool, Fatal> {
+    match written {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Fatal::new(Exit::SomeFailed, format!("the output can't be written: {error}"))),
+    }
+}
+
+/// `history --check`: looks along the whole chain of receipts, and prints its newest hash and where it is broken.
+pub async fn check(journal: &Journal, json: bool, out: &mut dyn Write) -> Result<Exit, Fatal> {
+    let report = journal.check().await.map_err(spoiled)?;
+    let text = if json { check_object(&report).to_string() } else { check_text(&report) };
+    printed(writeln!(out, "{text}"))?;
+    Ok(if report.is_whole() { Exit::Done } else { Exit::SomeFailed })
+}
+
+fn check_text(report: &CheckReport) -> String {
+    let mut text = format!("{} receipts checked, the newest is {}", report.receipts, report.head.seq);
+    if let Some(at) = report.pruned.at {
+        let _infallible = write!(text, "; pruned up to {} at {}", report.pruned.seq, rfc3339(at));
+    }
+    let _infallible = write!(text, "\nhead {}", report.head.hash);
+    for broken in &report.broken {
+        let _infallible = write!(text, "\nBROKEN {broken}");
+    }
+    let unlisted = report.breaks - report.broken.len() as u64;
+    if unlisted > 0 {
+        let _infallible = write!(text, "\nand {unlisted} more places");
+    }
+    text.push_str(if report.is_whole() {
+        "\nthe chain is whole; keep the head's hash elsewhere to prove it later"
+    } else {
+        "\nthe chain is broken: somebody or something changed the journal; compare it with a backup"
+    });
+    text
+}
+
+fn check_object(report: &CheckReport) -> Value {
+    let broken: Vec<Value> = report
+        .broken
+        .iter()
+        .map(|it| json!({ "first": it.first, "last": it.last, "damage": format!("{:?}", it.damage).to_lowercase() }))
+        .collect();
+    json!({
+        "whole": report.is_whole(),
+        "receipts": report.receipts,
+        "head_seq": report.head.seq,
+        "head_hash": report.head.hash,
+        "pruned_seq": report.pruned.seq,
+        "pruned_hash": report.pruned.hash,
+        "pruned_at": report.pruned.at.map(rfc3339),
+        "breaks": report.breaks,
+        "broken": broken,
+    })
+}
+
+/// One entry for people: when, how it stands, how long, from where to where, and why.
+fn line(record: &Record) -> String {
+    let entry = &record.entry;
+    let intent = &entry.intent;
+    let (state, reason) = standing(&entry.state);
+    let mut line = format!(
+        "{}  {state:<9}  {:>12}  {} -> {}",
+        rfc3339_seconds(entry.stored_at.unwrap_or(entry.started)),
+        intent.version.size,
+        escaped(&intent.root.join(&intent.relative).to_string_lossy()),
+        escaped(&intent.dest.join(&intent.name).to_string()),
+    );
+    if let State::Ended(End::Moved(to)) = &entry.state {
+        let _infallible = write!(line, "  (to {})", escaped(&to.to_string_lossy()));
+    }
+    if let Some(reason) = reason {
+        let _infallible = write!(line, "  ({})", escaped(reason));
+    }
+    line
+}
+
+/// One entry for scripts. The keys are a contract: none is renamed or dropped, those without a value are null.
+fn object(record: &Record) -> Value {
+    let entry = &record.entry;
+    let intent = &entry.intent;
+    let stored = entry.stored.as_ref();
+    let (state, reason) = standing(&entry.state);
+    let mut object = Map::new();
+    let mut put = |key: &str, value: Value| object.insert(key.to_owned(), value);
+    put("id", json!(entry.id.0));
+    put("path", json!(intent.root.join(&intent.relative).to_string_lossy()));
+    put("relative", json!(intent.relative.to_string_lossy()));
+    put("name", json!(intent.name));
+    put("dest", json!(intent.dest.to_string()));
+    put("size", json!(stored.map_or(intent.version.size, |stored| stored.size)));
+    put("sha256", json!(stored.map(|stored| &stored.sha256)));
+    put("document_id", json!(stored.map(|stored| &stored.document.0)));
+    put("version", json!(stored.and_then(|stored| stored.document_version.as_ref())));
+    put("user", json!(stored.map(|stored| &stored.user)));
+    put("adopted", json!(stored.map(|stored| stored.adopted)));
+    put("state", json!(state));
+    put("reason", json!(reason));
+    put("started", json!(rfc3339(entry.started)));
+    put("stored", json!(entry.stored_at.map(rfc3339)));
+    put("seq", json!(record.link.as_ref().map(|link| link.seq)));
+    put("hash", json!(record.link.as_ref().map(|link| &link.hash)));
+    put("prev", json!(record.link.as_ref().map(|link| &link.prev)));
+    if let State::Ended(End::Moved(to)) = &entry.state {
+        put("moved_to", json!(to.to_string_lossy()));
+    }
+    if let Some(bytes) = odd_bytes(&intent.root.join(&intent.relative)) {
+        put("path_bytes", json!(bytes));
+    }
+    Value::Object(object)
+}
+
+fn standing(state: &State) -> (&'static str, Option<&str>) {
+    match state {
+        State::Open => ("pending", None),
+        State::Stored => ("stored", None),
+        State::Ended(End::Removed) => ("removed", None),
+        State::Ended(End::Kept) => ("kept", None),
+        State::Ended(End::Moved(_)) => ("moved", None),
+        State::Ended(End::Superseded) => ("superseded", None),
+        State::Ended(End::Failed { reason }) => ("failed", Some(reason)),
+        State::Ended(End::Abandoned { reason }) => ("abandoned", Some(reason)),
+    }
+}
+
+/// The path's bytes in hexadecimal, where text can't say them.
+fn odd_bytes(path: &Path) -> Option<String> {
+    if path.to_str().is_some() {
+        return None;
+    }
+    Some(path.as_os_str().as_bytes().iter().fold(String::new(), |mut text, byte| {
+        let _infallible = write!(text, "{byte:02x}");
+        text
+    }))
+}
+
+/// Names can hold anything, also what moves a terminal's cursor or makes a second line.
+pub(super) fn escaped(text: &str) -> String {
+    let odd = |c: char| {
+        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().fold(String::with_capacity(text.len()), |mut safe, c| {
+        if odd(c) {
+            safe.extend(c.escape_default());
+        } else {
+            safe.push(c);
+        }
+        safe
+    })
+}
+
+/// UTC with nanoseconds. Before 1970 there is nothing to write in this form; such a clock is shown as 1970.
+fn rfc3339(time: SystemTime) -> String {
+    humantime::format_rfc3339_nanos(time.max(SystemTime::UNIX_EPOCH)).to_string()
+}
+
+fn rfc3339_seconds(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time.max(SystemTime::UNIX_EPOCH)).to_string()
+}

@@ -1,0 +1,85 @@
+//! The journal's folder and file on the disk, and connections to it.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+use super::writer::explain;
+use super::{JournalError, schema};
+
+/// The file's name in the state directory. `SQLite` puts its write-ahead log beside it, with the same mode.
+const NAME: &str = "journal.sqlite";
+
+/// How long another process may hold the write lock: its groups take milliseconds, its pruning a second.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// How many pages (of 4 KiB) the write-ahead log takes before they go into the journal itself.
+///
+/// Names come in any order, so a checkpoint writes pages all over the journal: the rarer, the fewer of them twice.
+const CHECKPOINT: u32 = 8000;
+
+/// Makes the directory and the journal where they are missing, and brings the journal to this program's version.
+pub(super) fn open(state_dir: &Path) -> Result<(Connection, PathBuf), JournalError> {
+    prepare_dir(state_dir)?;
+    let path = state_dir.join(NAME);
+    prepare_file(state_dir, &path).map_err(|error| {
+        JournalError(format!(
+            "the journal {} can't be created: {error}; check the folder's permissions",
+            path.display()
+        ))
+    })?;
+    let mut connection = connect(&path).map_err(|error| explain(&path, &error))?;
+    schema::migrate(&mut connection, schema::STEPS).map_err(|error| match error {
+        schema::MigrateError::Sql(error) => explain(&path, &error),
+        newer @ schema::MigrateError::Newer { .. } => {
+            JournalError(format!("the journal {} can't be used: {newer}", path.display()))
+        }
+    })?;
+    Ok((connection, path))
+}
+
+/// A connection to a journal that exists.
+pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let connection =
+        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(BUSY)?;
+    connection.set_prepared_statement_cache_capacity(32);
+    // Otherwise a prepared statement is prepared anew whenever a value bound to it might want another plan.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    // A receipt must outlive a power cut from the moment it is answered: NORMAL would only sync at checkpoints.
+    connection.pragma_update(None, "synchronous", "full")?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT)?;
+    connection.pragma_update(None, "temp_store", "memory")?;
+    Ok(connection)
+}
+
+fn prepare_dir(dir: &Path) -> Result<(), JournalError> {
+    let unusable = |error: io::Error| {
+        JournalError(format!("the state directory {} can't be used: {error}; name another one", dir.display()))
+    };
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(unusable)?;
+    let found = fs::metadata(dir).map_err(unusable)?;
+    if found.mode() & 0o022 != 0 {
+        return Err(JournalError(format!(
+            "others can write the state directory {0}, so nothing in it could be trusted: run `chmod 700 {0}`",
+            dir.display()
+        )));
+    }
+    Ok(())
+}
+
+fn prepare_file(dir: &Path, path: &Path) -> io::Result<()> {
+    let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
+    // It holds names and reasons that are nobody else's business; an older or restored one may be open to others.
+    if file.metadata()?.mode() & 0o077 != 0 {
+        file.set_permissions(Permissions::from_mode(0o600))?;
+    }
+    // `SQLite` syncs the folder for files that it creates itself; this one it only finds.
+    File::open(dir)?.sync_all()
+}

@@ -1,0 +1,158 @@
+//! What the journal is asked. Reads only.
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use globset::{GlobBuilder, GlobMatcher};
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::row::{ATTEMPTS, COLUMNS, TERMS, entry, nanoseconds, path_bytes, record};
+use super::{AttemptId, Entry, Record};
+
+/// Which entries of the history are asked for. The default one asks for all.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Those of this name.
+    pub name: Option<NamePattern>,
+    /// Those that failed, where nothing newer is known of the file. With `pending`: those and those.
+    pub failed: bool,
+    /// Those that are open, or stored with the local file not yet dealt with.
+    pub pending: bool,
+    /// Those that began or were stored at this time or later.
+    pub since: Option<SystemTime>,
+}
+
+/// A name as people ask for it: a glob where it has one of `*?[{`, else any part of the name.
+#[derive(Debug, Clone)]
+pub struct NamePattern(Matcher);
+
+#[derive(Debug, Clone)]
+enum Matcher {
+    Part(String),
+    Glob(GlobMatcher),
+}
+
+impl NamePattern {
+    /// Reads a pattern; the error says what is wrong with the glob.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if !text.contains(['*', '?', '[', '{']) {
+            return Ok(Self(Matcher::Part(text.to_owned())));
+        }
+        let glob = GlobBuilder::new(text).literal_separator(true).build();
+        glob.map(|glob| Self(Matcher::Glob(glob.compile_matcher()))).map_err(|error| error.to_string())
+    }
+
+    /// Whether the name sent, the local file's name or its path below the root is meant.
+    pub fn matches(&self, entry: &Entry) -> bool {
+        let relative = &entry.intent.relative;
+        match &self.0 {
+            Matcher::Part(part) => {
+                entry.intent.name.contains(part.as_str()) || relative.to_string_lossy().contains(part.as_str())
+            }
+            Matcher::Glob(glob) => {
+                glob.is_match(&entry.intent.name)
+                    || glob.is_match(relative)
+                    || relative.file_name().is_some_and(|name| glob.is_match(name))
+            }
+        }
+    }
+}
+
+/// A receipt, and whether a later one is for the same name in the same folder.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Receipt {
+    /// The entry, with its receipt.
+    pub record: Record,
+    /// Whether the store's document has had newer content since.
+    pub superseded: bool,
+}
+
+/// The newest entry of a local path.
+pub(super) fn latest(connection: &Connection, root: &Path, relative: &Path) -> rusqlite::Result<Option<Entry>> {
+    let sql = format!(
+        "{COLUMNS}{ATTEMPTS}{TERMS}WHERE a.root = (SELECT id FROM term WHERE value = ?1) AND a.relative = ?2 \
+         ORDER BY a.id DESC LIMIT 1"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    statement.query_row(params![path_bytes(root), path_bytes(relative)], entry).optional()
+}
+
+/// All entries of a root that are open or stored but not ended, oldest first.
+pub(super) fn unresolved(connection: &Connection, root: &Path) -> rusqlite::Result<Vec<Entry>> {
+    let sql = format!(
+        "{COLUMNS}{ATTEMPTS}{TERMS}WHERE a.state <= 2 AND a.state IN (0, 1) \
+         AND a.root = (SELECT id FROM term WHERE value = ?1) ORDER BY a.id"
+    );
+    connection.prepare_cached(&sql)?.query_map([path_bytes(root)], entry)?.collect()
+}
+
+/// One entry.
+pub(super) fn by_id(connection: &Connection, id: AttemptId) -> rusqlite::Result<Option<Record>> {
+    let sql = format!("{COLUMNS}{ATTEMPTS}{TERMS}WHERE a.id = ?1");
+    connection.prepare_cached(&sql)?.query_row([id.0], record).optional()
+}
+
+/// The entry whose local path owns a name in a folder: the newest that is not over without a receipt.
+///
+/// All that own a name belong to one path, so the newest speaks for all: no other would have been let in.
+pub(super) fn owner(connection: &Connection, folder: i64, name: &str) -> rusqlite::Result<Option<Entry>> {
+    let sql = format!(
+        "{COLUMNS}{ATTEMPTS}{TERMS}WHERE a.folder = ?1 AND a.name = ?2 \
+         AND (a.state NOT IN (2, 3) OR a.seq IS NOT NULL) ORDER BY a.id DESC LIMIT 1"
+    );
+    connection.prepare_cached(&sql)?.query_row(params![folder, name], entry).optional()
+}
+
+/// Failed entries of files of which nothing newer is known.
+pub(super) const FAILED: &str = "a.state <= 2 AND a.state = 2 AND NOT EXISTS \
+     (SELECT 1 FROM attempt b WHERE b.root = a.root AND b.relative = a.relative AND b.id > a.id)";
+
+const PENDING: &str = "a.state <= 2 AND a.state IN (0, 1)";
+
+/// At most `limit` entries after one, oldest first.
+pub(super) fn history_page(
+    connection: &Connection,
+    filter: &Filter,
+    after: Option<AttemptId>,
+    limit: usize,
+) -> rusqlite::Result<Vec<Record>> {
+    let wanted = match (filter.failed, filter.pending) {
+        (false, false) => "TRUE".to_owned(),
+        (true, false) => FAILED.to_owned(),
+        (false, true) => PENDING.to_owned(),
+        (true, true) => format!("(({FAILED}) OR ({PENDING}))"),
+    };
+    let sql = format!(
+        "{COLUMNS}{ATTEMPTS}{TERMS}WHERE a.id > ?1 AND max(a.started, ifnull(r.stored, a.started)) >= ?2 \
+         AND {wanted} ORDER BY a.id"
+    );
+    let since = filter.since.map_or(i64::MIN, nanoseconds);
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map(params![after.map_or(0, |id| id.0), since], record)?;
+    let meant = |found: &rusqlite::Result<Record>| match (found, &filter.name) {
+        (Ok(record), Some(name)) => name.matches(&record.entry),
+        _ => true,
+    };
+    rows.filter(meant).take(limit).collect()
+}
+
+/// At most `limit` receipts behind the number `after`, in the chain's order.
+pub(super) fn receipts_page(
+    connection: &Connection,
+    since: Option<SystemTime>,
+    after: i64,
+    limit: usize,
+) -> rusqlite::Result<Vec<Receipt>> {
+    let sql = format!(
+        "{COLUMNS}, EXISTS (SELECT 1 FROM attempt b WHERE b.folder = a.folder AND b.name = a.name AND b.seq > r.seq) \
+         FROM receipt r JOIN attempt a ON a.id = r.attempt{TERMS}\
+         WHERE r.seq > ?1 AND r.stored >= ?2 ORDER BY r.seq LIMIT ?3"
+    );
+    let since = since.map_or(i64::MIN, nanoseconds);
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map(params![after, since, limit], |row| {
+        Ok(Receipt { record: record(row)?, superseded: row.get(24)? })
+    })?;
+    rows.collect()
+}

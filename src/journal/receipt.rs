@@ -1,0 +1,313 @@
+//! Receipts as a chain: how one is hashed, and what a broken chain looks like. Pure.
+//!
+//! The hash of a receipt is the SHA-256 of these fields in this order. Each is written as its length in bytes (8 bytes,
+//! big-endian) and its bytes; a number is 8 bytes, big-endian, two's complement; a flag is one byte, 0 or 1; a field that
+//! may be absent is preceded by a flag.
+//!
+//! 1. the text `astran-backup receipt 1`
+//! 2. sequence number, from 1; hash of the receipt before it (32 zero bytes for the first)
+//! 3. number of the attempt; root; path below it; device, inode, size, mtime and ctime of the local file
+//! 4. path of the destination folder as text; its id; name sent; when the intent was written (ns since 1970)
+//! 5. SHA-256 of the content, in hexadecimal as it is kept; bytes sent; document's id; document's version (may be absent);
+//!    user; whether adopted (flag); when the confirmation was written (ns since 1970)
+//!
+//! What happens to the local file afterwards is not part of it.
+//!
+//! What the chain shows: a receipt altered, removed, inserted or moved, also at its end, by anybody who does not rewrite
+//! all that follows. What it can't show: somebody who may write the whole journal can compute all hashes anew, or cut the
+//! oldest ones off and call it pruning. Against that only a copy of the newest hash, kept elsewhere, helps.
+
+use std::time::SystemTime;
+
+use sha2::{Digest as _, Sha256};
+
+/// A receipt's SHA-256.
+pub(super) type Hash = [u8; 32];
+
+/// What was to be uploaded, as the journal's bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Attempted<'a> {
+    pub(super) id: i64,
+    pub(super) root: &'a [u8],
+    pub(super) relative: &'a [u8],
+    /// Device, inode, size, mtime, ctime.
+    pub(super) version: [i64; 5],
+    pub(super) dest: &'a [u8],
+    pub(super) folder: &'a [u8],
+    pub(super) name: &'a [u8],
+    pub(super) started: i64,
+}
+
+/// What the store confirmed, as the journal's bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Confirmed<'a> {
+    pub(super) sha256: &'a [u8],
+    pub(super) size: i64,
+    pub(super) document: &'a [u8],
+    pub(super) document_version: Option<&'a [u8]>,
+    pub(super) user: &'a [u8],
+    pub(super) adopted: bool,
+    pub(super) at: i64,
+}
+
+/// The hash of the receipt number `seq` that follows the one with the hash `prev`.
+pub(super) fn hash(seq: i64, prev: &[u8], attempted: &Attempted<'_>, confirmed: &Confirmed<'_>) -> Hash {
+    let mut fields = Fields(Sha256::new());
+    fields.bytes(b"astran-backup receipt 1");
+    fields.number(seq);
+    fields.bytes(prev);
+    fields.attempted(attempted);
+    fields.confirmed(confirmed);
+    fields.0.finalize().into()
+}
+
+struct Fields(Sha256);
+
+impl Fields {
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.0.update((bytes.len() as u64).to_be_bytes());
+        self.0.update(bytes);
+    }
+
+    fn number(&mut self, number: i64) {
+        self.bytes(&number.to_be_bytes());
+    }
+
+    fn flag(&mut self, flag: bool) {
+        self.bytes(&[u8::from(flag)]);
+    }
+
+    fn attempted(&mut self, it: &Attempted<'_>) {
+        self.number(it.id);
+        self.bytes(it.root);
+        self.bytes(it.relative);
+        it.version.iter().for_each(|number| self.number(*number));
+        self.bytes(it.dest);
+        self.bytes(it.folder);
+        self.bytes(it.name);
+        self.number(it.started);
+    }
+
+    fn confirmed(&mut self, it: &Confirmed<'_>) {
+        self.bytes(it.sha256);
+        self.number(it.size);
+        self.bytes(it.document);
+        self.flag(it.document_version.is_some());
+        if let Some(version) = it.document_version {
+            self.bytes(version);
+        }
+        self.bytes(it.user);
+        self.flag(it.adopted);
+        self.number(it.at);
+    }
+}
+
+/// One end of the chain as the journal notes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    /// The receipt's sequence number; 0 where there is none.
+    pub seq: i64,
+    /// The receipt's hash, lower-case hexadecimal.
+    pub hash: String,
+    /// When the mark was set there; `None` where there is no receipt.
+    pub at: Option<SystemTime>,
+}
+
+/// One end of the chain as it lies in the journal.
+#[derive(Debug)]
+pub(super) struct Noted {
+    pub(super) seq: i64,
+    pub(super) hash: Vec<u8>,
+    pub(super) at: SystemTime,
+}
+
+impl Noted {
+    fn mark(&self) -> Mark {
+        Mark { seq: self.seq, hash: hex(&self.hash), at: (self.seq != 0).then_some(self.at) }
+    }
+}
+
+/// What a look at the whole chain found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckReport {
+    /// How many receipts were looked at.
+    pub receipts: u64,
+    /// The last receipt that was pruned.
+    pub pruned: Mark,
+    /// The newest receipt. Its hash, noted elsewhere, proves the chain up to here.
+    pub head: Mark,
+    /// Where the chain is broken, in its order: the first [`CheckReport::LISTED`] places.
+    pub broken: Vec<Broken>,
+    /// In how many places it is broken.
+    pub breaks: u64,
+}
+
+impl CheckReport {
+    /// How many places are listed at most.
+    pub const LISTED: usize = 1000;
+
+    /// Whether nothing is wrong with the chain.
+    pub fn is_whole(&self) -> bool {
+        self.breaks == 0
+    }
+}
+
+/// One place where the chain is broken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// The first receipt concerned.
+    pub first: i64,
+    /// The last receipt concerned; the same as `first` but for a gap.
+    pub last: i64,
+    /// What is wrong there.
+    pub damage: Damage,
+}
+
+/// What is wrong with a receipt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Damage {
+    /// What it says is not what was written.
+    Altered,
+    /// It was there, and is gone.
+    Missing,
+    /// It does not follow the one before it: one of the two was replaced.
+    Unlinked,
+    /// It lies outside of the chain's two ends: inserted, or one of the ends was altered.
+    Outside,
+    /// The newest receipt is not the one that the journal noted: one of the two was replaced.
+    Head,
+    /// A second entry claims this receipt.
+    Claimed,
+}
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.first == self.last {
+            write!(f, "receipt {}: ", self.first)?;
+        } else {
+            write!(f, "receipts {} to {}: ", self.first, self.last)?;
+        }
+        f.write_str(match self.damage {
+            Damage::Altered => "altered",
+            Damage::Missing => "missing",
+            Damage::Unlinked => "does not follow the one before it; one of the two was replaced",
+            Damage::Outside => "lies outside of the chain; inserted, or the chain's end was altered",
+            Damage::Head => "is not what the journal noted as the newest; one of the two was replaced",
+            Damage::Claimed => "claimed by a second entry",
+        })
+    }
+}
+
+/// A look along the chain, receipt by receipt.
+#[derive(Debug)]
+pub(super) struct Walk {
+    report: CheckReport,
+    /// The last receipt met: its number, and the hashes by which the next may know it. They differ only where it is
+    /// altered, which was reported then and is not to be blamed on the next one as well.
+    last: (i64, Vec<u8>, Option<Hash>),
+    /// The noted hash of the newest receipt.
+    head: Vec<u8>,
+}
+
+impl Walk {
+    /// Starts behind the last pruned receipt; `head` is where the chain should end.
+    pub(super) fn new(pruned: &Noted, head: &Noted) -> Self {
+        let report =
+            CheckReport { receipts: 0, pruned: pruned.mark(), head: head.mark(), broken: Vec::new(), breaks: 0 };
+        Self { report, last: (pruned.seq, pruned.hash.clone(), None), head: head.hash.clone() }
+    }
+
+    /// The next receipt in the order of their numbers. `computed` is `None` where its fields can't even be read.
+    pub(super) fn step(&mut self, seq: i64, prev: &[u8], noted: &[u8], computed: Option<Hash>) {
+        self.report.receipts += 1;
+        if seq <= self.report.pruned.seq || seq > self.report.head.seq {
+            self.broken(seq, seq, Damage::Outside);
+            return;
+        }
+        let expected = self.last.0 + 1;
+        if seq > expected {
+            self.broken(expected, seq - 1, Damage::Missing);
+        }
+        if computed.is_none_or(|hash| hash.as_slice() != noted) {
+            self.broken(seq, seq, Damage::Altered);
+        } else if seq == expected && !self.is_last(prev) {
+            self.broken(seq, seq, Damage::Unlinked);
+        }
+        self.last = (seq, noted.to_vec(), computed);
+    }
+
+    /// A second entry claims this receipt.
+    pub(super) fn claimed(&mut self, seq: i64) {
+        self.broken(seq, seq, Damage::Claimed);
+    }
+
+    /// After the last receipt.
+    pub(super) fn finish(mut self) -> CheckReport {
+        let (last, head) = (self.last.0, self.report.head.seq);
+        if last < head {
+            self.broken(last + 1, head, Damage::Missing);
+        } else if !self.is_last(&self.head) {
+            self.broken(last, last, Damage::Head);
+        }
+        self.report.broken.sort_by_key(|broken| broken.first);
+        self.report
+    }
+
+    fn is_last(&self, hash: &[u8]) -> bool {
+        hash == self.last.1 || self.last.2.is_some_and(|computed| computed.as_slice() == hash)
+    }
+
+    fn broken(&mut self, first: i64, last: i64, damage: Damage) {
+        self.report.breaks += 1;
+        if self.report.broken.len() < CheckReport::LISTED {
+            self.report.broken.push(Broken { first, last, damage });
+        }
+    }
+}
+
+/// Lower-case hexadecimal.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a string can't fail.
+        let _infallible = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attempted() -> Attempted<'static> {
+        Attempted {
+            id: 7,
+            root: b"/in",
+            relative: b"a",
+            version: [1, 2, 3, 4, 5],
+            dest: b"/HR",
+            folder: b"f",
+            name: b"a",
+            started: 6,
+        }
+    }
+
+    fn confirmed() -> Confirmed<'static> {
+        Confirmed { sha256: b"00", size: 3, document: b"d", document_version: None, user: b"me", adopted: false, at: 8 }
+    }
+
+    #[test]
+    fn the_encoding_never_changes() {
+        let first = hash(1, &[0; 32], &attempted(), &confirmed());
+        assert_eq!(hex(&first), "aa2c00a2a7d9b32d0b2121d79d35f33b0e023360bb6cd54f9507d2945855c224");
+    }
+
+    #[test]
+    fn bytes_that_move_from_one_field_into_the_next_change_the_hash() {
+        let moved = Attempted { root: b"/i", relative: b"na", ..attempted() };
+        assert_ne!(hash(1, &[0; 32], &attempted(), &confirmed()), hash(1, &[0; 32], &moved, &confirmed()));
+        let absent = confirmed();
+        let empty = Confirmed { document_version: Some(b""), ..confirmed() };
+        assert_ne!(hash(1, &[0; 32], &attempted(), &absent), hash(1, &[0; 32], &attempted(), &empty));
+    }
+}

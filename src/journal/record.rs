@@ -1,0 +1,200 @@
+//! What the journal is told: one attempt's way from its intent to its end. Runs under the write lock.
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, params};
+
+use super::receipt::{self, Confirmed, Hash};
+use super::row::{
+    ATTEMPTS, COLUMNS, TERMS, attempted, columns, nanoseconds, path_bytes, record, state, version_columns,
+};
+use super::writer::Fault;
+use super::{AttemptId, Begun, End, Intent, Stored, query, schema};
+
+/// Writes an intent, unless another local path owns its name.
+pub(super) fn begin(connection: &Connection, intent: &Intent, now: SystemTime) -> Result<Begun, Fault> {
+    let folder = known_term(connection, intent.folder.0.as_bytes())?;
+    if let Some(folder) = folder
+        && let Some(owner) = query::owner(connection, folder, &intent.name)?
+        && (owner.intent.root != intent.root || !same_bytes(&owner.intent.relative, &intent.relative))
+    {
+        return Ok(Begun::NameTaken(Box::new(owner)));
+    }
+    insert(connection, intent, now).map(Begun::Go)
+}
+
+/// Writes an intent and its receipt in one, for a file that the store has already, whoever owns its name.
+pub(super) fn adopt(
+    connection: &Connection,
+    intent: &Intent,
+    confirmed: &Stored,
+    now: SystemTime,
+) -> Result<AttemptId, Fault> {
+    let id = insert(connection, intent, now)?;
+    stored(connection, id, confirmed, now)?;
+    Ok(id)
+}
+
+fn insert(connection: &Connection, intent: &Intent, now: SystemTime) -> Result<AttemptId, Fault> {
+    let [device, inode, size, mtime, ctime] = version_columns(&intent.version);
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO attempt (root, relative, device, inode, size, mtime, ctime, dest, folder, name, started, state) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 0)",
+    )?;
+    let id = insert.insert(params![
+        term(connection, path_bytes(&intent.root))?,
+        path_bytes(&intent.relative),
+        device,
+        inode,
+        size,
+        mtime,
+        ctime,
+        term(connection, intent.dest.to_string().as_bytes())?,
+        term(connection, intent.folder.0.as_bytes())?,
+        intent.name,
+        nanoseconds(now),
+    ])?;
+    Ok(AttemptId(id))
+}
+
+/// Paths compare equal with `a//b` and `a/b`; the journal's are byte strings.
+fn same_bytes(one: &Path, other: &Path) -> bool {
+    path_bytes(one) == path_bytes(other)
+}
+
+/// Writes the receipt of an attempt and makes it the chain's newest.
+pub(super) fn stored(connection: &Connection, id: AttemptId, stored: &Stored, now: SystemTime) -> Result<(), Fault> {
+    let (seq, prev) = mark(connection, schema::HEAD)?;
+    let confirmed = Confirmed {
+        sha256: stored.sha256.as_bytes(),
+        size: stored.size.cast_signed(),
+        document: stored.document.0.as_bytes(),
+        document_version: stored.document_version.as_deref().map(str::as_bytes),
+        user: stored.user.as_bytes(),
+        adopted: stored.adopted,
+        at: nanoseconds(now),
+    };
+    let sql = format!("{COLUMNS}{ATTEMPTS}{TERMS}WHERE a.id = ?1");
+    let mut statement: CachedStatement<'_> = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query([id.0])?;
+    let row = rows.next()?.ok_or_else(|| unknown(id))?;
+    if !open(row, id, stored)? {
+        return Ok(());
+    }
+    let hash = receipt::hash(seq + 1, &prev, &attempted(row)?, &confirmed);
+    insert_receipt(connection, id, stored, seq + 1, &prev, &hash, confirmed.at)?;
+    set_mark(connection, schema::HEAD, seq + 1, &hash, confirmed.at)?;
+    let mut update =
+        connection.prepare_cached("UPDATE attempt SET state = 1, detail = NULL, seq = ?2 WHERE id = ?1")?;
+    update.execute(params![id.0, seq + 1])?;
+    Ok(())
+}
+
+/// Whether the attempt waits for its receipt. The same receipt once more is no error: the caller may have lost the answer.
+fn open(row: &Row<'_>, id: AttemptId, stored: &Stored) -> Result<bool, Fault> {
+    if row.get::<_, i64>(12)? == state::OPEN {
+        return Ok(true);
+    }
+    match record(row)?.entry.stored {
+        Some(known) if known == *stored => Ok(false),
+        Some(_) => Err(refused(id, "has another receipt already")),
+        None => Err(refused(id, "is over without having been stored")),
+    }
+}
+
+fn insert_receipt(
+    connection: &Connection,
+    id: AttemptId,
+    stored: &Stored,
+    seq: i64,
+    prev: &[u8],
+    hash: &Hash,
+    at: i64,
+) -> Result<(), Fault> {
+    let mut insert =
+        connection.prepare_cached("INSERT INTO receipt VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)")?;
+    insert.execute(params![
+        seq,
+        id.0,
+        stored.sha256,
+        stored.size.cast_signed(),
+        stored.document.0,
+        stored.document_version,
+        term(connection, stored.user.as_bytes())?,
+        i64::from(stored.adopted),
+        at,
+        prev,
+        hash,
+    ])?;
+    Ok(())
+}
+
+/// Writes how an attempt ended. The last word counts.
+pub(super) fn end(connection: &Connection, id: AttemptId, end: &End) -> Result<(), Fault> {
+    let (state, detail) = columns(end);
+    // Without a receipt no file may be gone. (One that was kept may, also where its receipt was pruned since.)
+    let mut update = connection.prepare_cached(
+        "UPDATE attempt SET state = ?2, detail = ?3 \
+         WHERE id = ?1 AND (?2 IN (2, 3) OR seq IS NOT NULL OR state NOT IN (0, 2, 3))",
+    )?;
+    if update.execute(params![id.0, state, detail])? == 1 {
+        return Ok(());
+    }
+    let known = query::by_id(connection, id)?.is_some();
+    Err(if known { refused(id, "has no receipt, so its file can't have been dealt with") } else { unknown(id) })
+}
+
+/// Lets failed files be tried again: those that `wanted` takes by their root and path. Answers how many.
+pub(super) fn clear(connection: &Connection, wanted: &dyn Fn(&Path, &Path) -> bool) -> Result<usize, Fault> {
+    let sql = format!("{COLUMNS}{ATTEMPTS}{TERMS}WHERE {}", query::FAILED);
+    let failed = connection.prepare_cached(&sql)?.query_map([], record)?.collect::<Result<Vec<_>, _>>()?;
+    let mut count = 0;
+    for entry in failed.into_iter().map(|record| record.entry) {
+        let super::State::Ended(End::Failed { reason }) = &entry.state else { continue };
+        if wanted(&entry.intent.root, &entry.intent.relative) {
+            let reason = format!("retry asked for after: {reason}");
+            end(connection, entry.id, &End::Abandoned { reason })?;
+            count += 1;
+        }
+    }
+    Ok(count)
+}
+
+/// Whether one of `paths` is the file, or a folder above it.
+pub(super) fn is_below(paths: &[PathBuf], root: &Path, relative: &Path) -> bool {
+    let path = root.join(relative);
+    paths.iter().any(|wanted| path.starts_with(wanted))
+}
+
+/// A mark's receipt: its number and hash.
+pub(super) fn mark(connection: &Connection, kind: i64) -> rusqlite::Result<(i64, Vec<u8>)> {
+    let mut statement = connection.prepare_cached("SELECT seq, hash FROM mark WHERE kind = ?1")?;
+    statement.query_row([kind], |row| Ok((row.get(0)?, row.get(1)?)))
+}
+
+/// Moves a mark.
+pub(super) fn set_mark(connection: &Connection, kind: i64, seq: i64, hash: &[u8], at: i64) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached("UPDATE mark SET seq = ?2, hash = ?3, at = ?4 WHERE kind = ?1")?;
+    statement.execute(params![kind, seq, hash, at]).map(drop)
+}
+
+fn term(connection: &Connection, value: &[u8]) -> rusqlite::Result<i64> {
+    if let Some(id) = known_term(connection, value)? {
+        return Ok(id);
+    }
+    connection.prepare_cached("INSERT INTO term (value) VALUES (?1)")?.insert([value])
+}
+
+fn known_term(connection: &Connection, value: &[u8]) -> rusqlite::Result<Option<i64>> {
+    let mut statement = connection.prepare_cached("SELECT id FROM term WHERE value = ?1")?;
+    statement.query_row([value], |row| row.get(0)).optional()
+}
+
+fn unknown(id: AttemptId) -> Fault {
+    Fault::Refused(format!("the journal has no attempt {}", id.0))
+}
+
+fn refused(id: AttemptId, why: &str) -> Fault {
+    Fault::Refused(format!("the journal's attempt {} {why}", id.0))
+}

@@ -1,0 +1,149 @@
+//! The tables, and how an older journal becomes a newer one.
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+/// Version 1.
+///
+/// `term` holds the texts that thousands of rows share (roots, folders, users), so that rows and indices stay small.
+/// Unsigned numbers lie in the columns bit by bit, times as nanoseconds since 1970. `attempt.state` is one of
+/// [`super::row::state`]. `mark` has two rows: where the chain begins ([`ANCHOR`]) and where it ends ([`HEAD`]).
+const VERSION_1: &str = "
+CREATE TABLE term (
+    id INTEGER PRIMARY KEY,
+    value BLOB NOT NULL UNIQUE
+) STRICT;
+CREATE TABLE attempt (
+    id INTEGER PRIMARY KEY,
+    root INTEGER NOT NULL,
+    relative BLOB NOT NULL,
+    device INTEGER NOT NULL,
+    inode INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    mtime INTEGER NOT NULL,
+    ctime INTEGER NOT NULL,
+    dest INTEGER NOT NULL,
+    folder INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    started INTEGER NOT NULL,
+    state INTEGER NOT NULL,
+    detail BLOB,
+    seq INTEGER
+) STRICT;
+CREATE INDEX attempt_path ON attempt (root, relative);
+CREATE INDEX attempt_name ON attempt (folder, name);
+CREATE INDEX attempt_waiting ON attempt (state) WHERE state <= 2;
+CREATE TABLE receipt (
+    seq INTEGER PRIMARY KEY,
+    attempt INTEGER NOT NULL,
+    sha256 TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    document TEXT NOT NULL,
+    document_version TEXT,
+    user INTEGER NOT NULL,
+    adopted INTEGER NOT NULL,
+    stored INTEGER NOT NULL,
+    prev BLOB NOT NULL,
+    hash BLOB NOT NULL
+) STRICT;
+CREATE TABLE mark (
+    kind INTEGER PRIMARY KEY,
+    seq INTEGER NOT NULL,
+    hash BLOB NOT NULL,
+    at INTEGER NOT NULL
+) STRICT;
+INSERT INTO mark VALUES (0, 0, zeroblob(32), 0), (1, 0, zeroblob(32), 0);
+";
+
+/// The mark of the last pruned receipt.
+pub(super) const ANCHOR: i64 = 0;
+/// The mark of the newest receipt.
+pub(super) const HEAD: i64 = 1;
+
+/// Step `n` turns version `n` into version `n + 1`. A step that was ever released is never edited.
+pub(super) const STEPS: &[&str] = &[VERSION_1];
+
+/// Why a journal can't be brought to this program's version.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum MigrateError {
+    /// Written by a later program.
+    #[error(
+        "it has version {found}, this program knows versions up to {known}: use the program that wrote it, or a newer one"
+    )]
+    Newer {
+        /// Its version.
+        found: i64,
+        /// The newest version known here.
+        known: usize,
+    },
+    /// `SQLite` said no.
+    #[error(transparent)]
+    Sql(#[from] rusqlite::Error),
+}
+
+/// Takes all the steps that the journal has not taken yet, in one transaction.
+pub(super) fn migrate(connection: &mut Connection, steps: &[&str]) -> Result<(), MigrateError> {
+    if version(connection)? == wanted(steps) {
+        return Ok(());
+    }
+    // Two processes may open a new journal at the same moment: the version counts only under the write lock.
+    let transaction = Transaction::new(connection, TransactionBehavior::Immediate)?;
+    let found = version(&transaction)?;
+    let taken = usize::try_from(found).ok().filter(|taken| *taken <= steps.len());
+    let Some(taken) = taken else {
+        return Err(MigrateError::Newer { found, known: steps.len() });
+    };
+    for step in &steps[taken..] {
+        transaction.execute_batch(step)?;
+    }
+    transaction.pragma_update(None, "user_version", wanted(steps))?;
+    Ok(transaction.commit()?)
+}
+
+fn wanted(steps: &[&str]) -> i64 {
+    i64::try_from(steps.len()).unwrap_or(i64::MAX)
+}
+
+fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn later_steps_run_on_an_older_journal_and_keep_what_it_holds() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection, STEPS).unwrap();
+        connection.execute("INSERT INTO term (value) VALUES (x'41')", []).unwrap();
+        let mut steps = STEPS.to_vec();
+        steps.push("ALTER TABLE term ADD COLUMN note TEXT; UPDATE term SET note = 'seen';");
+
+        migrate(&mut connection, &steps).unwrap();
+        migrate(&mut connection, &steps).unwrap();
+
+        let note: String = connection.query_row("SELECT note FROM term", [], |row| row.get(0)).unwrap();
+        assert_eq!((note.as_str(), version(&connection).unwrap()), ("seen", wanted(&steps)));
+    }
+
+    #[test]
+    fn a_step_that_fails_leaves_the_older_version_whole() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection, STEPS).unwrap();
+        let mut steps = STEPS.to_vec();
+        steps.push("CREATE TABLE later (id INTEGER); SELECT nonsense;");
+
+        migrate(&mut connection, &steps).unwrap_err();
+
+        assert_eq!(version(&connection).unwrap(), wanted(STEPS));
+        connection.prepare("SELECT * FROM later").unwrap_err();
+    }
+
+    #[test]
+    fn a_newer_journal_is_refused() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        connection.pragma_update(None, "user_version", 99).unwrap();
+        let error = migrate(&mut connection, STEPS).unwrap_err();
+        assert!(error.to_string().contains("version 99"), "{error}");
+    }
+}

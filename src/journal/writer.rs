@@ -1,0 +1,208 @@
+//! The one thread that writes: it takes whatever waits into one transaction, commits, and answers.
+//!
+//! It knows nothing of what it is asked to do, only whether it writes.
+
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+
+use rusqlite::{Connection, ErrorCode};
+use tokio::sync::{mpsc, oneshot};
+
+use super::JournalError;
+
+/// How many requests one transaction takes at most: more would only make the first of them wait.
+const GROUP: usize = 256;
+
+/// How many requests may wait before those who ask have to wait with them.
+const QUEUE: usize = 1024;
+
+/// Why one request can't be done.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Fault {
+    /// `SQLite` said no. The group is undone, for each of them.
+    #[error(transparent)]
+    Sql(#[from] rusqlite::Error),
+    /// The request makes no sense, and has written nothing. Others in its group go on.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Whether a request writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// It only reads: no lock on other processes, nothing to commit.
+    Read,
+    /// It writes, under the journal's only write lock.
+    Write,
+}
+
+/// What is asked of the thread.
+trait Job: Send {
+    fn access(&self) -> Access;
+    /// Called a second time where the first time's group was undone.
+    fn run(&mut self, connection: &Connection) -> rusqlite::Result<()>;
+    /// Called once, after the commit or with the reason why there was none.
+    fn answer(self: Box<Self>, failure: Option<&JournalError>);
+}
+
+struct Ask<T, F> {
+    access: Access,
+    work: F,
+    value: Option<Result<T, JournalError>>,
+    reply: oneshot::Sender<Result<T, JournalError>>,
+}
+
+impl<T, F> Job for Ask<T, F>
+where
+    T: Send,
+    F: FnMut(&Connection) -> Result<T, Fault> + Send,
+{
+    fn access(&self) -> Access {
+        self.access
+    }
+
+    fn run(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        self.value = Some(match (self.work)(connection) {
+            Ok(value) => Ok(value),
+            Err(Fault::Refused(why)) => Err(JournalError(why)),
+            Err(Fault::Sql(error)) => return Err(error),
+        });
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, failure: Option<&JournalError>) {
+        let value = match (failure, self.value) {
+            (Some(failure), _) => Err(failure.clone()),
+            (None, Some(value)) => value,
+            (None, None) => Err(stopped()),
+        };
+        // Whoever asked may have been cancelled meanwhile; what is written stays written.
+        let _gone = self.reply.send(value);
+    }
+}
+
+/// The thread, and the way to it.
+pub(super) struct Writer {
+    /// `None` once it is told to stop.
+    queue: Option<mpsc::Sender<Box<dyn Job>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Writer")
+    }
+}
+
+impl Writer {
+    /// Starts the thread on a connection that is ready for use. `path` is named in errors.
+    pub(super) fn start(connection: Connection, path: PathBuf) -> Result<Self, JournalError> {
+        let (queue, requests) = mpsc::channel(QUEUE);
+        let thread = std::thread::Builder::new()
+            .name("journal".to_owned())
+            .spawn(move || serve(&connection, &path, requests))
+            .map_err(|error| JournalError(format!("the journal's thread can't be started: {error}")))?;
+        Ok(Self { queue: Some(queue), thread: Some(thread) })
+    }
+
+    /// Has `work` done in the next group; the answer comes after its commit. `work` runs again where its group was undone.
+    pub(super) async fn ask<T, F>(&self, access: Access, work: F) -> Result<T, JournalError>
+    where
+        T: Send + 'static,
+        F: FnMut(&Connection) -> Result<T, Fault> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let queue = self.queue.as_ref().ok_or_else(stopped)?;
+        let job = Box::new(Ask { access, work, value: None, reply });
+        queue.send(job).await.map_err(|_closed| stopped())?;
+        answer.await.map_err(|_dropped| stopped())?
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // What was asked for without waiting (the ends of files) is still written: only then the thread is done.
+        self.queue = None;
+        if let Some(thread) = self.thread.take() {
+            let _panicked = thread.join();
+        }
+    }
+}
+
+fn stopped() -> JournalError {
+    JournalError("the journal's thread has stopped: start the program anew, and report this".to_owned())
+}
+
+fn serve(connection: &Connection, path: &Path, mut requests: mpsc::Receiver<Box<dyn Job>>) {
+    let mut group = Vec::with_capacity(GROUP);
+    while let Some(first) = requests.blocking_recv() {
+        group.push(first);
+        while group.len() < GROUP
+            && let Ok(next) = requests.try_recv()
+        {
+            group.push(next);
+        }
+        serve_group(connection, path, &mut group);
+    }
+}
+
+fn serve_group(connection: &Connection, path: &Path, group: &mut Vec<Box<dyn Job>>) {
+    let failure = run_group(connection, group).err();
+    for mut job in group.drain(..) {
+        match &failure {
+            None => job.answer(None),
+            // A full disk is no reason not to be able to read.
+            Some(_) if job.access() == Access::Read => {
+                let alone = job.run(connection).err().map(|error| explain(path, &error));
+                job.answer(alone.as_ref());
+            }
+            Some(error) => job.answer(Some(&explain(path, error))),
+        }
+    }
+}
+
+fn run_group(connection: &Connection, group: &mut [Box<dyn Job>]) -> rusqlite::Result<()> {
+    // Still open only where the last group could not even be undone.
+    undo(connection)?;
+    let writes = group.iter().any(|job| job.access() == Access::Write);
+    // The chain's end is read and moved on under the write lock, so that it stays one chain over several processes.
+    connection.prepare_cached(if writes { "BEGIN IMMEDIATE" } else { "BEGIN" })?.execute([])?;
+    let done = group
+        .iter_mut()
+        .try_for_each(|job| job.run(connection))
+        .and_then(|()| connection.prepare_cached("COMMIT")?.execute([]).map(drop));
+    if done.is_err() {
+        undo(connection)?;
+    }
+    done
+}
+
+fn undo(connection: &Connection) -> rusqlite::Result<()> {
+    if connection.is_autocommit() { Ok(()) } else { connection.execute_batch("ROLLBACK") }
+}
+
+/// The error for the person who gets it: which file, why, what to do.
+pub(super) fn explain(path: &Path, error: &rusqlite::Error) -> JournalError {
+    let advice = match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => {
+            "its disk is full; free some space there, nothing is uploaded or removed until it can be written"
+        }
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+            "it can't be written; make its folder writable for this user"
+        }
+        Some(ErrorCode::SystemIoFailure) => "its disk fails; look at the system's log",
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            "another process holds it for too long; end that one or try again"
+        }
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            "it is damaged; stop all instances, keep a copy, and put back a backup of it or move it away"
+        }
+        Some(ErrorCode::CannotOpen) => "it can't be opened; look at its folder and the permissions there",
+        _ => "it can't be used",
+    };
+    JournalError(format!("the journal {}: {advice} ({error})", path.display()))
+}
+
+#[cfg(test)]
+#[path = "writer_tests.rs"]
+mod tests;

@@ -1,0 +1,96 @@
+//! What only shows from inside: a full disk, a group undone.
+
+use super::super::{AttemptId, Begun, End, Intent, Journal, Stored};
+use super::*;
+use crate::file::Version;
+use crate::vault::{DocumentId, RemotePath};
+
+fn intent(name: &str) -> Intent {
+    Intent {
+        root: "/in".into(),
+        relative: name.into(),
+        version: Version { device: 1, inode: 2, size: 3, mtime: 4, ctime: 5 },
+        dest: RemotePath::parse("/HR").unwrap(),
+        folder: DocumentId("folder".to_owned()),
+        name: name.to_owned(),
+    }
+}
+
+fn stored() -> Stored {
+    Stored {
+        sha256: "00".to_owned(),
+        size: 3,
+        document: DocumentId("d".to_owned()),
+        document_version: None,
+        user: "me".to_owned(),
+        adopted: false,
+    }
+}
+
+/// As much as the journal has now (1 is raised to that), or as much as it wants.
+async fn limit_pages(journal: &Journal, pages: u32) {
+    let work = move |connection: &Connection| {
+        Ok(connection.pragma_update_and_check(None, "max_page_count", pages, |_row| Ok(()))?)
+    };
+    journal.inner.writer.ask(Access::Read, work).await.unwrap();
+}
+
+/// Names that fill pages.
+fn long(number: usize) -> String {
+    format!("{number:0200}")
+}
+
+async fn fill(journal: &Journal) -> (AttemptId, JournalError) {
+    let mut last = AttemptId(0);
+    for number in 0..1000 {
+        match journal.begin(intent(&long(number))).await {
+            Ok(Begun::Go(id)) => last = id,
+            Ok(Begun::NameTaken(entry)) => panic!("{entry:?}"),
+            Err(error) => return (last, error),
+        }
+    }
+    panic!("never full");
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_to_each_and_forgotten_once_there_is_space() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(&dir.path().join("state")).unwrap();
+    limit_pages(&journal, 1).await;
+
+    let (last, error) = fill(&journal).await;
+    assert!(error.0.contains("journal.sqlite") && error.0.contains("free some space"), "{error}");
+
+    let (read, write) = tokio::join!(journal.entry(last), journal.begin(intent(&long(5000))));
+    assert!(read.unwrap().is_some(), "what is there can still be read");
+    write.unwrap_err();
+
+    limit_pages(&journal, u32::MAX - 1).await;
+    journal.stored(last, stored()).await.unwrap();
+    journal.end(last, End::Removed).await.unwrap();
+    assert!(matches!(journal.begin(intent(&long(5000))).await.unwrap(), Begun::Go(_)));
+    assert!(journal.check().await.unwrap().is_whole());
+}
+
+#[tokio::test]
+async fn a_request_that_makes_no_sense_does_not_undo_its_group() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(&dir.path().join("state")).unwrap();
+    let (good, bad, other) =
+        tokio::join!(journal.begin(intent("a")), journal.stored(AttemptId(99), stored()), journal.begin(intent("b")));
+    assert!(matches!((good.unwrap(), other.unwrap()), (Begun::Go(_), Begun::Go(_))));
+    assert!(bad.unwrap_err().0.contains("no attempt 99"));
+}
+
+#[tokio::test]
+async fn a_group_that_fails_is_undone_for_each_and_the_next_one_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(&dir.path().join("state")).unwrap();
+    let nonsense = journal.inner.writer.ask(Access::Write, |connection| Ok(connection.execute("nonsense", [])?));
+    let (good, bad) = tokio::join!(journal.begin(intent("a")), nonsense);
+    bad.unwrap_err();
+    // One group or two, as it came: what was refused is not there, what was answered is.
+    let there = journal.latest("/in".as_ref(), "a".as_ref()).await.unwrap().is_some();
+    assert_eq!(there, good.is_ok());
+    assert!(matches!(journal.begin(intent("a")).await.unwrap(), Begun::Go(_)));
+}

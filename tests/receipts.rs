@@ -1,0 +1,257 @@
+//! `history`, `verify` and `retry`: what they print, and the code they end with.
+
+// Helpers of tests are tests too; the lint's own exception sees only the functions marked as such.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use astran_backup::commands::{history, retry, verify};
+use astran_backup::exit::{Exit, Fatal};
+use astran_backup::file::Version;
+use astran_backup::journal::{AttemptId, Begun, End, Intent, Journal, Stored};
+use astran_backup::vault::{Content, Document, DocumentId, Download, Kind, RemotePath, Vault, VaultError};
+use bytes::Bytes;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use tempfile::TempDir;
+
+fn fresh() -> (TempDir, Journal) {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(&dir.path().join("state")).unwrap();
+    (dir, journal)
+}
+
+async fn begin(journal: &Journal, name: &str) -> AttemptId {
+    let intent = Intent {
+        root: "/in".into(),
+        relative: name.into(),
+        version: Version { device: 1, inode: 2, size: 3, mtime: 4, ctime: 5 },
+        dest: RemotePath::parse("/HR").unwrap(),
+        folder: DocumentId("f".to_owned()),
+        name: name.to_owned(),
+    };
+    let Begun::Go(id) = journal.begin(intent).await.unwrap() else { panic!("taken") };
+    id
+}
+
+struct Hex<'a>(&'a [u8]);
+
+impl std::fmt::LowerHex for Hex<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+async fn store(journal: &Journal, name: &str, content: &str) {
+    let id = begin(journal, name).await;
+    let sha256 = format!("{:x}", Hex(&Sha256::digest(content)));
+    let stored = Stored {
+        sha256,
+        size: content.len() as u64,
+        document: DocumentId(format!("doc-{name}")),
+        document_version: None,
+        user: "me".to_owned(),
+        adopted: false,
+    };
+    journal.stored(id, stored).await.unwrap();
+    journal.end(id, End::Removed).await.unwrap();
+}
+
+async fn fail(journal: &Journal, name: &str) {
+    let id = begin(journal, name).await;
+    journal.end(id, End::Failed { reason: "too\nlarge".to_owned() }).await.unwrap();
+}
+
+async fn shown(journal: &Journal, options: history::Options) -> String {
+    let mut out = Vec::new();
+    assert_eq!(history::run(journal, &options, &mut out).await.unwrap(), Exit::Done);
+    String::from_utf8(out).unwrap()
+}
+
+#[tokio::test]
+async fn history_is_one_safe_line_for_each() {
+    let (_dir, journal) = fresh();
+    store(&journal, "a.pdf", "abc").await;
+    fail(&journal, "evil\x1b[2J\nname").await;
+    let text = shown(&journal, history::Options::default()).await;
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    assert!(lines[0].contains("removed") && lines[0].ends_with("/in/a.pdf -> /HR/a.pdf"), "{text}");
+    assert!(
+        lines[1].contains("failed") && lines[1].contains(r"evil\u{1b}[2J\nname") && lines[1].contains(r"too\nlarge")
+    );
+}
+
+#[tokio::test]
+async fn history_in_json_has_every_key_in_every_line() {
+    let (_dir, journal) = fresh();
+    store(&journal, "a", "abc").await;
+    fail(&journal, "b").await;
+    let text = shown(&journal, history::Options { json: true, ..history::Options::default() }).await;
+    let objects: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let keys = |object: &Value| object.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys(&objects[0]), keys(&objects[1]));
+    assert_eq!(
+        (&objects[0]["state"], &objects[0]["seq"], &objects[0]["path"]),
+        (&"removed".into(), &1.into(), &"/in/a".into())
+    );
+    assert_eq!(
+        (&objects[1]["state"], &objects[1]["sha256"], &objects[1]["reason"]),
+        (&"failed".into(), &Value::Null, &"too\nlarge".into())
+    );
+}
+
+#[tokio::test]
+async fn a_glob_that_is_none_is_a_usage_error() {
+    let (_dir, journal) = fresh();
+    let options = history::Options { name: Some("[".to_owned()), ..history::Options::default() };
+    let error = history::run(&journal, &options, &mut Vec::new()).await.unwrap_err();
+    assert_eq!(error.exit, Exit::Usage);
+}
+
+#[tokio::test]
+async fn check_prints_the_head_and_each_broken_place() {
+    let (dir, journal) = fresh();
+    store(&journal, "a", "abc").await;
+    store(&journal, "b", "abc").await;
+    let mut out = Vec::new();
+    assert_eq!(history::check(&journal, false, &mut out).await.unwrap(), Exit::Done);
+    assert!(String::from_utf8(out).unwrap().contains("\nhead "));
+
+    let raw = rusqlite::Connection::open(dir.path().join("state/journal.sqlite")).unwrap();
+    raw.execute_batch("UPDATE receipt SET document = 'other' WHERE seq = 2").unwrap();
+    for json in [false, true] {
+        let mut out = Vec::new();
+        assert_eq!(history::check(&journal, json, &mut out).await.unwrap(), Exit::SomeFailed);
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains(if json { r#""damage":"altered""# } else { "receipt 2: altered" }), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn retry_says_how_many() {
+    let (_dir, journal) = fresh();
+    for name in ["a", "b", "c"] {
+        fail(&journal, name).await;
+    }
+    for (paths, said) in
+        [(vec!["/in/a"], "1 failed file will"), (vec!["/else"], "no failed"), (vec![], "2 failed files")]
+    {
+        let paths: Vec<PathBuf> = paths.into_iter().map(PathBuf::from).collect();
+        let mut out = Vec::new();
+        assert_eq!(retry::run(&journal, &paths, &mut out).await.unwrap(), Exit::Done);
+        assert!(String::from_utf8(out).unwrap().starts_with(said));
+    }
+}
+
+/// A store that only hands out.
+struct Shelf(HashMap<&'static str, Result<&'static str, Kind>>);
+
+struct Pieces(Vec<Bytes>);
+
+impl Download for Pieces {
+    fn length(&self) -> Option<u64> {
+        None
+    }
+
+    async fn chunk(&mut self) -> Result<Option<Bytes>, VaultError> {
+        Ok(self.0.pop())
+    }
+}
+
+impl Vault for Shelf {
+    type Download = Pieces;
+
+    async fn folder(&self, _path: &RemotePath) -> Result<Document, VaultError> {
+        unreachable!()
+    }
+
+    async fn children(&self, _folder: &DocumentId) -> Result<Vec<Document>, VaultError> {
+        unreachable!()
+    }
+
+    async fn named(&self, _: &RemotePath, _: &DocumentId, _: &str) -> Result<Vec<Document>, VaultError> {
+        unreachable!()
+    }
+
+    async fn upload(
+        &self,
+        _folder: &DocumentId,
+        _name: &str,
+        _content: &(dyn Fn() -> std::io::Result<Content> + Send + Sync),
+    ) -> Result<Document, VaultError> {
+        unreachable!()
+    }
+
+    async fn download(&self, path: &RemotePath) -> Result<Pieces, VaultError> {
+        match self.0.get(path.to_string().as_str()).copied().unwrap_or(Err(Kind::Missing)) {
+            Ok(text) => {
+                let (one, two) = text.split_at(text.len() / 2);
+                Ok(Pieces(vec![Bytes::from(two), Bytes::from(one)]))
+            }
+            Err(kind) => Err(VaultError::new(kind, "no")),
+        }
+    }
+
+    async fn probe(&self) -> Result<String, VaultError> {
+        unreachable!()
+    }
+}
+
+async fn verified(journal: &Journal, shelf: Shelf, json: bool) -> (Result<Exit, Fatal>, String) {
+    let mut out = Vec::new();
+    let options = verify::Options { json, since: None };
+    let exit = verify::run(journal, &shelf, &options, &mut out).await;
+    (exit, String::from_utf8(out).unwrap())
+}
+
+#[tokio::test]
+async fn verify_compares_the_newest_of_each_name() {
+    let (_dir, journal) = fresh();
+    store(&journal, "a", "older").await;
+    store(&journal, "a", "newer").await;
+    let (exit, text) = verified(&journal, Shelf(HashMap::from([("/HR/a", Ok("newer"))])), false).await;
+    assert_eq!(exit.unwrap(), Exit::Done);
+    assert!(text.starts_with("1 documents compared: 1 as") && text.contains("1 receipts of earlier"), "{text}");
+}
+
+#[tokio::test]
+async fn verify_lists_what_differs_is_missing_or_unreadable() {
+    let (_dir, journal) = fresh();
+    for name in ["good", "short", "other", "gone", "closed"] {
+        store(&journal, name, "abcd").await;
+    }
+    let shelf = || {
+        Shelf(HashMap::from([
+            ("/HR/good", Ok("abcd")),
+            ("/HR/short", Ok("abc")),
+            ("/HR/other", Ok("abce")),
+            ("/HR/closed", Err(Kind::Forbidden)),
+        ]))
+    };
+    let (exit, text) = verified(&journal, shelf(), false).await;
+    assert_eq!(exit.unwrap(), Exit::SomeFailed);
+    for line in [
+        "differs     /HR/short: it has 3",
+        "differs     /HR/other: its SHA",
+        "missing     /HR/gone",
+        "unreadable  /HR/closed",
+    ] {
+        assert!(text.contains(line), "{line} in {text}");
+    }
+    assert!(!text.contains("/HR/good"));
+    let (_, text) = verified(&journal, shelf(), true).await;
+    assert!(text.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()));
+    assert_eq!(text.lines().count(), 6);
+}
+
+#[tokio::test]
+async fn the_services_trouble_is_no_documents_trouble() {
+    let (_dir, journal) = fresh();
+    store(&journal, "a", "abc").await;
+    for (kind, exit) in [(Kind::Unavailable, Exit::Unreachable), (Kind::Login, Exit::LoginRefused)] {
+        let (result, _) = verified(&journal, Shelf(HashMap::from([("/HR/a", Err(kind))])), false).await;
+        assert_eq!(result.unwrap_err().exit, exit);
+    }
+}
