@@ -79,6 +79,7 @@ type Identity = (u64, u64, u64, i64, i64);
 pub(crate) struct Vault {
     store: PathBuf,
     duplicates: Duplicates,
+    temporary_prefix: String,
     next_temporary: AtomicU64,
     sums: Mutex<HashMap<Identity, [u8; 32]>>,
     /// Locked while a document is replaced: the mutex keeps out other threads, the file other processes.
@@ -97,11 +98,13 @@ impl Vault {
         for part in ["versions", "seconds", "incoming"] {
             make_folder(&private.join(part))?;
         }
-        disk::sweep(&private.join("incoming"))?;
+        let incoming = private.join("incoming");
+        disk::sweep(&incoming)?;
         let replacing = File::options().create(true).append(true).open(private.join("lock"))?;
         Ok(Self {
             store,
             duplicates: options.duplicates,
+            temporary_prefix: temporary_prefix(&incoming),
             next_temporary: AtomicU64::new(0),
             sums: Mutex::default(),
             replacing: Mutex::new(replacing),
@@ -183,9 +186,7 @@ impl Vault {
     /// An empty file for the bytes of an upload.
     pub(crate) fn temporary(&self) -> io::Result<Temporary> {
         let number = self.next_temporary.fetch_add(1, Ordering::Relaxed);
-        // Several vaults of one process may be open over one store: the address tells them apart.
-        let name = format!("{}-{:x}-{number}", std::process::id(), std::ptr::from_ref(self).addr());
-        Temporary::create(self.store.join(PRIVATE).join("incoming").join(name))
+        Temporary::create(PathBuf::from(format!("{}{number}", self.temporary_prefix)))
     }
 
     /// Stores a complete upload.
@@ -334,6 +335,14 @@ impl Vault {
         }
         sums.insert(identity, sum);
     }
+}
+
+/// What temporary files' names begin with: the process, by which they are swept, and the vault, since a process may have
+/// several over one store.
+fn temporary_prefix(incoming: &Path) -> String {
+    static VAULTS: AtomicU64 = AtomicU64::new(0);
+    let vault = VAULTS.fetch_add(1, Ordering::Relaxed);
+    format!("{}/{}-{vault}-", incoming.display(), std::process::id())
 }
 
 /// The right to replace documents, given back when dropped.
