@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use hyper::body::Incoming;
 use hyper::header::{
-    ACCEPT, ALLOW, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE,
+    ACCEPT, ALLOW, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderMap, HeaderValue, WWW_AUTHENTICATE,
 };
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
@@ -77,7 +77,10 @@ pub(super) async fn answer(
         Ok(response) => response,
         Err(Problem::Gone) => return Err(Cut),
         Err(problem) => {
-            answer::swallow(&mut body).await;
+            // Who waits to be told to go on is spared sending what nobody wants.
+            if !parts.headers.contains_key(EXPECT) {
+                answer::swallow(&mut body).await;
+            }
             refused(state, problem)
         }
     };

@@ -1,4 +1,4 @@
-//! Misbehaviour on demand: what a rule says and which rule fires. [`super::misbehave`] carries it out.
+//! Misbehaviour on demand: what a rule says. Carried out by `misbehave`, chosen by `rules`.
 //!
 //! A rule says which calls it means, how often it fires, and what happens then. Rules are set with
 //! [`Faults::add`](super::Faults::add) or over HTTP, one or an array of them, and are asked in the order they were set; the
@@ -38,9 +38,6 @@
 //!
 //! The last six come before the request that meets them, which then goes its way; without `call` they come at once. With
 //! tokens of a real Keycloak, `expire` refuses all tokens seen so far, and the others of the six do nothing.
-
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -272,120 +269,19 @@ impl Rule {
         Self { probability: Some(probability), seed, ..self }
     }
 
-    fn most(&self) -> u64 {
+    pub(super) fn most(&self) -> u64 {
         self.times.unwrap_or(if self.probability.is_some() { u64::MAX } else { 1 })
     }
 
-    fn means(&self, call: Call, name: &str) -> bool {
+    pub(super) fn means(&self, call: Call, name: &str) -> bool {
         let call_fits = matches!(self.call, None | Some(Call::Any)) || self.call == Some(call);
         call_fits && self.name.as_deref().is_none_or(|part| name.contains(part))
-    }
-}
-
-/// The rules that are set.
-#[derive(Default)]
-pub(super) struct Rules {
-    /// Spares requests the lock while there are none.
-    any: AtomicBool,
-    armed: Mutex<Vec<Armed>>,
-}
-
-struct Armed {
-    rule: Rule,
-    met: u64,
-    fired: u64,
-    chance: Chance,
-}
-
-impl Rules {
-    pub(super) fn add(&self, rule: Rule) {
-        let chance = Chance(rule.seed);
-        self.armed.lock().unwrap_or_else(PoisonError::into_inner).push(Armed { rule, met: 0, fired: 0, chance });
-        self.any.store(true, Relaxed);
-    }
-
-    pub(super) fn clear(&self) {
-        self.armed.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        self.any.store(false, Relaxed);
-    }
-
-    /// The fault that this request meets, if any. The name is asked for only where there are rules.
-    pub(super) fn next(&self, call: Call, name: impl FnOnce() -> String) -> Option<Fault> {
-        if !self.any.load(Relaxed) {
-            return None;
-        }
-        let name = name();
-        let mut armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut firing =
-            armed.iter_mut().filter_map(|armed| armed.fires(call, &name).then(|| armed.rule.fault.clone()));
-        firing.next()
-    }
-}
-
-impl Armed {
-    fn fires(&mut self, call: Call, name: &str) -> bool {
-        if !self.rule.means(call, name) {
-            return false;
-        }
-        self.met += 1;
-        let due = self.met > self.rule.after && self.fired < self.rule.most();
-        let fires = due && self.rule.probability.is_none_or(|p| self.chance.next() < p);
-        self.fired += u64::from(fires);
-        fires
-    }
-}
-
-/// Numbers from 0 up to 1 that follow from a seed (`SplitMix64`).
-struct Chance(u64);
-
-impl Chance {
-    #[expect(clippy::cast_precision_loss, reason = "53 bits fit an f64 exactly")]
-    fn next(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn fires(rules: &Rules, call: Call, name: &str) -> bool {
-        rules.next(call, || name.to_owned()).is_some()
-    }
-
-    #[test]
-    fn a_rule_fires_for_its_calls_after_some_and_so_often() {
-        let rules = Rules::default();
-        rules.add(Rule::new(Call::Upload, Fault::CutAfter).after(1).times(2));
-        assert!(!fires(&rules, Call::Me, ""));
-        let met: Vec<_> = (0..5).map(|_| fires(&rules, Call::Upload, "a")).collect();
-        assert_eq!(met, [false, true, true, false, false]);
-    }
-
-    #[test]
-    fn a_rule_may_mean_one_name() {
-        let rules = Rules::default();
-        rules.add(Rule::new(Call::Any, Fault::CutAfter).named("bad"));
-        assert!(!fires(&rules, Call::Upload, "good.txt"));
-        assert!(fires(&rules, Call::Upload, "bad.txt"));
-    }
-
-    #[test]
-    fn chance_follows_from_the_seed() {
-        let run = |seed| {
-            let rules = Rules::default();
-            rules.add(Rule::new(Call::Any, Fault::CutAfter).with_probability(0.3, seed));
-            (0..1000).map(|_| fires(&rules, Call::Upload, "")).collect::<Vec<_>>()
-        };
-        assert_eq!(run(7), run(7));
-        assert_ne!(run(7), run(8));
-        let fired = run(7).iter().filter(|f| **f).count();
-        assert!((250..350).contains(&fired), "{fired}");
-    }
 
     #[test]
     fn rules_are_read_as_documented() {

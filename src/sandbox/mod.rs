@@ -6,8 +6,8 @@
 //!
 //! ```text
 //! server ─► address ─┬─► realm (tokens)         book · lockout · refusal · keycloak
-//!                    ├─► api ─► upload ─► vault  disk · id · version
-//!                    └─► control (faults, stats)
+//!                    ├─► api ─► upload ─► vault  disk · id · listing · store · version
+//!                    └─► control (faults, stats)  rules · misbehave
 //! ```
 //!
 //! Besides the service's own addresses there are `POST` and `DELETE /sandbox/faults`, `GET /sandbox/stats` and
@@ -22,6 +22,7 @@ pub mod faults;
 mod misbehave;
 mod options;
 mod realm;
+mod rules;
 mod server;
 mod stats;
 mod upload;
@@ -36,9 +37,10 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use faults::{Rule, Rules};
+use faults::Rule;
 pub use options::{Access, BruteForce, Duplicates, Options, TokenCheck};
 use realm::{Authority, Realm};
+use rules::Rules;
 use stats::Stats;
 pub use stats::{Counts, Upload};
 use vault::Vault;

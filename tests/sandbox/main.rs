@@ -7,6 +7,7 @@ mod calls;
 mod faults;
 mod login;
 mod names;
+mod speed;
 mod support;
 mod uploads;
 mod vault;

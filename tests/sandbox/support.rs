@@ -85,11 +85,10 @@ impl User {
         Self { http: client(), access: sandbox.access().clone(), token: String::new() }
     }
 
-    pub(crate) async fn logged_in(mut self) -> Self {
+    pub(crate) async fn logged_in(self) -> Self {
         let answer = self.login().await;
         assert_eq!(answer.status, 200, "{}", answer.json());
-        self.token = answer.json()["access_token"].as_str().unwrap().to_owned();
-        self
+        Self { token: answer.json()["access_token"].as_str().unwrap().to_owned(), ..self }
     }
 
     pub(crate) fn realm_url(&self, endpoint: &str) -> String {
@@ -178,5 +177,9 @@ pub(crate) async fn a_moment() {
 
 pub(crate) fn sha256(bytes: &[u8]) -> String {
     use sha2::Digest as _;
-    sha2::Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+    sha2::Sha256::digest(bytes)
+        .iter()
+        .flat_map(|b| [b >> 4, b & 15])
+        .map(|d| char::from_digit(d.into(), 16).unwrap())
+        .collect()
 }

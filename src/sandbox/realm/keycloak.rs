@@ -255,4 +255,40 @@ mod tests {
         let keys = key_set(set.to_string().as_bytes()).unwrap();
         assert_eq!(keys.keys().collect::<Vec<_>>(), ["a"]);
     }
+
+    /// Answers each request with the realm's keys.
+    async fn key_server() -> Url {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/auth/realms/hr", listener.local_addr().unwrap());
+        let key = public_key();
+        let (n, e) = (URL_SAFE_NO_PAD.encode(key.n), URL_SAFE_NO_PAD.encode(key.e));
+        let body = json!({"keys": [{"kid": "k1", "kty": "RSA", "use": "sig", "n": n, "e": e}]}).to_string();
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = [0; 4096];
+                let length = stream.read(&mut request).await.unwrap();
+                assert!(request[..length].starts_with(b"GET /auth/realms/hr/protocol/openid-connect/certs "));
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        url.parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_keys_come_from_the_realm() {
+        let issuer = key_server().await;
+        let keycloak = Keycloak::new(&issuer).unwrap();
+        let claims = json!({"iss": issuer.as_str(), "exp": unix_seconds() + 60, "typ": "Bearer"});
+        let good = token(&claims);
+        assert!(keycloak.admits(&good).await);
+        assert!(keycloak.admits(&good).await);
+        assert!(!keycloak.admits(&signed(&json!({"alg": "RS256", "kid": "other"}), &claims)).await);
+        assert!(!keycloak.admits(&good[..good.len() - 2]).await);
+        assert!(!keycloak.admits("nonsense").await);
+        keycloak.refuse_seen();
+        assert!(!keycloak.admits(&good).await);
+    }
 }

@@ -13,14 +13,16 @@
 
 mod disk;
 mod id;
+mod listing;
+mod store;
 mod version;
 
 use std::collections::HashMap;
-use std::fs::{self, DirBuilder, File, Metadata};
-use std::io::{self, Read as _};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::ffi::OsString;
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use sha2::{Digest, Sha256};
@@ -29,6 +31,7 @@ use super::options::{Duplicates, Options};
 use crate::vault::RemotePath;
 pub(crate) use disk::Temporary;
 pub(crate) use id::Place;
+use listing::{absent, current_version, hash_of, identity, listing, listing_of_names, make_folder};
 pub(crate) use version::Version;
 
 /// The vault's own name for its private part; no document or folder of the root can be called so.
@@ -79,6 +82,7 @@ type Identity = (u64, u64, u64, i64, i64);
 pub(crate) struct Vault {
     store: PathBuf,
     duplicates: Duplicates,
+    temporary_prefix: OsString,
     next_temporary: AtomicU64,
     sums: Mutex<HashMap<Identity, [u8; 32]>>,
     /// Locked while a document is replaced: the mutex keeps out other threads, the file other processes.
@@ -97,11 +101,13 @@ impl Vault {
         for part in ["versions", "seconds", "incoming"] {
             make_folder(&private.join(part))?;
         }
-        disk::sweep(&private.join("incoming"))?;
+        let incoming = private.join("incoming");
+        disk::sweep(&incoming)?;
         let replacing = File::options().create(true).append(true).open(private.join("lock"))?;
         Ok(Self {
             store,
             duplicates: options.duplicates,
+            temporary_prefix: store::temporary_prefix(&incoming),
             next_temporary: AtomicU64::new(0),
             sums: Mutex::default(),
             replacing: Mutex::new(replacing),
@@ -160,103 +166,6 @@ impl Vault {
         let sum = hash_of(&mut file)?;
         self.remember_sum(identity, sum);
         Ok(sum)
-    }
-
-    /// Whether a document of this name could be stored in the folder, as far as that can be told beforehand.
-    pub(crate) fn may_store(&self, folder: &Place, name: &str) -> Result<(), Refused> {
-        let (mut at, meta) = self.file_of(folder)?;
-        if !meta.is_dir() {
-            return Err(Refused::NoFolder(folder.path.clone()));
-        }
-        check_name(&folder.path, name)?;
-        at.push(name);
-        match fs::symlink_metadata(&at) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error.into()),
-            Ok(meta) if !meta.is_file() || self.duplicates == Duplicates::Conflict => {
-                Err(Refused::Taken(name.to_owned()))
-            }
-            Ok(_) => Ok(()),
-        }
-    }
-
-    /// An empty file for the bytes of an upload.
-    pub(crate) fn temporary(&self) -> io::Result<Temporary> {
-        let number = self.next_temporary.fetch_add(1, Ordering::Relaxed);
-        // Several vaults of one process may be open over one store: the address tells them apart.
-        let name = format!("{}-{:x}-{number}", std::process::id(), std::ptr::from_ref(self).addr());
-        Temporary::create(self.store.join(PRIVATE).join("incoming").join(name))
-    }
-
-    /// Stores a complete upload.
-    pub(crate) fn store(&self, incoming: &Incoming, mut content: Temporary) -> Result<Entry, Refused> {
-        let meta = content.file.metadata()?;
-        if let Some(sum) = incoming.sha256 {
-            self.remember_sum(identity(&meta), sum);
-        }
-        let at = self.store.join(PathBuf::from_iter(incoming.folder.segments())).join(incoming.name);
-        let place = Place::first(incoming.folder.join(incoming.name));
-        loop {
-            match content.add_as(&at) {
-                Ok(()) => {
-                    let version = current_version(&self.kept("versions", incoming.folder).join(incoming.name))?;
-                    return Ok(self.entry(place, &meta, version));
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error.into()),
-            }
-            let stored = match self.duplicates {
-                Duplicates::Conflict => return Err(Refused::Taken(incoming.name.to_owned())),
-                Duplicates::SecondDocument => self.store_second(incoming, &mut content)?,
-                Duplicates::Version => self.store_version(incoming, &at, &mut content)?,
-            };
-            // Without an answer the name was given up meanwhile: it is free again.
-            if let Some((copy, version)) = stored {
-                return Ok(self.entry(Place { copy, ..place }, &meta, version));
-            }
-        }
-    }
-
-    fn store_second(&self, incoming: &Incoming, content: &mut Temporary) -> Result<Option<(u32, Version)>, Refused> {
-        let folder = self.kept("seconds", incoming.folder).join(incoming.name);
-        make_folder(&folder)?;
-        let mut copy = 2;
-        loop {
-            match content.add_as(&folder.join(copy.to_string())) {
-                Ok(()) => return Ok(Some((copy, Version::FIRST))),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => copy += 1,
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-
-    /// The old content gets a second link before the new one is moved over the first, so that there is no moment without a
-    /// document under the name, and none in which a crash loses one.
-    fn store_version(
-        &self,
-        incoming: &Incoming,
-        at: &Path,
-        content: &mut Temporary,
-    ) -> Result<Option<(u32, Version)>, Refused> {
-        let _turn = self.take_turn()?;
-        match fs::symlink_metadata(at) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error.into()),
-            Ok(meta) if !meta.is_file() => return Err(Refused::Taken(incoming.name.to_owned())),
-            Ok(_) => {}
-        }
-        let kept = self.kept("versions", incoming.folder).join(incoming.name);
-        make_folder(&kept)?;
-        let old = current_version(&kept)?;
-        fs::hard_link(at, kept.join(old.kept_as(incoming.is_major)))?;
-        content.replace(at)?;
-        Ok(Some((1, old.next(incoming.is_major))))
-    }
-
-    fn take_turn(&self) -> io::Result<Turn<'_>> {
-        let file = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
-        file.lock()?;
-        Ok(Turn(file))
     }
 
     /// The file of a place. Links are not followed: the vault ends where they begin.
@@ -336,16 +245,6 @@ impl Vault {
     }
 }
 
-/// The right to replace documents, given back when dropped.
-struct Turn<'a>(MutexGuard<'a, File>);
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        // Failing to unlock would keep out other processes only until this one ends.
-        drop(self.0.unlock());
-    }
-}
-
 /// Lower-case hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
@@ -363,78 +262,6 @@ fn split(path: &RemotePath) -> Option<(RemotePath, &str)> {
     Some((folder.iter().fold(RemotePath::default(), |path, segment| path.join(segment)), name))
 }
 
-fn check_name(folder: &RemotePath, name: &str) -> Result<(), Refused> {
-    let why = match name {
-        "" => "it is empty",
-        "." | ".." => "it means a folder",
-        _ if name.contains('/') => "it holds a slash",
-        _ if name.contains('\0') => "it holds a NUL character",
-        _ if name.len() > LONGEST_NAME => "it is longer than 255 bytes",
-        _ if folder.segments().is_empty() && is_private(name) => "the sandbox keeps its own files there",
-        _ => return Ok(()),
-    };
-    Err(Refused::Name(name.to_owned(), why))
-}
-
 fn is_private(name: &str) -> bool {
     name.eq_ignore_ascii_case(PRIVATE)
-}
-
-/// A file system's ways to say that there is nothing.
-fn absent(error: io::Error, missing: impl Fn() -> Refused) -> Refused {
-    match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidFilename => missing(),
-        _ => error.into(),
-    }
-}
-
-fn make_folder(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
-fn current_version(kept: &Path) -> io::Result<Version> {
-    let names = listing_of_names(kept)?;
-    Ok(Version::current(names.iter().map(String::as_str)))
-}
-
-/// What lies in a folder; nothing where it is not there. Names that are no text, and what vanishes meanwhile, are left out.
-fn listing(folder: &Path) -> io::Result<Vec<(String, Metadata)>> {
-    let mut found = Vec::new();
-    for entry in entries(folder)? {
-        let entry = entry?;
-        if let (Ok(name), Ok(meta)) = (entry.file_name().into_string(), entry.metadata()) {
-            found.push((name, meta));
-        }
-    }
-    Ok(found)
-}
-
-fn listing_of_names(folder: &Path) -> io::Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in entries(folder)? {
-        names.extend(entry?.file_name().into_string().ok());
-    }
-    Ok(names)
-}
-
-fn entries(folder: &Path) -> io::Result<impl Iterator<Item = io::Result<fs::DirEntry>>> {
-    match fs::read_dir(folder) {
-        Ok(entries) => Ok(Some(entries).into_iter().flatten()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None.into_iter().flatten()),
-        Err(error) => Err(error),
-    }
-}
-
-fn hash_of(file: &mut File) -> io::Result<[u8; 32]> {
-    let (mut hash, mut piece) = (Sha256::new(), vec![0; 256 * 1024]);
-    loop {
-        match file.read(&mut piece)? {
-            0 => return Ok(hash.finalize().into()),
-            length => hash.update(&piece[..length]),
-        }
-    }
-}
-
-fn identity(meta: &Metadata) -> Identity {
-    (meta.dev(), meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec())
 }
