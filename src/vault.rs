@@ -100,7 +100,8 @@ pub struct Content {
     pub body: ContentBody,
 }
 
-/// The stream of an upload. An error in it ends the request before it is complete, so that the store refuses it.
+/// The stream of an upload. It is read to its last byte, not to its end: what must happen at the end happens with the chunk
+/// that completes the length. An error in it ends the request before it is complete, so that the store refuses it.
 pub type ContentBody = http_body_util::combinators::BoxBody<Bytes, std::io::Error>;
 
 /// A document on its way out of the store.

@@ -11,7 +11,7 @@ use super::body::{Exact, Progress};
 use super::document::{self, Me};
 use super::download::ContentStream;
 use super::error::{Call, describe};
-use super::transport::{self, Answer};
+use super::transport::{self, Answer, Broken};
 use super::{Client, Inner};
 use crate::vault::{Content, Document, DocumentId, Kind, RemotePath, Vault, VaultError};
 
@@ -42,7 +42,7 @@ impl Vault for Client {
     async fn named(&self, path: &RemotePath, folder: &DocumentId, name: &str) -> Result<Vec<Document>, VaultError> {
         match self.inner.children(folder).await {
             Ok(all) => Ok(all.into_iter().filter(|d| d.name.as_deref() == Some(name)).collect()),
-            // Not every user may list every folder they may write to.
+            // Not every user may list every folder they may write to, and some listings are too large to read.
             Err(e) if matches!(e.kind, Kind::Forbidden | Kind::Missing | Kind::Refused) => {
                 Ok(self.inner.at(&path.join(name)).await?.into_iter().collect())
             }
@@ -138,7 +138,7 @@ impl Inner {
         *request.body_mut() = Some(Body::wrap(body));
         let sending = async {
             let response = self.http.execute(request).await.map_err(|e| (describe(&e), e.is_connect()))?;
-            transport::read(response, SMALL, self.timeouts.idle).await.map_err(|why| (why, false))
+            transport::read(response, SMALL, self.timeouts.idle).await.map_err(|e| (e.to_string(), false))
         };
         let outcome = tokio::select! {
             outcome = sending => outcome,
@@ -178,14 +178,18 @@ impl Inner {
             return Ok(ContentStream::new(what, response, self.timeouts.idle));
         }
         let answer = transport::read(response, SMALL, self.timeouts.idle).await;
-        let answer = answer.map_err(|why| call.error(Kind::Unavailable, &why))?;
+        let answer = answer.map_err(|e| call.error(Kind::Unavailable, &e.to_string()))?;
         Err(call.status(answer.status, &answer.headers, &answer.body, SystemTime::now()))
     }
 
     /// Asks for something that comes as JSON; any status but a 401 that a new token mends.
     pub(super) async fn ask(&self, call: &Call<'_>, largest: usize) -> Result<Answer, VaultError> {
         let response = self.get(call, JSON).await?;
-        transport::read(response, largest, self.timeouts.idle).await.map_err(|why| call.error(Kind::Unavailable, &why))
+        transport::read(response, largest, self.timeouts.idle).await.map_err(|e| {
+            // Waiting would not make it smaller.
+            let kind = if matches!(e, Broken::TooLarge(_)) { Kind::Refused } else { Kind::Unavailable };
+            call.error(kind, &e.to_string())
+        })
     }
 
     async fn get(&self, call: &Call<'_>, accept: HeaderValue) -> Result<Response, VaultError> {

@@ -109,7 +109,11 @@ impl Call<'_> {
             (_, Kind::Forbidden) => "this user is not allowed to do that there".to_owned(),
             (_, Kind::Missing) => "nothing is there".to_owned(),
             (_, Kind::Conflict) => "it has something under this name already".to_owned(),
-            (_, Kind::Login) => "it doesn't take the token".to_owned(),
+            (_, Kind::Login) => {
+                "it refuses a brand-new token too: do service.api_url and service.auth_url belong to the \
+                                 same realm, and may this user use the service?"
+                    .to_owned()
+            }
             _ => return None,
         })
     }

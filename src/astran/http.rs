@@ -31,6 +31,7 @@ pub(super) fn client(service: &Service, timeouts: &Timeouts) -> Result<Client, E
     }
 }
 
+/// No pings over HTTP/2: on a slow line they queue behind the content and would end an upload that moves.
 fn base(timeouts: &Timeouts) -> ClientBuilder {
     Client::builder()
         .user_agent(concat!("astran-backup/", env!("CARGO_PKG_VERSION")))
@@ -39,8 +40,6 @@ fn base(timeouts: &Timeouts) -> ClientBuilder {
         .connect_timeout(timeouts.connect)
         .tcp_nodelay(true)
         .tcp_keepalive(Duration::from_secs(30))
-        .http2_keep_alive_interval(Duration::from_secs(20))
-        .http2_keep_alive_timeout(Duration::from_secs(20))
         .pool_idle_timeout(POOL_IDLE)
         .pool_max_idle_per_host(1024)
 }

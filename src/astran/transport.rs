@@ -16,6 +16,16 @@ pub(super) struct Answer {
     pub(super) body: Vec<u8>,
 }
 
+/// Why an answer did not come whole.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Broken {
+    /// It would be as large the next time.
+    #[error("the answer is larger than {0} bytes")]
+    TooLarge(usize),
+    #[error("{0}")]
+    Off(String),
+}
+
 /// Sends a request that is answered soon.
 pub(super) async fn send(http: &reqwest::Client, request: Request, idle: Duration) -> Result<Response, String> {
     match timeout(idle, http.execute(request)).await {
@@ -26,23 +36,23 @@ pub(super) async fn send(http: &reqwest::Client, request: Request, idle: Duratio
 }
 
 /// Reads an answer to its end, but no more than `largest` bytes of it.
-async fn read_capped(response: &mut Response, largest: usize, idle: Duration) -> Result<Vec<u8>, String> {
+async fn read_capped(response: &mut Response, largest: usize, idle: Duration) -> Result<Vec<u8>, Broken> {
     let mut body = Vec::new();
     loop {
         match timeout(idle, response.chunk()).await {
             Ok(Ok(Some(chunk))) if body.len() + chunk.len() > largest => {
-                return Err(format!("the answer is larger than {largest} bytes"));
+                return Err(Broken::TooLarge(largest));
             }
             Ok(Ok(Some(chunk))) => body.extend_from_slice(&chunk),
             Ok(Ok(None)) => return Ok(body),
-            Ok(Err(e)) => return Err(format!("the answer broke off: {}", error::describe(&e))),
-            Err(_) => return Err(format!("the answer stood still for {} s", idle.as_secs())),
+            Ok(Err(e)) => return Err(Broken::Off(format!("the answer broke off: {}", error::describe(&e)))),
+            Err(_) => return Err(Broken::Off(format!("the answer stood still for {} s", idle.as_secs()))),
         }
     }
 }
 
 /// The whole of an answer.
-pub(super) async fn read(mut response: Response, largest: usize, idle: Duration) -> Result<Answer, String> {
+pub(super) async fn read(mut response: Response, largest: usize, idle: Duration) -> Result<Answer, Broken> {
     let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
     // An error's page may be cut short: its beginning says enough.
     let body = match read_capped(&mut response, largest, idle).await {

@@ -125,7 +125,7 @@ impl Exchange {
 
     async fn round_trip(&self, form: String) -> Result<Answer, String> {
         let response = self.post(&self.token_url, form).await?;
-        transport::read(response, LARGEST, self.idle).await
+        transport::read(response, LARGEST, self.idle).await.map_err(|e| e.to_string())
     }
 
     async fn post(&self, url: &Url, form: String) -> Result<Response, String> {

@@ -94,6 +94,23 @@ async fn one_refusal_serves_all_and_nothing_is_sent_after_it() {
 }
 
 #[tokio::test]
+async fn a_reload_tries_again_but_not_too_soon() {
+    let fake = Fake::start(|seen, all| match (seen.is_token(), all.len()) {
+        (true, 0) => json(400, r#"{"error":"invalid_grant","error_description":"Invalid user credentials"}"#),
+        (true, _) => tokens("t1", "r1"),
+        _ => json(200, ME),
+    })
+    .await;
+    let client = fake.client();
+    assert_eq!(client.probe().await.unwrap_err().kind, Kind::Login);
+    let refused = std::time::Instant::now();
+    client.reload().await;
+    assert!(probe_many(&client, 5).await.iter().all(Result::is_ok));
+    assert!(refused.elapsed() > Duration::from_millis(1900), "two failures within a second would lock the account");
+    assert_eq!(fake.count(Seen::is_token), 2);
+}
+
+#[tokio::test]
 async fn trouble_at_the_login_is_no_verdict_and_is_shared_too() {
     let page = "<html><title>Bad Gateway</title></html>";
     let answer = format!("HTTP/1.1 502 X\r\nRetry-After: 7\r\nContent-Length: {}\r\n\r\n{page}", page.len());
