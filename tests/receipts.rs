@@ -167,6 +167,10 @@ impl Vault for Shelf {
         unreachable!()
     }
 
+    async fn at(&self, _path: &RemotePath) -> Result<Option<Document>, VaultError> {
+        unreachable!()
+    }
+
     async fn children(&self, _folder: &DocumentId) -> Result<Vec<Document>, VaultError> {
         unreachable!()
     }

@@ -53,19 +53,14 @@ impl Addresses {
         Ok(url)
     }
 
-    /// What a path in the vault is; with `Accept: application/json`.
-    pub(super) fn metadata(&self, path: &RemotePath) -> Result<Url, VaultError> {
-        let mut url = self.content(path)?;
-        url.set_query(Some("children=false"));
-        Ok(url)
-    }
-
-    /// The content of a document; without `Accept: application/json`.
-    pub(super) fn content(&self, path: &RemotePath) -> Result<Url, VaultError> {
+    /// What a path in the vault is, with `Accept: application/json`; the content of a document, without.
+    pub(super) fn filesystem(&self, path: &RemotePath) -> Result<Url, VaultError> {
         path.segments().iter().try_for_each(|s| check_segment(s))?;
         let segments: Vec<&str> =
             std::iter::once("filesystem").chain(path.segments().iter().map(String::as_str)).collect();
-        Ok(below(&self.api, &segments))
+        let mut url = below(&self.api, &segments);
+        url.set_query(Some("children=false"));
+        Ok(url)
     }
 }
 
@@ -136,7 +131,7 @@ mod tests {
         let url = a.upload("id?#1", "a+b &=%2e é.pdf").unwrap();
         assert_eq!(url.path(), "/api/v2.1/files/id%3F%231/children");
         assert_eq!(url.query(), Some("name=a%2Bb%20%26%3D%252e%20%C3%A9.pdf&isMajor=true"));
-        let url = a.metadata(&RemotePath::parse("//HR_Backup/20 26").unwrap()).unwrap();
+        let url = a.filesystem(&RemotePath::parse("//HR_Backup/20 26").unwrap()).unwrap();
         assert_eq!(url.as_str(), "https://a.example/api/v2.1/filesystem/HR_Backup/20%2026?children=false");
     }
 
@@ -145,9 +140,9 @@ mod tests {
         let a = addresses("https://a.example");
         for name in [".", "..", "", "a/b", "nul\0"] {
             assert_eq!(a.upload("1", name).unwrap_err().kind, Kind::Refused, "{name:?}");
-            assert_eq!(a.content(&RemotePath::default().join(name)).unwrap_err().kind, Kind::Refused, "{name:?}");
+            assert_eq!(a.filesystem(&RemotePath::default().join(name)).unwrap_err().kind, Kind::Refused, "{name:?}");
         }
-        let url = a.content(&RemotePath::parse("/%2e/%2E%2e").unwrap()).unwrap();
+        let url = a.filesystem(&RemotePath::parse("/%2e/%2E%2e").unwrap()).unwrap();
         assert_eq!(url.path(), "/api/v2.1/filesystem/%252e/%252E%252e");
     }
 
@@ -157,7 +152,7 @@ mod tests {
             prop_assume!(names.iter().all(|n| n != "." && n != ".."));
             let a = addresses(&format!("https://a.example{prefix}"));
             let path = names.iter().fold(RemotePath::default(), |p, n| p.join(n));
-            let url = a.content(&path).unwrap();
+            let url = a.filesystem(&path).unwrap();
             let tail = url.path().strip_prefix(&format!("{prefix}/api/v2.1/filesystem/")).unwrap().to_owned();
             let back: Vec<String> =
                 tail.split('/').map(|s| percent_decode_str(s).decode_utf8().unwrap().into_owned()).collect();

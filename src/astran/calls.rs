@@ -170,7 +170,7 @@ impl Inner {
     }
 
     async fn download(&self, path: &RemotePath) -> Result<ContentStream, VaultError> {
-        let url = self.addresses.content(path)?;
+        let url = self.addresses.filesystem(path)?;
         let what = format!("the download of {}", shown(path));
         let call = self.call(&what, &url);
         let response = self.get(&call, ANYTHING).await?;

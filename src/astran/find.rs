@@ -96,7 +96,7 @@ impl Inner {
         if known == Short::Absent {
             return Ok(Tried::Absent);
         }
-        let url = self.addresses.metadata(path)?;
+        let url = self.addresses.filesystem(path)?;
         let what = format!("the search for {}", shown(path));
         let call = self.call(&what, &url);
         let answer = self.ask(&call, 1 << 20).await?;

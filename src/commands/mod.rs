@@ -63,12 +63,21 @@ async fn of_receipts(command: Command, config: Config, global: &Global, shutdown
                 return history::prune(&journal, age, &mut out).await;
             }
             let name = typed.name.map(|name| name.to_string_lossy().into_owned());
-            let options = history::Options { json: global.json, failed: typed.failed, pending: typed.pending, since: typed.since, name };
+            let options = history::Options {
+                json: global.json,
+                failed: typed.failed,
+                pending: typed.pending,
+                since: typed.since,
+                name,
+            };
             history::run(&journal, &options, &mut out).await
         }
         Command::Verify(typed) => {
             let options = verify::Options { json: global.json, since: typed.since };
-            looking(config, global, shutdown, async |vault| verify::run(&journal, vault, &options, &mut io::stdout()).await).await
+            looking(config, global, shutdown, async |vault| {
+                verify::run(&journal, vault, &options, &mut io::stdout()).await
+            })
+            .await
         }
         Command::Retry(typed) => retry::run(&journal, &typed.paths, &mut out).await,
         other => Err(Fatal::new(Exit::Usage, format!("{other:?} is not built yet"))),

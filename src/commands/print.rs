@@ -69,9 +69,10 @@ fn as_json(report: &Report) -> Option<Value> {
             });
             with(of("stored"), more)
         }
-        Outcome::Failed { reason, moved } => {
-            with(of("failed"), json!({ "reason": reason, "moved_to": moved.as_ref().map(|path| path.to_string_lossy()) }))
-        }
+        Outcome::Failed { reason, moved } => with(
+            of("failed"),
+            json!({ "reason": reason, "moved_to": moved.as_ref().map(|path| path.to_string_lossy()) }),
+        ),
         Outcome::Waits { reason } => with(of("waits"), json!({ "reason": reason })),
         Outcome::Again { .. } | Outcome::Skipped | Outcome::Gone | Outcome::Left => return None,
     })

@@ -14,7 +14,10 @@ pub async fn run(typed: &cli::Sandbox, json: bool, stop: Shutdown) -> Result<Exi
     let temporary = match &typed.store {
         Some(_) => None,
         None => Some(remove::temporary_folder("sandbox").map_err(|error| {
-            Fatal::new(Exit::SomeFailed, format!("no temporary folder for the vault can be made: {error}; give --store DIR"))
+            Fatal::new(
+                Exit::SomeFailed,
+                format!("no temporary folder for the vault can be made: {error}; give --store DIR"),
+            )
         })?),
     };
     let store = typed.store.as_deref().or(temporary.as_deref()).unwrap_or(Path::new("."));

@@ -47,7 +47,9 @@ impl Session {
         let patience = if for_ever { None } else { Some(PATIENCE) };
         let found = retrying(patience, async || self.client.folder(dest).await.map(drop)).await;
         // A folder that one may not see is as good as missing.
-        found.map_err(|fatal| if fatal.exit == Exit::SomeFailed { Fatal { exit: Exit::Missing, ..fatal } } else { fatal })
+        found.map_err(
+            |fatal| if fatal.exit == Exit::SomeFailed { Fatal { exit: Exit::Missing, ..fatal } } else { fatal },
+        )
     }
 
     /// Ends the session at the service, and the sandbox if there is one.
@@ -61,10 +63,7 @@ impl Session {
 }
 
 /// Repeats a call while the service is in trouble, with growing waits, for as long as patience lasts.
-async fn retrying(
-    patience: Option<Duration>,
-    call: impl AsyncFn() -> Result<(), VaultError>,
-) -> Result<(), Fatal> {
+async fn retrying(patience: Option<Duration>, call: impl AsyncFn() -> Result<(), VaultError>) -> Result<(), Fatal> {
     let start = tokio::time::Instant::now();
     let mut failures = 0;
     loop {
@@ -92,8 +91,15 @@ async fn embed(config: &mut Config) -> Result<crate::sandbox::Sandbox, Fatal> {
 
     let store = config.state_dir.join("sandbox");
     let mut options = Options::new(&store);
-    options.folders = config.folders.iter().map(|folder| &folder.policy).chain([&config.upload]).filter_map(|p| p.dest.clone()).collect();
-    let fatal = |error: &dyn std::fmt::Display| Fatal::new(Exit::SomeFailed, format!("the sandbox can't start: {error}"));
+    options.folders = config
+        .folders
+        .iter()
+        .map(|folder| &folder.policy)
+        .chain([&config.upload])
+        .filter_map(|p| p.dest.clone())
+        .collect();
+    let fatal =
+        |error: &dyn std::fmt::Display| Fatal::new(Exit::SomeFailed, format!("the sandbox can't start: {error}"));
     let sandbox = Sandbox::start(options).await.map_err(|error| fatal(&error))?;
     let access = sandbox.access();
     let url = |text: &str| url::Url::parse(text).map_err(|error| fatal(&error));

@@ -69,10 +69,9 @@ fn cannot_open(path: &Path, error: &std::io::Error) -> Fatal {
         std::io::ErrorKind::NotFound => {
             Fatal::new(Exit::Missing, format!("the folder {shown} is missing: make it, or name another one"))
         }
-        std::io::ErrorKind::NotADirectory => Fatal::new(
-            Exit::Missing,
-            format!("{shown} is not a folder; to upload a file: astran-backup push {shown}"),
-        ),
+        std::io::ErrorKind::NotADirectory => {
+            Fatal::new(Exit::Missing, format!("{shown} is not a folder; to upload a file: astran-backup push {shown}"))
+        }
         _ => Fatal::new(Exit::Missing, format!("the folder {shown} can't be opened: {error}")),
     }
 }

@@ -5,9 +5,9 @@
 //!
 //! The face is narrow on purpose: another backend (several hosts, one folder) can stand behind it.
 //!
-//! Inside: [`writer`] is the one thread that commits, in groups; [`record`] writes, [`query`] reads, [`chain`] looks along
-//! all receipts and prunes them; [`receipt`] says, purely, what a receipt's hash is and where a chain is broken; [`row`]
-//! turns rows into the types below; [`schema`] and [`open`] bring a journal to where it can be used.
+//! Inside: `writer` is the one thread that commits, in groups; `record` writes, `query` reads, `chain` looks along
+//! all receipts and prunes them; `receipt` says, purely, what a receipt's hash is and where a chain is broken; `row`
+//! turns rows into the types below; `schema` and `open` bring a journal to where it can be used.
 
 mod chain;
 mod open;

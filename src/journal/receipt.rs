@@ -19,6 +19,7 @@
 
 use std::time::SystemTime;
 
+use crate::hex;
 use sha2::{Digest as _, Sha256};
 
 /// A receipt's SHA-256.
@@ -263,16 +264,6 @@ impl Walk {
             self.report.broken.push(Broken { first, last, damage });
         }
     }
-}
-
-/// Lower-case hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a string can't fail.
-        let _infallible = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

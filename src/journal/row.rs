@@ -8,9 +8,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rusqlite::Row;
 use rusqlite::types::{Type, ValueRef};
 
-use super::receipt::{Attempted, Confirmed, hex};
+use super::receipt::{Attempted, Confirmed};
 use super::{AttemptId, End, Entry, Intent, Link, Record, State, Stored};
 use crate::file::Version;
+use crate::hex;
 use crate::vault::{DocumentId, RemotePath};
 
 /// What `attempt.state` says. Up to [`FAILED`](state::FAILED) somebody still has to do something.

@@ -171,7 +171,9 @@ mod tests {
     async fn waits_grow_with_each_failed_trial_and_not_with_each_file_that_failed_at_once() {
         let circuit = Circuit::new("the service", None);
         let passes = [circuit.pass().await.unwrap(), circuit.pass().await.unwrap(), circuit.pass().await.unwrap()];
-        passes.into_iter().for_each(|pass| pass.failed(down()));
+        for pass in passes {
+            pass.failed(down());
+        }
         for least in [500, 1000, 2000, 4000] {
             let before = Instant::now();
             let trial = circuit.pass().await.unwrap();

@@ -46,6 +46,7 @@ mod tests {
     const CHANGED: Version = Version { mtime: 9, ..VERSION };
     const RENAMED: Version = Version { ctime: 9, ..VERSION };
 
+    #[allow(clippy::unnecessary_wraps, reason = "as the journal answers")]
     fn entry(state: State) -> Option<Entry> {
         let intent = Intent {
             root: "/w".into(),

@@ -1,6 +1,6 @@
 //! From a settled file to a receipt and an empty place: queue, upload, confirm, receipt, remove.
 //!
-//! Failures are met at the depth they belong to: what all files need (service, login, journal) opens a [`circuit`] and
+//! Failures are met at the depth they belong to: what all files need (service, login, journal) opens a circuit and
 //! blames no file; what one file suffers is written down with its reason, and that file is left until it changes.
 
 mod attempt;

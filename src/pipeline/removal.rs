@@ -101,7 +101,7 @@ struct Ended {
 async fn finish_all(batch: Vec<(Instant, Resting)>) -> Vec<(Settled, Ended)> {
     let finish = |(_, resting): (Instant, Resting)| {
         let Resting { file, aside, fate, attempt, why } = resting;
-        (file, Ended { attempt, why, outcome: remove::finish(aside, &fate) })
+        (file, Ended { attempt, why, outcome: remove::finish(&aside, &fate) })
     };
     tokio::task::spawn_blocking(move || batch.into_iter().map(finish).collect()).await.unwrap_or_default()
 }

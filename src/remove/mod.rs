@@ -109,14 +109,14 @@ pub fn set_aside(
 }
 
 /// Ends the removal of a file whose grace is over: unlinks it or moves it away; puts it back where it changed.
-pub fn finish(aside: Aside, fate: &Fate) -> Result<Gone, NotRemoved> {
+pub fn finish(aside: &Aside, fate: &Fate) -> Result<Gone, NotRemoved> {
     let (opened, lease) = match aside.check_rested() {
         Ok(held) => held,
         Err(reason) => return Err(aside.put_back(reason)),
     };
     let ended = match fate {
         Fate::Delete => unlink(&aside.root, &aside.place).map(|()| Gone::Removed),
-        Fate::MoveTo(folder) => keep::move_below(&aside, &opened, folder).map(Gone::Moved),
+        Fate::MoveTo(folder) => keep::move_below(aside, &opened, folder).map(Gone::Moved),
     };
     drop(lease);
     ended.map_err(|error| {

@@ -47,7 +47,7 @@ async fn an_unchanged_file_is_removed_and_leaves_nothing_behind() {
     let settled = scratch.write("sub/report", "1234");
     let aside = uploaded(&settled, || ()).unwrap();
     assert!(!scratch.path("sub/report").exists());
-    assert_eq!(finish(aside, &Fate::Delete).unwrap(), Gone::Removed);
+    assert_eq!(finish(&aside, &Fate::Delete).unwrap(), Gone::Removed);
     tidy(&scratch.root);
     assert_eq!(fs::read_dir(scratch.root.path()).unwrap().count(), 1);
 }
@@ -72,7 +72,7 @@ async fn a_file_written_while_it_lay_aside_is_put_back() {
     let settled = scratch.write("report", "old");
     let aside = uploaded(&settled, || ()).unwrap();
     fs::write(scratch.root.path().join(&aside.place), "grown").unwrap();
-    let refused = finish(aside, &Fate::Delete).unwrap_err();
+    let refused = finish(&aside, &Fate::Delete).unwrap_err();
     assert!(refused.changed);
     assert_eq!(scratch.read("report"), "grown");
 }
@@ -84,7 +84,7 @@ async fn a_file_still_open_for_writing_at_the_end_of_the_grace_is_put_back() {
     let settled = scratch.write("report", "old");
     let aside = uploaded(&settled, || ()).unwrap();
     let writer = fs::OpenOptions::new().append(true).open(scratch.root.path().join(&aside.place)).unwrap();
-    assert!(finish(aside, &Fate::Delete).is_err());
+    assert!(finish(&aside, &Fate::Delete).is_err());
     drop(writer);
     assert_eq!(scratch.read("report"), "old");
 }
@@ -110,8 +110,8 @@ async fn two_files_of_one_name_lie_aside_beside_each_other() {
     let first = uploaded(&scratch.write("report", "first"), || ()).unwrap();
     let second = uploaded(&scratch.write("report", "second"), || ()).unwrap();
     assert_ne!(first.place, second.place);
-    finish(first, &Fate::Delete).unwrap();
-    finish(second, &Fate::Delete).unwrap();
+    finish(&first, &Fate::Delete).unwrap();
+    finish(&second, &Fate::Delete).unwrap();
     assert!(private::leftovers(&scratch.root, Path::new("")).is_empty());
 }
 
@@ -122,7 +122,7 @@ async fn a_moved_file_keeps_its_sub_folder_and_never_overwrites() {
     let done = scratch.dir.path().join("done");
     for expected in ["sub/report.pdf", "sub/report (1).pdf"] {
         let aside = uploaded(&scratch.write("sub/report.pdf", expected), || ()).unwrap();
-        assert_eq!(finish(aside, &Fate::MoveTo(done.clone())).unwrap(), Gone::Moved(done.join(expected)));
+        assert_eq!(finish(&aside, &Fate::MoveTo(done.clone())).unwrap(), Gone::Moved(done.join(expected)));
         assert_eq!(fs::read_to_string(done.join(expected)).unwrap(), expected);
     }
 }
@@ -133,7 +133,7 @@ async fn a_file_moves_to_another_file_system_whole() {
     let scratch = Scratch::new();
     let Ok(elsewhere) = tempfile::tempdir_in("/dev/shm") else { return };
     let aside = uploaded(&scratch.write("report", "content"), || ()).unwrap();
-    let moved = finish(aside, &Fate::MoveTo(elsewhere.path().to_owned())).unwrap();
+    let moved = finish(&aside, &Fate::MoveTo(elsewhere.path().to_owned())).unwrap();
     assert_eq!(moved, Gone::Moved(elsewhere.path().join("report")));
     assert_eq!(fs::read_to_string(elsewhere.path().join("report")).unwrap(), "content");
     assert!(private::leftovers(&scratch.root, Path::new("")).is_empty());

@@ -286,7 +286,7 @@ fn document(entry: &Entry) -> Document<'_> {
         name: entry.place.path.segments().last().map_or("", String::as_str),
         kind: if is_file { "file" } else { "folder" },
         size: is_file.then_some(entry.size),
-        sha256: entry.sha256.map(|sum| vault::hex(&sum)),
+        sha256: entry.sha256.map(|sum| crate::hex(&sum)),
         version: is_file.then(|| entry.version.to_string()),
         parent_id: vault::parent(&entry.place.path).map(|folder| Place::first(folder).id()),
         children: None,

@@ -7,7 +7,8 @@ use std::sync::{Mutex, PoisonError};
 use serde::Serialize;
 
 use super::faults::Call;
-use super::vault::{Entry, hex};
+use super::vault::Entry;
+use crate::hex;
 
 /// Counters since the start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

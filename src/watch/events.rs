@@ -112,10 +112,10 @@ fn hints(event: Event) -> Vec<Hint> {
     let cause = match event.kind {
         EventKind::Create(CreateKind::Folder) => None,
         EventKind::Create(_) => Some(Cause::Created),
-        EventKind::Access(AccessKind::Close(AccessMode::Write)) => Some(Cause::Closed),
         EventKind::Modify(ModifyKind::Name(RenameMode::To)) => Some(Cause::Renamed),
-        // Platforms that can't tell which side of a rename it is.
-        EventKind::Modify(ModifyKind::Name(RenameMode::Any | RenameMode::Other)) => Some(Cause::Closed),
+        // A rename of which a platform can't tell the side is taken for a close.
+        EventKind::Access(AccessKind::Close(AccessMode::Write))
+        | EventKind::Modify(ModifyKind::Name(RenameMode::Any | RenameMode::Other)) => Some(Cause::Closed),
         // Where closes are not told, changes must do.
         EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Any) if cfg!(not(target_os = "linux")) => {
             Some(Cause::Closed)

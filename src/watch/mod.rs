@@ -97,10 +97,13 @@ pub async fn run(
     watch.run(ready, done, shutdown).await
 }
 
+/// What looks at files have shown.
+type Looks = Vec<(Arc<Path>, Seen)>;
+
 struct Watch {
     sources: Sources,
     table: Table,
-    looking: Option<JoinHandle<Vec<(Arc<Path>, Seen)>>>,
+    looking: Option<JoinHandle<Looks>>,
     /// Files in the pipeline.
     out: usize,
     options: Options,
@@ -163,7 +166,7 @@ impl Watch {
         }));
     }
 
-    fn looked(&mut self, seen: Vec<(Arc<Path>, Seen)>) {
+    fn looked(&mut self, seen: Looks) {
         self.looking = None;
         let now = Instant::now();
         for (path, seen) in seen {
@@ -202,7 +205,9 @@ impl Watch {
             }
             News::Files { paths, told_before } => {
                 let now = Instant::now();
-                paths.iter().for_each(|path| self.table.found(path, told_before, now));
+                for path in &paths {
+                    self.table.found(path, told_before, now);
+                }
             }
             News::Unreadable(path, why) => {
                 self.outcome.unreadable += 1;
@@ -234,7 +239,7 @@ impl Watch {
 }
 
 /// The looks under way, once they are over; never without any.
-async fn seen(looking: &mut Option<JoinHandle<Vec<(Arc<Path>, Seen)>>>) -> Vec<(Arc<Path>, Seen)> {
+async fn seen(looking: &mut Option<JoinHandle<Looks>>) -> Looks {
     match looking {
         Some(handle) => handle.await.unwrap_or_default(),
         None => std::future::pending().await,

@@ -184,7 +184,7 @@ mod tests {
         Seen::Quiet(Version { device: 1, inode: 1, size: 1, mtime: 1, ctime: 1 })
     }
 
-    fn only(paths: Vec<Arc<Path>>) -> Arc<Path> {
+    fn only(paths: &[Arc<Path>]) -> Arc<Path> {
         assert_eq!(paths.len(), 1);
         paths[0].clone()
     }
@@ -193,7 +193,7 @@ mod tests {
     fn out() -> (Table, Instant, Arc<Path>) {
         let (mut table, now) = (Table::default(), Instant::now());
         table.hint(Path::new("x"), Cause::Renamed, now);
-        let path = only(table.take_due(now, 9));
+        let path = only(&table.take_due(now, 9));
         assert_eq!(table.looked(&path, quiet(), now, &Rules::new(SETTLE)), Verdict::Ready);
         assert_eq!(table.take_ready().as_deref(), Some(Path::new("x")));
         (table, now, path)
@@ -213,7 +213,7 @@ mod tests {
         let (mut table, now, path) = out();
         table.hint(&path, Cause::Closed, now);
         assert!(table.done(&path, &Next::Stored, now));
-        assert_eq!(only(table.take_due(now, 9)), path);
+        assert_eq!(only(&table.take_due(now, 9)), path);
     }
 
     #[test]
@@ -223,18 +223,18 @@ mod tests {
         assert_eq!(table.len(), 0);
         let (mut table, now, path) = out();
         table.done(&path, &Next::Again(".astran-backup/0/x".into()), now);
-        assert_eq!(&*only(table.take_due(now, 9)), Path::new(".astran-backup/0/x"));
+        assert_eq!(&*only(&table.take_due(now, 9)), Path::new(".astran-backup/0/x"));
     }
 
     #[test]
     fn a_file_touched_while_it_waits_for_the_queue_settles_anew() {
         let (mut table, now, rules) = (Table::default(), Instant::now(), Rules::new(SETTLE));
         table.hint(Path::new("x"), Cause::Renamed, now);
-        let path = only(table.take_due(now, 9));
+        let path = only(&table.take_due(now, 9));
         table.looked(&path, quiet(), now, &rules);
         table.hint(&path, Cause::Closed, now);
         assert_eq!(table.take_ready(), None);
-        let path = only(table.take_due(now, 9));
+        let path = only(&table.take_due(now, 9));
         assert_eq!(table.looked(&path, quiet(), now, &rules), Verdict::Wait(now + SETTLE));
         assert_eq!(table.next_due(), Some(now + SETTLE));
     }
@@ -266,7 +266,7 @@ mod tests {
     fn a_hint_during_a_look_counts() {
         let (mut table, now, rules) = (Table::default(), Instant::now(), Rules::new(SETTLE));
         table.hint(Path::new("x"), Cause::Renamed, now);
-        let path = only(table.take_due(now, 9));
+        let path = only(&table.take_due(now, 9));
         table.hint(&path, Cause::Closed, now);
         assert_eq!(table.looked(&path, quiet(), now, &rules), Verdict::Wait(now + SETTLE));
     }

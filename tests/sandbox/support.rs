@@ -52,7 +52,7 @@ pub(crate) fn builder() -> reqwest::ClientBuilder {
     reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(Duration::from_secs(20))
 }
 
-/// A sandbox with the folder /HR_Backup and a user who has logged in.
+/// A sandbox with the folder `/HR_Backup` and a user who has logged in.
 pub(crate) async fn service() -> Service {
     service_with(|_| {}).await
 }

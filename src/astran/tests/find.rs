@@ -18,7 +18,7 @@ fn vault(short: Option<u16>) -> impl FnMut(&Seen) -> Reply + Send + 'static {
             "/api/v2.1/files/1/children" => json(200, r#"[{"ID":"4","name":"a"},{"ID":"5","name":"a"},{"ID":"6"}]"#),
             "/api/v2.1/filesystem/HR%20Backup?children=false" => json(200, r#"{"ID":"1","isFolder":true}"#),
             "/api/v2.1/filesystem/f?children=false" => json(200, r#"{"ID":"3","isFolder":false}"#),
-            "/api/v2.1/filesystem/HR%20Backup/a" => Reply::Raw(response(200, "hello")),
+            "/api/v2.1/filesystem/HR%20Backup/a?children=false" => Reply::Raw(response(200, "hello")),
             _ => json(404, "{}"),
         }
     }

@@ -116,8 +116,9 @@ impl Feed {
 /// Standard input's file has served; or it holds the only copy of what was piped in.
 fn put_away(report: &Report) {
     let place = report.file.root.path().join(&report.file.relative);
-    match (&report.outcome, place.parent()) {
-        (Outcome::Stored { .. }, Some(own)) => remove::discard(own),
-        _ => tracing::error!("what came on standard input is kept in {}", place.display()),
+    if let (Outcome::Stored { .. }, Some(own)) = (&report.outcome, place.parent()) {
+        remove::discard(own);
+    } else {
+        tracing::error!("what came on standard input is kept in {}", place.display());
     }
 }

@@ -41,7 +41,8 @@ impl Named {
         let missing =
             |error: io::Error| Fatal::new(Exit::Missing, format!("{} can't be uploaded: {error}", file.display()));
         if std::fs::symlink_metadata(file).map_err(missing)?.is_dir() {
-            let names = Names::new(&config.upload.ignore).map_err(|error| Fatal::new(Exit::Usage, error.to_string()))?;
+            let names =
+                Names::new(&config.upload.ignore).map_err(|error| Fatal::new(Exit::Usage, error.to_string()))?;
             return Ok(Self::Folder(Arc::new(Root::open(file).map_err(missing)?), Arc::new(names)));
         }
         let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -70,7 +71,9 @@ async fn walk(root: Arc<Root>, names: Arc<Names>, found: &mpsc::Sender<Found1>) 
     while let Some(message) = walked.recv().await {
         let files: Vec<Found1> = match message {
             Found::Files(files) => files.into_iter().map(|file| Ok(Settled::new(Arc::clone(&root), file))).collect(),
-            Found::Unreadable(path, why) => vec![Err(format!("{} can't be read: {why}", root.path().join(path).display()))],
+            Found::Unreadable(path, why) => {
+                vec![Err(format!("{} can't be read: {why}", root.path().join(path).display()))]
+            }
             Found::End => break,
         };
         for file in files {

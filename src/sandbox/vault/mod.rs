@@ -28,6 +28,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use sha2::{Digest, Sha256};
 
 use super::options::{Duplicates, Options};
+use crate::hex;
 use crate::vault::RemotePath;
 pub(crate) use disk::Temporary;
 pub(crate) use id::Place;
@@ -243,12 +244,6 @@ impl Vault {
         }
         sums.insert(identity, sum);
     }
-}
-
-/// Lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes.iter().flat_map(|b| [DIGITS[usize::from(b >> 4)], DIGITS[usize::from(b & 15)]]).map(char::from).collect()
 }
 
 /// The folder that a path lies in; `None` for the root.

@@ -1,0 +1,285 @@
+//! What the black-box tests share: a world of its own for each test (a sandbox, a watched folder, a state folder), and the
+//! binary run in it as a real process.
+//!
+//! The sandbox runs inside the test's process, on a thread of its own, so that killing the program never kills the store.
+
+// Each test target uses its own part of this.
+#![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use astran_backup::sandbox::{Faults, Options, Sandbox};
+use astran_backup::vault::RemotePath;
+
+/// How long anything may take before a test gives up on it: far longer than it ever takes, even on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A sandbox, a watched folder and a state folder.
+pub struct World {
+    pub sandbox: Option<Sandbox>,
+    pub runtime: tokio::runtime::Runtime,
+    pub dir: tempfile::TempDir,
+}
+
+/// What a finished run said.
+#[derive(Debug)]
+pub struct Said {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl World {
+    /// With the folder `/HR_Backup`.
+    pub fn new() -> Self {
+        Self::with(|_| ())
+    }
+
+    /// With a sandbox that is told how to be.
+    pub fn with(change: impl FnOnce(&mut Options)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("watched")).unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let mut options = Options::new(dir.path().join("vault"));
+        options.folders = vec![RemotePath::parse("/HR_Backup").unwrap()];
+        change(&mut options);
+        let sandbox = runtime.block_on(Sandbox::start(options)).unwrap();
+        Self { sandbox: Some(sandbox), runtime, dir }
+    }
+
+    pub fn sandbox(&self) -> &Sandbox {
+        self.sandbox.as_ref().unwrap()
+    }
+
+    pub fn faults(&self) -> Faults {
+        self.sandbox().faults()
+    }
+
+    /// The service goes away.
+    pub fn stop_sandbox(&mut self) {
+        if let Some(sandbox) = self.sandbox.take() {
+            self.runtime.block_on(sandbox.stop());
+        }
+    }
+
+    pub fn watched(&self) -> PathBuf {
+        self.dir.path().join("watched")
+    }
+
+    pub fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    /// Writes a file into the watched folder, making its sub-folders.
+    pub fn put(&self, relative: impl AsRef<Path>, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.watched().join(relative);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// A document's current content; `None` where there is none.
+    pub fn stored(&self, path: &str) -> Option<Vec<u8>> {
+        std::fs::read(self.dir.path().join("vault").join(path.trim_start_matches('/'))).ok()
+    }
+
+    /// How often something was stored at a path.
+    pub fn times_stored(&self, path: &str) -> usize {
+        self.sandbox().uploads().iter().filter(|upload| upload.path == path).count()
+    }
+
+    /// Files that lie in the watched folder, below it too, but for our own.
+    pub fn left(&self) -> Vec<PathBuf> {
+        let mut left = files_below(&self.watched());
+        left.sort();
+        left
+    }
+
+    /// The binary, set up for this world and for nothing else of this machine.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_astran-backup"));
+        command.env_clear().current_dir(self.dir.path()).stdin(Stdio::null());
+        command.env("HOME", self.dir.path()).env("XDG_STATE_HOME", self.state()).env("PATH", "/usr/bin:/bin");
+        if let Some(sandbox) = &self.sandbox {
+            let access = sandbox.access();
+            command
+                .env("ASTRAN_BACKUP_REALM", &access.realm)
+                .env("ASTRAN_BACKUP_API_URL", &access.api_url)
+                .env("ASTRAN_BACKUP_AUTH_URL", &access.auth_url)
+                .env("ASTRAN_BACKUP_CLIENT_ID", &access.client_id)
+                .env("ASTRAN_BACKUP_USERNAME", &access.username)
+                .env("ASTRAN_BACKUP_PASSWORD", &access.password);
+        }
+        command.env("ASTRAN_BACKUP_DEST", "/HR_Backup");
+        command
+    }
+
+    /// Runs the binary with these arguments to its end.
+    pub fn run<S: AsRef<std::ffi::OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Said {
+        said(self.command().args(arguments))
+    }
+
+    /// Runs `watch` on the watched folder once.
+    pub fn once(&self, arguments: &[&str]) -> Said {
+        self.run(["watch", "watched", "--once"].iter().chain(arguments))
+    }
+
+    /// Starts `watch` on the watched folder, and waits until it watches.
+    pub fn watch(&self, arguments: &[&str]) -> Daemon {
+        let daemon = self.start(arguments);
+        daemon.wait_for("watching");
+        daemon
+    }
+
+    /// Starts `watch` on the watched folder.
+    pub fn start(&self, arguments: &[&str]) -> Daemon {
+        Daemon::start(self.command().arg("watch").arg("watched").args(arguments))
+    }
+}
+
+/// Runs a command to its end; fails the test if it takes too long.
+pub fn said(command: &mut Command) -> Said {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (mut out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    let stdout = std::thread::spawn(move || read_all(&mut out));
+    let stderr = std::thread::spawn(move || read_all(&mut err));
+    let code = wait(&mut child);
+    Said { code, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() }
+}
+
+fn read_all(from: &mut impl Read) -> String {
+    let mut bytes = Vec::new();
+    from.read_to_end(&mut bytes).unwrap();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Waits for a process's end; kills it and fails the test if that takes too long.
+fn wait(child: &mut Child) -> Option<i32> {
+    let start = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        if start.elapsed() > PATIENCE {
+            child.kill().unwrap();
+            panic!("the program did not end within {PATIENCE:?}");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A running `watch`.
+pub struct Daemon {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+    seen: std::cell::RefCell<Vec<String>>,
+}
+
+impl Daemon {
+    pub fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (sender, lines) = mpsc::channel();
+        let streams: [Box<dyn Read + Send>; 2] =
+            [Box::new(child.stdout.take().unwrap()), Box::new(child.stderr.take().unwrap())];
+        for stream in streams {
+            let sender = sender.clone();
+            std::thread::spawn(move || {
+                for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
+                    if sender.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        Self { child, lines, seen: std::cell::RefCell::default() }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for a line, on either stream, that holds this text, after those waited for before.
+    pub fn wait_for(&self, text: &str) -> String {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let line = self.lines.recv_timeout(end.saturating_duration_since(Instant::now()));
+            let Ok(line) = line else { panic!("{text:?} was never said, but:\n{}", self.seen.borrow().join("\n")) };
+            self.seen.borrow_mut().push(line.clone());
+            if line.contains(text) {
+                return line;
+            }
+        }
+    }
+
+    pub fn signal(&self, signal: &str) {
+        let status = Command::new("kill").args([signal, &self.pid().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Waits for its end; answers its exit code and all that it said.
+    pub fn end(mut self) -> Said {
+        let code = wait(&mut self.child);
+        let mut all = self.seen.take();
+        all.extend(self.lines.iter());
+        Said { code, stdout: all.join("\n"), stderr: String::new() }
+    }
+
+    /// Asks it to stop, and waits for its end.
+    pub fn stop(self) -> Said {
+        self.signal("-TERM");
+        self.end()
+    }
+
+    /// Kills it as a crash would.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Ended already, or its test has failed.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// Waits until something holds; fails the test if it never does.
+#[track_caller]
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < PATIENCE, "never happened: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// All files below a folder but for those in a private one, as paths below it.
+pub fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in std::fs::read_dir(next).into_iter().flatten().flatten() {
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() && entry.file_name() != ".astran-backup" => folders.push(entry.path()),
+                Ok(kind) if !kind.is_dir() => files.push(entry.path().strip_prefix(folder).unwrap().to_owned()),
+                _ => {}
+            }
+        }
+    }
+    files
+}
+
+/// Writes content in pieces, with pauses, as a slow program does.
+pub fn write_slowly(path: &Path, pieces: usize, piece: &[u8], pause: Duration) {
+    let mut file = std::fs::File::create(path).unwrap();
+    for _ in 0..pieces {
+        file.write_all(piece).unwrap();
+        std::thread::sleep(pause);
+    }
+}
