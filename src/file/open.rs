@@ -18,6 +18,7 @@ use super::lease::{self, Writers};
 pub struct Root {
     dir: OwnedFd,
     path: PathBuf,
+    share: Option<&'static str>,
 }
 
 /// A regular file opened for reading, and its state when it was opened.
@@ -70,7 +71,8 @@ impl Root {
         let path = std::fs::canonicalize(path)?;
         let flags = FOLDER.difference(OFlags::NOFOLLOW);
         let dir = openat(rustix::fs::CWD, &path, flags, Mode::empty())?;
-        Ok(Self { dir, path })
+        let share = super::filesystem::network_share(&dir);
+        Ok(Self { dir, path, share })
     }
 
     /// The folder's absolute path when it was opened, without links.
@@ -91,7 +93,7 @@ impl Root {
 
     /// The name of the network file system that the folder lies on, if any: no events come for what other hosts do there.
     pub fn network_share(&self) -> Option<&'static str> {
-        super::filesystem::network_share(&self.dir)
+        self.share
     }
 
     /// Takes the folder for this process alone, as long as it is held open; false where another instance has it.

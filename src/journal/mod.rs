@@ -208,6 +208,11 @@ impl Journal {
         self.write(move |connection| record::end(connection, id, &end)).await
     }
 
+    /// Writes how several attempts ended, all or none.
+    pub async fn end_all(&self, ends: Vec<(AttemptId, End)>) -> Result<(), JournalError> {
+        self.write(move |connection| ends.iter().try_for_each(|(id, end)| record::end(connection, *id, end))).await
+    }
+
     /// The newest entry of a local path.
     pub async fn latest(&self, root: &Path, relative: &Path) -> Result<Option<Entry>, JournalError> {
         let (root, relative) = (root.to_owned(), relative.to_owned());

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -153,25 +153,58 @@ impl Source {
     /// the store never has all bytes of a file that was written meanwhile.
     fn read(&self, mut pass_on: impl FnMut(Bytes) -> io::Result<()>) -> io::Result<()> {
         let size = self.opened.version.size;
-        let (mut hash, mut at) = (Sha256::new(), 0);
+        let (mut hash, mut at, buffers) = (Sha256::new(), 0, Buffers::default());
         while at < size {
+            let mut piece = buffers.take();
             // At most PIECE, so it fits.
             let length = usize::try_from(size - at).unwrap_or(PIECE).min(PIECE);
-            let mut piece = vec![0; length];
-            let read = read_at(&self.opened.file, &mut piece, at)?;
-            if read == 0 {
+            piece.filled = read_at(&self.opened.file, &mut piece.buffer[..length], at)?;
+            if piece.filled == 0 {
                 return Err(io::Error::other("the file became shorter while it was read"));
             }
-            piece.truncate(read);
             hash.update(&piece);
-            at += read as u64;
+            at += piece.filled as u64;
             if at == size {
                 self.check()?;
                 self.set_sha256(&hash.finalize_reset());
             }
-            pass_on(piece.into())?;
+            pass_on(Bytes::from_owner(piece))?;
         }
         Ok(())
+    }
+}
+
+/// Buffers that go round: fresh memory for each piece would cost as much time as sending it.
+#[derive(Debug, Clone, Default)]
+struct Buffers(Arc<Mutex<Vec<Vec<u8>>>>);
+
+/// A piece of a file, in a buffer that comes back when nobody needs the piece any more.
+struct Piece {
+    buffer: Vec<u8>,
+    filled: usize,
+    home: Buffers,
+}
+
+impl Buffers {
+    fn free(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self) -> Piece {
+        let buffer = self.free().pop().unwrap_or_else(|| vec![0; PIECE]);
+        Piece { buffer, filled: 0, home: self.clone() }
+    }
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer[..self.filled]
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        self.home.free().push(std::mem::take(&mut self.buffer));
     }
 }
 

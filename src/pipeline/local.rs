@@ -2,12 +2,12 @@
 
 use super::attempt::Confirmed;
 use super::content::Source;
-use super::removal::{Resting, Why, not_removed};
+use super::removal::{Leaving, Why};
 use super::{Local, Outcome, Pipeline};
 use crate::config::After;
 use crate::file::Settled;
 use crate::journal::{AttemptId, End};
-use crate::remove::{self, Fate};
+use crate::remove::Fate;
 use crate::vault::Vault;
 
 impl<V: Vault> Pipeline<V> {
@@ -24,11 +24,12 @@ impl<V: Vault> Pipeline<V> {
             After::Delete => Fate::Delete,
             After::Move(folder) => Fate::MoveTo(folder.clone()),
         };
-        self.leave_place(file, source, fate, attempt, Why::Stored(remote, stored)).await
+        self.removals.add(Leaving { file: file.clone(), source, fate, attempt, why: Why::Stored(remote, stored) });
+        None
     }
 
     /// What becomes of a file that the store refused.
-    pub(super) async fn refused_end(
+    pub(super) fn refused_end(
         &self,
         file: &Settled,
         source: Source,
@@ -37,33 +38,11 @@ impl<V: Vault> Pipeline<V> {
     ) -> Option<Outcome> {
         match &self.policy.failed_dir {
             Some(folder) => {
-                self.leave_place(file, source, Fate::MoveTo(folder.clone()), attempt, Why::Failed(reason)).await
+                let fate = Fate::MoveTo(folder.clone());
+                self.removals.add(Leaving { file: file.clone(), source, fate, attempt, why: Why::Failed(reason) });
+                None
             }
             None => Some(Outcome::Failed { reason, moved: None }),
         }
-    }
-
-    /// Sets a file aside, to be removed after its grace. Once begun this ends even if nobody waits for it any more: a file
-    /// that is set aside must come to its end or back to its place.
-    async fn leave_place(
-        &self,
-        file: &Settled,
-        source: Source,
-        fate: Fate,
-        attempt: AttemptId,
-        why: Why,
-    ) -> Option<Outcome> {
-        let (file, removals, journal) = (file.clone(), self.removals.clone(), self.shared.journal.clone());
-        let set_aside = tokio::task::spawn_blocking(move || {
-            match remove::set_aside(&file, &source.opened, source.lease.as_deref(), &source.opened.version) {
-                Ok(aside) => {
-                    removals.add(Resting { file, aside, fate, attempt, why });
-                    None
-                }
-                Err(refused) => Some((why, refused)),
-            }
-        });
-        let (why, refused) = set_aside.await.ok()??;
-        Some(not_removed(&journal, attempt, &why, refused))
     }
 }

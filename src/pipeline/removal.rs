@@ -1,4 +1,4 @@
-//! Files with a receipt, set aside, waiting out their grace.
+//! Files on their way out of the folder: set aside, waiting out their grace, gone.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,17 +6,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until};
 
+use super::content::Source;
 use super::{Local, Outcome, Report};
 use crate::file::Settled;
 use crate::journal::{AttemptId, End, Journal, Stored};
 use crate::remove::{self, Aside, Fate, GRACE, Gone, NotRemoved};
 use crate::vault::RemotePath;
 
-/// A file that was set aside.
+/// A file that is to leave its place.
 #[derive(Debug)]
-pub(super) struct Resting {
+pub(super) struct Leaving {
     pub(super) file: Settled,
-    pub(super) aside: Aside,
+    /// As it was sent, under its lease still.
+    pub(super) source: Source,
     pub(super) fate: Fate,
     pub(super) attempt: AttemptId,
     pub(super) why: Why,
@@ -31,51 +33,58 @@ pub(super) enum Why {
     Failed(String),
 }
 
-/// Ends removals, in the order in which they came: the grace is the same for all. Not tied to any upload's life, for the
-/// way from a receipt to the unlink is not to be cancelled.
+/// A file that was set aside.
+#[derive(Debug)]
+struct Resting {
+    file: Settled,
+    aside: Aside,
+    fate: Fate,
+    attempt: AttemptId,
+    why: Why,
+}
+
+/// What came of a file: it left its place, or why not.
+struct Ended {
+    file: Settled,
+    attempt: AttemptId,
+    why: Why,
+    outcome: Result<Gone, NotRemoved>,
+}
+
+/// Brings files out of the folder, many in one go, in the order in which they came: the grace is the same for all.
+///
+/// Runs by itself and is tied to no upload's life: the way from a receipt to the unlink is not to be cancelled.
 #[derive(Debug, Clone)]
 pub(super) struct Removals {
-    resting: mpsc::UnboundedSender<(Instant, Resting)>,
+    leaving: mpsc::UnboundedSender<Leaving>,
     left: Arc<Left>,
 }
 
+/// How many files are on their way out.
 #[derive(Debug, Default)]
 struct Left {
     count: AtomicUsize,
     none: Notify,
 }
 
-/// Files unlinked in one go.
+/// Files handled in one go.
 const BATCH: usize = 256;
 
 impl Removals {
     pub(super) fn start(journal: Journal, reports: mpsc::UnboundedSender<Report>) -> Self {
-        let (resting, mut queue) = mpsc::unbounded_channel::<(Instant, Resting)>();
+        let (leaving, to_set_aside) = mpsc::unbounded_channel();
+        let (resting, to_finish) = mpsc::unbounded_channel();
         let left = Arc::new(Left::default());
-        let counted = Arc::clone(&left);
-        tokio::spawn(async move {
-            let mut batch = Vec::new();
-            while queue.recv_many(&mut batch, BATCH).await > 0 {
-                if let Some((due, _)) = batch.last() {
-                    sleep_until(*due).await;
-                }
-                let ended = finish_all(std::mem::take(&mut batch)).await;
-                let count = ended.len();
-                for (file, ended) in ended {
-                    tell(&journal, &reports, file, ended);
-                }
-                if counted.count.fetch_sub(count, Ordering::AcqRel) == count {
-                    counted.none.notify_waiters();
-                }
-            }
-        });
-        Self { resting, left }
+        let teller = Teller { journal, reports, left: Arc::clone(&left) };
+        tokio::spawn(set_aside_all(to_set_aside, resting, teller.clone()));
+        tokio::spawn(finish_all(to_finish, teller));
+        Self { leaving, left }
     }
 
-    pub(super) fn add(&self, resting: Resting) {
+    pub(super) fn add(&self, leaving: Leaving) {
         self.left.count.fetch_add(1, Ordering::AcqRel);
         // The task that takes them lives as long as anybody can call this.
-        self.resting.send((Instant::now() + GRACE, resting)).ok();
+        self.leaving.send(leaving).ok();
     }
 
     /// Resolves when none is left.
@@ -92,63 +101,114 @@ impl Removals {
     }
 }
 
-struct Ended {
-    attempt: AttemptId,
-    why: Why,
-    outcome: Result<Gone, NotRemoved>,
+/// First half: renames each file into the private folder, and starts its grace.
+async fn set_aside_all(
+    mut leaving: mpsc::UnboundedReceiver<Leaving>,
+    resting: mpsc::UnboundedSender<(Instant, Resting)>,
+    teller: Teller,
+) {
+    let mut batch = Vec::new();
+    while leaving.recv_many(&mut batch, BATCH).await > 0 {
+        let mut refused = Vec::new();
+        for set_aside in blocking(std::mem::take(&mut batch), set_aside).await {
+            match set_aside {
+                // Whoever takes them lives until this ends.
+                Ok(file) => drop(resting.send((Instant::now() + GRACE, file))),
+                Err(ended) => refused.push(*ended),
+            }
+        }
+        teller.tell(refused);
+    }
 }
 
-async fn finish_all(batch: Vec<(Instant, Resting)>) -> Vec<(Settled, Ended)> {
-    let finish = |(_, resting): (Instant, Resting)| {
-        let Resting { file, aside, fate, attempt, why } = resting;
-        (file, Ended { attempt, why, outcome: remove::finish(&aside, &fate) })
-    };
-    tokio::task::spawn_blocking(move || batch.into_iter().map(finish).collect()).await.unwrap_or_default()
+fn set_aside(leaving: Leaving) -> Result<Resting, Box<Ended>> {
+    let Leaving { file, source, fate, attempt, why } = leaving;
+    match remove::set_aside(&file, &source.opened, source.lease.as_deref(), &source.opened.version) {
+        Ok(aside) => Ok(Resting { file, aside, fate, attempt, why }),
+        Err(refused) => Err(Box::new(Ended { file, attempt, why, outcome: Err(refused) })),
+    }
 }
 
-/// Tells how a removal ended.
-fn tell(journal: &Journal, reports: &mpsc::UnboundedSender<Report>, file: Settled, ended: Ended) {
-    let Ended { attempt, why, outcome } = ended;
-    let outcome = match (why, outcome) {
-        (why, Err(refused)) => not_removed(journal, attempt, &why, refused),
+/// Second half: ends each file's removal when its grace is over.
+async fn finish_all(mut resting: mpsc::UnboundedReceiver<(Instant, Resting)>, teller: Teller) {
+    let mut batch = Vec::new();
+    while resting.recv_many(&mut batch, BATCH).await > 0 {
+        if let Some((due, _)) = batch.last() {
+            sleep_until(*due).await;
+        }
+        teller.tell(blocking(std::mem::take(&mut batch), finish).await);
+    }
+}
+
+fn finish((_, resting): (Instant, Resting)) -> Ended {
+    let Resting { file, aside, fate, attempt, why } = resting;
+    Ended { file, attempt, why, outcome: remove::finish(&aside, &fate) }
+}
+
+async fn blocking<T: Send + 'static, U: Send + 'static>(batch: Vec<T>, work: fn(T) -> U) -> Vec<U> {
+    tokio::task::spawn_blocking(move || batch.into_iter().map(work).collect()).await.unwrap_or_default()
+}
+
+/// Tells everybody how removals ended.
+#[derive(Debug, Clone)]
+struct Teller {
+    journal: Journal,
+    reports: mpsc::UnboundedSender<Report>,
+    left: Arc<Left>,
+}
+
+impl Teller {
+    fn tell(&self, ended: Vec<Ended>) {
+        let count = ended.len();
+        let mut ends = Vec::with_capacity(count);
+        for ended in ended {
+            let Ended { file, attempt, why, outcome } = ended;
+            let (outcome, end) = meaning(why, outcome);
+            ends.extend(end.map(|end| (attempt, end)));
+            // Nobody listens only where nobody is left to be told.
+            self.reports.send(Report { file, outcome }).ok();
+        }
+        self.write_down(ends);
+        if self.left.count.fetch_sub(count, Ordering::AcqRel) == count {
+            self.left.none.notify_waiters();
+        }
+    }
+
+    /// Without waiting: losing it in a crash costs a look at the next start.
+    fn write_down(&self, ends: Vec<(AttemptId, End)>) {
+        if ends.is_empty() {
+            return;
+        }
+        let journal = self.journal.clone();
+        tokio::spawn(async move {
+            if let Err(error) = journal.end_all(ends).await {
+                tracing::warn!("how removals ended could not be written down: {error}");
+            }
+        });
+    }
+}
+
+/// What the end of a removal means: for people, and for the journal.
+fn meaning(why: Why, outcome: Result<Gone, NotRemoved>) -> (Outcome, Option<End>) {
+    match (why, outcome) {
         (Why::Stored(remote, stored), Ok(Gone::Removed)) => {
-            write_down(journal, attempt, End::Removed);
-            Outcome::Stored { remote, stored, local: Local::Removed }
+            (Outcome::Stored { remote, stored, local: Local::Removed }, Some(End::Removed))
         }
         (Why::Stored(remote, stored), Ok(Gone::Moved(path))) => {
-            write_down(journal, attempt, End::Moved(path.clone()));
-            Outcome::Stored { remote, stored, local: Local::Moved(path) }
+            (Outcome::Stored { remote, stored, local: Local::Moved(path.clone()) }, Some(End::Moved(path)))
         }
-        (Why::Failed(reason), Ok(Gone::Moved(path))) => Outcome::Failed { reason, moved: Some(path) },
-        (Why::Failed(reason), Ok(Gone::Removed)) => Outcome::Failed { reason, moved: None },
-    };
-    // Nobody listens only where nobody is left to be told.
-    reports.send(Report { file, outcome }).ok();
-}
-
-/// What it means that a file could not leave its place.
-pub(super) fn not_removed(journal: &Journal, attempt: AttemptId, why: &Why, refused: NotRemoved) -> Outcome {
-    let NotRemoved { reason, changed, place } = refused;
-    if changed {
-        if matches!(why, Why::Stored(..)) {
-            write_down(journal, attempt, End::Superseded);
+        (Why::Stored(..), Err(NotRemoved { reason, changed: true, place })) => {
+            (Outcome::Again { reason, place }, Some(End::Superseded))
         }
-        return Outcome::Again { reason, place };
+        // What is stored stays so in the journal: the next walk tries the removal again, without an upload.
+        (Why::Stored(..), Err(NotRemoved { reason, .. })) => {
+            (Outcome::Failed { reason: format!("it is stored, but stays here: {reason}"), moved: None }, None)
+        }
+        (Why::Failed(reason), Ok(Gone::Moved(path))) => (Outcome::Failed { reason, moved: Some(path) }, None),
+        (Why::Failed(reason), Ok(Gone::Removed)) => (Outcome::Failed { reason, moved: None }, None),
+        (Why::Failed(_), Err(NotRemoved { reason, changed: true, place })) => (Outcome::Again { reason, place }, None),
+        (Why::Failed(first), Err(NotRemoved { reason, .. })) => {
+            (Outcome::Failed { reason: format!("{first}; it can't be moved away: {reason}"), moved: None }, None)
+        }
     }
-    // What is stored stays so in the journal: the next walk tries the removal again, without an upload.
-    let reason = match why {
-        Why::Stored(..) => format!("it is stored, but stays here: {reason}"),
-        Why::Failed(first) => format!("{first}; it can't be moved away: {reason}"),
-    };
-    Outcome::Failed { reason, moved: None }
-}
-
-/// Without waiting: losing it in a crash costs a look at the next start.
-fn write_down(journal: &Journal, attempt: AttemptId, end: End) {
-    let journal = journal.clone();
-    tokio::spawn(async move {
-        if let Err(error) = journal.end(attempt, end).await {
-            tracing::warn!("how a removal ended could not be written down: {error}");
-        }
-    });
 }
