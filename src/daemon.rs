@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::config::Policy;
 use crate::exit::{Exit, Fatal};
+use crate::failpoint::failpoint;
 use crate::file::lease::Breaks;
 use crate::file::{OpenError, Root, Settled};
 use crate::journal::{End, Journal, JournalError, State};
@@ -143,6 +144,7 @@ fn done_of(report: Report) -> Done {
 /// there still is found by the first walk, and resolved on its way through the pipeline.
 async fn resolve(journal: &Journal, root: &Root) -> Result<(), JournalError> {
     remove::recover(root, Path::new(""));
+    failpoint("after-recovery");
     for entry in journal.unresolved(root.path()).await? {
         if !matches!(root.open_file(&entry.intent.relative), Err(OpenError::Gone)) {
             continue;

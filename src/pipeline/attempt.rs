@@ -7,6 +7,7 @@ use super::confirm::{Found, Sent};
 use super::content::{Source, SourceError};
 use super::course::{Course, course};
 use super::{Outcome, Pipeline};
+use crate::failpoint::failpoint;
 use crate::file::Settled;
 use crate::journal::{AttemptId, Entry, Intent, JournalError, Stored};
 use crate::vault::{RemotePath, Vault, VaultError};
@@ -95,6 +96,7 @@ impl<V: Vault> Pipeline<V> {
         let Intent { dest, folder, name, .. } = &entry.intent;
         let sha256 = hashed(file, source).await?;
         let sent = Sent { name: name.clone(), size: source.opened.version.size, sha256 };
+        failpoint("resolving");
         let mut found = self.find(dest, folder, &sent).await?;
         if answer_lost && !matches!(found, Found::Same(_)) {
             tokio::time::sleep(STILL_STORING).await;

@@ -13,6 +13,7 @@ use http_body_util::{BodyExt, Full};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
+use crate::failpoint::failpoint;
 use crate::file::lease::{Lease, Writers};
 use crate::file::{OpenError, Opened, Settled};
 use crate::hex;
@@ -170,6 +171,7 @@ impl Source {
                 self.set_sha256(&hash.finalize_reset());
             }
             pass_on(piece.into())?;
+            failpoint("mid-body");
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until};
 
 use super::{Local, Outcome, Report};
+use crate::failpoint::failpoint;
 use crate::file::Settled;
 use crate::journal::{AttemptId, End, Journal, Stored};
 use crate::remove::{self, Aside, Fate, GRACE, Gone, NotRemoved};
@@ -56,6 +57,7 @@ impl Removals {
         tokio::spawn(async move {
             let mut batch = Vec::new();
             while queue.recv_many(&mut batch, BATCH).await > 0 {
+                failpoint("during-grace");
                 if let Some((due, _)) = batch.last() {
                     sleep_until(*due).await;
                 }
@@ -101,7 +103,10 @@ struct Ended {
 async fn finish_all(batch: Vec<(Instant, Resting)>) -> Vec<(Settled, Ended)> {
     let finish = |(_, resting): (Instant, Resting)| {
         let Resting { file, aside, fate, attempt, why } = resting;
-        (file, Ended { attempt, why, outcome: remove::finish(&aside, &fate) })
+        failpoint("after-grace");
+        let outcome = remove::finish(&aside, &fate);
+        failpoint("after-unlink");
+        (file, Ended { attempt, why, outcome })
     };
     tokio::task::spawn_blocking(move || batch.into_iter().map(finish).collect()).await.unwrap_or_default()
 }
@@ -147,8 +152,10 @@ pub(super) fn not_removed(journal: &Journal, attempt: AttemptId, why: &Why, refu
 fn write_down(journal: &Journal, attempt: AttemptId, end: End) {
     let journal = journal.clone();
     tokio::spawn(async move {
+        failpoint("before-end");
         if let Err(error) = journal.end(attempt, end).await {
             tracing::warn!("how a removal ended could not be written down: {error}");
         }
+        failpoint("after-end");
     });
 }
