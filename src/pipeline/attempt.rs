@@ -64,8 +64,9 @@ impl<V: Vault> Pipeline<V> {
     }
 
     async fn take_course(&self, file: &Settled, source: &Source, answer_lost: bool) -> Result<Confirmed, Halt> {
-        let latest = self.shared.journal.latest(file.root.path(), &file.origin).await?;
-        match course(latest, &source.opened.version, &self.policy.after, self.asked) {
+        let version = source.opened.version;
+        let known = self.shared.journal.of_file(file.root.path(), &file.origin, version).await?;
+        match course(known, &version, &self.policy.after, self.asked) {
             Course::Skip => Err(Halt::Ended(Outcome::Skipped)),
             Course::Finish(entry) => self.stored_before(file, source, entry).await,
             Course::Resolve(entry) => self.resolve(file, source, entry, answer_lost).await,

@@ -72,6 +72,9 @@ impl Source {
             Writers::Some => return Err(SourceError::Unsettled("it is open for writing")),
             Writers::Unknown(_) => None,
         };
+        if !opened.claim() {
+            return Err(SourceError::Unsettled("another upload of it is under way"));
+        }
         Self::new(opened, lease)
     }
 
