@@ -1,6 +1,6 @@
 //! Puts watching, pipeline and journal together for the folders of `watch`; starts them and stops them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,9 +9,10 @@ use tokio::task::JoinSet;
 
 use crate::config::Policy;
 use crate::exit::{Exit, Fatal};
+use crate::failpoint::failpoint;
 use crate::file::lease::Breaks;
 use crate::file::{OpenError, Root, Settled};
-use crate::journal::{End, Journal, JournalError, State};
+use crate::journal::{End, Entry, Journal, JournalError, State};
 use crate::pipeline::{Local, Outcome, PATIENCE, Pipeline, Report, Shared};
 use crate::remove;
 use crate::shutdown::Shutdown;
@@ -142,19 +143,31 @@ fn done_of(report: Report) -> Done {
 /// Ends the entries of a stopped process whose files are gone: what it set aside is put back first, so that all that is
 /// there still is found by the first walk, and resolved on its way through the pipeline.
 async fn resolve(journal: &Journal, root: &Root) -> Result<(), JournalError> {
-    remove::recover(root, Path::new(""));
+    let aside = remove::recover(root, Path::new(""));
+    failpoint("after-recovery");
     for entry in journal.unresolved(root.path()).await? {
-        if !matches!(root.open_file(&entry.intent.relative), Err(OpenError::Gone)) {
-            continue;
+        if let Some(end) = end_of(&entry, root, &aside) {
+            journal.end(entry.id, end).await?;
         }
-        let end = match entry.state {
-            // Unlinked, and killed before that was written down.
-            State::Stored => End::Removed,
-            _ => End::Abandoned { reason: "the file was gone at the next start".into() },
-        };
-        journal.end(entry.id, end).await?;
     }
     Ok(())
+}
+
+/// How an entry ended without a word, if its file is gone; `aside` are those that lie where they were set aside.
+fn end_of(entry: &Entry, root: &Root, aside: &[PathBuf]) -> Option<End> {
+    let origin = &entry.intent.relative;
+    let places = aside.iter().filter(|place| remove::origin(place) == *origin).chain([origin]);
+    let found: Vec<_> = places.map(|place| root.open_file(place)).collect();
+    let gone = found.iter().all(|found| matches!(found, Err(OpenError::Gone)));
+    // A file of another name's turn: where the journal says no more of it, it is found and sent by itself.
+    let other = found.iter().flatten().all(|found| !found.version.same_file(&entry.intent.version));
+    match entry.state {
+        // Unlinked, and killed before that was written down.
+        State::Stored if gone => Some(End::Removed),
+        State::Stored if other && found.iter().all(Result::is_ok) => Some(End::Superseded),
+        State::Open if gone => Some(End::Abandoned { reason: "the file was gone at the next start".into() }),
+        _ => None,
+    }
 }
 
 impl Tally {

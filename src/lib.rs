@@ -28,6 +28,7 @@ pub mod astran;
 pub mod vault;
 
 pub mod exit;
+pub(crate) mod failpoint;
 pub mod secret;
 pub mod shutdown;
 pub mod telemetry;

@@ -33,7 +33,12 @@ pub struct Version {
 impl Version {
     /// Whether the content is the same as far as the inode tells, though the file may have been renamed meanwhile.
     pub fn same_content(&self, other: &Self) -> bool {
-        Self { ctime: 0, ..*self } == Self { ctime: 0, ..*other }
+        self.device == other.device && self.same_file(other)
+    }
+
+    /// The same across reboots, which may change a device's number.
+    pub fn same_file(&self, other: &Self) -> bool {
+        (self.inode, self.size, self.mtime) == (other.inode, other.size, other.mtime)
     }
 }
 

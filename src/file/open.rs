@@ -137,6 +137,14 @@ impl Opened {
         Ok(Version::from(&fstat(&self.file)?))
     }
 
+    /// Takes the file for one upload, as long as it is held open: no other process of ours sends it meanwhile, and this one
+    /// not under another name after a rename. False where another has it.
+    pub fn claim(&self) -> bool {
+        let claimed = rustix::fs::flock(&self.file, rustix::fs::FlockOperation::NonBlockingLockExclusive);
+        // Where the file system has no such locks there is nobody to find out.
+        claimed != Err(Errno::WOULDBLOCK)
+    }
+
     /// Whether anybody writes it.
     pub fn writers(&self) -> Writers {
         lease::take(&self.file)

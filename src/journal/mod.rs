@@ -219,6 +219,13 @@ impl Journal {
         self.look(move |connection| query::latest(connection, &root, &relative)).await
     }
 
+    /// The entry that speaks for a file at a local path: of those that are open or stored but not ended the one of just this
+    /// file, else the newest of the path. A file that was set aside when the process died may have been followed by others.
+    pub async fn of_file(&self, root: &Path, relative: &Path, version: Version) -> Result<Option<Entry>, JournalError> {
+        let (root, relative) = (root.to_owned(), relative.to_owned());
+        self.look(move |connection| query::of_file(connection, &root, &relative, &version)).await
+    }
+
     /// All entries of a root that are open or stored but not ended, oldest first: what a start has to resolve.
     pub async fn unresolved(&self, root: &Path) -> Result<Vec<Entry>, JournalError> {
         let root = root.to_owned();

@@ -6,8 +6,9 @@ use std::time::SystemTime;
 use globset::{GlobBuilder, GlobMatcher};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::row::{ATTEMPTS, COLUMNS, TERMS, entry, nanoseconds, path_bytes, record};
+use super::row::{ATTEMPTS, COLUMNS, TERMS, entry, nanoseconds, path_bytes, record, version_columns};
 use super::{AttemptId, Entry, Record};
+use crate::file::Version;
 
 /// Which entries of the history are asked for. The default one asks for all.
 #[derive(Debug, Clone, Default)]
@@ -75,6 +76,27 @@ pub(super) fn latest(connection: &Connection, root: &Path, relative: &Path) -> r
     );
     let mut statement = connection.prepare_cached(&sql)?;
     statement.query_row(params![path_bytes(root), path_bytes(relative)], entry).optional()
+}
+
+/// The unresolved entry of just this file, else the newest of its path.
+pub(super) fn of_file(
+    connection: &Connection,
+    root: &Path,
+    relative: &Path,
+    version: &Version,
+) -> rusqlite::Result<Option<Entry>> {
+    let newest = latest(connection, root, relative)?;
+    if newest.as_ref().is_none_or(|entry| entry.intent.version.same_file(version)) {
+        return Ok(newest);
+    }
+    let sql = format!(
+        "{COLUMNS}{ATTEMPTS}{TERMS}WHERE a.root = (SELECT id FROM term WHERE value = ?1) AND a.relative = ?2 \
+         AND a.state IN (0, 1) AND a.inode = ?3 AND a.size = ?4 AND a.mtime = ?5 ORDER BY a.id DESC LIMIT 1"
+    );
+    let [_, inode, size, mtime, _] = version_columns(version);
+    let mut statement = connection.prepare_cached(&sql)?;
+    let own = statement.query_row(params![path_bytes(root), path_bytes(relative), inode, size, mtime], entry);
+    Ok(own.optional()?.or(newest))
 }
 
 /// All entries of a root that are open or stored but not ended, oldest first.

@@ -7,6 +7,7 @@ use super::confirm::{Found, Sent};
 use super::content::{Source, SourceError};
 use super::course::{Course, course};
 use super::{Outcome, Pipeline};
+use crate::failpoint::failpoint;
 use crate::file::Settled;
 use crate::journal::{AttemptId, Entry, Intent, JournalError, Stored};
 use crate::vault::{RemotePath, Vault, VaultError};
@@ -63,8 +64,9 @@ impl<V: Vault> Pipeline<V> {
     }
 
     async fn take_course(&self, file: &Settled, source: &Source, answer_lost: bool) -> Result<Confirmed, Halt> {
-        let latest = self.shared.journal.latest(file.root.path(), &file.origin).await?;
-        match course(latest, &source.opened.version, &self.policy.after, self.asked) {
+        let version = source.opened.version;
+        let known = self.shared.journal.of_file(file.root.path(), &file.origin, version).await?;
+        match course(known, &version, &self.policy.after, self.asked) {
             Course::Skip => Err(Halt::Ended(Outcome::Skipped)),
             Course::Finish(entry) => self.stored_before(file, source, entry).await,
             Course::Resolve(entry) => self.resolve(file, source, entry, answer_lost).await,
@@ -95,6 +97,7 @@ impl<V: Vault> Pipeline<V> {
         let Intent { dest, folder, name, .. } = &entry.intent;
         let sha256 = hashed(file, source).await?;
         let sent = Sent { name: name.clone(), size: source.opened.version.size, sha256 };
+        failpoint("resolving");
         let mut found = self.find(dest, folder, &sent).await?;
         if answer_lost && !matches!(found, Found::Same(_)) {
             tokio::time::sleep(STILL_STORING).await;

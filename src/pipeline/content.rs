@@ -13,6 +13,7 @@ use http_body_util::{BodyExt, Full};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
+use crate::failpoint::failpoint;
 use crate::file::lease::{Lease, Writers};
 use crate::file::{OpenError, Opened, Settled};
 use crate::hex;
@@ -71,6 +72,9 @@ impl Source {
             Writers::Some => return Err(SourceError::Unsettled("it is open for writing")),
             Writers::Unknown(_) => None,
         };
+        if !opened.claim() {
+            return Err(SourceError::Unsettled("another upload of it is under way"));
+        }
         Self::new(opened, lease)
     }
 
@@ -169,6 +173,7 @@ impl Source {
                 self.set_sha256(&hash.finalize_reset());
             }
             pass_on(Bytes::from_owner(piece))?;
+            failpoint("mid-body");
         }
         Ok(())
     }

@@ -17,15 +17,18 @@ pub(super) enum Course {
     Skip,
 }
 
-/// The way for a file in this state, by the newest entry of its path. `asked` where a person asked for just this file:
+/// The way for a file in this state, by the entry that the journal has of it. `asked` where a person asked for just this file:
 /// then what was done or failed before is no reason to leave it.
 pub(super) fn course(latest: Option<Entry>, version: &Version, after: &After, asked: bool) -> Course {
     let Some(entry) = latest else { return Course::Upload };
     let before = &entry.intent.version;
     match &entry.state {
         State::Open => Course::Resolve(entry),
-        // Put back after a crash it has another ctime; its bytes are compared before anything is removed.
-        State::Stored if before.same_content(version) => Course::Finish(entry),
+        // Touched, opened for writing without a change, put back, or under a device number that a reboot has changed: its
+        // bytes are compared before anything is removed, and the same ones are not sent again.
+        State::Stored | State::Ended(End::Superseded) if before.size == version.size => Course::Finish(entry),
+        // The unlink did not outlive a power cut, or was never done on a file system mounted below.
+        State::Ended(End::Removed | End::Moved(_)) if before.same_file(version) && !asked => Course::Finish(entry),
         State::Ended(End::Kept) if before == version && !asked => match after {
             After::Keep => Course::Skip,
             After::Delete | After::Move(_) => Course::Finish(entry),
@@ -43,8 +46,10 @@ mod tests {
     use std::time::SystemTime;
 
     const VERSION: Version = Version { device: 1, inode: 2, size: 3, mtime: 4, ctime: 5 };
-    const CHANGED: Version = Version { mtime: 9, ..VERSION };
+    const CHANGED: Version = Version { size: 9, mtime: 9, ..VERSION };
+    const TOUCHED: Version = Version { mtime: 9, ..VERSION };
     const RENAMED: Version = Version { ctime: 9, ..VERSION };
+    const REBOOTED: Version = Version { device: 9, ..VERSION };
 
     #[allow(clippy::unnecessary_wraps, reason = "as the journal answers")]
     fn entry(state: State) -> Option<Entry> {
@@ -81,10 +86,21 @@ mod tests {
 
     #[test]
     fn a_stored_file_is_not_sent_again_unless_it_changed() {
-        for version in [VERSION, RENAMED] {
-            assert!(matches!(course(entry(State::Stored), &version, &After::Delete, false), Course::Finish(_)));
+        for version in [VERSION, RENAMED, TOUCHED, REBOOTED] {
+            for state in [State::Stored, State::Ended(End::Superseded)] {
+                assert!(matches!(course(entry(state), &version, &After::Delete, false), Course::Finish(_)));
+            }
         }
         assert_eq!(course(entry(State::Stored), &CHANGED, &After::Delete, false), Course::Upload);
+    }
+
+    #[test]
+    fn a_removed_file_that_is_there_again_after_a_power_cut_is_not_sent_again_and_a_new_one_is() {
+        let removed = || entry(State::Ended(End::Removed));
+        assert!(matches!(course(removed(), &REBOOTED, &After::Delete, false), Course::Finish(_)));
+        for version in [CHANGED, TOUCHED, Version { inode: 9, ..VERSION }] {
+            assert_eq!(course(removed(), &version, &After::Delete, false), Course::Upload);
+        }
     }
 
     #[test]

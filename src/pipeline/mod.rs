@@ -16,6 +16,7 @@ mod naming;
 mod receipt;
 mod removal;
 mod slots;
+mod turns;
 mod upload;
 mod way;
 
@@ -37,6 +38,7 @@ use circuit::Circuit;
 use destination::Destinations;
 use removal::Removals;
 use slots::Slots;
+use turns::Turns;
 
 /// What all pipelines of a process share.
 #[derive(Debug)]
@@ -47,6 +49,7 @@ pub struct Shared<V> {
     service: Circuit,
     journal_circuit: Circuit,
     user: OnceLock<String>,
+    turns: Turns,
     patience: Option<Duration>,
 }
 
@@ -63,6 +66,7 @@ impl<V: Vault> Shared<V> {
             service: Circuit::new("the service", patience),
             journal_circuit: Circuit::new("the journal", patience),
             user: OnceLock::new(),
+            turns: Turns::default(),
             patience,
         })
     }

@@ -5,6 +5,7 @@ use super::attempt::{Confirmed, Halt, hashed};
 use super::confirm::{self, Found, Sent};
 use super::content::Source;
 use crate::config::Verify;
+use crate::failpoint::failpoint;
 use crate::file::Settled;
 use crate::journal::{AttemptId, Entry, Intent, Stored};
 use crate::vault::{Document, DocumentId, Kind, RemotePath, Vault, VaultError};
@@ -105,7 +106,9 @@ impl<V: Vault> Pipeline<V> {
         adopted: bool,
     ) -> Result<Confirmed, Halt> {
         let stored = self.stored(&sent, document, adopted).await?;
+        failpoint("before-receipt");
         self.shared.journal.stored(attempt, stored.clone()).await?;
+        failpoint("after-receipt");
         Ok(Confirmed { attempt, remote: dest.join(&sent.name), stored })
     }
 

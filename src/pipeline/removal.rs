@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::content::Source;
 use super::{Local, Outcome, Report};
+use crate::failpoint::failpoint;
 use crate::file::Settled;
 use crate::journal::{AttemptId, End, Journal, Stored};
 use crate::remove::{self, Aside, Fate, GRACE, Gone, NotRemoved};
@@ -133,6 +134,7 @@ fn set_aside(leaving: Leaving) -> Result<Resting, Box<Ended>> {
 async fn finish_all(mut resting: mpsc::UnboundedReceiver<(Instant, Resting)>, teller: Teller) {
     let mut batch = Vec::new();
     while resting.recv_many(&mut batch, BATCH).await > 0 {
+        failpoint("during-grace");
         if let Some((due, _)) = batch.last() {
             sleep_until(*due).await;
         }
@@ -142,7 +144,10 @@ async fn finish_all(mut resting: mpsc::UnboundedReceiver<(Instant, Resting)>, te
 
 fn finish((_, resting): (Instant, Resting)) -> Ended {
     let Resting { file, aside, fate, attempt, why } = resting;
-    Ended { file, attempt, why, outcome: remove::finish(&aside, &fate) }
+    failpoint("after-grace");
+    let outcome = remove::finish(&aside, &fate);
+    failpoint("after-unlink");
+    Ended { file, attempt, why, outcome }
 }
 
 async fn blocking<T: Send + 'static, U: Send + 'static>(batch: Vec<T>, work: fn(T) -> U) -> Vec<U> {
@@ -181,9 +186,11 @@ impl Teller {
         }
         let journal = self.journal.clone();
         tokio::spawn(async move {
+            failpoint("before-end");
             if let Err(error) = journal.end_all(ends).await {
                 tracing::warn!("how removals ended could not be written down: {error}");
             }
+            failpoint("after-end");
         });
     }
 }

@@ -5,6 +5,7 @@ use super::attempt::{Confirmed, Halt, hashed, unread};
 use super::content::Source;
 use super::naming;
 use crate::config::{Layout, OnConflict};
+use crate::failpoint::failpoint;
 use crate::file::Settled;
 use crate::journal::{AttemptId, Begun, End, Intent};
 use crate::vault::{DocumentId, Kind, RemotePath, Vault, VaultError};
@@ -43,11 +44,15 @@ impl<V: Vault> Pipeline<V> {
         name: &str,
     ) -> Result<Option<Confirmed>, Halt> {
         let intent = intent(file, source, dest, folder, name);
+        failpoint("before-intent");
         let attempt = match self.shared.journal.begin(intent.clone()).await? {
             Begun::Go(attempt) => attempt,
             Begun::NameTaken(owner) => return self.adopt(file, source, intent, &owner).await,
         };
-        match self.shared.vault.upload(folder, name, &|| Ok(source.content())).await {
+        failpoint("after-intent");
+        let answer = self.shared.vault.upload(folder, name, &|| Ok(source.content())).await;
+        failpoint("after-send");
+        match answer {
             Ok(document) => self.confirm(file, source, attempt, intent, document).await.map(Some),
             Err(error) if error.maybe_stored => Err(Halt::AnswerLost(error)),
             Err(error) if error.kind == Kind::Conflict => self.conflict(file, source, attempt, &intent).await,

@@ -19,6 +19,7 @@ impl<V: Vault> Pipeline<V> {
     }
 
     async fn way(&self, file: &Settled) -> Option<Outcome> {
+        let _turn = self.shared.turns.take(file.root.path().join(&file.origin)).await;
         let mut answers_lost = 0;
         loop {
             let passes = match self.passes().await {

@@ -19,6 +19,7 @@ use std::time::Duration;
 use rustix::fs::{AtFlags, unlinkat};
 use rustix::io::Errno;
 
+use crate::failpoint::failpoint;
 use crate::file::lease::{Lease, Writers};
 use crate::file::{OpenError, Opened, Root, Settled, Version, look_at};
 
@@ -92,6 +93,7 @@ pub fn set_aside(
         OpenError::Gone => stay(true, "it is gone from where it was".into()),
         other => stay(false, format!("it can't be set aside: {other}")),
     })?;
+    failpoint("after-set-aside");
     let mut aside = Aside {
         root: Arc::clone(&settled.root),
         place,
@@ -129,6 +131,7 @@ impl Aside {
     /// Puts the file back where it belongs, for this reason. Where its name is taken by now it stays in the private
     /// folder, and `place` in the answer says so: nothing is ever overwritten.
     fn put_back(&self, reason: impl Into<String>) -> NotRemoved {
+        failpoint("before-put-back");
         let place = private::move_out(&self.root, &self.place, &self.origin)
             .map_or_else(|_| self.place.clone(), |()| self.origin.clone());
         NotRemoved { reason: reason.into(), changed: true, place }

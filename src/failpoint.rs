@@ -1,0 +1,41 @@
+//! Steps at which the tests kill the process. Nothing is left of them without the feature `failpoints`, and no release has it.
+//!
+//! `ASTRAN_BACKUP_FAILPOINT=NAME` kills it when it first comes to the step of that name, `NAME:N` when it comes there for
+//! the Nth time: with SIGKILL, so that nothing is flushed, closed or cleaned up but by the system, as in a crash.
+
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub(crate) fn failpoint(_: &str) {}
+
+#[cfg(feature = "failpoints")]
+pub(crate) use armed::failpoint;
+
+#[cfg(feature = "failpoints")]
+mod armed {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use rustix::process::{Signal, getpid, kill_process};
+
+    static ARMED: OnceLock<Option<(String, u64)>> = OnceLock::new();
+    static MET: AtomicU64 = AtomicU64::new(0);
+
+    pub(crate) fn failpoint(name: &str) {
+        let Some((armed, nth)) = ARMED.get_or_init(read) else { return };
+        if armed == name && MET.fetch_add(1, Ordering::Relaxed) + 1 == *nth {
+            kill_process(getpid(), Signal::KILL).ok();
+            // The signal may be taken by another thread: this one must not go a step further.
+            loop {
+                std::thread::park();
+            }
+        }
+    }
+
+    fn read() -> Option<(String, u64)> {
+        let armed = std::env::var("ASTRAN_BACKUP_FAILPOINT").ok()?;
+        match armed.split_once(':') {
+            Some((name, nth)) => Some((name.to_owned(), nth.parse().ok()?)),
+            None => Some((armed, 1)),
+        }
+    }
+}
