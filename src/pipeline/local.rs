@@ -2,7 +2,7 @@
 
 use super::attempt::Confirmed;
 use super::content::Source;
-use super::removal::{Resting, Why, not_removed};
+use super::removal::{Resting, Why, not_removed, write_down};
 use super::{Local, Outcome, Pipeline};
 use crate::config::After;
 use crate::file::Settled;
@@ -64,6 +64,10 @@ impl<V: Vault> Pipeline<V> {
             }
         });
         let (why, refused) = set_aside.await.ok()??;
-        Some(not_removed(&journal, attempt, &why, refused))
+        let (outcome, end) = not_removed(&why, refused);
+        if let Some(end) = end {
+            write_down(journal, attempt, end).await;
+        }
+        Some(outcome)
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::{Local, Outcome, Report};
@@ -46,6 +47,14 @@ struct Left {
     none: Notify,
 }
 
+impl Left {
+    fn ended(&self, count: usize) {
+        if self.count.fetch_sub(count, Ordering::AcqRel) == count {
+            self.none.notify_waiters();
+        }
+    }
+}
+
 /// Files unlinked in one go.
 const BATCH: usize = 256;
 
@@ -61,14 +70,20 @@ impl Removals {
                 if let Some((due, _)) = batch.last() {
                     sleep_until(*due).await;
                 }
-                let ended = finish_all(std::mem::take(&mut batch)).await;
-                let count = ended.len();
-                for (file, ended) in ended {
-                    tell(&journal, &reports, file, ended);
+                let count = batch.len();
+                let mut ends = JoinSet::new();
+                for (file, ended) in finish_all(std::mem::take(&mut batch)).await {
+                    let attempt = ended.attempt;
+                    if let Some(end) = tell(&reports, file, ended) {
+                        ends.spawn(write_down(journal.clone(), attempt, end));
+                    }
                 }
-                if counted.count.fetch_sub(count, Ordering::AcqRel) == count {
-                    counted.none.notify_waiters();
-                }
+                let left = Arc::clone(&counted);
+                // The next batch need not wait for it; whoever ends the program does.
+                tokio::spawn(async move {
+                    ends.join_all().await;
+                    left.ended(count);
+                });
             }
         });
         Self { resting, left }
@@ -111,51 +126,46 @@ async fn finish_all(batch: Vec<(Instant, Resting)>) -> Vec<(Settled, Ended)> {
     tokio::task::spawn_blocking(move || batch.into_iter().map(finish).collect()).await.unwrap_or_default()
 }
 
-/// Tells how a removal ended.
-fn tell(journal: &Journal, reports: &mpsc::UnboundedSender<Report>, file: Settled, ended: Ended) {
-    let Ended { attempt, why, outcome } = ended;
-    let outcome = match (why, outcome) {
-        (why, Err(refused)) => not_removed(journal, attempt, &why, refused),
+/// Tells how a removal ended; answers what is to be written down of it.
+fn tell(reports: &mpsc::UnboundedSender<Report>, file: Settled, ended: Ended) -> Option<End> {
+    let Ended { why, outcome, .. } = ended;
+    let (outcome, end) = match (why, outcome) {
+        (why, Err(refused)) => not_removed(&why, refused),
         (Why::Stored(remote, stored), Ok(Gone::Removed)) => {
-            write_down(journal, attempt, End::Removed);
-            Outcome::Stored { remote, stored, local: Local::Removed }
+            (Outcome::Stored { remote, stored, local: Local::Removed }, Some(End::Removed))
         }
         (Why::Stored(remote, stored), Ok(Gone::Moved(path))) => {
-            write_down(journal, attempt, End::Moved(path.clone()));
-            Outcome::Stored { remote, stored, local: Local::Moved(path) }
+            let end = End::Moved(path.clone());
+            (Outcome::Stored { remote, stored, local: Local::Moved(path) }, Some(end))
         }
-        (Why::Failed(reason), Ok(Gone::Moved(path))) => Outcome::Failed { reason, moved: Some(path) },
-        (Why::Failed(reason), Ok(Gone::Removed)) => Outcome::Failed { reason, moved: None },
+        (Why::Failed(reason), Ok(Gone::Moved(path))) => (Outcome::Failed { reason, moved: Some(path) }, None),
+        (Why::Failed(reason), Ok(Gone::Removed)) => (Outcome::Failed { reason, moved: None }, None),
     };
     // Nobody listens only where nobody is left to be told.
     reports.send(Report { file, outcome }).ok();
+    end
 }
 
-/// What it means that a file could not leave its place.
-pub(super) fn not_removed(journal: &Journal, attempt: AttemptId, why: &Why, refused: NotRemoved) -> Outcome {
+/// What it means that a file could not leave its place, and what is to be written down of it.
+pub(super) fn not_removed(why: &Why, refused: NotRemoved) -> (Outcome, Option<End>) {
     let NotRemoved { reason, changed, place } = refused;
     if changed {
-        if matches!(why, Why::Stored(..)) {
-            write_down(journal, attempt, End::Superseded);
-        }
-        return Outcome::Again { reason, place };
+        let end = matches!(why, Why::Stored(..)).then_some(End::Superseded);
+        return (Outcome::Again { reason, place }, end);
     }
     // What is stored stays so in the journal: the next walk tries the removal again, without an upload.
     let reason = match why {
         Why::Stored(..) => format!("it is stored, but stays here: {reason}"),
         Why::Failed(first) => format!("{first}; it can't be moved away: {reason}"),
     };
-    Outcome::Failed { reason, moved: None }
+    (Outcome::Failed { reason, moved: None }, None)
 }
 
-/// Without waiting: losing it in a crash costs a look at the next start.
-fn write_down(journal: &Journal, attempt: AttemptId, end: End) {
-    let journal = journal.clone();
-    tokio::spawn(async move {
-        failpoint("before-end");
-        if let Err(error) = journal.end(attempt, end).await {
-            tracing::warn!("how a removal ended could not be written down: {error}");
-        }
-        failpoint("after-end");
-    });
+/// Losing it in a crash costs a look at the next start.
+pub(super) async fn write_down(journal: Journal, attempt: AttemptId, end: End) {
+    failpoint("before-end");
+    if let Err(error) = journal.end(attempt, end).await {
+        tracing::warn!("how a removal ended could not be written down: {error}");
+    }
+    failpoint("after-end");
 }
