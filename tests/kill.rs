@@ -109,29 +109,32 @@ fn by_rename(folder: &Path, place: &Path, content: &[u8]) -> bool {
 mod steps {
     use super::*;
 
-    const STEPS: [&str; 15] = [
-        "before-intent",
-        "after-intent",
-        "mid-body",
-        "after-send",
-        "before-receipt",
-        "after-receipt",
-        "after-set-aside",
-        "during-grace",
-        "after-grace",
-        "after-unlink",
-        "before-end",
-        "after-end",
-        "before-put-back",
-        "resolving",
-        "after-recovery",
+    /// A step, and the one at which an earlier run must have been killed to come there.
+    const STEPS: [(&str, Option<&str>); 16] = [
+        ("before-intent", None),
+        ("after-intent", None),
+        ("mid-body", None),
+        ("after-send", None),
+        ("before-receipt", None),
+        ("after-receipt", None),
+        ("after-set-aside", None),
+        ("during-grace", None),
+        ("after-grace", None),
+        ("after-unlink", None),
+        ("before-end", None),
+        ("after-end", None),
+        ("resolving", Some("after-send:3")),
+        ("after-recovery", Some("after-send:3")),
+        ("after-recovery", Some("after-set-aside:2")),
+        ("before-receipt", Some("after-send:3")),
     ];
 
     #[test]
     fn killed_at_each_named_step_nothing_is_lost_truncated_or_stored_twice() {
         for duplicates in [Duplicates::Version, Duplicates::SecondDocument] {
-            for step in STEPS {
-                killed_at(step, 1, duplicates);
+            for (step, before) in STEPS {
+                let killed = killed_at(step, before, 1, duplicates);
+                assert!(killed, "{step} never came");
             }
         }
     }
@@ -141,11 +144,12 @@ mod steps {
         let mut dice = Dice::new(seed("nth"));
         for _ in 0..rounds(16) / 2 {
             let nth = dice.within(2, 7);
-            killed_at(dice.of(&STEPS), nth, *dice.of(&[Duplicates::Version, Duplicates::SecondDocument]));
+            let (step, before) = *dice.of(&STEPS);
+            killed_at(step, before, nth, *dice.of(&[Duplicates::Version, Duplicates::SecondDocument]));
         }
     }
 
-    fn killed_at(step: &str, nth: u64, duplicates: Duplicates) {
+    fn killed_at(step: &str, before: Option<&str>, nth: u64, duplicates: Duplicates) -> bool {
         let world = World::with(|options| options.duplicates = duplicates);
         let mut closed = BTreeMap::new();
         let mut put = |name: &str, what: &str, size| {
@@ -156,7 +160,10 @@ mod steps {
         for (name, size) in [("small", 10), ("large", 700_000), ("sub/small", 10), ("sub/other", 300_000)] {
             put(name, "first", size);
         }
-        let killed = killed(&world, step, nth);
+        if let Some(before) = before {
+            assert!(killed(&world, before));
+        }
+        let killed = killed(&world, &format!("{step}:{nth}"));
         for name in ["small", "large"] {
             // Only where the first one is gone: set aside or removed. Nobody overwrites it.
             if !world.watched().join(name).exists() {
@@ -167,25 +174,34 @@ mod steps {
         let reckoning = Reckoning::of(&world, &closed);
         println!("{step}:{nth} {duplicates:?}, killed {killed}: {}", reckoning.told());
         reckoning.assert_perfect();
+        killed
     }
 
-    /// Runs until it is killed at the step; a second time too, for steps that only a second start comes to.
-    fn killed(world: &World, step: &str, nth: u64) -> u32 {
-        let mut killed = 0;
-        for before in [None, Some("after-send"), Some("after-set-aside")] {
-            let once = |step: &str| {
-                let mut command = world.command();
-                command.args(["watch", "watched", "--once"]).args(SETTLE);
-                support::said(command.env("ASTRAN_BACKUP_FAILPOINT", step)).code
-            };
-            if let Some(before) = before {
-                once(before);
-            }
-            if once(&format!("{step}:{nth}")).is_none() {
-                killed += 1;
-                break;
-            }
-        }
-        killed
+    /// Answers whether it was killed.
+    fn killed(world: &World, step: &str) -> bool {
+        let mut command = world.command();
+        command.args(["watch", "watched", "--once"]).args(SETTLE).env("ASTRAN_BACKUP_FAILPOINT", step);
+        support::said(&mut command).code.is_none()
+    }
+
+    #[test]
+    fn killed_while_a_file_that_changed_in_its_grace_is_put_back_both_contents_are_stored_once() {
+        let world = World::new();
+        let (first, second) = (unique("first", 20), unique("second", 30));
+        let place = world.put("report", &first);
+        let changed = std::thread::scope(|scope| {
+            let aside = world.watched().join(".astran-backup/0/report");
+            let changed = scope.spawn(move || {
+                support::eventually("it is set aside", || aside.exists());
+                std::fs::write(&aside, &second).unwrap();
+                second
+            });
+            assert!(killed(&world, "before-put-back"));
+            changed.join().unwrap()
+        });
+        assert!(!place.exists(), "put back too early for this test");
+        let closed = [(sha256(&first), "first".to_owned()), (sha256(&changed), "second".to_owned())].into();
+        clean_run(&world, &SETTLE);
+        Reckoning::of(&world, &closed).assert_perfect();
     }
 }

@@ -46,29 +46,37 @@ pub(super) enum Found {
 
 /// Looks in a folder of the vault for what was (or may have been) sent: by its path, then among the folder's children,
 /// for a store that keeps several documents under one name shows only one by path. Same means the same bytes: the
-/// store's own SHA-256, or the content read back.
+/// store's own SHA-256, or the content read back. With `read_back` only the content counts, wherever it can be had.
 pub(super) async fn find<V: Vault>(
     vault: &V,
     path: &RemotePath,
     folder: &DocumentId,
     sent: &Sent,
+    read_back: bool,
 ) -> Result<Found, VaultError> {
     let whole = path.join(&sent.name);
     let Some(document) = vault.at(&whole).await? else { return Ok(Found::Nothing) };
-    if is_same(vault, &whole, &document, sent).await? {
+    if is_same(vault, &whole, &document, sent, read_back).await? {
         return Ok(Found::Same(document));
     }
     // Only the store's word can tell the others apart: their content can't be asked for by path.
     let named = vault.named(path, folder, &sent.name).await?;
-    let same = named.into_iter().find(|document| document.sha256.as_ref() == Some(&sent.sha256));
+    let mut others = named.into_iter().filter(|other| other.id != document.id);
+    let same = others.find(|other| other.sha256.as_ref() == Some(&sent.sha256));
     Ok(same.map_or(Found::Other, Found::Same))
 }
 
-async fn is_same<V: Vault>(vault: &V, path: &RemotePath, document: &Document, sent: &Sent) -> Result<bool, VaultError> {
+async fn is_same<V: Vault>(
+    vault: &V,
+    path: &RemotePath,
+    document: &Document,
+    sent: &Sent,
+    read_back: bool,
+) -> Result<bool, VaultError> {
     if document.folder == Some(true) || contradiction(document, sent).is_some() {
         return Ok(false);
     }
-    Ok(document.sha256.is_some() || content_matches(vault, path, sent).await?)
+    Ok((document.sha256.is_some() && !read_back) || content_matches(vault, path, sent).await?)
 }
 
 /// Reads a document back and compares length and SHA-256.

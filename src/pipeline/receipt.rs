@@ -132,7 +132,8 @@ impl<V: Vault> Pipeline<V> {
     }
 
     pub(super) async fn find(&self, dest: &RemotePath, folder: &DocumentId, sent: &Sent) -> Result<Found, Halt> {
-        confirm::find(&*self.shared.vault, dest, folder, sent).await.map_err(Halt::Service)
+        let read_back = self.policy.verify == Verify::Content;
+        confirm::find(&*self.shared.vault, dest, folder, sent, read_back).await.map_err(Halt::Service)
     }
 }
 

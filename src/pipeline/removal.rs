@@ -68,6 +68,14 @@ struct Left {
     none: Notify,
 }
 
+impl Left {
+    fn ended(&self, count: usize) {
+        if self.count.fetch_sub(count, Ordering::AcqRel) == count {
+            self.none.notify_waiters();
+        }
+    }
+}
+
 /// Files handled in one go.
 const BATCH: usize = 256;
 
@@ -173,25 +181,24 @@ impl Teller {
             // Nobody listens only where nobody is left to be told.
             self.reports.send(Report { file, outcome }).ok();
         }
-        self.write_down(ends);
-        if self.left.count.fetch_sub(count, Ordering::AcqRel) == count {
-            self.left.none.notify_waiters();
-        }
+        let teller = self.clone();
+        // The next batch need not wait for it; whoever ends the program does.
+        tokio::spawn(async move {
+            teller.write_down(ends).await;
+            teller.left.ended(count);
+        });
     }
 
-    /// Without waiting: losing it in a crash costs a look at the next start.
-    fn write_down(&self, ends: Vec<(AttemptId, End)>) {
+    /// Losing it in a crash costs a look at the next start.
+    async fn write_down(&self, ends: Vec<(AttemptId, End)>) {
         if ends.is_empty() {
             return;
         }
-        let journal = self.journal.clone();
-        tokio::spawn(async move {
-            failpoint("before-end");
-            if let Err(error) = journal.end_all(ends).await {
-                tracing::warn!("how removals ended could not be written down: {error}");
-            }
-            failpoint("after-end");
-        });
+        failpoint("before-end");
+        if let Err(error) = self.journal.end_all(ends).await {
+            tracing::warn!("how removals ended could not be written down: {error}");
+        }
+        failpoint("after-end");
     }
 }
 

@@ -72,6 +72,11 @@ impl<V: Vault> Pipeline<V> {
         if error.kind == Kind::Refused {
             return Ok(self.fail(source, attempt, error.message).await);
         }
+        if error.kind == Kind::Unavailable {
+            // A proxy may say "busy" of what was stored behind it: the intent stays open, and is asked for before the file
+            // is sent again.
+            return Ok(Halt::Service(error));
+        }
         self.abandon(attempt, &error.message).await?;
         Ok(match error.kind {
             Kind::Content => unread(file, source, error.message),

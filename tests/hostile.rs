@@ -1,0 +1,239 @@
+//! Writers that race with every step of an upload and a removal: they replace, append, truncate, write anew and rename away
+//! at random moments. Nothing that nobody but the program took away may be missing from the store.
+//!
+//! `ASTRAN_TEST_ROUNDS` says how many operations (default 400), `ASTRAN_TEST_SEED` where chance starts.
+#![cfg(feature = "sandbox")]
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use support::World;
+use support::proof::{Dice, clean_run, rounds, seed, sha256, unique};
+
+const SETTLE: [&str; 2] = ["--settle", "1ms"];
+const WRITERS: u64 = 8;
+
+/// What one writer knows of its file, which nobody but it and the program touches.
+#[derive(Debug, Default)]
+struct Known {
+    /// Contents that were whole and closed, by SHA-256: what may be stored.
+    closed: BTreeMap<String, String>,
+    /// Contents that were closed, and taken away by somebody else: what must be stored.
+    taken: BTreeSet<String>,
+    /// What lies there for all that this writer knows.
+    last: Option<Vec<u8>>,
+    /// Operations by what they did.
+    counts: BTreeMap<&'static str, u64>,
+}
+
+#[test]
+fn whatever_writers_do_at_whatever_moment_nothing_is_lost_and_nothing_half_is_stored() {
+    let operations = rounds(400);
+    let mut dice = Dice::new(seed("hostile"));
+    let world = World::new();
+    let daemon = world.watch(&SETTLE);
+    let left = AtomicU64::new(operations);
+    let known: Vec<Known> = std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|number| {
+                let (folder, left, dice) = (world.watched(), &left, Dice::new(dice.next()));
+                scope.spawn(move || Writer::new(&folder, number, dice).run(left))
+            })
+            .collect();
+        writers.into_iter().map(|writer| writer.join().unwrap()).collect()
+    });
+    assert_eq!(daemon.stop().code, Some(0));
+    clean_run(&world, &SETTLE);
+    judge(&world, known, operations);
+}
+
+/// Holds what the writers know against what the store took.
+fn judge(world: &World, known: Vec<Known>, operations: u64) {
+    let mut stored: BTreeMap<String, u64> = BTreeMap::new();
+    for upload in world.sandbox().uploads() {
+        *stored.entry(upload.sha256.unwrap()).or_default() += 1;
+    }
+    let (mut closed, mut must, mut counts) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::<_, u64>::new());
+    for known in known {
+        closed.extend(known.closed);
+        must.extend(known.taken);
+        // What was there at the end went in the clean run.
+        must.extend(known.last.map(|content| sha256(&content)));
+        known.counts.into_iter().for_each(|(what, times)| *counts.entry(what).or_default() += times);
+    }
+    let what = |sha256: &String| closed.get(sha256).cloned().unwrap_or_default();
+    let lost: Vec<_> = must.iter().filter(|sha256| !stored.contains_key(*sha256)).map(what).collect();
+    let half: Vec<_> = stored.keys().filter(|sha256| !closed.contains_key(*sha256)).collect();
+    let twice: Vec<_> = stored.iter().filter(|(_, times)| **times > 1).map(|(sha256, _)| what(sha256)).collect();
+    println!(
+        "{operations} operations {counts:?}: closed {}, had to be stored {}, stored {}, lost {}, half {}, twice {}",
+        closed.len(),
+        must.len(),
+        stored.len(),
+        lost.len(),
+        half.len(),
+        twice.len()
+    );
+    assert!(lost.is_empty() && half.is_empty() && twice.is_empty(), "lost {lost:?}, half {half:?}, twice {twice:?}");
+}
+
+struct Writer {
+    folder: PathBuf,
+    place: PathBuf,
+    number: u64,
+    operation: u64,
+    dice: Dice,
+    known: Known,
+}
+
+impl Writer {
+    fn new(folder: &Path, number: u64, dice: Dice) -> Self {
+        let (folder, place) = (folder.to_owned(), folder.join(format!("file-{number}")));
+        Self { folder, place, number, operation: 0, dice, known: Known::default() }
+    }
+
+    fn run(mut self, left: &AtomicU64) -> Known {
+        while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+            self.operation += 1;
+            let what = match self.dice.within(0, 6) {
+                0 | 1 => self.replace(),
+                2 => self.append(),
+                3 => self.truncate(),
+                4 => self.rewrite(),
+                _ => self.rename_away(),
+            };
+            *self.known.counts.entry(what).or_default() += 1;
+            // From at once to beyond the grace: each step of an upload and a removal is met.
+            let longest = *self.dice.of(&[1, 20, 300, 1300]);
+            std::thread::sleep(Duration::from_micros(self.dice.within(0, longest * 1000)));
+        }
+        self.known
+    }
+
+    fn fresh(&mut self) -> Vec<u8> {
+        let size = *self.dice.of(&[50, 2000, 200_000, 900_000]);
+        unique(&format!("{} {}", self.number, self.operation), size)
+    }
+
+    /// This content is closed and lies there now.
+    fn closed(&mut self, what: &str, content: Vec<u8>) {
+        self.known.closed.insert(sha256(&content), format!("{what} {} of {}", self.operation, self.number));
+        self.known.last = Some(content);
+    }
+
+    /// What lay there was taken away by somebody else.
+    fn taken(&mut self) {
+        if let Some(content) = self.known.last.take() {
+            self.known.taken.insert(sha256(&content));
+        }
+    }
+
+    /// The file is opened for writing: from then on what it holds is this writer's to change, and stays its own.
+    fn open(&mut self) -> Option<(File, Vec<u8>)> {
+        match OpenOptions::new().read(true).write(true).open(&self.place) {
+            Ok(mut file) => {
+                let mut held = Vec::new();
+                file.read_to_end(&mut held).unwrap();
+                assert_eq!(self.known.last.as_ref(), Some(&held), "somebody else wrote there");
+                Some((file, held))
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.taken();
+                None
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Another file takes its name. What lay there then was this writer's to overwrite, if it lay there still.
+    fn replace(&mut self) -> &'static str {
+        let content = self.fresh();
+        let new = self.folder.with_extension(format!("new-{}", self.number));
+        std::fs::write(&new, &content).unwrap();
+        self.exchange(&new, content)
+    }
+
+    /// In one step, so that it is known whether there was something to overwrite: a file exchanged for another is deleted
+    /// by this writer; where there is none, whatever lay there was taken.
+    fn exchange(&mut self, new: &Path, content: Vec<u8>) -> &'static str {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        let what = if renameat_with(CWD, new, CWD, &self.place, RenameFlags::EXCHANGE).is_ok() {
+            let old = std::fs::read(new).unwrap();
+            assert_eq!(self.known.last.as_ref(), Some(&old), "somebody else wrote there");
+            std::fs::remove_file(new).unwrap();
+            "replaced"
+        } else {
+            self.taken();
+            // It may be put back just now, and is overwritten then, but is no less stored.
+            std::fs::rename(new, &self.place).unwrap();
+            "renamed in"
+        };
+        self.closed(what, content);
+        what
+    }
+
+    fn append(&mut self) -> &'static str {
+        let Some((mut file, mut held)) = self.open() else { return self.replace() };
+        let more = self.fresh();
+        file.seek(SeekFrom::End(0)).unwrap();
+        self.write(&mut file, &more);
+        held.extend(more);
+        self.closed("appended", held);
+        "appended"
+    }
+
+    fn truncate(&mut self) -> &'static str {
+        let Some((mut file, mut held)) = self.open() else { return self.replace() };
+        // The end makes it unique: the start alone may have been there before.
+        let end = self.fresh();
+        let kept = held.len() / 2;
+        file.set_len(kept as u64).unwrap();
+        file.seek(SeekFrom::End(0)).unwrap();
+        self.write(&mut file, &end);
+        held.truncate(kept);
+        held.extend(end);
+        self.closed("truncated", held);
+        "truncated"
+    }
+
+    fn rewrite(&mut self) -> &'static str {
+        let Some((mut file, held)) = self.open() else { return self.replace() };
+        // Of the same size, so that only times and leases tell.
+        let mut content = self.fresh();
+        content.resize(held.len().max(60), b'.');
+        file.rewind().unwrap();
+        self.write(&mut file, &content);
+        self.closed("rewritten", content);
+        "rewritten"
+    }
+
+    /// Renamed away: what was there is this writer's own from then on, and deleted by it.
+    fn rename_away(&mut self) -> &'static str {
+        let away = self.folder.with_extension(format!("away-{}", self.number));
+        if std::fs::rename(&self.place, &away).is_err() {
+            self.taken();
+            return self.replace();
+        }
+        let held = std::fs::read(&away).unwrap();
+        assert_eq!(self.known.last.as_ref(), Some(&held), "somebody else wrote there");
+        self.known.last = None;
+        std::fs::remove_file(&away).unwrap();
+        "renamed away"
+    }
+
+    /// In two parts, with a pause between them now and then.
+    fn write(&mut self, file: &mut File, content: &[u8]) {
+        let (first, second) = content.split_at(content.len() / 2);
+        file.write_all(first).unwrap();
+        if self.dice.one_in(3) {
+            std::thread::sleep(Duration::from_micros(self.dice.within(0, 30_000)));
+        }
+        file.write_all(second).unwrap();
+    }
+}
