@@ -17,7 +17,7 @@ const HOSTILE: [&str; 24] = [
     "--help",
     "back\\slash",
     "%2e%2e%2f",
-    "..%00",
+    "a..%00",
     "Überprüfung für Straße.pdf",
     "履歴書.pdf",
     "سيرة ذاتية.pdf",

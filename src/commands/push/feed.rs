@@ -53,10 +53,22 @@ impl Feed {
                     None => more = false,
                 },
                 Some(Ok(file)) = self.resting.join_next() => self.hand_over(file).await,
-                Some(report) = reported.recv() => self.ended(&report),
+                report = reported.recv() => match report {
+                    Some(report) => self.ended(&report),
+                    // Stopped in the middle of those that are out, and before those that rest.
+                    None => break,
+                },
             }
         }
-        finding.await.map_err(|error| Fatal::new(Exit::SomeFailed, format!("internal error: {error}")))??;
+        self.tally.left += (self.out + self.resting.len()) as u64;
+        if more {
+            // It waits for somebody to take more, or for standard input.
+            finding.abort();
+        }
+        match finding.await {
+            Err(error) if error.is_cancelled() => self.tally.left += 1,
+            ended => ended.map_err(|error| Fatal::new(Exit::SomeFailed, format!("internal error: {error}")))??,
+        }
         Ok(self.tally)
     }
 
