@@ -123,12 +123,16 @@ fn commands_that_are_to_end_give_up_on_a_service_in_lasting_trouble_with_5() {
 }
 
 #[test]
-fn once_gives_up_with_5_where_the_service_goes_away_in_between() {
+fn a_stop_during_an_outage_is_not_held_up_by_files_that_wait() {
     let world = World::new();
     world.faults().add(Rule::new(Call::Upload, unavailable(Some(300))).always());
     let path = world.put("file", "content");
-    let daemon = world.start(&["--once", "--settle", "50ms"]);
-    daemon.wait_for("no file is tried");
-    assert_eq!(daemon.stop().code, Some(130), "it waits, and can be stopped");
+    for once in [&[][..], &["--once"]] {
+        let daemon = world.start(&[&crate::support::QUICK, once].concat());
+        daemon.wait_for("no file is tried");
+        let start = Instant::now();
+        assert_eq!(daemon.stop().code, Some(130), "not all is done");
+        assert!(start.elapsed() < Duration::from_secs(10), "the grace of 30 s is for uploads");
+    }
     assert!(path.exists());
 }
