@@ -203,3 +203,14 @@ fn a_stopped_push_ends_with_130_and_its_file_stays_whole() {
     assert!(start.elapsed() < Duration::from_secs(10));
     assert_eq!(fs::read(path).unwrap(), b"content");
 }
+
+#[test]
+fn a_stop_while_standard_input_is_read_ends_with_130_and_leaves_no_half_of_it_behind() {
+    let world = World::new();
+    let mut command = world.command();
+    let daemon = crate::support::Daemon::start(command.args(["push", "-", "--name", "dump.sql"]).stdin(Stdio::piped()));
+    eventually("it reads", || walk_has(&world, "dump.sql"));
+    daemon.signal("-INT");
+    assert_eq!(daemon.end().code, Some(130));
+    assert!(!walk_has(&world, "dump.sql"));
+}
