@@ -214,3 +214,30 @@ fn a_stop_while_standard_input_is_read_ends_with_130_and_leaves_no_half_of_it_be
     assert_eq!(daemon.end().code, Some(130));
     assert!(!walk_has(&world, "dump.sql"));
 }
+
+#[test]
+fn standard_input_whose_upload_was_cut_is_kept_and_told_where() {
+    let world = World::new();
+    fs::write(world.dir.path().join("input"), "the only copy").unwrap();
+    world.faults().add(Rule::new(Call::Upload, Fault::Stall { ms: 60_000 }));
+    let mut command = world.command();
+    command.args(["push", "-", "--name", "dump.sql"]).stdin(fs::File::open(world.dir.path().join("input")).unwrap());
+    let daemon = crate::support::Daemon::start(&mut command);
+    eventually("its upload has begun", || world.sandbox().stats().faults == 1);
+    daemon.signal("-INT");
+    std::thread::sleep(Duration::from_millis(200));
+    daemon.signal("-INT");
+    let said = daemon.end();
+    assert_eq!(said.code, Some(130), "{said:?}");
+    assert!(said.stdout.contains("is kept in") && walk_has(&world, "dump.sql"), "{said:?}");
+}
+
+#[test]
+fn an_empty_file_and_empty_standard_input_are_stored() {
+    let world = World::new();
+    world.put("empty", "");
+    assert_eq!(world.run(["push", "watched/empty"]).code, Some(0));
+    assert_eq!(push_input(&world, b"", &["-", "--name", "nothing"]).code, Some(0));
+    assert_eq!(world.stored("/HR_Backup/empty").unwrap(), b"");
+    assert_eq!(world.stored("/HR_Backup/nothing").unwrap(), b"");
+}
