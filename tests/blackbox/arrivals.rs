@@ -68,13 +68,13 @@ fn a_writer_that_pauses_far_longer_than_the_settle_time_is_waited_for() {
 #[test]
 fn a_file_opened_and_closed_for_each_piece_is_stored_once_within_the_settle_time() {
     let world = World::new();
-    let daemon = world.watch(&["--settle", "1s"]);
+    let daemon = world.watch(&["--settle", "300ms"]);
     let path = world.watched().join("log.txt");
     for _ in 0..8 {
         let mut file = fs::OpenOptions::new().create(true).append(true).open(&path).unwrap();
         file.write_all(b"line\n").unwrap();
         drop(file);
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::sleep(Duration::from_millis(30));
     }
     daemon.wait_for("stored");
     assert_eq!(world.stored("/HR_Backup/log.txt").unwrap().len(), 40);
