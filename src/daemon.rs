@@ -99,9 +99,11 @@ async fn run_folder<V: Vault>(
     let watching = watch::run(Arc::clone(&root), options, ready, done, shutdown.clone());
     let uploading = pipeline.run(queue, mode.grace, shutdown);
     let mut tally = Tally::default();
-    let reporting = async {
+    let counted = &mut tally;
+    // Ends with the last report, and `done` with it: a file that was cut brings none.
+    let reporting = async move {
         while let Some(report) = reported.recv().await {
-            tally.count(&report.outcome);
+            counted.count(&report.outcome);
             tell(&report);
             // The watch may have stopped already.
             done_sender.send(done_of(report)).ok();
@@ -111,6 +113,7 @@ async fn run_folder<V: Vault>(
     let (watched, stopped, ()) = tokio::join!(watching, uploading, reporting);
     remove::tidy(&root);
     tally.failed += watched.unreadable + watched.still_open;
+    tally.left += watched.cut;
     tally.stopped = stopped;
     Ok(tally)
 }

@@ -190,8 +190,8 @@ impl<V: Vault> Pipeline<V> {
             };
             let Some(settled) = settled else { break };
             let more = !queue.is_empty();
-            let pipeline = Arc::clone(&self);
-            under_way.spawn(async move { pipeline.one(settled, slot, more).await });
+            let (pipeline, shutdown) = (Arc::clone(&self), shutdown.clone());
+            under_way.spawn(async move { pipeline.one(settled, slot, more, shutdown).await });
         }
         self.leave(queue);
         self.finish(under_way, grace, shutdown).await;

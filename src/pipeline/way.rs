@@ -5,12 +5,13 @@ use super::circuit::Pass;
 use super::slots::Slot;
 use super::{Outcome, Pipeline};
 use crate::file::Settled;
+use crate::shutdown::{Shutdown, Stop};
 use crate::vault::{Kind, Vault, VaultError};
 
 impl<V: Vault> Pipeline<V> {
     /// Brings a file to an end, and reports it; `waiting` if others wait for the place that it takes.
-    pub(super) async fn one(&self, file: Settled, slot: Slot, waiting: bool) {
-        let outcome = self.way(&file).await;
+    pub(super) async fn one(&self, file: Settled, slot: Slot, waiting: bool, shutdown: Shutdown) {
+        let outcome = self.way(&file, shutdown).await;
         self.slots.finished(slot, waiting);
         // Without one its removal is under way, and is reported when it is over.
         if let Some(outcome) = outcome {
@@ -18,11 +19,17 @@ impl<V: Vault> Pipeline<V> {
         }
     }
 
-    async fn way(&self, file: &Settled) -> Option<Outcome> {
+    async fn way(&self, file: &Settled, mut shutdown: Shutdown) -> Option<Outcome> {
         let _turn = self.shared.turns.take(file.root.path().join(&file.origin)).await;
         let mut answers_lost = 0;
         loop {
-            let passes = match self.passes().await {
+            let passes = tokio::select! {
+                biased;
+                passes = self.passes() => passes,
+                // The grace is for uploads: a file that waits for the service is not under way.
+                () = shutdown.reached(Stop::Gently) => return Some(Outcome::Left),
+            };
+            let passes = match passes {
                 Ok(passes) => passes,
                 Err(error) => return Some(self.stop(error)),
             };

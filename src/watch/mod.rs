@@ -73,6 +73,8 @@ pub struct Outcome {
     pub still_open: u64,
     /// Uploaded files that no event had told of, though events should have.
     pub missed_by_events: u64,
+    /// Files handed on of which no report came: the pipeline was stopped in the middle of them.
+    pub cut: u64,
 }
 
 /// Files on their way at most, but for those that events bring: beyond, the folder itself keeps them.
@@ -84,7 +86,7 @@ const BATCH: usize = 512;
 
 /// Watches a folder until it is told to stop or, with `once`, until all that was there is done.
 ///
-/// Ends by dropping `ready`, and when the pipeline has answered for each file it was given.
+/// Ends by dropping `ready`, and when the pipeline has answered for each file it was given, or `done` has ended.
 pub async fn run(
     root: Arc<Root>,
     options: Options,
@@ -145,6 +147,7 @@ impl Watch {
             let Some(report) = done.recv().await else { break };
             self.done(&report);
         }
+        self.outcome.cut = self.out as u64;
         self.outcome
     }
 

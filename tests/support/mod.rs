@@ -14,7 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use astran_backup::sandbox::{Faults, Options, Sandbox};
+use astran_backup::sandbox::{Access, Faults, Options, Sandbox};
 use astran_backup::vault::RemotePath;
 
 /// How long anything may take before a test gives up on it: far longer than it ever takes, even on a busy machine.
@@ -23,6 +23,9 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// A sandbox, a watched folder and a state folder.
 pub struct World {
     pub sandbox: Option<Sandbox>,
+    /// Where the sandbox is, or was before it went away.
+    pub access: Access,
+    options: Options,
     pub runtime: tokio::runtime::Runtime,
     pub dir: tempfile::TempDir,
 }
@@ -49,8 +52,9 @@ impl World {
         let mut options = Options::new(dir.path().join("vault"));
         options.folders = vec![RemotePath::parse("/HR_Backup").unwrap()];
         change(&mut options);
-        let sandbox = runtime.block_on(Sandbox::start(options)).unwrap();
-        Self { sandbox: Some(sandbox), runtime, dir }
+        let sandbox = runtime.block_on(Sandbox::start(options.clone())).unwrap();
+        let access = sandbox.access().clone();
+        Self { sandbox: Some(sandbox), access, options, runtime, dir }
     }
 
     pub fn sandbox(&self) -> &Sandbox {
@@ -66,6 +70,13 @@ impl World {
         if let Some(sandbox) = self.sandbox.take() {
             self.runtime.block_on(sandbox.stop());
         }
+    }
+
+    /// The service comes back where it was, with its vault; what it counted is forgotten.
+    pub fn start_sandbox(&mut self) {
+        let address = self.access.api_url.strip_prefix("http://").unwrap();
+        self.options.listen = address[..address.len() - self.options.prefix.len()].parse().unwrap();
+        self.sandbox = Some(self.runtime.block_on(Sandbox::start(self.options.clone())).unwrap());
     }
 
     pub fn watched(&self) -> PathBuf {
@@ -106,18 +117,18 @@ impl World {
         let mut command = Command::new(env!("CARGO_BIN_EXE_astran-backup"));
         command.env_clear().current_dir(self.dir.path()).stdin(Stdio::null());
         command.env("HOME", self.dir.path()).env("XDG_STATE_HOME", self.state()).env("PATH", "/usr/bin:/bin");
-        if let Some(sandbox) = &self.sandbox {
-            let access = sandbox.access();
-            command
-                .env("ASTRAN_BACKUP_REALM", &access.realm)
-                .env("ASTRAN_BACKUP_API_URL", &access.api_url)
-                .env("ASTRAN_BACKUP_AUTH_URL", &access.auth_url)
-                .env("ASTRAN_BACKUP_CLIENT_ID", &access.client_id)
-                .env("ASTRAN_BACKUP_USERNAME", &access.username)
-                .env("ASTRAN_BACKUP_PASSWORD", &access.password);
+        for (name, value) in access_variables(&self.access) {
+            command.env(name, value);
         }
         command.env("ASTRAN_BACKUP_DEST", "/HR_Backup");
         command
+    }
+
+    /// Writes a configuration file; as an argument of `--config` it is `config.toml`.
+    pub fn configure(&self, text: &str) {
+        let mut options = std::fs::OpenOptions::new();
+        std::os::unix::fs::OpenOptionsExt::mode(options.write(true).create_new(true), 0o600);
+        options.open(self.dir.path().join("config.toml")).unwrap().write_all(text.as_bytes()).unwrap();
     }
 
     /// Runs the binary with these arguments to its end.
@@ -128,6 +139,20 @@ impl World {
     /// Runs `watch` on the watched folder once.
     pub fn once(&self, arguments: &[&str]) -> Said {
         self.run(["watch", "watched", "--once"].iter().chain(arguments))
+    }
+
+    /// The same for a test whose subject is not when a file is ready.
+    pub fn once_quick(&self, arguments: &[&str]) -> Said {
+        self.once(&[&QUICK, arguments].concat())
+    }
+
+    /// Starts `watch` on the watched folder, and waits until it has walked through it: what comes now is told by events.
+    pub fn watch_quick(&self, arguments: &[&str]) -> Daemon {
+        let (first, stored) = ("first-of-all", "/HR_Backup/first-of-all");
+        self.put(first, first);
+        let daemon = self.watch(&[&QUICK, arguments].concat());
+        eventually("the first walk", || self.times_stored(stored) == 1);
+        daemon
     }
 
     /// Starts `watch` on the watched folder, and waits until it watches.
@@ -141,6 +166,21 @@ impl World {
     pub fn start(&self, arguments: &[&str]) -> Daemon {
         Daemon::start(self.command().arg("watch").arg("watched").args(arguments))
     }
+}
+
+/// Settling for tests whose subject is another.
+pub const QUICK: [&str; 2] = ["--settle", "50ms"];
+
+/// The environment by which the binary finds a service.
+pub fn access_variables(access: &Access) -> [(&'static str, &str); 6] {
+    [
+        ("ASTRAN_BACKUP_REALM", &access.realm),
+        ("ASTRAN_BACKUP_API_URL", &access.api_url),
+        ("ASTRAN_BACKUP_AUTH_URL", &access.auth_url),
+        ("ASTRAN_BACKUP_CLIENT_ID", &access.client_id),
+        ("ASTRAN_BACKUP_USERNAME", &access.username),
+        ("ASTRAN_BACKUP_PASSWORD", &access.password),
+    ]
 }
 
 /// Runs a command to its end; fails the test if it takes too long.

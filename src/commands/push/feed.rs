@@ -27,6 +27,8 @@ pub(super) struct Feed {
     tries: HashMap<PathBuf, u32>,
     /// Files that came back and wait for their next try.
     resting: JoinSet<Settled>,
+    /// Standard input's file, until its end is known.
+    input: Option<Settled>,
     printer: Printer,
     tally: Tally,
 }
@@ -34,7 +36,7 @@ pub(super) struct Feed {
 impl Feed {
     pub(super) fn new(queue: mpsc::Sender<Settled>, printer: Printer) -> Self {
         let (tries, resting, tally) = (HashMap::new(), JoinSet::new(), Tally::default());
-        Self { queue, out: 0, tries, resting, printer, tally }
+        Self { queue, out: 0, tries, resting, input: None, printer, tally }
     }
 
     /// Feeds the pipeline until the end of each file is known.
@@ -53,10 +55,25 @@ impl Feed {
                     None => more = false,
                 },
                 Some(Ok(file)) = self.resting.join_next() => self.hand_over(file).await,
-                Some(report) = reported.recv() => self.ended(&report),
+                report = reported.recv() => match report {
+                    Some(report) => self.ended(&report),
+                    // Stopped in the middle of those that are out, and before those that rest.
+                    None => break,
+                },
             }
         }
-        finding.await.map_err(|error| Fatal::new(Exit::SomeFailed, format!("internal error: {error}")))??;
+        self.tally.left += (self.out + self.resting.len()) as u64;
+        if more {
+            // It waits for somebody to take more, or for standard input.
+            finding.abort();
+        }
+        match finding.await {
+            Err(error) if error.is_cancelled() => self.tally.left += 1,
+            ended => ended.map_err(|error| Fatal::new(Exit::SomeFailed, format!("internal error: {error}")))??,
+        }
+        if let Some(file) = self.input {
+            tell_kept(&file);
+        }
         Ok(self.tally)
     }
 
@@ -71,6 +88,9 @@ impl Feed {
     }
 
     async fn hand_over(&mut self, file: Settled) {
+        if file.relative.starts_with(PRIVATE) {
+            self.input = Some(file.clone());
+        }
         match self.queue.send(file).await {
             Ok(()) => self.out += 1,
             // The pipeline has given up.
@@ -81,7 +101,11 @@ impl Feed {
     fn ended(&mut self, report: &Report) {
         self.out -= 1;
         match &report.outcome {
-            Outcome::Again { reason, .. } => self.came_back(&report.file, reason),
+            Outcome::Again { reason, place } => {
+                // Where it could not be put back it lies in the private folder, and is to leave that.
+                let file = Settled { relative: place.clone(), ..report.file.clone() };
+                self.came_back(&file, reason);
+            }
             Outcome::Gone => {
                 let reason = "it is gone".to_owned();
                 self.tell(&Report { file: report.file.clone(), outcome: Outcome::Failed { reason, moved: None } });
@@ -94,6 +118,7 @@ impl Feed {
         self.tally.count(&report.outcome);
         self.printer.tell(report);
         if report.file.relative.starts_with(PRIVATE) {
+            self.input = None;
             put_away(report);
         }
     }
@@ -115,10 +140,16 @@ impl Feed {
 
 /// Standard input's file has served; or it holds the only copy of what was piped in.
 fn put_away(report: &Report) {
-    let place = report.file.root.path().join(&report.file.relative);
-    if let (Outcome::Stored { .. }, Some(own)) = (&report.outcome, place.parent()) {
-        remove::discard(own);
-    } else {
-        tracing::error!("what came on standard input is kept in {}", place.display());
+    match (&report.outcome, place_of(&report.file).parent()) {
+        (Outcome::Stored { .. }, Some(own)) => remove::discard(own),
+        _ => tell_kept(&report.file),
     }
+}
+
+fn tell_kept(file: &Settled) {
+    tracing::error!("what came on standard input is kept in {}", place_of(file).display());
+}
+
+fn place_of(file: &Settled) -> PathBuf {
+    file.root.path().join(&file.relative)
 }

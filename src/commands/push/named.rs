@@ -12,6 +12,7 @@ use crate::cli::Push;
 use crate::config::Config;
 use crate::exit::{Exit, Fatal};
 use crate::file::{PRIVATE, Root, Settled};
+use crate::remove;
 use crate::watch::{Found, Names, Walker};
 
 /// Something that was named.
@@ -85,25 +86,40 @@ async fn walk(root: Arc<Root>, names: Arc<Names>, found: &mpsc::Sender<Found1>) 
     walking.await.map_err(|error| Fatal::new(Exit::SomeFailed, format!("internal error: {error}")))
 }
 
+/// Standard input's own folder until it has been read to its end: half of it is of no use to anybody.
+struct Spool(Option<PathBuf>);
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        if let Some(folder) = &self.0 {
+            remove::discard(folder);
+        }
+    }
+}
+
 /// Writes standard input to a file of its own, from where it is uploaded as `name`. Whatever is piped in never has to fit
 /// into memory, and is still there if the upload fails.
 async fn spool(name: String, folder: PathBuf) -> Result<Settled, Fatal> {
-    let shown = folder.display().to_string();
+    let failed = |error: io::Error| {
+        let shown = folder.display();
+        Fatal::new(Exit::SomeFailed, format!("standard input can't be kept in {shown} until it is uploaded: {error}"))
+    };
+    let mut random = [0u8; 8];
+    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty()).map_err(|e| failed(e.into()))?;
+    // Its place says what it is called, as that of a file set aside does.
+    let own = Path::new(PRIVATE).join(format!("{:016x}", u64::from_ne_bytes(random)));
+    let mut unfinished = Spool(Some(folder.join(&own)));
+    let relative = own.join(name);
+    let place = folder.join(&relative);
     let spooled = tokio::task::spawn_blocking(move || {
-        let mut random = [0u8; 8];
-        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
-        // Its place says what it is called, as that of a file set aside does.
-        let relative = Path::new(PRIVATE).join(format!("{:016x}", u64::from_ne_bytes(random))).join(name);
-        let place = folder.join(&relative);
-        let parent = place.parent().unwrap_or(&folder);
+        let parent = place.parent().unwrap_or(Path::new("."));
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&place)?;
         io::copy(&mut io::stdin().lock(), &mut file)?;
-        file.sync_all()?;
-        Ok::<_, io::Error>(Settled::new(Arc::new(Root::open(&folder)?), relative))
+        file.sync_all()
     });
-    let failed = |error: &dyn std::fmt::Display| {
-        Fatal::new(Exit::SomeFailed, format!("standard input can't be kept in {shown} until it is uploaded: {error}"))
-    };
-    spooled.await.map_err(|error| failed(&error))?.map_err(|error| failed(&error))
+    spooled.await.map_err(|error| failed(io::Error::other(error)))?.map_err(failed)?;
+    let root = Root::open(&folder).map_err(failed)?;
+    unfinished.0 = None;
+    Ok(Settled::new(Arc::new(root), relative))
 }

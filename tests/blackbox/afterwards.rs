@@ -1,0 +1,119 @@
+//! `watch`: what becomes of a file here once the store has it, or has refused it; and what is said of it.
+
+use std::fs;
+
+use astran_backup::sandbox::faults::{Call, Fault, Rule};
+use serde_json::Value;
+
+use crate::support::{Said, World};
+
+/// What `--json` said, a value a line; the text as it stands fails the test where a line is no JSON.
+fn lines(said: &Said) -> Vec<Value> {
+    said.stdout.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{said:?}"))).collect()
+}
+
+fn keys(line: &Value) -> Vec<&str> {
+    line.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+fn refused() -> Rule {
+    let (body, content_type) = (None, None);
+    Rule::new(Call::Upload, Fault::Status { status: 422, retry_after: None, body, content_type, carried_out: false })
+}
+
+#[test]
+fn what_is_kept_is_not_sent_again_until_it_changes() {
+    let world = World::new();
+    let path = world.put("kept", "content");
+    for _ in 0..2 {
+        assert_eq!(world.once_quick(&["--keep"]).code, Some(0));
+        assert_eq!(world.times_stored("/HR_Backup/kept"), 1);
+        assert_eq!(fs::read(&path).unwrap(), b"content");
+    }
+    fs::write(&path, "changed").unwrap();
+    assert_eq!(world.once_quick(&["--keep"]).code, Some(0));
+    assert_eq!(world.stored("/HR_Backup/kept").unwrap(), b"changed");
+    assert_eq!(world.times_stored("/HR_Backup/kept"), 2);
+}
+
+#[test]
+fn what_was_kept_is_removed_without_another_upload_once_that_is_asked_for() {
+    let world = World::new();
+    world.put("kept", "content");
+    assert_eq!(world.once_quick(&["--keep"]).code, Some(0));
+    assert_eq!(world.once_quick(&[]).code, Some(0));
+    assert!(world.left().is_empty());
+    assert_eq!(world.times_stored("/HR_Backup/kept"), 1);
+}
+
+#[test]
+fn stored_files_are_moved_below_another_folder_and_replace_nothing_there() {
+    let world = World::new();
+    let done = world.dir.path().join("done");
+    fs::create_dir(&done).unwrap();
+    fs::write(done.join("a.txt"), "of before").unwrap();
+    world.put("a.txt", "a");
+    world.put("sub/b.txt", "b");
+    assert_eq!(world.once_quick(&["--move-to", "done"]).code, Some(0));
+    assert!(world.left().is_empty());
+    assert_eq!(fs::read(done.join("a.txt")).unwrap(), b"of before");
+    assert_eq!(fs::read(done.join("a (1).txt")).unwrap(), b"a");
+    assert_eq!(fs::read(done.join("sub/b.txt")).unwrap(), b"b");
+    assert_eq!(world.stored("/HR_Backup/b.txt").unwrap(), b"b");
+}
+
+#[test]
+fn refused_files_are_moved_to_the_folder_for_them() {
+    let world = World::new();
+    world.faults().add(refused().named("bad").always());
+    world.put("sub/bad", "bad");
+    world.put("good", "good");
+    let said = world.once_quick(&["--failed-dir", "failed"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(world.left().is_empty());
+    assert_eq!(fs::read(world.dir.path().join("failed/sub/bad")).unwrap(), b"bad");
+}
+
+#[test]
+fn a_folder_of_ours_inside_the_watched_one_is_a_usage_error() {
+    let world = World::new();
+    for flag in ["--move-to", "--failed-dir", "--state-dir"] {
+        let said = world.once(&[flag, "watched/inside"]);
+        assert_eq!(said.code, Some(2), "{said:?}");
+        assert!(said.stderr.contains("watched folder"), "{said:?}");
+    }
+}
+
+#[test]
+fn each_event_of_json_has_just_its_keys() {
+    let world = World::new();
+    world.faults().add(refused().named("bad").always());
+    world.put("good", "good");
+    world.put("bad", "bad");
+    world.put("sub/waits", "waits");
+    let said = world.once_quick(&["--json", "--layout", "mirror"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    let mut told = lines(&said);
+    told.sort_by_key(|line| line["event"].as_str().unwrap().to_owned());
+    let [failed, stored, waits] = &told[..] else { panic!("{said:?}") };
+    assert_eq!(keys(failed), ["event", "file", "moved_to", "path", "reason"]);
+    assert_eq!(keys(waits), ["event", "file", "path", "reason"]);
+    let all = ["adopted", "event", "file", "id", "local", "moved_to", "path", "remote", "sha256", "size", "version"];
+    assert_eq!(keys(stored), all);
+    let path = world.watched().canonicalize().unwrap().join("good");
+    assert_eq!((stored["file"].as_str(), stored["path"].as_str()), (Some("good"), path.to_str()));
+    assert_eq!((stored["remote"].as_str(), stored["local"].as_str()), (Some("/HR_Backup/good"), Some("removed")));
+    assert_eq!((stored["size"].as_u64(), stored["adopted"].as_bool()), (Some(4), Some(false)));
+    let sha256 = "770e607624d689265ca6c44884d0807d9b054d23c473c106c72be9de08b7376c";
+    assert_eq!((stored["sha256"].as_str(), stored["moved_to"].is_null()), (Some(sha256), true));
+    assert!(failed["file"] == "bad" && waits["file"] == "sub/waits");
+}
+
+#[test]
+fn json_is_all_that_is_on_standard_output() {
+    let world = World::new();
+    world.put("a", "a");
+    let said = world.once_quick(&["--json", "-vv"]);
+    assert_eq!(lines(&said).len(), 1);
+    assert!(said.stderr.contains("DEBUG") || said.stderr.contains("TRACE"), "{said:?}");
+}

@@ -1,0 +1,138 @@
+//! The service away, or in trouble: nothing is lost, no file is blamed, and all goes on when it is back.
+
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use astran_backup::sandbox::faults::{Call, Fault, Rule};
+
+use crate::support::{World, eventually, said};
+
+/// A world whose service can go away and come back: on an address of loopback that no other test takes meanwhile.
+fn coming_and_going() -> World {
+    use std::sync::atomic::{AtomicU8, Ordering};
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let process = std::process::id().to_le_bytes();
+    let address = [127, process[0].max(1), process[1], NEXT.fetch_add(1, Ordering::Relaxed)];
+    World::with(|options| options.listen = (address, 0).into())
+}
+
+fn unavailable(retry_after: Option<u64>) -> Fault {
+    Fault::Status { status: 503, retry_after, body: None, content_type: None, carried_out: false }
+}
+
+/// An address of this machine where nobody listens.
+fn closed() -> String {
+    format!("http://{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap())
+}
+
+#[test]
+fn watch_waits_for_a_service_that_is_not_there_at_the_start() {
+    let mut world = coming_and_going();
+    world.stop_sandbox();
+    world.put("file", "content");
+    let daemon = world.start(&["--settle", "50ms"]);
+    daemon.wait_for("the service can't be reached");
+    world.start_sandbox();
+    daemon.wait_for("watching");
+    eventually("it is stored and removed", || world.left().is_empty());
+    assert_eq!(world.stored("/HR_Backup/file").unwrap(), b"content");
+    assert_eq!(daemon.stop().code, Some(0));
+}
+
+#[test]
+fn watch_goes_on_when_a_service_that_went_away_comes_back() {
+    let mut world = coming_and_going();
+    let daemon = world.watch_quick(&[]);
+    eventually("the first one is removed", || world.left().is_empty());
+    world.stop_sandbox();
+    for file in 0..20 {
+        world.put(format!("sub/{file}"), file.to_string());
+    }
+    daemon.wait_for("no file is tried");
+    world.start_sandbox();
+    eventually("all are stored and removed", || world.left().is_empty());
+    assert_eq!(world.sandbox().uploads().len(), 20);
+    let said = daemon.stop();
+    assert_eq!(said.code, Some(0));
+    assert!(!said.stdout.contains("failed  "), "no file is blamed: {said:?}");
+}
+
+#[test]
+fn a_503_is_waited_out_as_long_as_the_service_asks_and_no_file_is_blamed() {
+    let world = World::new();
+    world.faults().add(Rule::new(Call::Upload, unavailable(Some(2))));
+    for file in 0..5 {
+        world.put(file.to_string(), file.to_string());
+    }
+    let start = Instant::now();
+    let said = world.once_quick(&["--transfers", "1"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(start.elapsed() >= Duration::from_secs(2));
+    assert!(!said.stdout.contains("failed"), "{said:?}");
+    assert_eq!(world.sandbox().uploads().len(), 5);
+    assert_eq!(world.sandbox().stats().requests["upload"], 6, "while it asks for quiet nothing else is sent");
+}
+
+#[test]
+fn a_connection_that_breaks_during_or_after_an_upload_loses_nothing_and_stores_nothing_twice() {
+    for fault in [Fault::CutBefore { bytes: 1000 }, Fault::CutBefore { bytes: 0 }, Fault::CutAfter] {
+        let world = World::new();
+        world.faults().add(Rule::new(Call::Upload, fault.clone()));
+        world.put("file", vec![7; 100_000]);
+        let said = world.once_quick(&[]);
+        assert_eq!(said.code, Some(0), "{fault:?}: {said:?}");
+        assert_eq!(world.stored("/HR_Backup/file").unwrap(), vec![7; 100_000], "{fault:?}");
+        assert_eq!(world.times_stored("/HR_Backup/file"), 1, "{fault:?}");
+    }
+}
+
+#[test]
+fn tokens_that_die_in_mid_run_are_renewed_without_a_word() {
+    let world = World::new();
+    world.faults().add(Rule::new(Call::Upload, Fault::Expire));
+    world.faults().add(Rule::new(Call::Upload, Fault::ExpireAll).after(2));
+    for file in 0..5 {
+        world.put(file.to_string(), file.to_string());
+    }
+    let said = world.once_quick(&["--transfers", "1"]);
+    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{said:?}");
+    assert_eq!(world.sandbox().uploads().len(), 5);
+}
+
+#[test]
+fn commands_that_only_look_tell_of_a_service_that_is_not_there_at_once_with_5() {
+    let world = World::new();
+    let said = said(world.command().env("ASTRAN_BACKUP_AUTH_URL", closed()).args(["ls"]));
+    assert_eq!(said.code, Some(5), "{said:?}");
+    assert!(said.stderr.contains("onnection refused"), "{said:?}");
+}
+
+/// That this takes less than a minute where nothing answers at all is shown beside the code, in time that only pretends.
+#[test]
+fn commands_that_are_to_end_give_up_on_a_service_in_lasting_trouble_with_5() {
+    for command in [&["push", "watched"][..], &["watch", "watched", "--once"]] {
+        let world = World::new();
+        let path = world.put("file", "content");
+        world.faults().add(Rule::new(Call::Login, unavailable(Some(300))).always());
+        let start = Instant::now();
+        let said = world.run(command);
+        assert_eq!(said.code, Some(5), "{said:?}");
+        assert!(start.elapsed() < Duration::from_secs(20), "longer than its patience: not even begun to wait");
+        assert!(path.exists());
+    }
+}
+
+#[test]
+fn a_stop_during_an_outage_is_not_held_up_by_files_that_wait() {
+    let world = World::new();
+    world.faults().add(Rule::new(Call::Upload, unavailable(Some(300))).always());
+    let path = world.put("file", "content");
+    for once in [&[][..], &["--once"]] {
+        let daemon = world.start(&[&crate::support::QUICK, once].concat());
+        daemon.wait_for("no file is tried");
+        let start = Instant::now();
+        assert_eq!(daemon.stop().code, Some(130), "not all is done");
+        assert!(start.elapsed() < Duration::from_secs(10), "the grace of 30 s is for uploads");
+    }
+    assert!(path.exists());
+}

@@ -1,0 +1,243 @@
+//! `push`: upload now what was named.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::symlink;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use astran_backup::sandbox::faults::{Call, Fault, Rule};
+
+use crate::support::{Said, World, eventually};
+
+/// Runs `push` with something on its standard input.
+fn push_input(world: &World, input: &[u8], arguments: &[&str]) -> Said {
+    let mut command = world.command();
+    command.arg("push").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // A program that ends without reading is none of ours to judge here.
+    child.stdin.take().unwrap().write_all(input).ok();
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Said { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+#[test]
+fn files_and_folders_are_stored_and_kept() {
+    let world = World::new();
+    fs::write(world.dir.path().join("single"), "single").unwrap();
+    let inner = world.put("sub/inner", "inner");
+    world.put("sub/half.part", "half");
+    let said = world.run(["push", "single", "watched"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(world.stored("/HR_Backup/single").unwrap(), b"single");
+    assert_eq!(world.stored("/HR_Backup/inner").unwrap(), b"inner");
+    assert_eq!(world.sandbox().uploads().len(), 2, "what is in progress is none of it");
+    assert!(inner.exists() && world.dir.path().join("single").exists());
+}
+
+#[test]
+fn what_is_pushed_again_is_sent_again() {
+    let world = World::new();
+    fs::write(world.dir.path().join("file"), "content").unwrap();
+    for times in 1..=2 {
+        let said = world.run(["push", "file"]);
+        assert_eq!(said.code, Some(0), "{said:?}");
+        assert_eq!(world.times_stored("/HR_Backup/file"), times);
+    }
+}
+
+#[test]
+fn delete_deletes_what_is_stored_and_nothing_else() {
+    let world = World::new();
+    let (body, content_type) = (None, None);
+    let refused = Fault::Status { status: 422, retry_after: None, body, content_type, carried_out: false };
+    world.faults().add(Rule::new(Call::Upload, refused).named("bad"));
+    world.put("good", "good");
+    world.put("bad", "bad");
+    let said = world.run(["push", "watched", "--delete"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert_eq!(world.left(), [std::path::PathBuf::from("bad")]);
+}
+
+#[test]
+fn standard_input_is_stored_under_its_name_and_leaves_nothing_behind() {
+    let world = World::new();
+    let said = push_input(&world, b"from a pipe", &["-", "--name", "dump.sql"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(world.stored("/HR_Backup/dump.sql").unwrap(), b"from a pipe");
+    let kept = crate::support::files_below(&world.state());
+    assert!(kept.iter().all(|file| !file.ends_with("dump.sql")), "{kept:?}");
+    assert!(!walk_has(&world, "dump.sql"), "nor in a private folder");
+}
+
+fn walk_has(world: &World, name: &str) -> bool {
+    let found = std::process::Command::new("find").arg(world.state()).args(["-name", name]).output().unwrap();
+    !found.stdout.is_empty()
+}
+
+#[test]
+fn standard_input_that_could_not_be_stored_is_kept_and_told_where() {
+    let world = World::new();
+    let (body, content_type) = (None, None);
+    let refused = Fault::Status { status: 422, retry_after: None, body, content_type, carried_out: false };
+    world.faults().add(Rule::new(Call::Upload, refused));
+    let said = push_input(&world, b"the only copy", &["-", "--name", "dump.sql"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.stderr.contains("is kept in") && walk_has(&world, "dump.sql"), "{said:?}");
+}
+
+#[test]
+fn standard_input_without_a_name_and_a_name_without_it_are_usage_errors() {
+    let world = World::new();
+    let said = push_input(&world, b"", &["-"]);
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert!(said.stderr.contains("--name"), "{said:?}");
+    world.put("file", "content");
+    assert_eq!(world.run(["push", "watched/file", "--name", "other"]).code, Some(2));
+    assert!(world.sandbox().uploads().is_empty());
+}
+
+#[test]
+fn names_with_a_leading_dash_go_after_two_dashes() {
+    let world = World::new();
+    for name in ["-rf", "--delete"] {
+        fs::write(world.dir.path().join(name), name).unwrap();
+    }
+    let said = world.run(["push", "--", "-rf", "--delete"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(world.stored("/HR_Backup/-rf").unwrap(), b"-rf");
+    assert_eq!(world.stored("/HR_Backup/--delete").unwrap(), b"--delete");
+}
+
+#[test]
+fn a_missing_file_ends_with_4_before_anything_is_uploaded() {
+    let world = World::new();
+    world.put("there", "there");
+    let said = world.run(["push", "watched/there", "not-there"]);
+    assert_eq!(said.code, Some(4), "{said:?}");
+    assert!(said.stderr.contains("not-there"), "{said:?}");
+    assert!(world.sandbox().uploads().is_empty());
+}
+
+#[test]
+fn what_is_no_regular_file_fails_with_a_reason_and_is_not_followed() {
+    let world = World::new();
+    fs::write(world.dir.path().join("secret"), "secret").unwrap();
+    symlink("secret", world.dir.path().join("link")).unwrap();
+    let said = world.run(["push", "link"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.stdout.contains("symbolic link"), "{said:?}");
+    assert!(world.sandbox().uploads().is_empty());
+}
+
+#[test]
+fn two_files_of_one_name_hide_nothing() {
+    let world = World::new();
+    world.put("a/report.pdf", "of a");
+    world.put("b/report.pdf", "of b");
+    let said = world.run(["push", "watched/a/report.pdf", "watched/b/report.pdf"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let uploads = world.sandbox().uploads();
+    let mut contents: Vec<_> = uploads.iter().map(|upload| world.stored(&upload.path).unwrap()).collect();
+    contents.sort();
+    assert_eq!(contents, [b"of a", b"of b"]);
+}
+
+#[test]
+fn a_file_that_somebody_writes_is_waited_for() {
+    let world = World::new();
+    let path = world.put("growing", "half");
+    let mut writer = fs::OpenOptions::new().append(true).open(&path).unwrap();
+    let daemon = crate::support::Daemon::start(world.command().args(["push", "watched/growing", "-v"]));
+    eventually("it has logged in", || world.sandbox().stats().requests["filesystem"] > 0);
+    std::thread::sleep(Duration::from_millis(300));
+    writer.write_all(b" and half").unwrap();
+    drop(writer);
+    let said = daemon.end();
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(world.stored("/HR_Backup/growing").unwrap(), b"half and half");
+    assert_eq!(world.times_stored("/HR_Backup/growing"), 1);
+}
+
+#[test]
+fn a_large_file_is_streamed_and_never_held_in_memory() {
+    const SIZE: u64 = 160 << 20;
+    let world = World::new();
+    fs::File::create(world.watched().join("large")).unwrap().set_len(SIZE).unwrap();
+    // The answer comes late, so that there is somebody to ask for its memory once all is sent.
+    world.faults().add(Rule::new(Call::Upload, Fault::Delay { ms: 1500 }));
+    let daemon = crate::support::Daemon::start(world.command().args(["push", "watched/large"]));
+    eventually("it is stored", || world.times_stored("/HR_Backup/large") == 1);
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    assert_eq!(daemon.end().code, Some(0));
+    assert_eq!(world.sandbox().uploads()[0].size, SIZE);
+    assert!(peak < 40 << 10, "{peak} KiB for a file of {} KiB", SIZE >> 10);
+}
+
+#[test]
+fn json_tells_of_each_file_and_of_nothing_else() {
+    let world = World::new();
+    world.put("a", "a");
+    world.put("b", "b");
+    let said = world.run(["push", "watched", "--json"]);
+    let lines: Vec<serde_json::Value> = said.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 2, "{said:?}");
+    assert!(lines.iter().all(|line| line["event"] == "stored" && line["local"] == "kept"), "{said:?}");
+}
+
+#[test]
+fn a_stopped_push_ends_with_130_and_its_file_stays_whole() {
+    let world = World::new();
+    let path = world.put("file", "content");
+    world.faults().add(Rule::new(Call::Upload, Fault::Stall { ms: 60_000 }));
+    let daemon = crate::support::Daemon::start(world.command().args(["push", "watched/file", "--delete"]));
+    eventually("its upload has begun", || world.sandbox().stats().faults == 1);
+    let start = Instant::now();
+    daemon.signal("-INT");
+    std::thread::sleep(Duration::from_millis(200));
+    daemon.signal("-INT");
+    assert_eq!(daemon.end().code, Some(130));
+    assert!(start.elapsed() < Duration::from_secs(10));
+    assert_eq!(fs::read(path).unwrap(), b"content");
+}
+
+#[test]
+fn a_stop_while_standard_input_is_read_ends_with_130_and_leaves_no_half_of_it_behind() {
+    let world = World::new();
+    let mut command = world.command();
+    let daemon = crate::support::Daemon::start(command.args(["push", "-", "--name", "dump.sql"]).stdin(Stdio::piped()));
+    eventually("it reads", || walk_has(&world, "dump.sql"));
+    daemon.signal("-INT");
+    assert_eq!(daemon.end().code, Some(130));
+    assert!(!walk_has(&world, "dump.sql"));
+}
+
+#[test]
+fn standard_input_whose_upload_was_cut_is_kept_and_told_where() {
+    let world = World::new();
+    fs::write(world.dir.path().join("input"), "the only copy").unwrap();
+    world.faults().add(Rule::new(Call::Upload, Fault::Stall { ms: 60_000 }));
+    let mut command = world.command();
+    command.args(["push", "-", "--name", "dump.sql"]).stdin(fs::File::open(world.dir.path().join("input")).unwrap());
+    let daemon = crate::support::Daemon::start(&mut command);
+    eventually("its upload has begun", || world.sandbox().stats().faults == 1);
+    daemon.signal("-INT");
+    std::thread::sleep(Duration::from_millis(200));
+    daemon.signal("-INT");
+    let said = daemon.end();
+    assert_eq!(said.code, Some(130), "{said:?}");
+    assert!(said.stdout.contains("is kept in") && walk_has(&world, "dump.sql"), "{said:?}");
+}
+
+#[test]
+fn an_empty_file_and_empty_standard_input_are_stored() {
+    let world = World::new();
+    world.put("empty", "");
+    assert_eq!(world.run(["push", "watched/empty"]).code, Some(0));
+    assert_eq!(push_input(&world, b"", &["-", "--name", "nothing"]).code, Some(0));
+    assert_eq!(world.stored("/HR_Backup/empty").unwrap(), b"");
+    assert_eq!(world.stored("/HR_Backup/nothing").unwrap(), b"");
+}

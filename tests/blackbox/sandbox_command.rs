@@ -1,0 +1,98 @@
+//! `sandbox` and `--sandbox`: a first minute without an account.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::support::{Daemon, World, eventually, said};
+
+/// The binary without a word about any service.
+fn bare(world: &World) -> std::process::Command {
+    let mut command = world.command();
+    for (name, _) in crate::support::access_variables(&world.access) {
+        command.env_remove(name);
+    }
+    command
+}
+
+#[test]
+fn json_is_one_line_with_all_that_one_needs_to_log_in() {
+    let world = World::new();
+    let sandbox =
+        Daemon::start(bare(&world).args(["sandbox", "--listen", "127.0.0.1:0", "--store", "store", "--json"]));
+    let line: Value = serde_json::from_str(&sandbox.wait_for("{")).unwrap();
+    let keys: Vec<&str> = line.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(keys, ["api_url", "auth_url", "client_id", "password", "realm", "username"]);
+    let mut ls = bare(&world);
+    for (key, value) in line.as_object().unwrap() {
+        ls.env(format!("ASTRAN_BACKUP_{}", key.to_uppercase()), value.as_str().unwrap());
+    }
+    let listed = said(ls.arg("ls"));
+    assert_eq!((listed.code, listed.stdout.as_str()), (Some(0), ""), "{listed:?}");
+    let ended = sandbox.stop();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(ended.stdout.lines().count(), 1, "{ended:?}");
+    assert!(world.dir.path().join("store").is_dir());
+}
+
+#[test]
+fn text_tells_where_it_listens_and_how_to_log_in_in_words_that_a_shell_takes() {
+    let world = World::new();
+    let sandbox = Daemon::start(bare(&world).args(["sandbox", "--listen", "127.0.0.1:0"]));
+    assert!(sandbox.wait_for("listens on").contains("http://127.0.0.1:"));
+    let exports = [sandbox.wait_for("export"), sandbox.wait_for("export")].join("\n");
+    let script = format!("{exports}\nexec {} ls", env!("CARGO_BIN_EXE_astran-backup"));
+    let mut shell = std::process::Command::new("sh");
+    shell.env_clear().env("HOME", world.dir.path()).env("XDG_STATE_HOME", world.state()).args(["-c", &script]);
+    let listed = said(&mut shell);
+    assert_eq!(listed.code, Some(0), "{listed:?}");
+    sandbox.signal("-INT");
+    assert_eq!(sandbox.end().code, Some(0));
+}
+
+#[test]
+fn an_address_that_is_taken_or_not_loopback_is_a_usage_error() {
+    let world = World::new();
+    let taken = world.access.api_url.strip_prefix("http://").unwrap();
+    for (address, told) in [(taken, "something else"), ("0.0.0.0:0", "this machine only")] {
+        let said = said(bare(&world).args(["sandbox", "--listen", address]));
+        assert_eq!(said.code, Some(2), "{said:?}");
+        assert!(said.stderr.contains(told), "{said:?}");
+    }
+}
+
+#[test]
+fn watch_with_the_sandbox_makes_folder_and_destination_and_ls_sees_the_same_vault() {
+    let world = World::new();
+    let dest = "/New/Deep";
+    let daemon = Daemon::start(bare(&world).args([
+        "watch",
+        "Temporary/Folder",
+        "--dest",
+        dest,
+        "--settle",
+        "50ms",
+        "--sandbox",
+    ]));
+    daemon.wait_for("watching");
+    let path = world.dir.path().join("Temporary/Folder/report.pdf");
+    fs::write(&path, "content").unwrap();
+    daemon.wait_for("stored");
+    eventually("it is removed", || !path.exists());
+    assert_eq!(daemon.stop().code, Some(0));
+    let listed = said(bare(&world).args(["ls", dest, "--sandbox"]));
+    assert!(listed.code == Some(0) && listed.stdout.contains("report.pdf"), "{listed:?}");
+    let got = said(bare(&world).args(["get", "/New/Deep/report.pdf", "-o", "-", "--sandbox"]));
+    assert_eq!((got.code, got.stdout.as_str()), (Some(0), "content"), "{got:?}");
+}
+
+#[test]
+fn the_sandbox_is_asked_instead_of_a_service_that_is_configured() {
+    let world = World::new();
+    world.put("file", "content");
+    let said = world.run(["push", "watched", "--sandbox"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(world.sandbox().uploads().is_empty());
+    assert_eq!(world.sandbox().stats().connections, 0);
+    assert_eq!(fs::read(world.state().join("astran-backup/sandbox/HR_Backup/file")).unwrap(), b"content");
+}

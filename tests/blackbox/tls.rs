@@ -1,0 +1,126 @@
+//! TLS: own authorities, HTTP/2, and what a certificate that nobody trusts is answered with.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex};
+
+use tokio_rustls::TlsAcceptor;
+
+use crate::support::{Said, World, said};
+
+/// Takes TLS off in front of a sandbox, as a proxy does.
+struct Terminator {
+    port: u16,
+    /// The protocols that clients and it agreed on.
+    agreed: Arc<Mutex<Vec<Option<Vec<u8>>>>>,
+}
+
+impl Terminator {
+    /// In front of the world's sandbox; its certificate for `localhost` lies in `ca.pem` beside the watched folder.
+    fn start(world: &World, protocols: &[&[u8]]) -> Self {
+        let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        std::fs::write(world.dir.path().join("ca.pem"), own.cert.pem()).unwrap();
+        let key = rustls::pki_types::PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let mut config =
+            builder.unwrap().with_no_client_auth().with_single_cert(vec![own.cert.der().clone()], key).unwrap();
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let agreed = Arc::<Mutex<Vec<_>>>::default();
+        let behind = world.access.api_url.strip_prefix("http://").unwrap().split('/').next().unwrap().parse().unwrap();
+        let take = take(listener, TlsAcceptor::from(Arc::new(config)), behind, Arc::clone(&agreed));
+        world.runtime.spawn(take);
+        Self { port, agreed }
+    }
+
+    /// Runs the binary against it.
+    fn run(&self, world: &World, prefix: &str, ca_file: Option<&str>, arguments: &[&str]) -> Said {
+        let url = format!("https://localhost:{}{prefix}", self.port);
+        let mut command = world.command();
+        command.env("ASTRAN_BACKUP_API_URL", &url).env("ASTRAN_BACKUP_AUTH_URL", &url).args(arguments);
+        if let Some(ca_file) = ca_file {
+            command.args(["--ca-file", ca_file]);
+        }
+        said(&mut command)
+    }
+
+    fn agreed(&self) -> Vec<Option<Vec<u8>>> {
+        self.agreed.lock().unwrap().clone()
+    }
+}
+
+async fn take(
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    behind: SocketAddr,
+    agreed: Arc<Mutex<Vec<Option<Vec<u8>>>>>,
+) {
+    let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+    while let Ok((socket, _)) = listener.accept().await {
+        let (acceptor, agreed) = (acceptor.clone(), Arc::clone(&agreed));
+        tokio::spawn(async move {
+            // A client that does not trust it goes away here.
+            let Ok(mut outside) = acceptor.accept(socket).await else { return };
+            agreed.lock().unwrap().push(outside.get_ref().1.alpn_protocol().map(<[u8]>::to_vec));
+            let mut inside = tokio::net::TcpStream::connect(behind).await.unwrap();
+            // However either side ends.
+            tokio::io::copy_bidirectional(&mut outside, &mut inside).await.ok();
+        });
+    }
+}
+
+#[test]
+fn http_2_is_spoken_where_the_service_can_and_an_own_authority_is_trusted_where_named() {
+    let world = World::new();
+    for file in 0..20 {
+        world.put(file.to_string(), vec![7; 50_000]);
+    }
+    let terminator = Terminator::start(&world, &[b"h2", b"http/1.1"]);
+    let said = terminator.run(&world, "", Some("ca.pem"), &["watch", "watched", "--once", "--settle", "50ms"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(world.sandbox().uploads().len(), 20);
+    let agreed = terminator.agreed();
+    assert!(!agreed.is_empty() && agreed.iter().all(|protocol| protocol.as_deref() == Some(b"h2")), "{agreed:?}");
+}
+
+#[test]
+fn http_1_is_spoken_where_the_service_knows_nothing_else() {
+    let world = World::new();
+    world.put("file", "content");
+    let terminator = Terminator::start(&world, &[]);
+    let said = terminator.run(&world, "", Some("ca.pem"), &["push", "watched"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(world.stored("/HR_Backup/file").unwrap(), b"content");
+    assert!(terminator.agreed().iter().all(Option::is_none));
+}
+
+#[test]
+fn a_certificate_that_nobody_trusts_ends_with_5_and_names_the_setting_for_it() {
+    let world = World::new();
+    let terminator = Terminator::start(&world, &[]);
+    let said = terminator.run(&world, "", None, &["ls"]);
+    assert_eq!(said.code, Some(5), "{said:?}");
+    assert!(said.stderr.contains("certificate") && said.stderr.contains("ca_file"), "{said:?}");
+    assert!(terminator.agreed().is_empty(), "nothing was sent");
+}
+
+#[test]
+fn a_path_in_front_of_the_addresses_is_kept() {
+    let world = World::with(|options| options.prefix = "/behind/a%20proxy".into());
+    world.put("file", "content");
+    assert_eq!(world.run(["push", "watched"]).code, Some(0));
+    let terminator = Terminator::start(&world, &[b"h2"]);
+    let said = terminator.run(&world, "/behind/a%20proxy/", Some("ca.pem"), &["ls", "/HR_Backup"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(said.stdout.contains("file"), "{said:?}");
+}
+
+#[test]
+fn a_password_is_never_sent_in_the_clear_to_another_machine() {
+    let world = World::new();
+    let said = said(world.command().env("ASTRAN_BACKUP_AUTH_URL", "http://auth.example.com").args(["ls"]));
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert!(said.stderr.contains("https"), "{said:?}");
+}
