@@ -10,10 +10,9 @@ use tokio::task::JoinSet;
 use crate::config::Policy;
 use crate::exit::{Exit, Fatal};
 use crate::failpoint::failpoint;
-use crate::file::lease::Breaks;
 use crate::file::{OpenError, Root, Settled};
 use crate::journal::{End, Entry, Journal, JournalError, State};
-use crate::pipeline::{Local, Outcome, PATIENCE, Pipeline, Report, Shared};
+use crate::pipeline::{Local, Outcome, Pipeline, Report, Shared};
 use crate::remove;
 use crate::shutdown::Shutdown;
 use crate::vault::{RemotePath, Vault, VaultError};
@@ -60,16 +59,12 @@ const QUEUE: usize = 256;
 
 /// Runs until told to stop or, with `once`, until all that was there is done. `tell` is told of each file.
 pub async fn run<V: Vault>(
-    vault: Arc<V>,
-    journal: Journal,
-    breaks: Breaks,
+    shared: Arc<Shared<V>>,
     folders: Vec<Watched>,
     mode: Mode,
     tell: impl Fn(&Report) + Clone + Send + Sync + 'static,
     shutdown: Shutdown,
 ) -> Result<Tally, Fatal> {
-    let patience = mode.once.then_some(PATIENCE);
-    let shared = Shared::new(vault, journal, breaks, patience);
     let mut running = JoinSet::new();
     for folder in folders {
         running.spawn(run_folder(Arc::clone(&shared), folder, mode, tell.clone(), shutdown.clone()));

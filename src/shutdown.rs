@@ -1,4 +1,6 @@
-//! The two stop signals: the first asks, the second insists.
+//! The two stop signals: the first asks, the second insists; and the one that asks to look again.
+
+use std::io::IsTerminal;
 
 use tokio::sync::watch;
 
@@ -17,8 +19,8 @@ pub enum Stop {
 #[derive(Debug, Clone)]
 pub struct Shutdown(watch::Receiver<Stop>);
 
-/// Raises the stop signal.
-#[derive(Debug)]
+/// Raises the stop signal; clones raise the same one.
+#[derive(Debug, Clone)]
 pub struct Trigger(watch::Sender<Stop>);
 
 /// A stop signal that nobody has raised yet.
@@ -64,4 +66,42 @@ pub fn on_signals(trigger: Trigger) -> std::io::Result<()> {
         }
     });
     Ok(())
+}
+
+/// Tells of each SIGHUP that asks for a reload.
+#[derive(Debug)]
+pub struct Reloads(watch::Receiver<u64>);
+
+impl Reloads {
+    /// Of none, ever; SIGHUP ends the process, as it does by default.
+    pub fn never() -> Self {
+        Self(watch::channel(0).1)
+    }
+
+    /// Resolves at the next one; several that came meanwhile are one.
+    pub async fn next(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Takes SIGHUP from now on: a request to reload, unless it tells that the terminal is gone that we were started from;
+/// then nobody would see what goes on any more, and it raises the trigger.
+#[cfg(unix)]
+pub fn on_hangup(trigger: Trigger) -> std::io::Result<Reloads> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut hangup = signal(SignalKind::hangup())?;
+    let (sender, receiver) = watch::channel(0);
+    let on_terminal = std::io::stderr().is_terminal();
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            if on_terminal && !std::io::stderr().is_terminal() {
+                trigger.raise();
+            } else {
+                sender.send_modify(|count| *count += 1);
+            }
+        }
+    });
+    Ok(Reloads(receiver))
 }

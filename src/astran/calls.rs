@@ -21,6 +21,9 @@ const SMALL: usize = 1 << 20;
 const LARGE: usize = 64 << 20;
 /// Content of this length may take long enough for a token to end under way.
 const LONG: u64 = 16 << 20;
+/// Not the login's trouble: other files are sent well within a token's life.
+const OUTLIVED: &str = "it takes longer than a token lives, and the service looks at the token again at its end: have the \
+                        realm's access token lifespan raised, or send it where the line is faster";
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const ANYTHING: HeaderValue = HeaderValue::from_static("*/*");
 
@@ -105,11 +108,16 @@ impl Inner {
         let mut token = self.tokens.token(need).await?;
         let mut sent = self.send_content(&call, &token, opened).await?;
         if sent.0.status == StatusCode::UNAUTHORIZED {
-            token = self.tokens.instead_of(&token).await?;
+            self.tokens.instead_of(&token).await?;
+            // What there is instead may be near its end, where others have fetched it.
+            token = self.tokens.token(need).await?;
             // From its beginning: what was read of it is gone.
             opened = open()?;
             call.upload = Some(opened.length);
             sent = self.send_content(&call, &token, opened).await?;
+            if sent.0.status == StatusCode::UNAUTHORIZED && token.is_over() {
+                return Err(call.error(Kind::Refused, OUTLIVED));
+            }
         }
         let (answer, all_sent) = sent;
         let body = success(&call, &answer).map_err(|mut e| {

@@ -23,7 +23,7 @@ use crate::config::{Config, Environment};
 use crate::exit::{Exit, Fatal};
 use crate::file::lease::Breaks;
 use crate::journal::Journal;
-use crate::shutdown::{self, Shutdown};
+use crate::shutdown::{self, Reloads, Shutdown, Trigger};
 
 use session::Session;
 
@@ -33,12 +33,15 @@ pub async fn run(cli: Cli, environment: Environment) -> Result<Exit, Fatal> {
         return Ok(exit);
     }
     let config = Config::load(&cli, &environment)?;
-    let shutdown = signals()?;
+    let (trigger, shutdown) = signals()?;
     let Cli { global, command } = cli;
     match command {
         #[cfg(feature = "sandbox")]
         Command::Sandbox(typed) => sandbox::run(&typed, global.json, shutdown).await,
-        Command::Watch(typed) => watch::run(config, &global, typed.once, shutdown).await,
+        Command::Watch(typed) => {
+            let reloads = if typed.once { Reloads::never() } else { hangups(trigger)? };
+            watch::run(config, &global, typed.once, shutdown, reloads).await
+        }
         Command::Push(typed) => push::run(config, &global, &typed, shutdown).await,
         Command::Ls(typed) => {
             let options = ls::Options { path: typed.path, json: global.json };
@@ -121,9 +124,16 @@ async fn looking(
     ended
 }
 
-fn signals() -> Result<Shutdown, Fatal> {
+fn signals() -> Result<(Trigger, Shutdown), Fatal> {
     let (trigger, shutdown) = shutdown::channel();
-    shutdown::on_signals(trigger)
-        .map_err(|error| Fatal::new(Exit::SomeFailed, format!("signals can't be taken: {error}")))?;
-    Ok(shutdown)
+    shutdown::on_signals(trigger.clone()).map_err(|error| no_signals(&error))?;
+    Ok((trigger, shutdown))
+}
+
+fn hangups(trigger: Trigger) -> Result<Reloads, Fatal> {
+    shutdown::on_hangup(trigger).map_err(|error| no_signals(&error))
+}
+
+fn no_signals(error: &io::Error) -> Fatal {
+    Fatal::new(Exit::SomeFailed, format!("signals can't be taken: {error}"))
 }

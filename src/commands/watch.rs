@@ -1,19 +1,28 @@
 //! `watch [DIR]`: keep uploading what appears in folders, or with `--once` what is there.
 
+use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::print::Printer;
 use super::session::Session;
+use crate::astran::Client;
 use crate::cli::Global;
 use crate::config::{Config, Folder};
 use crate::daemon::{self, Mode, Tally, Watched};
 use crate::exit::{Exit, Fatal};
 use crate::file::Root;
-use crate::shutdown::{Shutdown, Stop};
+use crate::pipeline::{PATIENCE, Shared};
+use crate::shutdown::{Reloads, Shutdown, Stop};
 
 /// Watches the configured folders.
-pub async fn run(config: Config, global: &Global, once: bool, mut shutdown: Shutdown) -> Result<Exit, Fatal> {
+pub async fn run(
+    config: Config,
+    global: &Global,
+    once: bool,
+    mut shutdown: Shutdown,
+    reloads: Reloads,
+) -> Result<Exit, Fatal> {
     if global.sandbox() {
         make_folders(&config.folders)?;
     }
@@ -22,20 +31,26 @@ pub async fn run(config: Config, global: &Global, once: bool, mut shutdown: Shut
     let mode = Mode { once, grace: config.grace };
     let session = Session::open(config, global).await?;
     let started = tokio::select! {
-        started = start(&session, &folders, once) => started,
-        () = shutdown.reached(Stop::Gently) => return Ok(Exit::Interrupted),
+        started = start(&session, &folders, once) => started.map(Some),
+        () = shutdown.reached(Stop::Gently) => Ok(None),
     };
     let ended = match started {
-        Ok(()) => {
+        Ok(Some(())) => {
             let printer = Printer { json: global.json };
-            let vault = Arc::new(session.client.clone());
+            let patience = once.then_some(PATIENCE);
+            let shared = Shared::new(Arc::new(session.client.clone()), journal, breaks, patience);
             let tell = move |report: &_| printer.tell(report);
-            daemon::run(vault, journal, breaks, folders, mode, tell, shutdown.clone()).await
+            let running = daemon::run(Arc::clone(&shared), folders, mode, tell, shutdown.clone());
+            tokio::select! {
+                ended = running => ended.map(Some),
+                never = reload(&session, &shared, reloads) => match never {},
+            }
         }
+        Ok(None) => Ok(None),
         Err(fatal) => Err(fatal),
     };
     session.close().await;
-    exit_of(&ended?, once, &shutdown)
+    ended?.map_or(Ok(Exit::Interrupted), |tally| exit_of(&tally, once, &shutdown))
 }
 
 /// Logs in, and sees that the destinations are there: what is wrong from the start is told at the start.
@@ -46,6 +61,16 @@ async fn start(session: &Session, folders: &[Watched], once: bool) -> Result<(),
         tracing::info!(folder = %folder.root.path().display(), dest = %folder.dest, "watching");
     }
     Ok(())
+}
+
+/// At each SIGHUP: whoever sends it has mended something, a password maybe, and does not want to wait until we notice.
+async fn reload(session: &Session, shared: &Shared<Client>, mut reloads: Reloads) -> Infallible {
+    loop {
+        reloads.next().await;
+        tracing::info!("reloading: what was refused is tried again");
+        session.client.reload().await;
+        shared.hurry();
+    }
 }
 
 /// Opens a folder and takes it for this process alone.

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::backoff;
-use crate::vault::VaultError;
+use crate::vault::{Kind, VaultError};
 
 /// One thing that files need: the service, a destination, the journal.
 #[derive(Debug)]
@@ -79,6 +79,24 @@ impl Circuit {
         }
     }
 
+    /// Somebody says that things have changed: the next try comes at once.
+    pub(super) fn hurry(&self) {
+        if let Some(trouble) = self.state().trouble.as_mut() {
+            trouble.next_try = Instant::now();
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// A refused login waits for a person, for hours maybe: it is told loudly, and once.
+    fn tell(&self, error: &VaultError, told_before: bool, again_in: Duration) {
+        let what = self.what;
+        match error.kind {
+            Kind::Login if told_before => tracing::debug!(?again_in, "{what} still waits for the login: {error}"),
+            Kind::Login => tracing::error!("UPLOADS ARE SUSPENDED, and every file stays where it is: {error}"),
+            _ => tracing::warn!(?again_in, "{what} is in trouble, no file is tried: {error}"),
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -114,7 +132,8 @@ impl Pass<'_> {
             };
             let since = state.trouble.as_ref().map_or(now, |trouble| trouble.since);
             let wait = backoff::wait(failures, backoff::chance(), error.retry_after);
-            tracing::warn!(again_in = ?wait, "{} is in trouble, no file is tried: {error}", self.circuit.what);
+            let told_before = state.trouble.as_ref().is_some_and(|trouble| trouble.error.message == error.message);
+            self.circuit.tell(&error, told_before, wait);
             state.trouble = Some(Trouble { error, since, failures, next_try: now + wait, trial: false });
         }
         self.trial = false;
@@ -138,7 +157,6 @@ impl Drop for Pass<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vault::Kind;
     use std::sync::Arc;
 
     fn down() -> VaultError {
@@ -184,6 +202,22 @@ mod tests {
             );
             trial.failed(down());
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_hurried_tries_at_once() {
+        let circuit = tripped(None).await;
+        circuit.pass().await.unwrap().failed(VaultError { retry_after: Some(Duration::from_secs(600)), ..down() });
+        let waiting = tokio::spawn({
+            let circuit = Arc::clone(&circuit);
+            async move { circuit.pass().await.map(|pass| pass.is_trial()) }
+        });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(!waiting.is_finished());
+        let before = Instant::now();
+        circuit.hurry();
+        assert!(waiting.await.unwrap().unwrap());
+        assert_eq!(before.elapsed(), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]

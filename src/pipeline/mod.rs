@@ -71,6 +71,11 @@ impl<V: Vault> Shared<V> {
         })
     }
 
+    /// Somebody says that the service or the login was mended: what waits for it tries at once.
+    pub fn hurry(&self) {
+        self.service.hurry();
+    }
+
     /// The journal that receipts go to.
     pub fn journal(&self) -> &Journal {
         &self.journal

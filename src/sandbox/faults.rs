@@ -35,9 +35,10 @@
 //! | `expire_all` | | both |
 //! | `disable_user`, `require_action` | | the user's next logins are refused with that |
 //! | `lock` | `ms` | the account is locked for so long |
+//! | `change_password` | `password` | the user's password is this one from now on; sessions live |
 //!
-//! The last six come before the request that meets them, which then goes its way; without `call` they come at once. With
-//! tokens of a real Keycloak, `expire` refuses all tokens seen so far, and the others of the six do nothing.
+//! The last seven come before the request that meets them, which then goes its way; without `call` they come at once. With
+//! tokens of a real Keycloak, `expire` refuses all tokens seen so far, and the others of the seven do nothing.
 
 use serde::{Deserialize, Serialize};
 
@@ -203,6 +204,11 @@ pub enum Fault {
     Lock {
         /// For how long, in milliseconds.
         ms: u64,
+    },
+    /// The user's password becomes another one; sessions live on, as Keycloak's do.
+    ChangePassword {
+        /// The new one.
+        password: String,
     },
 }
 

@@ -75,6 +75,7 @@ pub(super) fn at_once(state: &State, fault: &Fault) -> bool {
         }
         Fault::DisableUser => authority.with_own(Realm::disable_user),
         Fault::RequireAction => authority.with_own(Realm::require_action),
+        Fault::ChangePassword { password } => authority.with_own(|realm| realm.change_password(password)),
         Fault::Lock { ms } => {
             let until = Instant::now() + Duration::from_millis(*ms);
             authority.with_own(|realm| realm.lock_user(until));

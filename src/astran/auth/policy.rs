@@ -141,7 +141,7 @@ impl State {
     fn renewal(&self, now: &Now) -> Step {
         if let Some(verdict) = self.verdict.as_ref().filter(|v| now.instant < v.again) {
             let look = now.instant >= verdict.looked + self.look_every;
-            return if look { Step::Look } else { Step::Refuse(self.suspended(verdict, now)) };
+            return if look { Step::Look } else { Step::Refuse(self.suspended(verdict)) };
         }
         if let Some((until, error)) = self.hold.as_ref().filter(|(until, _)| now.instant < *until) {
             let left = *until - now.instant;
@@ -157,14 +157,14 @@ impl State {
         }
     }
 
-    fn suspended(&self, verdict: &Verdict, now: &Now) -> VaultError {
+    /// The words stay the same for as long as the verdict holds, so that whoever repeats them can tell.
+    fn suspended(&self, verdict: &Verdict) -> VaultError {
         if !self.proven {
             return VaultError::new(Kind::Login, &*verdict.message);
         }
-        let minutes = (verdict.again - now.instant).as_secs().div_ceil(60);
         let message = format!(
-            "{}; these credentials worked before: the login is tried again when the secret changes, on reload, or in \
-             {minutes} min",
+            "{}; these credentials worked before, so nothing is lost: the login is tried again at once when the secret \
+             changes or on SIGHUP, else rarely, so that the account is not locked",
             verdict.message
         );
         VaultError::new(Kind::Login, message)

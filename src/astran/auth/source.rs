@@ -160,7 +160,8 @@ impl Source {
             Done::Asked { how, sent, instead, result: Ok(granted), .. } => {
                 tracing::debug!(?how, life = ?granted.life, "a token was granted");
                 let token = self.state.granted(how, granted, sent, &now, instead);
-                self.publish(Some(token));
+                self.publish(Some(Arc::clone(&token)));
+                self.share_grant(&token);
             }
             Done::Asked { how, secrets, result: Err(failure), .. } => {
                 tracing::debug!(?how, ?failure, "no token was granted");
@@ -171,6 +172,14 @@ impl Source {
             Done::LoggedOut => self.leaving.drain(..).for_each(|done| {
                 let _gone = done.send(());
             }),
+        }
+    }
+
+    /// A grant serves all that wait, however little of its life is left by the time it is here: where tokens live no longer
+    /// than an answer takes, waiting for a fresher one would never end.
+    fn share_grant(&mut self, token: &Arc<Token>) {
+        for waiter in std::mem::take(&mut self.waiters) {
+            let _gone = waiter.reply.send(Ok(Arc::clone(token)));
         }
     }
 

@@ -169,6 +169,14 @@ async fn a_dead_session_is_a_new_login() {
 }
 
 #[tokio::test]
+async fn a_token_that_lives_no_longer_than_its_answer_takes_is_asked_for_once() {
+    let brief = r#"{"access_token":"t1","expires_in":0.000001,"refresh_token":"r1"}"#;
+    let fake = Fake::start(move |seen, _| json(200, if seen.is_token() { brief } else { ME })).await;
+    fake.client().probe().await.unwrap();
+    assert_eq!(fake.count(Seen::is_token), 1);
+}
+
+#[tokio::test]
 async fn client_credentials_send_the_secret_and_no_user() {
     let fake = Fake::with_login(|_| json(200, r#"{"member":{"rootDocumentId":1}}"#)).await;
     let secret = Source::Given("hush".to_owned().into());

@@ -89,6 +89,11 @@ impl Token {
         self.header.clone()
     }
 
+    /// Whether its life is over by now: a refusal then says nothing about the login.
+    pub(in crate::astran) fn is_over(&self) -> bool {
+        !self.life.lives(&Now::read())
+    }
+
     /// The service answered a call with it otherwise than with 401.
     pub(in crate::astran) fn accept(&self) {
         if !self.accepted.load(Ordering::Relaxed) {

@@ -41,6 +41,19 @@ async fn a_refused_token_sends_the_whole_content_again() {
 }
 
 #[tokio::test]
+async fn an_upload_that_outlives_each_token_is_that_files_trouble_and_not_the_logins() {
+    let fake = Fake::start(|seen, all| {
+        let number = all.len();
+        let brief = format!(r#"{{"access_token":"t{number}","expires_in":0.000001,"refresh_token":"r"}}"#);
+        if seen.is_token() { json(200, &brief) } else { json(401, "{}") }
+    })
+    .await;
+    let error = upload(&fake.client()).await.unwrap_err();
+    assert!(error.kind == Kind::Refused && error.message.contains("lifespan"), "{error:?}");
+    assert_eq!(uploads(&fake), 2, "replayed once");
+}
+
+#[tokio::test]
 async fn a_lost_or_unreadable_answer_is_unknown_and_nothing_is_sent_twice() {
     let page = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 29\r\n\r\n<html><title>Hi</title></html>";
     for reply in [

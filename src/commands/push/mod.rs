@@ -32,18 +32,20 @@ pub async fn run(config: Config, global: &Global, typed: &Push, mut shutdown: Sh
     let (journal, breaks) = super::local_parts(&config)?;
     let session = Session::open(config, global).await?;
     let started = tokio::select! {
-        started = start(&session, &dest) => started,
-        () = shutdown.reached(Stop::Gently) => return Ok(Exit::Interrupted),
+        started = start(&session, &dest) => started.map(Some),
+        () = shutdown.reached(Stop::Gently) => Ok(None),
     };
     let ended = match started {
-        Ok(()) => {
+        Ok(Some(())) => {
             let shared = Shared::new(Arc::new(session.client.clone()), journal, breaks, Some(PATIENCE));
-            upload(&session.config, shared, dest, named, Printer { json: global.json }, shutdown.clone()).await
+            let printer = Printer { json: global.json };
+            upload(&session.config, shared, dest, named, printer, shutdown.clone()).await.map(Some)
         }
+        Ok(None) => Ok(None),
         Err(fatal) => Err(fatal),
     };
     session.close().await;
-    watch::exit_of(&ended?, true, &shutdown)
+    ended?.map_or(Ok(Exit::Interrupted), |tally| watch::exit_of(&tally, true, &shutdown))
 }
 
 async fn start(session: &Session, dest: &RemotePath) -> Result<(), Fatal> {

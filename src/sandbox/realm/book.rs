@@ -51,6 +51,9 @@ struct RefreshToken {
 
 struct Session {
     until: Instant,
+    /// A refresh token was used twice: the user's session lives on in Keycloak, but without this client, for which that is
+    /// as good as its end.
+    detached: bool,
     last_used: Option<String>,
 }
 
@@ -59,6 +62,8 @@ struct User {
     disabled: bool,
     action_required: bool,
     lockout: Lockout,
+    /// In place of the one that the options say.
+    password: Option<String>,
 }
 
 impl Realm {
@@ -91,20 +96,21 @@ impl Realm {
         Ok(self.open_session(&mut book, now))
     }
 
-    /// The order is Keycloak's: a lock hides even the right password, and is told from a wrong one by nothing.
+    /// The order is Keycloak's: a lock hides even the right password, and is told from a wrong one by nothing; that an
+    /// account is disabled is told only to who knows its password.
     fn check_user(&self, user: &mut User, username: &str, password: &str, now: Instant) -> Result<(), Refusal> {
         let refused = refusal::credentials(self.options.refused_password);
         if username != self.options.username || user.lockout.is_locked(now) {
             return Err(refused);
         }
-        if user.disabled {
-            return Err(refusal::DISABLED);
-        }
-        if password != self.options.password {
+        if password != user.password.as_deref().unwrap_or(&self.options.password) {
             if let Some(rule) = &self.options.brute_force {
                 user.lockout.failed(now, rule);
             }
             return Err(refused);
+        }
+        if user.disabled {
+            return Err(refusal::DISABLED);
         }
         if user.action_required {
             return Err(refusal::NOT_SET_UP);
@@ -131,12 +137,15 @@ impl Realm {
         if now >= refresh.until {
             return Err(refusal::EXPIRED);
         }
+        if session.detached {
+            return Err(refusal::DETACHED);
+        }
         if book.user.disabled {
             return Err(refusal::USER_DISABLED);
         }
         if self.options.rotation && refresh.used {
             let last = session.last_used.as_deref() == Some(token);
-            book.end_session(id);
+            book.detach_client(id);
             return Err(if last { refusal::REUSED } else { refusal::STALE });
         }
         refresh.used = true;
@@ -171,11 +180,15 @@ impl Realm {
         self.book().user.lockout.lock(until);
     }
 
+    pub(crate) fn change_password(&self, password: &str) {
+        self.book().user.password = Some(password.to_owned());
+    }
+
     pub(crate) fn require_action(&self) {
         self.book().user.action_required = true;
     }
 
-    /// The user is as at the start: enabled, not locked, nothing required.
+    /// The user is as at the start: enabled, not locked, nothing required, with the first password.
     pub(crate) fn restore_user(&self) {
         self.book().user = User::default();
     }
@@ -184,7 +197,7 @@ impl Realm {
         book.forget_dead(now);
         book.last_session += 1;
         let (id, until) = (book.last_session, now + self.options.session_life);
-        book.sessions.insert(id, Session { until, last_used: None });
+        book.sessions.insert(id, Session { until, detached: false, last_used: None });
         self.issue(book, id, until, now)
     }
 
@@ -211,6 +224,13 @@ impl Realm {
 }
 
 impl Book {
+    fn detach_client(&mut self, session: u64) {
+        if let Some(session) = self.sessions.get_mut(&session) {
+            session.detached = true;
+        }
+        self.access.retain(|_, token| token.session != session);
+    }
+
     fn end_session(&mut self, session: u64) {
         self.sessions.remove(&session);
         self.access.retain(|_, token| token.session != session);
@@ -277,7 +297,7 @@ mod tests {
         let first = login(&realm, now);
         let second = realm.refresh(refresh_token(&first), now).unwrap();
         assert_eq!(realm.refresh(refresh_token(&first), now).unwrap_err(), refusal::REUSED);
-        assert_eq!(realm.refresh(refresh_token(&second), now).unwrap_err(), refusal::NO_SESSION);
+        assert_eq!(realm.refresh(refresh_token(&second), now).unwrap_err(), refusal::DETACHED);
         assert!(!realm.admits(&second.access, now));
     }
 
@@ -310,6 +330,20 @@ mod tests {
         realm.expire_access();
         assert!(!realm.admits(&tokens.access, now));
         realm.refresh(refresh_token(&tokens), now).unwrap();
+    }
+
+    #[test]
+    fn a_changed_password_ends_no_session_and_a_disabled_account_says_so_only_to_the_right_one() {
+        let (realm, now) = (realm(|o| o.brute_force = None), Instant::now());
+        let tokens = login(&realm, now);
+        realm.change_password("other");
+        realm.refresh(refresh_token(&tokens), now).unwrap();
+        let login = |password| realm.password("sandbox@example.com", password, now);
+        assert_eq!(login("sandbox-password").unwrap_err(), refusal::credentials(400));
+        login("other").unwrap();
+        realm.disable_user();
+        assert_eq!(login("sandbox-password").unwrap_err(), refusal::credentials(400));
+        assert_eq!(login("other").unwrap_err(), refusal::DISABLED);
     }
 
     #[test]

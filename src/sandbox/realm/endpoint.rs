@@ -84,7 +84,7 @@ async fn in_realm(
 
 fn carry_out(state: &State, realm: &Realm, call: Call, form: &Form, headers: &HeaderMap) -> Response<Body> {
     let counters = &state.stats;
-    let result = client(realm, form, headers).and_then(|()| match call {
+    let result = known_grant(call, form).and_then(|()| client(realm, form, headers)).and_then(|()| match call {
         Call::Logout => logout(realm, form).map(|()| None),
         Call::Refresh => refresh(realm, form).map(Some),
         _ => login(realm, form).map(Some),
@@ -102,6 +102,14 @@ fn carry_out(state: &State, realm: &Realm, call: Call, form: &Form, headers: &He
         Ok(Some(tokens)) => json_answer(StatusCode::OK, &told(&tokens)),
         Ok(None) => empty(StatusCode::NO_CONTENT),
         Err(refusal) => refused(&refusal),
+    }
+}
+
+/// Keycloak looks for the grant before it looks for the client.
+fn known_grant(call: Call, form: &Form) -> Result<(), Refusal> {
+    match field(form, "grant_type") {
+        None if call != Call::Logout => Err(refusal::NO_GRANT_TYPE),
+        _ => Ok(()),
     }
 }
 
@@ -153,7 +161,8 @@ async fn read_form(headers: &HeaderMap, body: Incoming) -> Result<Result<Form, R
         Err(_) => return Err(Cut),
     };
     if !essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
-        return Ok(Err(refusal::NOT_A_FORM));
+        // To Keycloak, whatever is no form is an empty one.
+        return Ok(Ok(Form::new()));
     }
     let mut form = Form::new();
     for (name, value) in url::form_urlencoded::parse(&body) {
@@ -171,11 +180,11 @@ fn told(tokens: &Tokens) -> Value {
         "refresh_expires_in": tokens.refresh.as_ref().map_or(0, |(_, life)| seconds(*life)),
         "token_type": "Bearer",
         "not-before-policy": 0,
-        "session_state": format!("session-{}", tokens.session),
         "scope": "profile email",
     });
     if let Some((token, _)) = &tokens.refresh {
         answer["refresh_token"] = json!(token);
+        answer["session_state"] = json!(format!("session-{}", tokens.session));
     }
     answer
 }

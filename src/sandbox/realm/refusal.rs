@@ -15,8 +15,6 @@ const fn row(status: u16, error: &'static str, description: &'static str) -> Ref
 const CLIENT: &str = "Invalid client or Invalid client credentials";
 
 pub(super) const NO_REALM: Refusal = Refusal { status: 404, error: "Realm does not exist", description: None };
-pub(super) const NOT_A_FORM: Refusal =
-    Refusal { status: 415, error: "HTTP 415 Unsupported Media Type", description: None };
 pub(super) const TOO_LARGE: Refusal = Refusal { status: 413, error: "invalid_request", description: None };
 pub(super) const NOT_POST: Refusal = Refusal { status: 405, error: "HTTP 405 Method Not Allowed", description: None };
 pub(super) const NOT_FOUND: Refusal = Refusal { status: 404, error: "HTTP 404 Not Found", description: None };
@@ -36,6 +34,7 @@ pub(super) const NO_REFRESH_TOKEN: Refusal = row(400, "invalid_request", "No ref
 pub(super) const UNKNOWN_REFRESH_TOKEN: Refusal = row(400, "invalid_grant", "Invalid refresh token");
 pub(super) const EXPIRED: Refusal = row(400, "invalid_grant", "Token is not active");
 pub(super) const NO_SESSION: Refusal = row(400, "invalid_grant", "Session not active");
+pub(super) const DETACHED: Refusal = row(400, "invalid_grant", "Session doesn't have required client");
 pub(super) const STALE: Refusal = row(400, "invalid_grant", "Stale token");
 pub(super) const REUSED: Refusal = row(400, "invalid_grant", "Maximum allowed refresh token reuse exceeded");
 pub(super) const USER_DISABLED: Refusal = row(400, "invalid_grant", "User disabled");
