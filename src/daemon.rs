@@ -15,6 +15,7 @@ use crate::file::{OpenError, Root, Settled};
 use crate::journal::{End, Entry, Journal, JournalError, State};
 use crate::pipeline::{Local, Outcome, PATIENCE, Pipeline, Report, Shared};
 use crate::remove;
+use crate::retention;
 use crate::shutdown::Shutdown;
 use crate::vault::{RemotePath, Vault, VaultError};
 use crate::watch::settle::Rules;
@@ -38,6 +39,8 @@ pub struct Mode {
     pub once: bool,
     /// How long files under way may take after a stop signal.
     pub grace: Duration,
+    /// How long receipts are kept; for ever where `None`.
+    pub keep_receipts: Option<Duration>,
 }
 
 /// What a run came to.
@@ -69,6 +72,11 @@ pub async fn run<V: Vault>(
     shutdown: Shutdown,
 ) -> Result<Tally, Fatal> {
     let patience = mode.once.then_some(PATIENCE);
+    // Ends with this run.
+    let mut beside = JoinSet::new();
+    if let Some(keep) = mode.keep_receipts.filter(|_| !mode.once) {
+        beside.spawn(retention::prune_daily(journal.clone(), keep));
+    }
     let shared = Shared::new(vault, journal, breaks, patience);
     let mut running = JoinSet::new();
     for folder in folders {
@@ -77,6 +85,9 @@ pub async fn run<V: Vault>(
     let mut tally = Tally::default();
     while let Some(ended) = running.join_next().await {
         tally.add(ended.map_err(|error| Fatal::new(Exit::SomeFailed, format!("internal error: {error}")))??);
+    }
+    if let Some(keep) = mode.keep_receipts.filter(|_| mode.once) {
+        retention::prune(shared.journal(), keep).await;
     }
     Ok(tally)
 }
