@@ -14,6 +14,7 @@ use crate::file::{OpenError, Root, Settled};
 use crate::journal::{End, Entry, Journal, JournalError, State};
 use crate::pipeline::{Local, Outcome, Pipeline, Report, Shared};
 use crate::remove;
+use crate::retention;
 use crate::shutdown::Shutdown;
 use crate::vault::{RemotePath, Vault, VaultError};
 use crate::watch::settle::Rules;
@@ -37,6 +38,8 @@ pub struct Mode {
     pub once: bool,
     /// How long files under way may take after a stop signal.
     pub grace: Duration,
+    /// How long receipts are kept; for ever where `None`.
+    pub keep_receipts: Option<Duration>,
 }
 
 /// What a run came to.
@@ -65,6 +68,11 @@ pub async fn run<V: Vault>(
     tell: impl Fn(&Report) + Clone + Send + Sync + 'static,
     shutdown: Shutdown,
 ) -> Result<Tally, Fatal> {
+    // Ends with this run.
+    let mut beside = JoinSet::new();
+    if let Some(keep) = mode.keep_receipts.filter(|_| !mode.once) {
+        beside.spawn(retention::prune_daily(shared.journal().clone(), keep));
+    }
     let mut running = JoinSet::new();
     for folder in folders {
         running.spawn(run_folder(Arc::clone(&shared), folder, mode, tell.clone(), shutdown.clone()));
@@ -72,6 +80,9 @@ pub async fn run<V: Vault>(
     let mut tally = Tally::default();
     while let Some(ended) = running.join_next().await {
         tally.add(ended.map_err(|error| Fatal::new(Exit::SomeFailed, format!("internal error: {error}")))??);
+    }
+    if let Some(keep) = mode.keep_receipts.filter(|_| mode.once) {
+        retention::prune(shared.journal(), keep).await;
     }
     Ok(tally)
 }

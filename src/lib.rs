@@ -23,6 +23,7 @@ pub mod watch;
 pub mod journal;
 pub mod pipeline;
 pub mod remove;
+pub mod retention;
 
 pub mod astran;
 pub mod vault;

@@ -1,12 +1,18 @@
-//! `get PATH [-o FILE]`: takes a document out of the vault.
+//! `get PATH [-o FILE]`: takes a document out of the vault, and holds it against its receipt where there is one here.
 
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
 use super::ls::printable;
 use super::partial::Partial;
 use crate::cli;
+use crate::config::Config;
 use crate::exit::{Exit, Fatal};
+use crate::hex;
+use crate::journal::{Journal, Stored};
 use crate::vault::{Download, RemotePath, Vault, VaultError};
 
 /// Where a document goes.
@@ -42,8 +48,26 @@ impl From<cli::Get> for Options {
     }
 }
 
-/// Fetches the document; `stdout` is written to only for [`Output::Stdout`].
-pub async fn run(vault: &impl Vault, options: &Options, stdout: &mut impl Write) -> Result<Exit, Fatal> {
+/// What this machine's newest receipt for a document says; `None` where there is none, or no journal.
+pub async fn receipt(config: &Config, path: &RemotePath) -> Option<Stored> {
+    if !Journal::exists(&config.state_dir) {
+        return None;
+    }
+    let found = async { Journal::open(&config.state_dir)?.receipt_of(path).await }.await;
+    found.unwrap_or_else(|error| {
+        tracing::warn!("not compared with its receipt: {error}");
+        None
+    })
+}
+
+/// Fetches the document; `stdout` is written to only for [`Output::Stdout`]. One that is not what its receipt says is
+/// fetched all the same, for somebody else may have changed it, but said to be so.
+pub async fn run(
+    vault: &impl Vault,
+    options: &Options,
+    receipt: Option<&Stored>,
+    stdout: &mut impl Write,
+) -> Result<Exit, Fatal> {
     let place = match &options.output {
         Output::Stdout => None,
         Output::File(file) => Some(file.clone()),
@@ -52,10 +76,49 @@ pub async fn run(vault: &impl Vault, options: &Options, stdout: &mut impl Write)
     if let Some(place) = place.as_deref().filter(|_| !options.force) {
         refuse_existing(place)?;
     }
-    let mut download = vault.download(&options.path).await.map_err(Fatal::from)?;
-    match place {
-        None => to_stdout(&mut download, stdout).await,
-        Some(place) => to_file(&mut download, &place, options.force).await,
+    let download = vault.download(&options.path).await.map_err(Fatal::from)?;
+    let arriving = Arriving { download, got: 0, sha256: Sha256::new() };
+    let sha256 = match place {
+        None => to_stdout(arriving, stdout).await?,
+        Some(place) => to_file(arriving, &place, options.force).await?,
+    };
+    match receipt {
+        Some(receipt) if receipt.sha256 != sha256 => Err(differs(&options.path, receipt, &sha256)),
+        _ => Ok(Exit::Done),
+    }
+}
+
+fn differs(path: &RemotePath, receipt: &Stored, sha256: &str) -> Fatal {
+    let path = printable(&path.to_string());
+    let message = format!(
+        "{path} was fetched, but is not what was stored from here: its SHA-256 is {sha256}, the receipt says {}; \
+         has somebody changed it in the vault?",
+        receipt.sha256
+    );
+    Fatal::new(Exit::SomeFailed, message)
+}
+
+/// A download, measured while it comes.
+struct Arriving<D> {
+    download: D,
+    got: u64,
+    sha256: Sha256,
+}
+
+impl<D: Download> Arriving<D> {
+    async fn chunk(&mut self) -> Result<Option<Bytes>, Fatal> {
+        let chunk = self.download.chunk().await.map_err(Fatal::from)?;
+        if let Some(chunk) = &chunk {
+            self.got += chunk.len() as u64;
+            self.sha256.update(chunk);
+        }
+        Ok(chunk)
+    }
+
+    /// Its SHA-256, if all of it came.
+    fn whole(self) -> Result<String, Fatal> {
+        check_length(&self.download, self.got)?;
+        Ok(hex(&self.sha256.finalize()))
     }
 }
 
@@ -78,19 +141,16 @@ fn exists(place: &Path) -> Fatal {
     )
 }
 
-async fn to_stdout(download: &mut impl Download, out: &mut impl Write) -> Result<Exit, Fatal> {
+async fn to_stdout(mut download: Arriving<impl Download>, out: &mut impl Write) -> Result<String, Fatal> {
     let failed = |e: std::io::Error| Fatal::new(Exit::SomeFailed, format!("standard output can't be written: {e}"));
-    let mut got = 0;
-    while let Some(chunk) = download.chunk().await.map_err(Fatal::from)? {
-        got += chunk.len() as u64;
+    while let Some(chunk) = download.chunk().await? {
         out.write_all(&chunk).map_err(failed)?;
     }
-    check_length(download, got)?;
     out.flush().map_err(failed)?;
-    Ok(Exit::Done)
+    download.whole()
 }
 
-async fn to_file(download: &mut impl Download, place: &Path, force: bool) -> Result<Exit, Fatal> {
+async fn to_file(mut download: Arriving<impl Download>, place: &Path, force: bool) -> Result<String, Fatal> {
     let failed = |e: std::io::Error| match e.kind() {
         ErrorKind::AlreadyExists => exists(place),
         kind => {
@@ -99,14 +159,12 @@ async fn to_file(download: &mut impl Download, place: &Path, force: bool) -> Res
         }
     };
     let mut partial = Partial::create(place).map_err(failed)?;
-    let mut got = 0;
-    while let Some(chunk) = download.chunk().await.map_err(Fatal::from)? {
-        got += chunk.len() as u64;
+    while let Some(chunk) = download.chunk().await? {
         partial.write(&chunk).map_err(failed)?;
     }
-    check_length(download, got)?;
+    let sha256 = download.whole()?;
     partial.keep(force).map_err(failed)?;
-    Ok(Exit::Done)
+    Ok(sha256)
 }
 
 fn check_length(download: &impl Download, got: u64) -> Result<(), Fatal> {
@@ -128,7 +186,7 @@ mod tests {
         let shelf = Shelf(vec![("a", b"hello", Some(5)), ("short", b"hello", Some(9)), ("untold", b"hello", None)]);
         let mut stdout = Vec::new();
         let options = Options { path: RemotePath::parse(path).unwrap(), output, force };
-        (run(&shelf, &options, &mut stdout).await, stdout)
+        (run(&shelf, &options, None, &mut stdout).await, stdout)
     }
 
     #[tokio::test]

@@ -49,7 +49,12 @@ pub async fn run(cli: Cli, environment: Environment) -> Result<Exit, Fatal> {
         }
         Command::Get(typed) => {
             let options = get::Options::from(typed);
-            looking(config, &global, shutdown, async |vault| get::run(vault, &options, &mut io::stdout()).await).await
+            let receipt = get::receipt(&config, &options.path).await;
+            let receipt = receipt.as_ref();
+            looking(config, &global, shutdown, async |vault| {
+                get::run(vault, &options, receipt, &mut io::stdout()).await
+            })
+            .await
         }
         other => of_receipts(other, config, &global, shutdown).await,
     }

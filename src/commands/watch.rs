@@ -28,7 +28,7 @@ pub async fn run(
     }
     let folders = config.folders.iter().map(take_folder).collect::<Result<Vec<_>, _>>()?;
     let (journal, breaks) = super::local_parts(&config)?;
-    let mode = Mode { once, grace: config.grace };
+    let mode = Mode { once, grace: config.grace, keep_receipts: config.keep_receipts };
     let session = Session::open(config, global).await?;
     let started = tokio::select! {
         started = start(&session, &folders, once) => started.map(Some),

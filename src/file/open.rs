@@ -50,6 +50,16 @@ pub enum OpenError {
     Io(io::Error),
 }
 
+impl OpenError {
+    /// Whether it is the process or the system that has nothing left to open it with: no fault of the file, and soon over.
+    pub fn is_scarcity(&self) -> bool {
+        let Self::Io(error) = self else { return false };
+        [Errno::MFILE, Errno::NFILE, Errno::NOMEM]
+            .iter()
+            .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+    }
+}
+
 impl From<Errno> for OpenError {
     fn from(errno: Errno) -> Self {
         match errno {

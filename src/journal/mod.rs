@@ -181,6 +181,11 @@ impl Journal {
         Ok(Self { inner: Arc::new(Inner { path, writer, reader: Mutex::new(None) }) })
     }
 
+    /// Whether there is a journal in a state directory.
+    pub fn exists(state_dir: &Path) -> bool {
+        open::exists(state_dir)
+    }
+
     /// Writes an intent, unless its name at its destination belongs to another local path. Durable on return.
     ///
     /// A name belongs to the path with an open attempt or a receipt for it. The same path may begin again. Where the
@@ -297,6 +302,12 @@ impl Journal {
         limit: usize,
     ) -> Result<Vec<Receipt>, JournalError> {
         self.read(move |connection| query::receipts_page(connection, since, after, limit)).await
+    }
+
+    /// The newest receipt for a document's path.
+    pub async fn receipt_of(&self, path: &RemotePath) -> Result<Option<Stored>, JournalError> {
+        let path = path.clone();
+        self.read(move |connection| query::receipt_of(connection, &path)).await
     }
 
     /// Looks along the whole chain of receipts.

@@ -43,6 +43,10 @@ pub(super) fn open(state_dir: &Path) -> Result<(Connection, PathBuf), JournalErr
     Ok((connection, path))
 }
 
+pub(super) fn exists(state_dir: &Path) -> bool {
+    state_dir.join(NAME).exists()
+}
+
 /// A connection to a journal that exists.
 pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let connection =

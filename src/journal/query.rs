@@ -7,8 +7,9 @@ use globset::{GlobBuilder, GlobMatcher};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::row::{ATTEMPTS, COLUMNS, TERMS, entry, nanoseconds, path_bytes, record, version_columns};
-use super::{AttemptId, Entry, Record};
+use super::{AttemptId, Entry, Record, Stored};
 use crate::file::Version;
+use crate::vault::RemotePath;
 
 /// Which entries of the history are asked for. The default one asks for all.
 #[derive(Debug, Clone, Default)]
@@ -97,6 +98,19 @@ pub(super) fn of_file(
     let mut statement = connection.prepare_cached(&sql)?;
     let own = statement.query_row(params![path_bytes(root), path_bytes(relative), inode, size, mtime], entry);
     Ok(own.optional()?.or(newest))
+}
+
+/// The newest receipt for a document's path. Looks at all attempts: for who asks once.
+pub(super) fn receipt_of(connection: &Connection, path: &RemotePath) -> rusqlite::Result<Option<Stored>> {
+    let Some((name, folder)) = path.segments().split_last() else { return Ok(None) };
+    let folder = folder.iter().fold(RemotePath::default(), |path, segment| path.join(segment));
+    let sql = format!(
+        "{COLUMNS}{ATTEMPTS}{TERMS}WHERE a.name = ?1 AND a.seq IS NOT NULL \
+         AND a.dest = (SELECT id FROM term WHERE value = ?2) ORDER BY a.seq DESC LIMIT 1"
+    );
+    let mut statement = connection.prepare(&sql)?;
+    let found = statement.query_row(params![name, folder.to_string().as_bytes()], entry).optional()?;
+    Ok(found.and_then(|entry| entry.stored))
 }
 
 /// All entries of a root that are open or stored but not ended, oldest first.

@@ -56,6 +56,7 @@ impl From<OpenError> for SourceError {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::Gone => Self::Gone,
+            error if error.is_scarcity() => Self::Unsettled("no file can be opened now: raise the limit (ulimit -n)"),
             other => Self::Unreadable(other.to_string()),
         }
     }

@@ -91,6 +91,8 @@ pub fn set_aside(
     }
     let place = private::move_in(&settled.root, &settled.relative).map_err(|e| match e {
         OpenError::Gone => stay(true, "it is gone from where it was".into()),
+        // Nobody's fault and soon over: it goes round once more, and not to the store, which has it.
+        scarce if scarce.is_scarcity() => stay(true, format!("it can't be set aside: {scarce}")),
         other => stay(false, format!("it can't be set aside: {other}")),
     })?;
     failpoint("after-set-aside");

@@ -1,0 +1,197 @@
+//! Where the machine ends: a full disk under the journal, no right to write, no descriptors left, a clock that is wrong. The
+//! error says what to do, nothing leaves the folder without a receipt, and all goes on once there is room.
+#![cfg(all(feature = "sandbox", target_os = "linux"))]
+
+mod support;
+
+use std::fs::{FileTimes, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use support::proof::{assert_nothing_left, clean_run};
+use support::{Daemon, World, eventually, said};
+
+const SETTLE: [&str; 2] = ["--settle", "10ms"];
+
+/// The program under another command, with this world's environment.
+fn wrapped(world: &World, shell: &str) -> Command {
+    let inner = world.command();
+    let mut command = Command::new("unshare");
+    command.args(["-rm", "sh", "-c", shell, "sh"]).arg(inner.get_program());
+    command.current_dir(world.dir.path()).env_clear();
+    command.envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    command
+}
+
+fn can_mount(world: &World) -> bool {
+    let mount = "mkdir -p probe && mount -t tmpfs -o size=64k none probe";
+    let able = said(&mut wrapped(world, mount)).code == Some(0);
+    if !able {
+        eprintln!("skipped: nothing can be mounted here, so there is no small disk");
+    }
+    able
+}
+
+#[test]
+fn a_full_disk_under_the_journal_stops_uploads_and_nothing_is_removed_until_there_is_room() {
+    let world = World::new();
+    if !can_mount(&world) {
+        return;
+    }
+    std::fs::create_dir(world.state()).unwrap();
+    let disk = "mount -t tmpfs -o size=1m,mode=700 none state || exit 9";
+    let shell = format!("{disk}; cat /dev/zero > state/ballast 2>/dev/null; exec \"$1\" watch watched");
+    let full_from_the_start = said(&mut wrapped(&world, &shell));
+    assert_eq!(full_from_the_start.code, Some(1), "{full_from_the_start:?}");
+    assert!(full_from_the_start.stderr.contains("disk is full"), "{full_from_the_start:?}");
+
+    let wait = |file: &str| format!("while [ ! -e {file} ]; do sleep 0.01; done");
+    let shell = format!(
+        "{disk}; ({}; cat /dev/zero > state/ballast 2>/dev/null; touch is-full; {}; rm state/ballast) & \
+         exec \"$1\" watch watched --settle 10ms",
+        wait("full"),
+        wait("free")
+    );
+    let daemon = Daemon::start(&mut wrapped(&world, &shell));
+    daemon.wait_for("watching");
+    world.put("before", "before");
+    eventually("it is stored and removed", || world.left().is_empty());
+    std::fs::write(world.dir.path().join("full"), "").unwrap();
+    eventually("the disk is full", || world.dir.path().join("is-full").exists());
+    let names: Vec<String> = (0..40).map(|number| format!("file-{number}")).collect();
+    for name in &names {
+        world.put(name, vec![7; 2000]);
+    }
+    daemon.wait_for("the journal is in trouble");
+    for name in &names {
+        let removed = !world.watched().join(name).exists();
+        assert!(!removed || world.times_stored(&format!("/HR_Backup/{name}")) == 1, "{name} is gone and not stored");
+    }
+    assert!(!world.left().is_empty(), "the disk was never full");
+    std::fs::write(world.dir.path().join("free"), "").unwrap();
+    eventually("all is stored and removed", || world.left().is_empty());
+    for name in &names {
+        assert_eq!(world.times_stored(&format!("/HR_Backup/{name}")), 1, "{name}");
+    }
+    assert_eq!(daemon.stop().code, Some(0));
+}
+
+/// As a user who may not do everything: root is not stopped by permissions.
+fn as_nobody(world: &World, arguments: &[&str]) -> Option<support::Said> {
+    if !rustix::process::geteuid().is_root() {
+        return Some(world.run(arguments));
+    }
+    let inner = world.command();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]);
+    command.arg(inner.get_program()).args(arguments).current_dir(world.dir.path()).env_clear();
+    command.envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    let reachable = Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--", "test", "-x"])
+        .arg(inner.get_program())
+        .status();
+    if !reachable.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: no other user can be had here");
+        return None;
+    }
+    Some(said(&mut command))
+}
+
+fn mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn a_state_folder_that_can_not_be_written_is_told_of_and_nothing_is_touched() {
+    let world = World::new();
+    world.put("report", "content");
+    mode(world.dir.path(), 0o755);
+    mode(&world.watched(), 0o777);
+    std::fs::create_dir(world.state()).unwrap();
+    mode(&world.state(), 0o555);
+    let Some(said) = as_nobody(&world, &["watch", "watched", "--once"]) else { return };
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.stderr.contains("state") && said.stderr.contains("ermission"), "{said:?}");
+    assert_eq!(world.left().len(), 1);
+    assert!(world.sandbox().uploads().is_empty());
+}
+
+#[test]
+fn in_a_folder_that_can_not_be_written_a_file_is_stored_once_and_stays_with_the_reason() {
+    let world = World::new();
+    world.put("report", "content");
+    mode(world.dir.path(), 0o777);
+    mode(&world.watched(), 0o555);
+    for _ in 0..2 {
+        let Some(said) = as_nobody(&world, &["watch", "watched", "--once"]) else { return };
+        assert_eq!(said.code, Some(1), "{said:?}");
+        assert!(said.stdout.contains("stays here") || said.stderr.contains("stays here"), "{said:?}");
+    }
+    assert_eq!(world.left().len(), 1);
+    assert_eq!(world.times_stored("/HR_Backup/report"), 1);
+    mode(&world.watched(), 0o777);
+    let Some(said) = as_nobody(&world, &["watch", "watched", "--once"]) else { return };
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(world.left().is_empty());
+    assert_eq!(world.times_stored("/HR_Backup/report"), 1, "sent again though only its removal was left");
+}
+
+#[test]
+fn a_file_that_can_not_be_read_is_told_of_and_others_go() {
+    let world = World::new();
+    let secret = world.put("secret", "content");
+    world.put("open", "content");
+    mode(world.dir.path(), 0o777);
+    mode(&world.watched(), 0o777);
+    mode(&secret, 0o000);
+    let Some(said) = as_nobody(&world, &["watch", "watched", "--once", "--keep"]) else { return };
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.stderr.contains("secret") || said.stdout.contains("secret"), "{said:?}");
+    assert_eq!(world.times_stored("/HR_Backup/open"), 1);
+    assert_eq!(world.times_stored("/HR_Backup/secret"), 0);
+    assert_eq!(world.left().len(), 2);
+}
+
+#[test]
+fn with_hardly_any_descriptors_nothing_is_lost_and_all_goes_in_the_end() {
+    let world = World::new();
+    for number in 0..60 {
+        world.put(format!("file-{number}"), vec![b'x'; 200_000 + number]);
+    }
+    let inner = world.command();
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 40; exec \"$0\" watch watched --once --settle 10ms"]).arg(inner.get_program());
+    command.current_dir(world.dir.path()).env_clear();
+    command.envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    let scarce = said(&mut command);
+    let stored = world.sandbox().uploads().len();
+    println!("with 40 descriptors: exit {:?}, {stored} stored, {} left", scarce.code, world.left().len());
+    assert_eq!((scarce.code, stored), (Some(0), 60), "no file is to blame: {}", scarce.stderr);
+    for number in 0..60 {
+        let name = format!("file-{number}");
+        let gone = !world.watched().join(&name).exists();
+        assert!(!gone || world.times_stored(&format!("/HR_Backup/{name}")) == 1, "{name} is gone and not stored");
+    }
+    clean_run(&world, &SETTLE);
+    assert_eq!(world.sandbox().uploads().len(), 60, "stored twice");
+}
+
+#[test]
+fn files_from_the_future_and_from_before_1970_are_taken_like_others() {
+    let world = World::new();
+    let times = [
+        SystemTime::now() + Duration::from_secs(10 * 365 * 86_400),
+        SystemTime::UNIX_EPOCH - Duration::from_secs(3600),
+        SystemTime::UNIX_EPOCH,
+    ];
+    for (number, time) in times.into_iter().enumerate() {
+        let path = world.put(format!("file-{number}"), format!("content {number}"));
+        let file = std::fs::File::options().write(true).open(path).unwrap();
+        file.set_times(FileTimes::new().set_modified(time)).unwrap();
+    }
+    clean_run(&world, &SETTLE);
+    assert_eq!(world.sandbox().uploads().len(), 3);
+    assert_nothing_left(&world);
+}

@@ -1,0 +1,83 @@
+//! Receipts are kept as long as asked for, and documents taken out of the vault are held against them.
+#![cfg(feature = "sandbox")]
+
+mod support;
+
+use std::path::PathBuf;
+
+use support::World;
+
+fn config(world: &World, keep: &str) -> PathBuf {
+    let path = world.dir.path().join("config.toml");
+    std::fs::write(&path, format!("[journal]\nkeep_receipts = {keep:?}\n")).unwrap();
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    path
+}
+
+fn receipts(world: &World) -> usize {
+    world.run(["history", "--json"]).stdout.matches("\"state\":\"removed\"").count()
+}
+
+#[test]
+fn receipts_older_than_asked_for_are_pruned_and_the_rest_can_be_checked() {
+    let world = World::new();
+    let config = config(&world, "1s");
+    world.put("old", "old");
+    world.once(&[]);
+    assert_eq!(receipts(&world), 1);
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    world.put("new", "new");
+    let said = world.run(["--config", config.to_str().unwrap(), "watch", "watched", "--once"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let left = world.run(["history", "--json"]).stdout;
+    assert!(!left.contains("\"name\":\"old\"") && left.contains("\"name\":\"new\""), "{left}");
+    assert_eq!(world.run(["history", "--check"]).code, Some(0));
+}
+
+#[test]
+fn a_daemon_prunes_at_its_start() {
+    let world = World::new();
+    let config = config(&world, "1s");
+    world.put("old", "old");
+    world.put("newest", "its number never comes again");
+    world.once(&[]);
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    let mut command = world.command();
+    let daemon = support::Daemon::start(command.arg("--config").arg(config).args(["watch", "watched"]));
+    daemon.wait_for("receipts were pruned");
+    assert_eq!(daemon.stop().code, Some(0));
+    assert_eq!(world.run(["history", "--check"]).code, Some(0));
+}
+
+#[test]
+fn without_a_word_receipts_are_kept_for_ever() {
+    let world = World::new();
+    let config = config(&world, "forever");
+    world.put("old", "old");
+    world.once(&[]);
+    world.run(["--config", config.to_str().unwrap(), "watch", "watched", "--once"]);
+    assert_eq!(receipts(&world), 1);
+}
+
+#[test]
+fn a_document_that_is_not_what_its_receipt_says_is_told_of() {
+    let world = World::new();
+    world.put("report", "stored");
+    world.once(&[]);
+    let get = |out: &str| world.run(["get", "/HR_Backup/report", "-o", out]);
+    assert_eq!(get("same").code, Some(0));
+
+    std::fs::write(world.dir.path().join("vault/HR_Backup/report"), "changed").unwrap();
+    let said = get("other");
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.stderr.contains("receipt"), "{said:?}");
+    assert_eq!(std::fs::read(world.dir.path().join("other")).unwrap(), b"changed");
+}
+
+#[test]
+fn a_document_that_was_not_stored_from_here_is_fetched_without_a_receipt() {
+    let world = World::new();
+    std::fs::write(world.dir.path().join("vault/HR_Backup/theirs"), "theirs").unwrap();
+    assert_eq!(world.run(["get", "/HR_Backup/theirs"]).code, Some(0));
+    assert!(!world.state().exists(), "looking must not make a journal");
+}
