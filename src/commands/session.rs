@@ -119,3 +119,39 @@ async fn embed(config: &mut Config) -> Result<crate::sandbox::Sandbox, Fatal> {
     tracing::info!(vault = %store.display(), "using the sandbox: nothing leaves this machine");
     Ok(sandbox)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::Instant;
+
+    async fn down() -> Result<(), VaultError> {
+        // Nobody answers: each try takes as long as a connection may.
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        Err(VaultError::new(Kind::Unavailable, "down"))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_command_that_is_to_end_gives_up_within_a_minute_even_where_nothing_answers() {
+        for _ in 0..20 {
+            let start = Instant::now();
+            let fatal = retrying(Some(PATIENCE), down).await.unwrap_err();
+            assert_eq!(fatal.exit, Exit::Unreachable);
+            assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_daemon_waits_for_hours() {
+        let waiting = tokio::time::timeout(Duration::from_secs(10 * 3600), retrying(None, down));
+        assert!(waiting.await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_login_is_final_at_once() {
+        let start = Instant::now();
+        let refused = async || Err(VaultError::new(Kind::Login, "wrong password"));
+        assert_eq!(retrying(None, refused).await.unwrap_err().exit, Exit::LoginRefused);
+        assert_eq!(start.elapsed(), Duration::ZERO);
+    }
+}
