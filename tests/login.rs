@@ -86,6 +86,18 @@ fn each_refusal_ends_a_run_with_its_sentence_after_one_try() {
 }
 
 #[test]
+fn a_password_file_that_others_can_read_is_a_mistake_of_this_machine_and_asks_nobody() {
+    let world = World::new();
+    let file = secret_file(&world, "password", PASSWORD);
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    for arguments in [["watch", "watched"], ["push", "watched"]] {
+        let said = world.run(arguments.iter().chain(&["--password-file", "password"]));
+        assert!(said.code == Some(2) && said.stderr.contains("chmod 600"), "{said:?}");
+    }
+    assert_eq!(world.sandbox().stats().requests["login"], 0);
+}
+
+#[test]
 fn a_realm_that_is_unknown_or_disabled_ends_a_run_after_one_try() {
     let (world, said) = once_with(|_| (), None, ("ASTRAN_BACKUP_REALM", "nope"));
     assert_eq!(said.code, Some(3), "{said:?}");

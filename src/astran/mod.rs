@@ -16,6 +16,7 @@ mod download;
 mod error;
 mod find;
 mod http;
+mod look;
 mod quote;
 mod transport;
 
@@ -35,6 +36,7 @@ use self::auth::Tokens;
 pub use self::download::ContentStream;
 pub use self::error::Error;
 use self::find::ShortWay;
+pub use self::look::{Lives, Reached, Renewal};
 use crate::config::{Grant, Login, Service};
 use crate::vault::DocumentId;
 

@@ -1,5 +1,6 @@
 //! The commands, a file each: what each says, in order.
 
+pub mod check;
 pub mod completions;
 pub mod get;
 pub mod history;
@@ -31,6 +32,9 @@ use session::Session;
 pub async fn run(cli: Cli, environment: Environment) -> Result<Exit, Fatal> {
     if let Some(exit) = alone(&cli.command)? {
         return Ok(exit);
+    }
+    if matches!(cli.command, Command::Check) {
+        return check::run(&cli, &environment, signals()?.1).await;
     }
     let config = Config::load(&cli, &environment)?;
     let (trigger, shutdown) = signals()?;

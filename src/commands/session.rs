@@ -18,15 +18,25 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Nothing is sent yet, but for what starts the embedded sandbox.
+    /// Nothing is sent yet, but for what starts the embedded sandbox. Files with secrets must be there: a mistake on this
+    /// machine is not a refused login.
+    pub(super) async fn open(config: Config, global: &Global) -> Result<Self, Fatal> {
+        let session = Self::unchecked(config, global).await?;
+        for source in session.config.login()?.secrets().filter(|source| source.path().is_some()) {
+            source.read().await.map_err(|error| Fatal::new(Exit::Usage, error.to_string()))?;
+        }
+        Ok(session)
+    }
+
+    /// The same without a look at the secrets.
     #[cfg_attr(not(feature = "sandbox"), expect(unused_mut, clippy::unused_async, reason = "only the sandbox waits"))]
-    pub(super) async fn open(mut config: Config, global: &Global) -> Result<Self, Fatal> {
+    pub(super) async fn unchecked(mut config: Config, global: &Global) -> Result<Self, Fatal> {
         #[cfg(feature = "sandbox")]
         let sandbox = if global.sandbox() { Some(embed(&mut config).await?) } else { None };
         #[cfg(not(feature = "sandbox"))]
         let _ = global;
-        let client = Client::new(&config.service, config.login()?)
-            .map_err(|error| Fatal::new(Exit::Usage, error.to_string()))?;
+        let login = config.login()?;
+        let client = Client::new(&config.service, login).map_err(|error| Fatal::new(Exit::Usage, error.to_string()))?;
         Ok(Self {
             config,
             client,

@@ -88,7 +88,7 @@ fn take_folder(folder: &Folder) -> Result<Watched, Fatal> {
     Ok(Watched { root: Arc::new(root), policy: folder.policy.clone(), dest })
 }
 
-fn cannot_open(path: &Path, error: &std::io::Error) -> Fatal {
+pub(super) fn cannot_open(path: &Path, error: &std::io::Error) -> Fatal {
     let shown = path.display();
     match error.kind() {
         std::io::ErrorKind::NotFound => {

@@ -8,7 +8,7 @@ use super::file::UploadKeys;
 use super::keys::Table;
 use super::policy::Draft;
 use super::written::Written;
-use super::{Config, ConfigError, Environment, Folder, Grant, Login, Policy, folders, login, service, values};
+use super::{Config, ConfigError, Environment, Folder, Login, Policy, folders, login, service, values};
 use crate::cli::{Cli, Command, Push};
 use crate::secret::Source;
 
@@ -39,6 +39,7 @@ impl Config {
         };
         let keys = &given.written.keys;
         let config = Self {
+            file: given.written.origin.clone(),
             service: service::service(&given)?,
             login,
             login_missing,
@@ -49,25 +50,23 @@ impl Config {
             state_dir: state_dir(cli, environment)?,
         };
         require_destinations(&given, &config)?;
-        config.check_places(given.written.origin.as_deref())?;
+        config.check_places()?;
         Ok(config)
     }
 
-    fn check_places(&self, origin: Option<&Path>) -> Result<(), ConfigError> {
+    fn check_places(&self) -> Result<(), ConfigError> {
         let mut ours = vec![("the folder of the journal", self.state_dir.as_path())];
-        ours.extend(origin.map(|path| ("the configuration file", path)));
+        ours.extend(self.file.as_deref().map(|path| ("the configuration file", path)));
         ours.extend(self.service.ca_file.as_deref().map(|path| ("the certificate file", path)));
-        ours.extend(self.login.iter().flat_map(secret_files).map(|path| ("a file with a secret", path)));
+        ours.extend(
+            self.login
+                .iter()
+                .flat_map(Login::secrets)
+                .filter_map(Source::path)
+                .map(|path| ("a file with a secret", path)),
+        );
         folders::check(&self.folders, &ours)
     }
-}
-
-fn secret_files(login: &Login) -> impl Iterator<Item = &Path> {
-    let password = match &login.grant {
-        Grant::Password { password, .. } => password.path(),
-        Grant::ClientCredentials => None,
-    };
-    password.into_iter().chain(login.client_secret.as_ref().and_then(Source::path))
 }
 
 impl Given<'_> {

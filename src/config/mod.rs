@@ -39,6 +39,8 @@ use crate::vault::RemotePath;
 /// All that a command needs to know.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// The configuration file that was read, if any.
+    pub file: Option<PathBuf>,
     /// Where the service is.
     pub service: Service,
     /// Who we are there. `None` where nothing says so (fine for `--sandbox`, an error for everything else).
@@ -89,6 +91,17 @@ pub struct Login {
     pub client_secret: Option<secret::Source>,
     /// How a token is asked for.
     pub grant: Grant,
+}
+
+impl Login {
+    /// Where all secrets come from that a login takes.
+    pub fn secrets(&self) -> impl Iterator<Item = &secret::Source> {
+        let password = match &self.grant {
+            Grant::Password { password, .. } => Some(password),
+            Grant::ClientCredentials => None,
+        };
+        password.into_iter().chain(&self.client_secret)
+    }
 }
 
 /// How a token is asked for.

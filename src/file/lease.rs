@@ -51,6 +51,11 @@ pub fn take(file: &Arc<File>) -> Writers {
     sys::take(file)
 }
 
+/// Whether leases on the file system of this file or folder tell of every writer on this host.
+pub(super) fn tell_of_writers(on: impl std::os::fd::AsFd) -> bool {
+    sys::tell_of_writers(on)
+}
+
 /// Tells when some lease of this process is being broken; which one, its holder must ask with [`Lease::holds`].
 #[derive(Debug, Clone)]
 pub struct Breaks(watch::Receiver<u64>);
@@ -88,6 +93,10 @@ mod sys {
         // SAFETY: the descriptor is open as long as `file` is borrowed, and F_SETLEASE takes a plain integer.
         let answer = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, kind) };
         if answer == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+    }
+
+    pub(super) fn tell_of_writers(on: impl std::os::fd::AsFd) -> bool {
+        leases_tell_of_writers(on)
     }
 
     pub(super) fn take(file: &Arc<File>) -> Writers {
@@ -129,6 +138,10 @@ mod sys {
 #[cfg(not(target_os = "linux"))]
 mod sys {
     use super::{Arc, File, Writers, watch};
+
+    pub(super) fn tell_of_writers(_: impl std::os::fd::AsFd) -> bool {
+        false
+    }
 
     pub(super) fn take(_: &Arc<File>) -> Writers {
         Writers::Unknown("this platform has no leases")

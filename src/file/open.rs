@@ -106,6 +106,11 @@ impl Root {
         self.share
     }
 
+    /// Whether leases on its file system tell of every writer on this host.
+    pub fn leases_tell_of_writers(&self) -> bool {
+        super::lease::tell_of_writers(&self.dir)
+    }
+
     /// Takes the folder for this process alone, as long as it is held open; false where another instance has it.
     ///
     /// The lock is on the folder itself, so that it needs no file and ends with the process however that ends.

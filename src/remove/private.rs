@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{Mode, RenameFlags, mkdirat, renameat, renameat_with};
+use rustix::fs::{AtFlags, Mode, RenameFlags, mkdirat, renameat, renameat_with, unlinkat};
 use rustix::io::Errno;
 
 use crate::file::{OpenError, PRIVATE, Root, look_at};
@@ -118,6 +118,22 @@ pub(super) fn leftovers(root: &Root, below: &Path) -> Vec<PathBuf> {
         .filter(|entry| entry.file_type().is_file())
         .filter_map(|entry| entry.path().strip_prefix(root.path()).ok().map(Path::to_owned))
         .collect()
+}
+
+/// Whether files of the root can be set aside and removed: makes a folder in the private one, and removes it again. A
+/// folder, because a file that a crash leaves there would be taken for one to put back.
+pub fn probe(root: &Root) -> Result<(), OpenError> {
+    let made = look_at(root.dir(), PRIVATE.as_ref()).is_err();
+    let place = Path::new(PRIVATE).join(format!("probe-{}", std::process::id()));
+    let dir = folder_of(root, &place.join("file"))?;
+    drop(dir);
+    let (parent, name) = root.parent_of(&place)?;
+    unlinkat(&parent, name, AtFlags::REMOVEDIR)?;
+    if made {
+        // Not empty: a running instance uses it by now.
+        unlinkat(root.dir(), PRIVATE, AtFlags::REMOVEDIR).ok();
+    }
+    Ok(())
 }
 
 /// Removes the private folder below a root where nothing lies in it any more.

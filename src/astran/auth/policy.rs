@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::answer::{Failure, Granted};
 use super::token::{Life, Need, Now, Token};
+use crate::astran::look::Renewal;
 use crate::vault::{Kind, VaultError};
 
 /// Two failures within a second lock the account for a minute, so that logins keep a distance, whatever they come to.
@@ -192,7 +193,12 @@ impl State {
         (self.hold, self.verdict) = (None, None);
         self.serial += 1;
         let life = Life::new(sent, granted.life);
-        let token = Arc::new(Token::new(self.serial, granted.access, life, instead, shrunk));
+        let mut token = Token::new(self.serial, granted.access, life, instead, shrunk);
+        token.renewal = self
+            .refresh
+            .as_ref()
+            .map_or(Renewal::Login, |refresh| refresh.life.length().map_or(Renewal::Unlimited, Renewal::Within));
+        let token = Arc::new(token);
         self.token = Some(Arc::clone(&token));
         token
     }

@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime};
 use reqwest::header::HeaderValue;
 use tokio::time::Instant;
 
+use crate::astran::look::{Lives, Renewal};
+
 /// A moment by both clocks: the monotonic one stands still while a machine is suspended, the wall clock can be set.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Now {
@@ -76,12 +78,20 @@ pub(in crate::astran) struct Token {
     pub(super) replacement: bool,
     /// The session nears its end: its tokens live less than half as long as usual.
     pub(super) shrunk: bool,
+    /// How the session goes on after it.
+    pub(super) renewal: Renewal,
     accepted: AtomicBool,
 }
 
 impl Token {
     pub(super) fn new(serial: u64, header: HeaderValue, life: Life, replacement: bool, shrunk: bool) -> Self {
-        Self { serial, header, life, replacement, shrunk, accepted: AtomicBool::new(false) }
+        let renewal = Renewal::Login;
+        Self { serial, header, life, replacement, shrunk, renewal, accepted: AtomicBool::new(false) }
+    }
+
+    /// How long it and its session live.
+    pub(in crate::astran) fn lives(&self) -> Lives {
+        Lives { access: self.life.length(), refresh: self.renewal }
     }
 
     /// The value of the `Authorization` header.

@@ -1,0 +1,77 @@
+//! Whether the system has watches left for all folders.
+
+use std::fs;
+use std::io::Write;
+
+use super::report::{Report, Verdict};
+use crate::exit::Fatal;
+
+/// What watching needs.
+#[derive(Debug, Default)]
+pub(super) struct Need {
+    /// Folders, each of which takes a watch.
+    pub(super) folders: u64,
+}
+
+/// The most watches that a user may have.
+const MOST: &str = "/proc/sys/fs/inotify/max_user_watches";
+
+/// Says nothing where the system has no such limit.
+pub(super) fn check<W: Write>(need: &Need, report: &mut Report<'_, W>) -> Result<(), Fatal> {
+    let most = fs::read_to_string(MOST).ok().and_then(|text| text.trim().parse::<u64>().ok());
+    match most {
+        Some(most) if need.folders > 0 => report.tell("watches", &verdict(need.folders, most.saturating_sub(used()))),
+        _ => Ok(()),
+    }
+}
+
+fn verdict(needed: u64, left: u64) -> Verdict {
+    let detail = format!("{needed} needed, {left} left");
+    if needed <= left {
+        return Verdict::Fine(detail);
+    }
+    Verdict::Worse(
+        format!("{detail}: unless a running instance has them, folders without one are polled every 10 s"),
+        "raise fs.inotify.max_user_watches (sysctl)".into(),
+    )
+}
+
+/// How many this user's processes have, as far as we may look into them.
+fn used() -> u64 {
+    let ours = rustix::process::geteuid().as_raw();
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes.filter(|process| owner(process) == Some(ours)).map(|process| used_by(&process)).sum()
+}
+
+fn owner(process: &fs::DirEntry) -> Option<u32> {
+    use std::os::unix::fs::MetadataExt;
+    process.file_name().to_str()?.parse::<u32>().ok()?;
+    Some(process.metadata().ok()?.uid())
+}
+
+fn used_by(process: &fs::DirEntry) -> u64 {
+    let handles = fs::read_dir(process.path().join("fdinfo")).into_iter().flatten().flatten();
+    handles.filter_map(|handle| fs::read_to_string(handle.path()).ok()).map(|text| watches_in(&text)).sum()
+}
+
+fn watches_in(fdinfo: &str) -> u64 {
+    fdinfo.lines().filter(|line| line.starts_with("inotify wd:")).count() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn watches_are_counted() {
+        let text = "pos:\t0\nflags:\t02004000\ninotify wd:2 ino:1 sdev:1\ninotify wd:1 ino:2 sdev:1\n";
+        assert_eq!((watches_in(text), watches_in("pos:\t0\n")), (2, 0));
+    }
+
+    #[test]
+    fn too_few_are_no_failure_but_told() {
+        assert!(matches!(verdict(3, 3), Verdict::Fine(_)));
+        let Verdict::Worse(detail, mend) = verdict(4, 3) else { panic!() };
+        assert!(detail.contains("4 needed, 3 left") && mend.contains("max_user_watches"));
+    }
+}

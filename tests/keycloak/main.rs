@@ -1,0 +1,12 @@
+//! Against a real Keycloak, which `.ci/keycloak` starts: the client and the daemon, and that the sandbox's realm answers as
+//! it does. The API's side is the sandbox, which takes Keycloak's tokens by the signature of the realm's keys.
+#![cfg(feature = "sandbox")]
+#![allow(unreachable_pub, missing_docs)]
+#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+
+mod client;
+mod daemon;
+mod rows;
+mod server;
+#[path = "../support/mod.rs"]
+mod support;
