@@ -73,6 +73,10 @@ pub async fn run<V: Vault>(
     if let Some(keep) = mode.keep_receipts.filter(|_| !mode.once) {
         beside.spawn(retention::prune_daily(shared.journal().clone(), keep));
     }
+    // Before any starts: what stops one from starting must not cut the uploads of the others.
+    for folder in &folders {
+        resolve(shared.journal(), &folder.root).await?;
+    }
     let mut running = JoinSet::new();
     for folder in folders {
         running.spawn(run_folder(Arc::clone(&shared), folder, mode, tell.clone(), shutdown.clone()));
@@ -95,7 +99,6 @@ async fn run_folder<V: Vault>(
     shutdown: Shutdown,
 ) -> Result<Tally, Fatal> {
     let Watched { root, policy, dest } = folder;
-    resolve(shared.journal(), &root).await.map_err(|error| Fatal::new(Exit::SomeFailed, error.to_string()))?;
     let options = watch_options(&policy, mode.once)?;
     let (ready, queue) = mpsc::channel::<Settled>(QUEUE);
     let (done_sender, done) = mpsc::unbounded_channel();
@@ -151,15 +154,19 @@ fn done_of(report: Report) -> Done {
 
 /// Ends the entries of a stopped process whose files are gone: what it set aside is put back first, so that all that is
 /// there still is found by the first walk, and resolved on its way through the pipeline.
-async fn resolve(journal: &Journal, root: &Root) -> Result<(), JournalError> {
+pub(crate) async fn resolve(journal: &Journal, root: &Root) -> Result<(), Fatal> {
     let aside = remove::recover(root, Path::new(""));
     failpoint("after-recovery");
-    for entry in journal.unresolved(root.path()).await? {
+    for entry in journal.unresolved(root.path()).await.map_err(spoiled)? {
         if let Some(end) = end_of(&entry, root, &aside) {
-            journal.end(entry.id, end).await?;
+            journal.end(entry.id, end).await.map_err(spoiled)?;
         }
     }
     Ok(())
+}
+
+fn spoiled(error: JournalError) -> Fatal {
+    Fatal::new(Exit::SomeFailed, error.0)
 }
 
 /// How an entry ended without a word, if its file is gone; `aside` are those that lie where they were set aside.

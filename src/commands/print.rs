@@ -1,26 +1,61 @@
 //! What people and scripts are told of each file: a line each on standard output.
 
 use std::io::{self, Write};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::ls::printable;
 use crate::pipeline::{Local, Outcome, Report};
 
-/// Tells of files on standard output.
-#[derive(Debug, Clone, Copy)]
+/// Lines that may wait for a reader who is in no hurry (a pager, a stopped terminal) before the files wait with them.
+const WAITING: usize = 10_000;
+/// How long the end waits for such a reader.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Tells of files on standard output, by a thread of its own: a reader that stops must not stop the uploads.
+#[derive(Debug, Clone)]
 pub(super) struct Printer {
     /// One JSON object a line.
-    pub(super) json: bool,
+    json: bool,
+    lines: mpsc::SyncSender<String>,
 }
 
+/// The end of all printing.
+#[derive(Debug)]
+pub(super) struct Printed(mpsc::Receiver<()>);
+
 impl Printer {
+    pub(super) fn start(json: bool) -> (Self, Printed) {
+        let (lines, to_print) = mpsc::sync_channel::<String>(WAITING);
+        let (printed, end) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut out = io::stdout().lock();
+            for line in to_print {
+                // Nobody reads any more: the files go on all the same.
+                writeln!(out, "{line}").ok();
+            }
+            drop(printed);
+        });
+        (Self { json, lines }, Printed(end))
+    }
+
     /// Tells what became of a file; nothing of what is of no interest to anybody.
-    pub(super) fn tell(self, report: &Report) {
+    pub(super) fn tell(&self, report: &Report) {
         let line = if self.json { as_json(report).map(|json| json.to_string()) } else { as_text(report) };
-        let Some(line) = line else { return };
-        // Nobody reads any more: the files go on all the same.
-        writeln!(io::stdout().lock(), "{line}").ok();
+        if let Some(line) = line {
+            // The thread lives as long as anybody can call this.
+            self.lines.send(line).ok();
+        }
+    }
+}
+
+impl Printed {
+    /// Waits until all is printed; every printer is gone by then.
+    pub(super) fn wait(self) {
+        // Either way there is nothing more to do.
+        self.0.recv_timeout(LAST_WORDS).ok();
     }
 }
 

@@ -36,15 +36,17 @@ pub async fn run(
     };
     let ended = match started {
         Ok(Some(())) => {
-            let printer = Printer { json: global.json };
+            let (printer, printed) = Printer::start(global.json);
             let patience = once.then_some(PATIENCE);
             let shared = Shared::new(Arc::new(session.client.clone()), journal, breaks, patience);
             let tell = move |report: &_| printer.tell(report);
             let running = daemon::run(Arc::clone(&shared), folders, mode, tell, shutdown.clone());
-            tokio::select! {
+            let ended = tokio::select! {
                 ended = running => ended.map(Some),
                 never = reload(&session, &shared, reloads) => match never {},
-            }
+            };
+            printed.wait();
+            ended
         }
         Ok(None) => Ok(None),
         Err(fatal) => Err(fatal),

@@ -4,14 +4,17 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, fstat, openat, statat};
 use rustix::io::Errno;
+use sha2::{Digest, Sha256};
 
 use super::Version;
-use super::lease::{self, Writers};
+use super::lease::{self, Lease, Writers};
+use crate::hex;
 
 /// A folder held open: what is opened through it lies in it, whatever its path leads to by then.
 #[derive(Debug)]
@@ -122,6 +125,12 @@ impl Root {
         }
     }
 
+    /// Lets others take it.
+    pub fn unlock(&self) {
+        // Where it can't be unlocked it was not locked.
+        rustix::fs::flock(&self.dir, rustix::fs::FlockOperation::Unlock).ok();
+    }
+
     /// Opens a document: a regular file below the folder, reached without a link.
     pub fn open_file(&self, relative: &Path) -> Result<Opened, OpenError> {
         let file = beneath(&self.dir, relative, READ)?;
@@ -147,6 +156,32 @@ impl Root {
 }
 
 impl Opened {
+    /// Whether its content is as it was opened. Under a lease nobody can have written it unnoticed, and only its content
+    /// counts; without one a changed inode is all that tells of a writer who set the times back.
+    pub fn is_unchanged(&self, lease: Option<&Lease>) -> bool {
+        match (self.now(), lease) {
+            (Ok(now), Some(lease)) => now.same_content(&self.version) && lease.holds(),
+            (Ok(now), None) => now == self.version,
+            (Err(_), _) => false,
+        }
+    }
+
+    /// The SHA-256 of its content as it is now, in lower-case hexadecimal. Blocks while it reads all of it.
+    pub fn sha256(&self) -> io::Result<String> {
+        let (mut hash, mut at, mut buffer) = (Sha256::new(), 0, vec![0; 128 * 1024]);
+        loop {
+            match self.file.read_at(&mut buffer, at) {
+                Ok(0) => return Ok(hex(&hash.finalize())),
+                Ok(read) => {
+                    hash.update(&buffer[..read]);
+                    at += read as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// Its state now.
     pub fn now(&self) -> io::Result<Version> {
         Ok(Version::from(&fstat(&self.file)?))

@@ -128,13 +128,17 @@ pub(super) fn by_id(connection: &Connection, id: AttemptId) -> rusqlite::Result<
     connection.prepare_cached(&sql)?.query_row([id.0], record).optional()
 }
 
-/// The entry whose local path owns a name in a folder: the newest that is not over without a receipt.
+/// The entry of the local path that owns a name in a folder: its newest of that name that is not over without a receipt.
 ///
-/// All that own a name belong to one path, so the newest speaks for all: no other would have been let in.
+/// The first that had the name owns it. Others have it too where their bytes were the same and were adopted; with other
+/// bytes they would hide the owner's document.
 pub(super) fn owner(connection: &Connection, folder: i64, name: &str) -> rusqlite::Result<Option<Entry>> {
+    let owning = "folder = ?1 AND name = ?2 AND (state NOT IN (2, 3) OR seq IS NOT NULL)";
     let sql = format!(
-        "{COLUMNS}{ATTEMPTS}{TERMS}WHERE a.folder = ?1 AND a.name = ?2 \
-         AND (a.state NOT IN (2, 3) OR a.seq IS NOT NULL) ORDER BY a.id DESC LIMIT 1"
+        "{COLUMNS}{ATTEMPTS}{TERMS}WHERE a.id = (SELECT max(b.id) FROM attempt b, \
+         (SELECT root, relative FROM attempt WHERE {owning} ORDER BY id LIMIT 1) first \
+         WHERE b.folder = ?1 AND b.name = ?2 AND (b.state NOT IN (2, 3) OR b.seq IS NOT NULL) \
+         AND b.root = first.root AND b.relative = first.relative)"
     );
     connection.prepare_cached(&sql)?.query_row(params![folder, name], entry).optional()
 }

@@ -33,6 +33,8 @@ struct Trouble {
     next_try: Instant,
     /// Somebody tries just now.
     trial: bool,
+    /// A small try went well: all may try, and only a success of theirs ends the trouble.
+    recovering: bool,
 }
 
 /// Leave to try. Dropped without a word, it leaves the circuit as it was.
@@ -59,17 +61,22 @@ impl Circuit {
             let wake = {
                 let now = Instant::now();
                 let mut state = self.state();
-                let Some(trouble) = state.trouble.as_mut() else { return Ok(Pass { circuit: self, trial: false }) };
-                let end = self.patience.map(|patience| trouble.since + patience);
-                if end.is_some_and(|end| end <= now) {
-                    return Err(trouble.error.clone());
+                match state.trouble.as_mut().filter(|trouble| !trouble.recovering) {
+                    None => return Ok(Pass { circuit: self, trial: false }),
+                    // It may take its time, and go well: nobody gives up meanwhile.
+                    Some(trouble) if trouble.trial => None,
+                    Some(trouble) => {
+                        let end = self.patience.map(|patience| trouble.since + patience);
+                        if end.is_some_and(|end| end <= now) {
+                            return Err(trouble.error.clone());
+                        }
+                        if trouble.next_try <= now {
+                            trouble.trial = true;
+                            return Ok(Pass { circuit: self, trial: true });
+                        }
+                        end.into_iter().chain([trouble.next_try]).min()
+                    }
                 }
-                if !trouble.trial && trouble.next_try <= now {
-                    trouble.trial = true;
-                    return Ok(Pass { circuit: self, trial: true });
-                }
-                let next_try = (!trouble.trial).then_some(trouble.next_try);
-                next_try.into_iter().chain(end).min()
             };
             match wake {
                 // Either is a reason to look again.
@@ -108,6 +115,17 @@ impl Pass<'_> {
         self.trial
     }
 
+    /// A small try went well: all may try again. The waits go on growing until one of them has gone well too.
+    pub(super) fn probed(mut self) -> Self {
+        if std::mem::take(&mut self.trial) {
+            if let Some(trouble) = self.circuit.state().trouble.as_mut() {
+                (trouble.trial, trouble.recovering) = (false, true);
+            }
+            self.circuit.changed.notify_waiters();
+        }
+        self
+    }
+
     /// It works.
     pub(super) fn success(mut self) {
         self.trial = false;
@@ -126,7 +144,7 @@ impl Pass<'_> {
             let mut state = self.circuit.state();
             let failures = match &state.trouble {
                 // Others failed of the same trouble before: that is one failure, not many.
-                Some(_) if !self.trial => return,
+                Some(trouble) if !self.trial && !trouble.recovering => return,
                 Some(trouble) => trouble.failures + 1,
                 None => 1,
             };
@@ -134,7 +152,8 @@ impl Pass<'_> {
             let wait = backoff::wait(failures, backoff::chance(), error.retry_after);
             let told_before = state.trouble.as_ref().is_some_and(|trouble| trouble.error.message == error.message);
             self.circuit.tell(&error, told_before, wait);
-            state.trouble = Some(Trouble { error, since, failures, next_try: now + wait, trial: false });
+            state.trouble =
+                Some(Trouble { error, since, failures, next_try: now + wait, trial: false, recovering: false });
         }
         self.trial = false;
         self.circuit.changed.notify_waiters();
@@ -218,6 +237,36 @@ mod tests {
         circuit.hurry();
         assert!(waiting.await.unwrap().unwrap());
         assert_eq!(before.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_small_try_that_went_well_all_may_try_and_a_failure_of_theirs_waits_longer() {
+        let circuit = tripped(None).await;
+        let probed = circuit.pass().await.unwrap().probed();
+        let other = circuit.pass().await.unwrap();
+        assert!(!probed.is_trial() && !other.is_trial());
+        probed.failed(down());
+        other.failed(down());
+        let before = Instant::now();
+        let trial = circuit.pass().await.unwrap();
+        assert!(trial.is_trial() && before.elapsed() >= Duration::from_secs(1), "{:?}", before.elapsed());
+        trial.probed().success();
+        circuit.pass().await.unwrap().failed(down());
+        assert_eq!(circuit.state().trouble.as_ref().unwrap().failures, 1);
+    }
+
+    /// One trial that took longer than the patience made all others give up.
+    #[tokio::test(start_paused = true)]
+    async fn nobody_gives_up_while_a_trial_is_under_way() {
+        let circuit = tripped(Some(Duration::from_secs(45))).await;
+        let trial = circuit.pass().await.unwrap();
+        let other = tokio::spawn({
+            let circuit = Arc::clone(&circuit);
+            async move { circuit.pass().await.is_ok() }
+        });
+        tokio::time::sleep(Duration::from_secs(100)).await;
+        trial.success();
+        assert!(other.await.unwrap());
     }
 
     #[tokio::test(start_paused = true)]

@@ -126,9 +126,10 @@ impl Source {
 
     /// Whether the file is as it was opened, with nobody writing it.
     pub(super) fn check(&self) -> io::Result<()> {
-        let unchanged = self.opened.now()? == self.opened.version;
-        let unwritten = self.lease.as_ref().is_none_or(|lease| lease.holds());
-        if unchanged && unwritten { Ok(()) } else { Err(io::Error::other("the file changed while it was read")) }
+        if self.opened.is_unchanged(self.lease.as_deref()) {
+            return Ok(());
+        }
+        Err(io::Error::other("the file changed while it was read"))
     }
 
     /// The bytes, from the start.

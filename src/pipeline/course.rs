@@ -33,7 +33,8 @@ pub(super) fn course(latest: Option<Entry>, version: &Version, after: &After, as
             After::Keep => Course::Skip,
             After::Delete | After::Move(_) => Course::Finish(entry),
         },
-        State::Ended(End::Failed { .. }) if before == version && !asked => Course::Skip,
+        // Put back from an attempt to move it away, it has another ctime, and is refused all the same.
+        State::Ended(End::Failed { .. }) if before.same_content(version) && !asked => Course::Skip,
         State::Stored | State::Ended(_) => Course::Upload,
     }
 }

@@ -25,6 +25,11 @@ impl Destinations {
         if let Some(id) = known {
             return Ok(id);
         }
+        self.look_up(vault, path).await
+    }
+
+    /// The same, asked of the store now.
+    pub(super) async fn look_up<V: Vault>(&self, vault: &V, path: &RemotePath) -> Result<DocumentId, VaultError> {
         let id = vault.folder(path).await?.id;
         self.known().insert(path.clone(), id.clone());
         Ok(id)

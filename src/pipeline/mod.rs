@@ -49,7 +49,10 @@ pub struct Shared<V> {
     service: Circuit,
     journal_circuit: Circuit,
     user: OnceLock<String>,
+    /// One upload at a time for each local path.
     turns: Turns,
+    /// One upload at a time for each path in the vault.
+    names: Turns,
     patience: Option<Duration>,
 }
 
@@ -67,6 +70,7 @@ impl<V: Vault> Shared<V> {
             journal_circuit: Circuit::new("the journal", patience),
             user: OnceLock::new(),
             turns: Turns::default(),
+            names: Turns::default(),
             patience,
         })
     }
@@ -182,21 +186,18 @@ impl<V: Vault> Pipeline<V> {
     ) -> Option<VaultError> {
         let mut under_way = JoinSet::new();
         while self.stopped.get().is_none() {
-            let slot = tokio::select! {
-                biased;
-                () = shutdown.reached(Stop::Gently) => break,
-                slot = self.slots.take() => slot,
-                Some(_) = under_way.join_next() => continue,
-            };
+            // Those that have ended keep their memory until somebody asks for them.
+            while under_way.try_join_next().is_some() {}
             let settled = tokio::select! {
                 biased;
                 () = shutdown.reached(Stop::Gently) => break,
-                settled = queue.recv() => settled,
+                settled = async { self.slots.free().await; queue.recv().await } => settled,
             };
             let Some(settled) = settled else { break };
+            self.slots.take();
             let more = !queue.is_empty();
             let (pipeline, shutdown) = (Arc::clone(&self), shutdown.clone());
-            under_way.spawn(async move { pipeline.one(settled, slot, more, shutdown).await });
+            under_way.spawn(async move { pipeline.one(settled, more, shutdown).await });
         }
         self.leave(queue);
         self.finish(under_way, grace, shutdown).await;

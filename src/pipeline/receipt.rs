@@ -1,9 +1,9 @@
 //! From the store's answer, or from what it has already, to a durable receipt.
 
-use super::Pipeline;
 use super::attempt::{Confirmed, Halt, hashed};
 use super::confirm::{self, Found, Sent};
 use super::content::Source;
+use super::{Outcome, Pipeline};
 use crate::config::Verify;
 use crate::failpoint::failpoint;
 use crate::file::Settled;
@@ -54,7 +54,7 @@ impl<V: Vault> Pipeline<V> {
             }
         };
         // A question without an answer leaves the intent open: it is asked again.
-        Ok((!sure.map_err(Halt::Service)?).then(|| doubt.to_owned()))
+        Ok((!sure.map_err(unanswered)?).then(|| doubt.to_owned()))
     }
 
     /// Another local file has this name in the vault. If it has the same bytes too, they need not be sent again.
@@ -133,10 +133,22 @@ impl<V: Vault> Pipeline<V> {
 
     pub(super) async fn find(&self, dest: &RemotePath, folder: &DocumentId, sent: &Sent) -> Result<Found, Halt> {
         let read_back = self.policy.verify == Verify::Content;
-        confirm::find(&*self.shared.vault, dest, folder, sent, read_back).await.map_err(Halt::Service)
+        confirm::find(&*self.shared.vault, dest, folder, sent, read_back).await.map_err(unanswered)
     }
 }
 
 fn sent(name: &str, source: &Source, sha256: String) -> Sent {
     Sent { name: name.to_owned(), size: source.opened.version.size, sha256 }
+}
+
+/// A question about one document that got no answer. Where that is not everybody's trouble only this file waits, and is
+/// asked for again at the next walk through its folder.
+fn unanswered(error: VaultError) -> Halt {
+    match error.kind {
+        Kind::Unavailable | Kind::Unknown | Kind::Login => Halt::Service(error),
+        Kind::Missing | Kind::Forbidden | Kind::Conflict | Kind::Refused | Kind::Content => {
+            let reason = format!("whether the store has it can't be found out: {error}");
+            Halt::Ended(Outcome::Waits { reason })
+        }
+    }
 }

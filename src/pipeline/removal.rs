@@ -132,7 +132,7 @@ async fn set_aside_all(
 
 fn set_aside(leaving: Leaving) -> Result<Resting, Box<Ended>> {
     let Leaving { file, source, fate, attempt, why } = leaving;
-    match remove::set_aside(&file, &source.opened, source.lease.as_deref(), &source.opened.version) {
+    match remove::set_aside(&file, &source.opened, source.lease.as_deref(), source.sha256()) {
         Ok(aside) => Ok(Resting { file, aside, fate, attempt, why }),
         Err(refused) => Err(Box::new(Ended { file, attempt, why, outcome: Err(refused) })),
     }

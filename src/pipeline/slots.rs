@@ -1,8 +1,8 @@
 //! Places for uploads under way, as many as the [`Limit`] says at the time.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::limit::Limit;
@@ -10,43 +10,83 @@ use crate::config::Transfers;
 
 #[derive(Debug)]
 pub(super) struct Slots {
-    limit: Mutex<Limit>,
-    free: Arc<Semaphore>,
+    places: Mutex<Places>,
+    freed: Notify,
 }
 
-/// A place; free again when dropped.
 #[derive(Debug)]
-pub(super) struct Slot(OwnedSemaphorePermit);
+struct Places {
+    limit: Limit,
+    taken: usize,
+}
 
 impl Slots {
     pub(super) fn new(transfers: Transfers) -> Self {
         let limit = Limit::new(transfers, Instant::now());
-        let free = Arc::new(Semaphore::new(limit.get()));
-        Self { limit: Mutex::new(limit), free }
+        Self { places: Mutex::new(Places { limit, taken: 0 }), freed: Notify::new() }
     }
 
-    /// The next free place.
-    pub(super) async fn take(&self) -> Slot {
-        match Arc::clone(&self.free).acquire_owned().await {
-            Ok(permit) => Slot(permit),
-            // The semaphore is never closed.
-            Err(_) => std::future::pending().await,
+    /// Waits for a free place. Nothing is taken before [`Slots::take`], so that waiting can be given up.
+    pub(super) async fn free(&self) {
+        loop {
+            let freed = self.freed.notified();
+            tokio::pin!(freed);
+            // Registers before the look, so that no change in between is lost.
+            freed.as_mut().enable();
+            {
+                let places = self.places();
+                if places.taken < places.limit.get() {
+                    return;
+                }
+            }
+            freed.await;
         }
+    }
+
+    /// Takes a place.
+    pub(super) fn take(&self) {
+        self.places().taken += 1;
     }
 
     /// Gives a place back after an upload, and learns from it; `waiting` if other files waited for places meanwhile.
-    pub(super) fn finished(&self, slot: Slot, waiting: bool) {
-        let mut limit = self.limit.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = limit.get();
-        limit.finished(waiting, Instant::now());
-        let after = limit.get();
-        drop(limit);
-        if after > before {
-            self.free.add_permits(after - before);
-        } else if after < before {
-            // This one vanishes; of the others, those that are free now.
-            slot.0.forget();
-            self.free.forget_permits(before - after - 1);
+    pub(super) fn give_back(&self, waiting: bool) {
+        let mut places = self.places();
+        places.taken -= 1;
+        places.limit.finished(waiting, Instant::now());
+        drop(places);
+        self.freed.notify_one();
+    }
+
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    /// The number under way grew by seven every few seconds, for a lower limit took back only what was free just then.
+    #[tokio::test(start_paused = true)]
+    async fn never_more_are_under_way_than_the_limit_allows_however_long_it_goes_on() {
+        let slots = Arc::new(Slots::new(Transfers::Auto));
+        let service = Arc::new(tokio::sync::Semaphore::new(8));
+        let start = Instant::now();
+        let mut most = 0;
+        while start.elapsed() < Duration::from_secs(120) {
+            slots.free().await;
+            slots.take();
+            most = most.max(slots.places().taken);
+            let (slots, service) = (Arc::clone(&slots), Arc::clone(&service));
+            tokio::spawn(async move {
+                let served = service.acquire().await;
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                drop(served);
+                slots.give_back(true);
+            });
         }
+        assert!(most <= 64, "{most} were under way");
     }
 }

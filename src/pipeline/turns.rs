@@ -1,4 +1,4 @@
-//! One upload at a time for each local path.
+//! One upload at a time for each path, here or in the vault.
 //!
 //! Two files may have one path: one that was set aside, changed, and whose name was taken by then, and the newcomer. Each
 //! would take the other's open intent for the leftover of a crash.

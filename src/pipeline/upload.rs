@@ -1,9 +1,9 @@
 //! Sending a file: to which folder, under which name, and what the store's refusals mean.
 
-use super::Pipeline;
 use super::attempt::{Confirmed, Halt, hashed, unread};
 use super::content::Source;
 use super::naming;
+use super::{Outcome, Pipeline};
 use crate::config::{Layout, OnConflict};
 use crate::failpoint::failpoint;
 use crate::file::Settled;
@@ -43,6 +43,8 @@ impl<V: Vault> Pipeline<V> {
         folder: &DocumentId,
         name: &str,
     ) -> Result<Option<Confirmed>, Halt> {
+        // Whoever has the name just now may come to nothing, or to the same bytes: only its end says.
+        let _turn = self.shared.names.take(dest.join(name).to_string().into()).await;
         let intent = intent(file, source, dest, folder, name);
         failpoint("before-intent");
         let attempt = match self.shared.journal.begin(intent.clone()).await? {
@@ -82,20 +84,20 @@ impl<V: Vault> Pipeline<V> {
             Kind::Content => unread(file, source, error.message),
             Kind::Missing | Kind::Forbidden => {
                 self.destinations.forget(dest);
-                Halt::Destination(error)
+                self.no_destination(dest, error)
             }
             _ => Halt::Service(error),
         })
     }
 
-    /// The destination can't be looked up. A sub-folder that is missing there holds up its own files only.
+    /// The destination can't be used. A sub-folder of it holds up its own files only.
     fn no_destination(&self, dest: &RemotePath, error: VaultError) -> Halt {
         match error.kind {
-            Kind::Missing | Kind::Forbidden if *dest != self.dest => {
-                Halt::Ended(super::Outcome::Waits { reason: format!("its folder in the vault is missing: {error}") })
+            Kind::Unavailable | Kind::Unknown | Kind::Login => Halt::Service(error),
+            _ if *dest != self.dest => {
+                Halt::Ended(Outcome::Waits { reason: format!("its folder in the vault can't be used: {error}") })
             }
-            Kind::Missing | Kind::Forbidden => Halt::Destination(error),
-            _ => Halt::Service(error),
+            _ => Halt::Destination(error),
         }
     }
 

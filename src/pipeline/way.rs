@@ -2,17 +2,20 @@
 
 use super::attempt::Halt;
 use super::circuit::Pass;
-use super::slots::Slot;
 use super::{Outcome, Pipeline};
 use crate::file::Settled;
 use crate::shutdown::{Shutdown, Stop};
 use crate::vault::{Kind, Vault, VaultError};
 
+/// So often in a row the service may fail with one file while it works for small calls. Then the file is left to the
+/// next walk through its folder: the others get their turn, and it is not sent for ever to a proxy that always cuts it.
+const MOST_FAILURES: u32 = 10;
+
 impl<V: Vault> Pipeline<V> {
-    /// Brings a file to an end, and reports it; `waiting` if others wait for the place that it takes.
-    pub(super) async fn one(&self, file: Settled, slot: Slot, waiting: bool, shutdown: Shutdown) {
+    /// Brings a file to an end, reports it, and gives back its place; `waiting` if others wait for that.
+    pub(super) async fn one(&self, file: Settled, waiting: bool, shutdown: Shutdown) {
         let outcome = self.way(&file, shutdown).await;
-        self.slots.finished(slot, waiting);
+        self.slots.give_back(waiting);
         // Without one its removal is under way, and is reported when it is over.
         if let Some(outcome) = outcome {
             self.report(file, outcome);
@@ -21,7 +24,7 @@ impl<V: Vault> Pipeline<V> {
 
     async fn way(&self, file: &Settled, mut shutdown: Shutdown) -> Option<Outcome> {
         let _turn = self.shared.turns.take(file.root.path().join(&file.origin)).await;
-        let mut answers_lost = 0;
+        let (mut answers_lost, mut failures) = (0, 0);
         loop {
             let passes = tokio::select! {
                 biased;
@@ -49,7 +52,13 @@ impl<V: Vault> Pipeline<V> {
                     tracing::warn!(file = %file.origin.display(), "asking the store whether it has it: {error}");
                 }
                 Err(Halt::Service(error)) if self.is_final(&error) => return Some(self.stop(error)),
-                Err(Halt::Service(error) | Halt::AnswerLost(error)) => passes.service.failed(error),
+                Err(Halt::Service(error) | Halt::AnswerLost(error)) => {
+                    failures += 1;
+                    if failures == MOST_FAILURES {
+                        return Some(Outcome::Waits { reason: error.message });
+                    }
+                    passes.service.failed(error);
+                }
                 Err(Halt::Destination(error)) if self.shared.patience.is_some() => return Some(self.stop(error)),
                 Err(Halt::Destination(error)) => passes.destination.failed(error),
                 Err(Halt::Journal(error)) => {
@@ -77,8 +86,16 @@ impl<V: Vault> Pipeline<V> {
             if let Some(error) = self.stopped.get() {
                 return Err(error.clone());
             }
-            let journal = self.shared.journal_circuit.pass().await?;
+            // What is this folder's alone comes first, so that nobody else waits for its trials.
             let destination = self.destinations.circuit.pass().await?;
+            if destination.is_trial()
+                && let Err(error) = self.destinations.look_up(&*self.shared.vault, &self.dest).await
+                && matches!(error.kind, Kind::Missing | Kind::Forbidden)
+            {
+                destination.failed(error);
+                continue;
+            }
+            let journal = self.shared.journal_circuit.pass().await?;
             let service = self.shared.service.pass().await?;
             if service.is_trial()
                 && let Err(error) = self.shared.vault.probe().await
@@ -89,7 +106,7 @@ impl<V: Vault> Pipeline<V> {
                 service.failed(error);
                 continue;
             }
-            return Ok(Passes { journal, destination, service });
+            return Ok(Passes { journal, destination: destination.probed(), service: service.probed() });
         }
     }
 }

@@ -51,6 +51,8 @@ pub struct Aside {
     baseline: Version,
     /// Whether a lease could tell of writers at the start; if so it must be able to at the end.
     leased: bool,
+    /// The SHA-256 of what the store has, in lower-case hexadecimal.
+    sha256: Option<String>,
 }
 
 /// How a removal ended.
@@ -75,19 +77,17 @@ pub struct NotRemoved {
     pub place: PathBuf,
 }
 
-/// Renames a file that the store has into the private folder, provided that it is still the `uploaded` version.
+/// Renames a file into the private folder, provided that it is still the version that was opened for the upload; `sha256`
+/// is that of what the store has, where it has it.
 pub fn set_aside(
     settled: &Settled,
     opened: &Opened,
     lease: Option<&Lease>,
-    uploaded: &Version,
+    sha256: Option<String>,
 ) -> Result<Aside, NotRemoved> {
     let stay = |changed, reason: String| NotRemoved { reason, changed, place: settled.relative.clone() };
-    if opened.now().ok().as_ref() != Some(uploaded) {
-        return Err(stay(true, "it changed after it was read".into()));
-    }
-    if lease.is_some_and(|lease| !lease.holds()) {
-        return Err(stay(true, "somebody opened it for writing".into()));
+    if !opened.is_unchanged(lease) {
+        return Err(stay(true, "it changed after it was read, or somebody opened it for writing".into()));
     }
     let place = private::move_in(&settled.root, &settled.relative).map_err(|e| match e {
         OpenError::Gone => stay(true, "it is gone from where it was".into()),
@@ -100,10 +100,11 @@ pub fn set_aside(
         root: Arc::clone(&settled.root),
         place,
         origin: settled.origin.clone(),
-        baseline: *uploaded,
+        baseline: opened.version,
         leased: lease.is_some(),
+        sha256,
     };
-    match aside.check_renamed(opened, lease, uploaded) {
+    match aside.check_renamed(opened, lease) {
         Ok(baseline) => {
             aside.baseline = baseline;
             Ok(aside)
@@ -141,14 +142,14 @@ impl Aside {
 
     /// The state after the rename, if what was renamed is what was uploaded. A rename changes ctime, so only the
     /// rest can be compared here; the lease vouches for the moment between.
-    fn check_renamed(&self, opened: &Opened, lease: Option<&Lease>, uploaded: &Version) -> Result<Version, String> {
+    fn check_renamed(&self, opened: &Opened, lease: Option<&Lease>) -> Result<Version, String> {
         let (dir, name) = self.root.parent_of(&self.place).map_err(|e| e.to_string())?;
         let named = look_at(&dir, name).map_err(|e| e.to_string())?;
         let held = opened.now().map_err(|e| e.to_string())?;
-        if named != held {
+        if (named.device, named.inode) != (held.device, held.inode) {
             return Err("another file took its name".into());
         }
-        if !held.same_content(uploaded) {
+        if !held.same_content(&opened.version) {
             return Err("it changed while it was set aside".into());
         }
         if lease.is_some_and(|lease| !lease.holds()) {
@@ -168,10 +169,19 @@ impl Aside {
             }
             Writers::Unknown(_) => None,
         };
-        if opened.now().ok() != Some(self.baseline) {
+        if opened.version != self.baseline && !self.is_the_same(&opened, lease.is_some()) {
             return Err("it changed while it lay aside".into());
         }
         Ok((opened, lease))
+    }
+
+    /// Whether a file whose inode has changed has the same bytes all the same: its mode or owner changed, or another hard
+    /// link of it came or went.
+    fn is_the_same(&self, opened: &Opened, leased: bool) -> bool {
+        leased
+            && opened.version.same_content(&self.baseline)
+            && self.sha256.is_some()
+            && opened.sha256().ok() == self.sha256
     }
 }
 

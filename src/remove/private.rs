@@ -49,7 +49,11 @@ fn move_into(root: &Root, from: &Path, base: &Path, tail: &Path) -> Result<PathB
     for slot in 0..SLOTS {
         let place = base.join(PRIVATE).join(slot.to_string()).join(tail);
         let to_name = place.file_name().ok_or(OpenError::Gone)?;
-        let to_dir = folder_of(root, &place)?;
+        // Something else lies where our folder should: that is not the file's end.
+        let to_dir = folder_of(root, &place).map_err(|error| match error {
+            OpenError::Gone => OpenError::Io(io::ErrorKind::NotADirectory.into()),
+            other => other,
+        })?;
         match rename_new(&from_dir, from_name.as_ref(), &to_dir, to_name.as_ref()) {
             Ok(()) => return Ok(place),
             Err(Errno::EXIST) => {}

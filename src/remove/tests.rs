@@ -35,9 +35,9 @@ impl Scratch {
 fn uploaded(settled: &Settled, then: impl FnOnce()) -> Result<Aside, NotRemoved> {
     let opened = settled.root.open_file(&settled.relative).unwrap();
     let Writers::None(lease) = opened.writers() else { panic!("nobody writes it") };
-    let version = opened.version;
+    let sha256 = opened.sha256().ok();
     then();
-    set_aside(settled, &opened, Some(&lease), &version)
+    set_aside(settled, &opened, Some(&lease), sha256)
 }
 
 #[tokio::test]
@@ -146,4 +146,42 @@ async fn a_file_left_aside_by_a_crash_is_put_back() {
     drop(uploaded(&scratch.write("sub/report", "content"), || ()).unwrap());
     assert!(recover(&scratch.root, Path::new("")).is_empty());
     assert_eq!(scratch.read("sub/report"), "content");
+}
+
+/// Each removal of a link changed the inode of all others, which were put back, and so on for ever.
+#[tokio::test]
+async fn hard_links_of_one_file_are_removed_one_after_the_other() {
+    Breaks::install().unwrap();
+    let scratch = Scratch::new();
+    let first = scratch.write("first", "content");
+    fs::hard_link(scratch.path("first"), scratch.path("second")).unwrap();
+    let second = Settled::new(Arc::clone(&scratch.root), "second".into());
+    let (first, second) = (uploaded(&first, || ()).unwrap(), uploaded(&second, || ()).unwrap());
+    assert_eq!(finish(&first, &Fate::Delete).unwrap(), Gone::Removed);
+    assert_eq!(finish(&second, &Fate::Delete).unwrap(), Gone::Removed);
+}
+
+#[tokio::test]
+async fn times_set_back_hide_no_change() {
+    Breaks::install().unwrap();
+    let scratch = Scratch::new();
+    let settled = scratch.write("report", "old");
+    let aside = uploaded(&settled, || ()).unwrap();
+    let place = scratch.root.path().join(&aside.place);
+    let times = fs::metadata(&place).unwrap().modified().unwrap();
+    fs::write(&place, "new").unwrap();
+    fs::File::options().append(true).open(&place).unwrap().set_modified(times).unwrap();
+    assert!(finish(&aside, &Fate::Delete).unwrap_err().changed);
+    assert_eq!(scratch.read("report"), "new");
+}
+
+/// It was taken for "gone", and the file was uploaded every half second.
+#[tokio::test]
+async fn a_file_in_the_place_of_the_private_folder_is_the_systems_trouble_and_not_a_change() {
+    Breaks::install().unwrap();
+    let scratch = Scratch::new();
+    scratch.write(".astran-backup", "not a folder");
+    let refused = uploaded(&scratch.write("report", "content"), || ()).unwrap_err();
+    assert!(!refused.changed, "{refused}");
+    assert_eq!(scratch.read("report"), "content");
 }

@@ -55,6 +55,9 @@ pub(super) enum WatchError {
     /// It is gone.
     #[error("it is gone")]
     Gone,
+    /// It may not be read.
+    #[error("it may not be read")]
+    Denied,
     /// The system refuses, for this reason.
     #[error("{0}")]
     Other(String),
@@ -66,6 +69,7 @@ impl From<notify::Error> for WatchError {
             ErrorKind::MaxFilesWatch => Self::Exhausted,
             ErrorKind::PathNotFound | ErrorKind::WatchNotFound => Self::Gone,
             ErrorKind::Io(io) if io.kind() == std::io::ErrorKind::NotFound => Self::Gone,
+            ErrorKind::Io(io) if io.kind() == std::io::ErrorKind::PermissionDenied => Self::Denied,
             _ => Self::Other(error.to_string()),
         }
     }

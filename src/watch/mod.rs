@@ -11,6 +11,7 @@ pub mod settle;
 mod sources;
 mod table;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -95,7 +96,15 @@ pub async fn run(
     shutdown: Shutdown,
 ) -> Outcome {
     let sources = Sources::start(root, options.names.clone(), options.rescan, !options.once);
-    let watch = Watch { sources, table: Table::default(), looking: None, out: 0, options, outcome: Outcome::default() };
+    let watch = Watch {
+        sources,
+        table: Table::default(),
+        looking: None,
+        out: 0,
+        options,
+        outcome: Outcome::default(),
+        unreadable: HashSet::new(),
+    };
     watch.run(ready, done, shutdown).await
 }
 
@@ -110,6 +119,8 @@ struct Watch {
     out: usize,
     options: Options,
     outcome: Outcome,
+    /// Told of already.
+    unreadable: HashSet<PathBuf>,
 }
 
 impl Watch {
@@ -213,9 +224,12 @@ impl Watch {
                 }
             }
             News::Unreadable(path, why) => {
-                self.outcome.unreadable += 1;
-                tracing::warn!(path = %path.display(), "can't be read, so its files are not uploaded: {why}");
+                if self.unreadable.insert(path.clone()) {
+                    self.outcome.unreadable += 1;
+                    tracing::warn!(path = %path.display(), "can't be read, so its files are not uploaded: {why}");
+                }
             }
+            News::WalkEnded if !self.options.once => self.table.walked(Instant::now()),
             News::WalkEnded => {}
         }
     }

@@ -105,9 +105,12 @@ pub struct Candidate {
     still_since: Instant,
     /// Since when it has been open for writing.
     busy_since: Option<Instant>,
-    /// How often it was closed again while it waited: scanners reopen what others have closed.
+    /// How often it was closed again while it waited, or came back: scanners reopen what others have closed.
     reopened: u32,
 }
+
+/// So often a file may come back before patience ends.
+const MOST_RETURNS: u32 = 10;
 
 /// Where no lease can tell of writers, nothing but time can; a shorter settle time must not shorten this.
 const UNSURE: Duration = Duration::from_secs(10);
@@ -125,12 +128,21 @@ impl Candidate {
         Self { cause, seen: None, still_since: now, busy_since: None, reopened: 0 }
     }
 
+    /// The same file once more, now that it came back.
+    #[must_use]
+    pub fn returned(&self, now: Instant) -> Self {
+        Self { reopened: self.reopened + 1, ..Self::new(Cause::Returned, now) }
+    }
+
     /// Something happened to the file.
     pub fn hint(&mut self, cause: Cause, now: Instant) {
         if cause == Cause::Closed && self.cause == Cause::Closed {
-            self.reopened = (self.reopened + 1).min(MAX_REOPENED);
+            self.reopened += 1;
         }
-        self.cause = cause;
+        // Who comes back was put back by a rename of our own, because somebody writes it.
+        if (cause, self.cause) != (Cause::Renamed, Cause::Returned) {
+            self.cause = cause;
+        }
         self.still_since = now;
         self.busy_since = None;
     }
@@ -142,8 +154,8 @@ impl Candidate {
             Seen::Folder => Verdict::Folder,
             Seen::Unreadable => Verdict::Ready,
             Seen::Busy(version) => self.busy(version, now, rules),
-            Seen::Quiet(version) => self.at_rest(version, now, self.needed(version, rules)),
-            Seen::Unsure(version) => self.at_rest(version, now, self.needed(version, rules).max(rules.unsure)),
+            Seen::Quiet(version) => self.at_rest(version, now, self.needed(version, rules), rules),
+            Seen::Unsure(version) => self.at_rest(version, now, self.needed(version, rules).max(rules.unsure), rules),
         }
     }
 
@@ -160,12 +172,15 @@ impl Candidate {
         Verdict::Wait(now + if now - since < CLOSING { CLOSING_STEP } else { BUSY_STEP })
     }
 
-    fn at_rest(&mut self, version: Version, now: Instant, needed: Duration) -> Verdict {
+    fn at_rest(&mut self, version: Version, now: Instant, needed: Duration, rules: &Rules) -> Verdict {
         if self.busy_since.take().is_some_and(|since| now - since >= CLOSING) {
             // It was being written until just now, whatever brought it.
             self.still_since = now;
         }
         self.note(version, now);
+        if self.cause == Cause::Returned && self.reopened > MOST_RETURNS && rules.patience.is_some() {
+            return Verdict::StillOpen;
+        }
         let ready_at = self.still_since + needed;
         if now >= ready_at { Verdict::Ready } else { Verdict::Wait(ready_at) }
     }
@@ -181,10 +196,11 @@ impl Candidate {
     fn needed(&self, version: Version, rules: &Rules) -> Duration {
         let by_cause = match self.cause {
             Cause::Renamed => return Duration::ZERO,
-            Cause::Closed => rules.closed.mul_f64(1.5f64.powi(self.reopened.cast_signed())),
+            Cause::Closed | Cause::Returned => {
+                rules.closed.mul_f64(1.5f64.powi(self.reopened.min(MAX_REOPENED).cast_signed()))
+            }
             Cause::Created => rules.created,
             Cause::Scanned => rules.scanned,
-            Cause::Returned => rules.closed,
         };
         if version.size == 0 { by_cause.max(rules.empty) } else { by_cause }
     }
@@ -293,6 +309,26 @@ mod tests {
             assert!(matches!(verdict, Verdict::Wait(_)), "given up while it grew");
         }
         assert_eq!(story.look(39_000, Seen::Busy(version(29, 1))), Verdict::StillOpen);
+    }
+
+    #[test]
+    fn a_file_that_comes_back_again_and_again_waits_longer_and_patience_with_it_ends() {
+        let (start, rules) = (Instant::now(), Rules::new(SETTLE).with_patience(Duration::from_secs(10)));
+        let mut file = Candidate::new(Cause::Closed, start);
+        for n in 0..MOST_RETURNS {
+            file = file.returned(start);
+            let verdict = file.look(Seen::Quiet(version(4, 1)), start, &rules);
+            let Verdict::Wait(until) = verdict else { panic!("{verdict:?} after {n} times") };
+            assert!(until > start + SETTLE && until <= start + SETTLE * 8);
+        }
+        assert_eq!(file.returned(start).look(Seen::Quiet(version(4, 1)), start, &rules), Verdict::StillOpen);
+    }
+
+    #[test]
+    fn an_event_of_our_own_putting_back_does_not_shorten_the_wait_of_a_file_that_came_back() {
+        let mut story = Story::of(Cause::Returned);
+        story.hint(10, Cause::Renamed);
+        assert_eq!(story.look(10, Seen::Quiet(version(4, 1))), Verdict::Wait(story.at(510)));
     }
 
     #[test]

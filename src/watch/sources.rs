@@ -52,14 +52,22 @@ pub(super) struct Sources {
     rescan: Duration,
     events: Option<Arc<Events>>,
     hints: Option<mpsc::Receiver<Hint>>,
-    /// Some folder could not be watched.
-    unwatched: Arc<AtomicBool>,
+    unwatched: Arc<Unwatched>,
     walk: Option<Walk>,
     /// The walks to come, by folder; the empty path is the root.
     wanted: BTreeMap<PathBuf, Wanted>,
     /// When the folder's identity is looked at next; `None` where there is nothing to watch on for.
     next_health: Option<Instant>,
     gone: bool,
+}
+
+/// Whether some folder could not be watched.
+#[derive(Debug, Default)]
+struct Unwatched {
+    /// At the last walk.
+    now: AtomicBool,
+    /// Ever, so that it is told once.
+    told: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -190,7 +198,7 @@ impl Sources {
         if !whole || self.next_health.is_none() {
             return;
         }
-        let told = self.events.is_some() && !self.unwatched.load(Ordering::Relaxed);
+        let told = self.events.is_some() && !self.unwatched.now.load(Ordering::Relaxed);
         let (pause, why) = if told { (self.rescan, Why::Periodic) } else { (POLL.min(self.rescan), Why::Making) };
         let next = Wanted { at: Instant::now() + jittered(pause), why, again: false };
         self.wanted.entry(PathBuf::new()).or_insert(next);
@@ -210,6 +218,10 @@ impl Sources {
 
         let folders = topmost(due.into_keys());
         let whole = folders.iter().any(|folder| folder.as_os_str().is_empty());
+        if whole {
+            // Asked anew: watches may have become free.
+            self.unwatched.now.store(false, Ordering::Relaxed);
+        }
         let (sender, found) = mpsc::channel(FOUND);
         self.walk = Some(Walk { found, why, whole });
         let walker = Walker { root: Arc::clone(&self.root), names: Arc::clone(&self.names), found: sender };
@@ -268,11 +280,13 @@ fn topmost(folders: impl Iterator<Item = PathBuf>) -> Vec<PathBuf> {
     top
 }
 
-fn watch(events: &Events, folder: &Path, unwatched: &AtomicBool) {
+fn watch(events: &Events, folder: &Path, unwatched: &Unwatched) {
     match events.watch(folder) {
-        Ok(()) | Err(WatchError::Gone) => {}
+        // What can't be read is told by the walk.
+        Ok(()) | Err(WatchError::Gone | WatchError::Denied) => {}
         Err(error) => {
-            if !unwatched.swap(true, Ordering::Relaxed) {
+            unwatched.now.store(true, Ordering::Relaxed);
+            if !unwatched.told.swap(true, Ordering::Relaxed) {
                 tracing::warn!(folder = %folder.display(), every = ?POLL, "polling: not all folders can be watched: {error}");
             }
         }

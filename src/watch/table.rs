@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::Next;
 use super::settle::{Candidate, Cause, Rules, Seen, Verdict};
+use crate::remove;
 
 /// The files on their way, each under its path below the root.
 #[derive(Debug, Default)]
@@ -17,6 +18,8 @@ pub(super) struct Table {
     ready: VecDeque<Arc<Path>>,
     /// Files that were done with and lie there still (kept, failed): a walk that finds them has found nothing new.
     lying: HashSet<Box<Path>>,
+    /// Those of them that lie in a private folder, where no walk finds them.
+    hidden: HashSet<Box<Path>>,
 }
 
 /// Files known to lie there at most. Beyond, a walk may take one for a file that no event told of: a warning too many.
@@ -77,9 +80,20 @@ impl Table {
         }
     }
 
+    /// A walk is over: what it can't find is to be looked at too.
+    pub(super) fn walked(&mut self, now: Instant) {
+        for path in std::mem::take(&mut self.hidden) {
+            self.found(&path, true, now);
+        }
+    }
+
     fn insert(&mut self, path: &Path, cause: Cause, told: bool, now: Instant) {
+        self.put(path, Candidate::new(cause, now), told, now);
+    }
+
+    fn put(&mut self, path: &Path, candidate: Candidate, told: bool, now: Instant) {
         let path: Arc<Path> = path.into();
-        let slot = Slot { candidate: Candidate::new(cause, now), stage: Stage::Due(now), told };
+        let slot = Slot { candidate, stage: Stage::Due(now), told };
         self.slots.insert(Arc::clone(&path), slot);
         self.due.insert((now, path));
     }
@@ -154,19 +168,33 @@ impl Table {
     /// The pipeline is done with a file. Answers whether an event told of it, or none was to be expected.
     pub(super) fn done(&mut self, path: &Path, next: &Next, now: Instant) -> bool {
         let Some(slot) = self.slots.remove(path) else { return true };
-        // What happened while it was out may concern a new file of the same name.
-        if let Stage::Out(Some(cause)) = slot.stage {
-            self.insert(path, cause, true, now);
+        match slot.stage {
+            // A removal that failed has put the file back: that rename is our own, and no reason to try at once again.
+            Stage::Out(Some(Cause::Renamed)) if *next == Next::Lies => {}
+            // What happened while it was out may concern a new file of the same name.
+            Stage::Out(Some(cause)) => self.insert(path, cause, true, now),
+            _ => {}
         }
         match next {
             Next::Stored | Next::Gone => {
                 self.lying.remove(path);
+                self.hidden.remove(path);
+            }
+            Next::Lies if remove::origin(path) != path => {
+                self.hidden.insert(path.into());
             }
             Next::Lies if self.lying.len() < MOST_LYING => {
                 self.lying.insert(path.into());
             }
             Next::Lies => {}
-            Next::Again(place) => self.hint(place, Cause::Returned, now),
+            Next::Again(place) => {
+                // Another file of this name may be on its way.
+                if self.slots.contains_key(place.as_path()) {
+                    self.hint(place, Cause::Returned, now);
+                } else {
+                    self.put(place, slot.candidate.returned(now), true, now);
+                }
+            }
         }
         slot.told
     }
@@ -260,6 +288,17 @@ mod tests {
         assert!(table.done(&path, &Next::Stored, now));
         table.found(&path, false, now);
         assert!(!table.done(&path, &Next::Stored, now));
+    }
+
+    #[test]
+    fn a_file_that_failed_under_its_private_name_is_looked_at_after_each_walk() {
+        let (mut table, now) = (Table::default(), Instant::now());
+        let place = Path::new(".astran-backup/0/x");
+        table.hint(place, Cause::Returned, now);
+        table.done(place, &Next::Lies, now);
+        table.take_due(now, 9);
+        table.walked(now);
+        assert_eq!(&*only(&table.take_due(now, 9)), place);
     }
 
     #[test]

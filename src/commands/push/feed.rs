@@ -7,11 +7,11 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::named::{Found1, Named, find_all};
+use super::named::{Find, Named, find_all};
 use crate::commands::print::Printer;
 use crate::daemon::Tally;
 use crate::exit::{Exit, Fatal};
-use crate::file::{PRIVATE, Settled};
+use crate::file::Settled;
 use crate::pipeline::{Outcome, Report};
 use crate::remove;
 
@@ -77,10 +77,14 @@ impl Feed {
         Ok(self.tally)
     }
 
-    async fn found(&mut self, file: Found1) {
-        match file {
-            Ok(file) => self.hand_over(file).await,
-            Err(unreadable) => {
+    async fn found(&mut self, found: Find) {
+        match found {
+            Find::File(file) => self.hand_over(file).await,
+            Find::Input(file) => {
+                self.input = Some(file.clone());
+                self.hand_over(file).await;
+            }
+            Find::Unreadable(unreadable) => {
                 self.tally.failed += 1;
                 tracing::error!("{unreadable}");
             }
@@ -88,9 +92,6 @@ impl Feed {
     }
 
     async fn hand_over(&mut self, file: Settled) {
-        if file.relative.starts_with(PRIVATE) {
-            self.input = Some(file.clone());
-        }
         match self.queue.send(file).await {
             Ok(()) => self.out += 1,
             // The pipeline has given up.
@@ -117,14 +118,13 @@ impl Feed {
     fn tell(&mut self, report: &Report) {
         self.tally.count(&report.outcome);
         self.printer.tell(report);
-        if report.file.relative.starts_with(PRIVATE) {
-            self.input = None;
-            put_away(report);
+        if let Some(input) = self.input.take_if(|input| place_of(input) == place_of(&report.file)) {
+            put_away(&input, &report.outcome);
         }
     }
 
     fn came_back(&mut self, file: &Settled, reason: &str) {
-        let tries = self.tries.entry(file.origin.clone()).or_default();
+        let tries = self.tries.entry(file.root.path().join(&file.origin)).or_default();
         *tries += 1;
         if *tries >= TRIES {
             let outcome = Outcome::Failed { reason: format!("{reason}, again and again"), moved: None };
@@ -139,10 +139,10 @@ impl Feed {
 }
 
 /// Standard input's file has served; or it holds the only copy of what was piped in.
-fn put_away(report: &Report) {
-    match (&report.outcome, place_of(&report.file).parent()) {
+fn put_away(input: &Settled, outcome: &Outcome) {
+    match (outcome, place_of(input).parent()) {
         (Outcome::Stored { .. }, Some(own)) => remove::discard(own),
-        _ => tell_kept(&report.file),
+        _ => tell_kept(input),
     }
 }
 

@@ -12,9 +12,11 @@ use super::session::Session;
 use super::watch;
 use crate::cli::{Global, Push};
 use crate::config::Config;
-use crate::daemon::Tally;
+use crate::daemon::{self, Tally};
 use crate::exit::{Exit, Fatal};
+use crate::journal::Journal;
 use crate::pipeline::{PATIENCE, Pipeline, Shared};
+use crate::remove;
 use crate::shutdown::{Shutdown, Stop};
 use crate::vault::RemotePath;
 
@@ -30,6 +32,7 @@ pub async fn run(config: Config, global: &Global, typed: &Push, mut shutdown: Sh
     let dest = dest.ok_or_else(|| Fatal::new(Exit::Usage, "no destination: give --dest PATH"))?;
     let named = typed.files.iter().map(|file| Named::find(file, typed, &config)).collect::<Result<Vec<_>, _>>()?;
     let (journal, breaks) = super::local_parts(&config)?;
+    resolve(&journal, &named).await?;
     let session = Session::open(config, global).await?;
     let started = tokio::select! {
         started = start(&session, &dest) => started.map(Some),
@@ -38,14 +41,29 @@ pub async fn run(config: Config, global: &Global, typed: &Push, mut shutdown: Sh
     let ended = match started {
         Ok(Some(())) => {
             let shared = Shared::new(Arc::new(session.client.clone()), journal, breaks, Some(PATIENCE));
-            let printer = Printer { json: global.json };
-            upload(&session.config, shared, dest, named, printer, shutdown.clone()).await.map(Some)
+            let (printer, printed) = Printer::start(global.json);
+            let ended = upload(&session.config, shared, dest, named, printer, shutdown.clone()).await;
+            printed.wait();
+            ended.map(Some)
         }
         Ok(None) => Ok(None),
         Err(fatal) => Err(fatal),
     };
     session.close().await;
     ended?.map_or(Ok(Exit::Interrupted), |tally| watch::exit_of(&tally, true, &shutdown))
+}
+
+/// What an earlier run that was killed left in the folders: put back, and no longer pending where it is gone. A folder that
+/// is being watched is looked after already.
+async fn resolve(journal: &Journal, named: &[Named]) -> Result<(), Fatal> {
+    for root in named.iter().filter_map(Named::root) {
+        if root.lock().unwrap_or(false) {
+            let resolved = daemon::resolve(journal, root).await;
+            root.unlock();
+            resolved?;
+        }
+    }
+    Ok(())
 }
 
 async fn start(session: &Session, dest: &RemotePath) -> Result<(), Fatal> {
@@ -61,10 +79,12 @@ async fn upload(
     printer: Printer,
     shutdown: Shutdown,
 ) -> Result<Tally, Fatal> {
+    let roots: Vec<_> = named.iter().filter_map(Named::root).cloned().collect();
     let (reports, reported) = mpsc::unbounded_channel();
     let (queue, files) = mpsc::channel(QUEUE);
     let pipeline = Pipeline::new(shared, config.upload.clone(), dest, true, reports);
     let uploading = pipeline.run(files, config.grace, shutdown);
     let (stopped, tally) = tokio::join!(uploading, Feed::new(queue, printer).run(named, reported));
+    roots.iter().for_each(|root| remove::tidy(root));
     Ok(Tally { stopped, ..tally? })
 }

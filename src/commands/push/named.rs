@@ -25,10 +25,26 @@ pub(super) enum Named {
     Input(String, PathBuf),
 }
 
-/// A file to upload; or why something was not found, to be told and counted.
-pub(super) type Found1 = Result<Settled, String>;
+/// What was found.
+pub(super) enum Find {
+    /// A file to upload.
+    File(Settled),
+    /// The file that standard input was written to.
+    Input(Settled),
+    /// Something that can't be read, and why.
+    Unreadable(String),
+}
 
 impl Named {
+    /// The folder of the user's that it lies in.
+    pub(super) fn root(&self) -> Option<&Arc<Root>> {
+        match self {
+            Self::File(file) => Some(&file.root),
+            Self::Folder(root, _) => Some(root),
+            Self::Input(..) => None,
+        }
+    }
+
     /// All are looked at before any is uploaded, so that a typing error leaves nothing half done.
     pub(super) fn find(file: &Path, typed: &Push, config: &Config) -> Result<Self, Fatal> {
         if file == Path::new("-") {
@@ -53,27 +69,31 @@ impl Named {
 }
 
 /// Finds all files that were named, in their order, at the pace of whoever takes them.
-pub(super) async fn find_all(named: Vec<Named>, found: mpsc::Sender<Found1>) -> Result<(), Fatal> {
+pub(super) async fn find_all(named: Vec<Named>, found: mpsc::Sender<Find>) -> Result<(), Fatal> {
     for named in named {
         match named {
             // Nobody takes them any more: the upload has been given up, and says so.
-            Named::File(file) => found.send(Ok(file)).await.unwrap_or_default(),
+            Named::File(file) => found.send(Find::File(file)).await.unwrap_or_default(),
             Named::Folder(root, names) => walk(root, names, &found).await?,
-            Named::Input(name, folder) => found.send(Ok(spool(name, folder).await?)).await.unwrap_or_default(),
+            Named::Input(name, folder) => {
+                found.send(Find::Input(spool(name, folder).await?)).await.unwrap_or_default();
+            }
         }
     }
     Ok(())
 }
 
-async fn walk(root: Arc<Root>, names: Arc<Names>, found: &mpsc::Sender<Found1>) -> Result<(), Fatal> {
+async fn walk(root: Arc<Root>, names: Arc<Names>, found: &mpsc::Sender<Find>) -> Result<(), Fatal> {
     let (sender, mut walked) = mpsc::channel(4);
     let walker = Walker { root: Arc::clone(&root), names, found: sender };
     let walking = tokio::task::spawn_blocking(move || walker.walk(&[PathBuf::new()], false, |_| ()));
     while let Some(message) = walked.recv().await {
-        let files: Vec<Found1> = match message {
-            Found::Files(files) => files.into_iter().map(|file| Ok(Settled::new(Arc::clone(&root), file))).collect(),
+        let files: Vec<Find> = match message {
+            Found::Files(files) => {
+                files.into_iter().map(|file| Find::File(Settled::new(Arc::clone(&root), file))).collect()
+            }
             Found::Unreadable(path, why) => {
-                vec![Err(format!("{} can't be read: {why}", root.path().join(path).display()))]
+                vec![Find::Unreadable(format!("{} can't be read: {why}", root.path().join(path).display()))]
             }
             Found::End => break,
         };
