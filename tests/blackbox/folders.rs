@@ -56,10 +56,13 @@ fn identical_bytes_that_a_409_tells_of_are_adopted() {
     assert_eq!(world.run(["push", "report.pdf"]).code, Some(0));
     // Another machine knows nothing of that.
     world.put("report.pdf", "the same");
-    world.put("sub/report.pdf", "another");
     let said = world.once_quick(&["--state-dir", "other-state"]);
     assert_eq!(said.code, Some(0), "{said:?}");
     assert!(said.stdout.contains("found  report.pdf"), "{said:?}");
+    assert_eq!(world.sandbox().uploads().len(), 1);
+    world.put("sub/report.pdf", "another");
+    let said = world.once_quick(&["--state-dir", "other-state"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
     assert_eq!(world.stored("/HR_Backup/report.pdf").unwrap(), b"the same");
     assert_eq!(world.stored("/HR_Backup/report (from sub).pdf").unwrap(), b"another");
 }
