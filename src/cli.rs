@@ -183,6 +183,8 @@ pub struct Sending {
 }
 
 /// Keep uploading what appears in a folder.
+///
+/// A login that is refused while it runs suspends uploads; SIGHUP makes it try again at once.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Watch {
     /// Folder to watch; without it, every [[folder]] of the configuration

@@ -353,3 +353,17 @@ fn a_token_that_is_refused_however_new_it_is_suspends_uploads_without_a_storm() 
     eventually("all are stored", || world.left().is_empty());
     assert!(!daemon.stop().stdout.contains("failed "));
 }
+
+#[test]
+fn a_stop_while_uploads_are_suspended_waits_for_nothing() {
+    let (world, daemon) = rotating();
+    world.faults().add(at_once(Fault::DisableUser));
+    world.faults().add(at_once(Fault::ExpireAll));
+    world.put("after.pdf", "content");
+    daemon.wait_for("SUSPENDED");
+    let asked = Instant::now();
+    let said = daemon.stop();
+    assert!(asked.elapsed() < Duration::from_secs(10), "took {:?}", asked.elapsed());
+    assert_eq!(said.code, Some(130), "a file is left: {said:?}");
+    assert_eq!(world.left().len(), 1);
+}

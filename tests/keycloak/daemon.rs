@@ -43,6 +43,7 @@ fn a_refused_run_ends_with_3_after_one_try() {
     let said = said(command.args(["watch", "watched", "--once"]).env("ASTRAN_BACKUP_PASSWORD", "wrong"));
     assert_eq!(said.code, Some(3), "{said:?}");
     assert!(said.stderr.contains("is wrong, or the account is locked"), "{said:?}");
+    eventually("it is counted", || realm.failures() > 0);
     assert_eq!(realm.failures(), 1);
 }
 
@@ -74,6 +75,7 @@ fn a_rotated_password_and_then_a_disabled_account_suspend_uploads_and_lock_nothi
     log_out(&realm);
     world.put("first.pdf", "content");
     daemon.wait_for("SUSPENDED");
+    eventually("it is counted", || realm.failures() > 0);
     assert_eq!(realm.failures(), 1);
     std::fs::write(file, "rotated-password").unwrap();
     eventually("it is stored", || world.left().is_empty());
