@@ -1,5 +1,7 @@
 //! Races with other programs, and between two of our own: over one file, one name, one folder.
 #![cfg(feature = "sandbox")]
+// Helpers of tests are tests too; and writers of the folder may rename and delete what is theirs.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod support;
 
@@ -99,6 +101,32 @@ fn a_folder_that_is_replaced_under_way_is_watched_on_and_what_lay_in_the_old_one
     eventually("the new folder's file is stored and removed", || world.left().is_empty());
     assert_eq!(world.stored("/HR_Backup/second").unwrap(), b"second");
     assert_eq!(world.times_stored("/HR_Backup/first"), 1);
+    assert_eq!(daemon.stop().code, Some(0));
+    assert_nothing_left(&world);
+}
+
+#[test]
+fn a_refused_file_that_lies_in_the_private_folder_is_tried_again_when_asked_for() {
+    let world = World::with(|options| options.duplicates = Duplicates::SecondDocument);
+    let config = world.dir.path().join("config.toml");
+    std::fs::write(&config, "[upload]\nrescan = \"1s\"\nsettle = \"10ms\"\n").unwrap();
+    std::fs::set_permissions(&config, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let mut command = world.command();
+    let daemon = support::Daemon::start(command.args(["--config", "config.toml", "watch", "watched"]));
+    daemon.wait_for("watching");
+    world.put("report", "first");
+    let aside = world.watched().join(".astran-backup/0/report");
+    eventually("it is set aside", || aside.exists());
+    let refusal = Fault::Status { status: 422, retry_after: None, body: None, content_type: None, carried_out: false };
+    world.faults().add(Rule::new(Call::Upload, refusal).always());
+    world.put("report", "newcomer");
+    std::fs::write(&aside, "changed").unwrap();
+    eventually("both are refused", || world.sandbox().stats().requests["upload"] >= 3);
+    assert!(aside.exists());
+    world.faults().clear();
+    world.run(["retry"]);
+    eventually("all three are stored", || world.sandbox().uploads().len() == 3);
+    eventually("all are removed", || world.left().is_empty() && !aside.exists());
     assert_eq!(daemon.stop().code, Some(0));
     assert_nothing_left(&world);
 }

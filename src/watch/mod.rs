@@ -213,7 +213,7 @@ impl Watch {
                 self.outcome.unreadable += 1;
                 tracing::warn!(path = %path.display(), "can't be read, so its files are not uploaded: {why}");
             }
-            News::WalkEnded => {}
+            News::WalkEnded => self.table.found_aside(Instant::now()),
         }
     }
 

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::Next;
 use super::settle::{Candidate, Cause, Rules, Seen, Verdict};
+use crate::file::PRIVATE;
 
 /// The files on their way, each under its path below the root.
 #[derive(Debug, Default)]
@@ -74,6 +75,15 @@ impl Table {
         if !self.slots.contains_key(path) {
             let told = told_before || self.lying.contains(path);
             self.insert(path, Cause::Scanned, told, now);
+        }
+    }
+
+    /// Takes up again what lies in a private folder, done with for now: no walk goes there.
+    pub(super) fn found_aside(&mut self, now: Instant) {
+        let private = |path: &Path| path.iter().any(|name| name == PRIVATE);
+        let aside: Vec<_> = self.lying.iter().filter(|path| private(path)).cloned().collect();
+        for path in aside {
+            self.found(&path, true, now);
         }
     }
 
