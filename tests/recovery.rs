@@ -1,5 +1,7 @@
 //! What a stopped process leaves behind is brought to its end by the next one: asked for, removed, put back; never sent twice.
 #![cfg(feature = "sandbox")]
+// Helpers of tests are tests too; and writers of the folder may rename and delete what is theirs.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod support;
 
@@ -110,5 +112,19 @@ fn a_stored_file_that_was_only_touched_is_not_sent_again() {
     file.set_modified(std::time::SystemTime::now()).unwrap();
     drop(file);
     clean_run(&world, &SETTLE);
+    assert_eq!(world.sandbox().uploads().len(), 1);
+}
+
+#[test]
+fn what_a_killed_push_was_about_to_remove_is_removed_by_the_next_one() {
+    let world = World::new();
+    world.put("report", "content");
+    let mut command = world.command();
+    let push = support::Daemon::start(command.args(["push", "--delete", "watched/report"]));
+    let place = aside(&world, "report");
+    eventually("it is set aside", || place.exists());
+    push.kill();
+    assert_eq!(world.run(["push", "--delete", "watched"]).code, Some(0));
+    assert!(!place.exists() && world.left().is_empty());
     assert_eq!(world.sandbox().uploads().len(), 1);
 }

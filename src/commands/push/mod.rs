@@ -11,7 +11,7 @@ use super::print::Printer;
 use super::session::Session;
 use super::watch;
 use crate::cli::{Global, Push};
-use crate::config::Config;
+use crate::config::{After, Config};
 use crate::daemon::Tally;
 use crate::exit::{Exit, Fatal};
 use crate::pipeline::{PATIENCE, Pipeline, Shared};
@@ -30,6 +30,9 @@ pub async fn run(config: Config, global: &Global, typed: &Push, mut shutdown: Sh
     let dest = dest.ok_or_else(|| Fatal::new(Exit::Usage, "no destination: give --dest PATH"))?;
     let named = typed.files.iter().map(|file| Named::find(file, typed, &config)).collect::<Result<Vec<_>, _>>()?;
     let (journal, breaks) = super::local_parts(&config)?;
+    if config.upload.after != After::Keep {
+        named.iter().for_each(Named::recover);
+    }
     let session = Session::open(config, global).await?;
     let started = tokio::select! {
         started = start(&session, &dest) => started,

@@ -12,6 +12,7 @@ use crate::cli::Push;
 use crate::config::Config;
 use crate::exit::{Exit, Fatal};
 use crate::file::{PRIVATE, Root, Settled};
+use crate::remove;
 use crate::watch::{Found, Names, Walker};
 
 /// Something that was named.
@@ -48,6 +49,18 @@ impl Named {
         let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let name = file.file_name().ok_or_else(|| missing(io::ErrorKind::InvalidFilename.into()))?;
         Ok(Self::File(Settled::new(Arc::new(Root::open(parent).map_err(missing)?), name.into())))
+    }
+}
+
+impl Named {
+    /// Puts back what an earlier push was about to remove when it died; not where a `watch` does that itself.
+    pub(super) fn recover(&self) {
+        let (Self::File(Settled { root, .. }) | Self::Folder(root, _)) = self else { return };
+        let own = Root::open(root.path()).and_then(|own| Ok((own.lock()?, own)));
+        if let Ok((true, own)) = own {
+            remove::recover(&own, Path::new(""));
+            remove::tidy(&own);
+        }
     }
 }
 
