@@ -2,6 +2,7 @@
 //!
 //! `ASTRAN_BACKUP_FAILPOINT=NAME` kills it when it first comes to the step of that name, `NAME:N` when it comes there for
 //! the Nth time: with SIGKILL, so that nothing is flushed, closed or cleaned up but by the system, as in a crash.
+//! `ASTRAN_BACKUP_PAUSES=NAME,NAME` makes each of these steps take some milliseconds, so that others meet it.
 
 #[cfg(not(feature = "failpoints"))]
 #[inline(always)]
@@ -14,13 +15,20 @@ pub(crate) use armed::failpoint;
 mod armed {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
 
     use rustix::process::{Signal, getpid, kill_process};
 
     static ARMED: OnceLock<Option<(String, u64)>> = OnceLock::new();
     static MET: AtomicU64 = AtomicU64::new(0);
 
+    static PAUSES: OnceLock<Vec<String>> = OnceLock::new();
+    const PAUSE: Duration = Duration::from_millis(15);
+
     pub(crate) fn failpoint(name: &str) {
+        if PAUSES.get_or_init(pauses).iter().any(|pause| pause == name) {
+            std::thread::sleep(PAUSE);
+        }
         let Some((armed, nth)) = ARMED.get_or_init(read) else { return };
         if armed == name && MET.fetch_add(1, Ordering::Relaxed) + 1 == *nth {
             kill_process(getpid(), Signal::KILL).ok();
@@ -29,6 +37,11 @@ mod armed {
                 std::thread::park();
             }
         }
+    }
+
+    fn pauses() -> Vec<String> {
+        let names = std::env::var("ASTRAN_BACKUP_PAUSES").unwrap_or_default();
+        names.split(',').map(str::to_owned).collect()
     }
 
     fn read() -> Option<(String, u64)> {

@@ -1,9 +1,11 @@
 //! `kill -9` at random moments and at each named step, while files come: what was closed into the folder is stored, whole,
 //! once, and nothing else is gone.
 //!
-//! `ASTRAN_TEST_ROUNDS` says how many kills (default 16), `ASTRAN_TEST_SEED` where chance starts. The named steps need
+//! `ASTRAN_TEST_ROUNDS` says how many kills (default 18), `ASTRAN_TEST_SEED` where chance starts. The named steps need
 //! `--features failpoints`.
 #![cfg(feature = "sandbox")]
+// Helpers of tests are tests too; and writers of the folder may rename and delete what is theirs.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod support;
 
@@ -24,16 +26,29 @@ const SETTLE: [&str; 2] = ["--settle", "10ms"];
 
 #[test]
 fn killed_at_any_moment_nothing_is_lost_truncated_or_stored_twice_where_the_store_keeps_versions() {
-    kill_rounds("versions", Duplicates::Version);
+    let world = kill_rounds("versions", Duplicates::Version, &SETTLE);
+    assert!(world.left().is_empty());
 }
 
 #[test]
 fn killed_at_any_moment_nothing_is_lost_truncated_or_stored_twice_where_the_store_keeps_two_under_one_name() {
-    kill_rounds("second documents", Duplicates::SecondDocument);
+    kill_rounds("second documents", Duplicates::SecondDocument, &SETTLE);
 }
 
-fn kill_rounds(what: &str, duplicates: Duplicates) {
-    let rounds = rounds(16).div_ceil(2);
+#[test]
+fn killed_at_any_moment_each_file_that_is_to_be_moved_is_moved_whole() {
+    let arguments = [SETTLE[0], SETTLE[1], "--move-to", "done"];
+    let world = kill_rounds("moved", Duplicates::Version, &arguments);
+    let done = world.dir.path().join("done");
+    let moved: Vec<String> =
+        support::files_below(&done).iter().map(|file| sha256(&std::fs::read(done.join(file)).unwrap())).collect();
+    let uploads = world.sandbox().uploads();
+    assert_eq!(moved.len(), uploads.len());
+    assert!(uploads.iter().all(|upload| moved.contains(upload.sha256.as_ref().unwrap())));
+}
+
+fn kill_rounds(what: &str, duplicates: Duplicates, arguments: &[&str]) -> World {
+    let rounds = rounds(18).div_ceil(3);
     let mut dice = Dice::new(seed(what));
     let world = World::with(|options| options.duplicates = duplicates);
     let stop = AtomicBool::new(false);
@@ -41,7 +56,7 @@ fn kill_rounds(what: &str, duplicates: Duplicates) {
         let (folder, stop, chance) = (world.watched(), &stop, Dice::new(dice.next()));
         let writer = scope.spawn(move || write_until(&folder, stop, chance));
         for _ in 0..rounds {
-            let daemon = world.start(&SETTLE);
+            let daemon = world.start(arguments);
             let longest = *dice.of(&[60, 400, 2500]);
             std::thread::sleep(Duration::from_millis(dice.within(0, longest)));
             daemon.kill();
@@ -49,10 +64,11 @@ fn kill_rounds(what: &str, duplicates: Duplicates) {
         stop.store(true, Ordering::Relaxed);
         writer.join().unwrap()
     });
-    clean_run(&world, &SETTLE);
+    clean_run(&world, arguments);
     let reckoning = Reckoning::of(&world, &closed);
     println!("{rounds} kills, {what}: {}", reckoning.told());
     reckoning.assert_perfect();
+    world
 }
 
 /// Closes files into the folder until told to stop; never over a file that is there. Answers what was closed.

@@ -125,12 +125,6 @@ impl Root {
         }
     }
 
-    /// Lets others take it.
-    pub fn unlock(&self) {
-        // Where it can't be unlocked it was not locked.
-        rustix::fs::flock(&self.dir, rustix::fs::FlockOperation::Unlock).ok();
-    }
-
     /// Opens a document: a regular file below the folder, reached without a link.
     pub fn open_file(&self, relative: &Path) -> Result<Opened, OpenError> {
         let file = beneath(&self.dir, relative, READ)?;

@@ -171,6 +171,7 @@ impl Source {
             hash.update(&piece);
             at += piece.filled as u64;
             if at == size {
+                failpoint("before-last-piece");
                 self.check()?;
                 self.set_sha256(&hash.finalize_reset());
             }

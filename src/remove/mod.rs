@@ -89,6 +89,7 @@ pub fn set_aside(
     if !opened.is_unchanged(lease) {
         return Err(stay(true, "it changed after it was read, or somebody opened it for writing".into()));
     }
+    failpoint("before-set-aside");
     let place = private::move_in(&settled.root, &settled.relative).map_err(|e| match e {
         OpenError::Gone => stay(true, "it is gone from where it was".into()),
         // Nobody's fault and soon over: it goes round once more, and not to the store, which has it.

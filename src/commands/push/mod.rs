@@ -11,9 +11,10 @@ use super::print::Printer;
 use super::session::Session;
 use super::watch;
 use crate::cli::{Global, Push};
-use crate::config::Config;
+use crate::config::{After, Config};
 use crate::daemon::{self, Tally};
 use crate::exit::{Exit, Fatal};
+use crate::file::Root;
 use crate::journal::Journal;
 use crate::pipeline::{PATIENCE, Pipeline, Shared};
 use crate::remove;
@@ -32,7 +33,9 @@ pub async fn run(config: Config, global: &Global, typed: &Push, mut shutdown: Sh
     let dest = dest.ok_or_else(|| Fatal::new(Exit::Usage, "no destination: give --dest PATH"))?;
     let named = typed.files.iter().map(|file| Named::find(file, typed, &config)).collect::<Result<Vec<_>, _>>()?;
     let (journal, breaks) = super::local_parts(&config)?;
-    resolve(&journal, &named).await?;
+    if config.upload.after != After::Keep {
+        resolve(&journal, &named).await?;
+    }
     let session = Session::open(config, global).await?;
     let started = tokio::select! {
         started = start(&session, &dest) => started.map(Some),
@@ -53,14 +56,13 @@ pub async fn run(config: Config, global: &Global, typed: &Push, mut shutdown: Sh
     ended?.map_or(Ok(Exit::Interrupted), |tally| watch::exit_of(&tally, true, &shutdown))
 }
 
-/// What an earlier run that was killed left in the folders: put back, and no longer pending where it is gone. A folder that
-/// is being watched is looked after already.
+/// Puts back what an earlier push was about to remove when it died; not in a folder that is watched, which does that itself.
 async fn resolve(journal: &Journal, named: &[Named]) -> Result<(), Fatal> {
     for root in named.iter().filter_map(Named::root) {
-        if root.lock().unwrap_or(false) {
-            let resolved = daemon::resolve(journal, root).await;
-            root.unlock();
-            resolved?;
+        // Locked as long as this is open, and no longer: a watch may want to start while files are pushed.
+        let own = Root::open(root.path()).and_then(|own| Ok((own.lock()?, own)));
+        if let Ok((true, own)) = own {
+            daemon::resolve(journal, &own).await?;
         }
     }
     Ok(())

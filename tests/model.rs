@@ -1,0 +1,365 @@
+//! The pipeline against a model of a folder and a store, with trouble between any two steps: whatever is put into the folder
+//! is in the store once, or is still in the folder.
+//!
+//! `ASTRAN_TEST_ROUNDS` says how many stories (default 60), `PROPTEST_RNG_SEED` where chance starts; a failed one is made as
+//! short as it can be, and printed.
+#![cfg(feature = "sandbox")]
+// Helpers of tests are tests too; and writers of the folder may rename and delete what is theirs.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+
+mod support;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use astran_backup::config::{Policy, Transfers, Verify};
+use astran_backup::file::lease::Breaks;
+use astran_backup::file::{Root, Settled};
+use astran_backup::journal::Journal;
+use astran_backup::pipeline::{Outcome, Pipeline, Report, Shared};
+use astran_backup::shutdown;
+use astran_backup::vault::{Content, Document, DocumentId, Download, Kind, RemotePath, Vault, VaultError};
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use proptest::prelude::*;
+use tokio::sync::mpsc;
+
+use support::proof::{sha256, unique};
+
+/// What the store does to its next call.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Whim {
+    Good,
+    /// It is down: nothing is done.
+    Down,
+    /// The answer is lost before anything was done.
+    LostBefore,
+    /// It is done, and the answer is lost.
+    LostAfter,
+    /// It says that it has what it has not.
+    Lie,
+    /// Somebody else has stored something under this name just before.
+    Intruder,
+    /// It refuses the file for good.
+    Refuse,
+    /// It does not know the folder any more, this once.
+    Forgets,
+}
+
+/// The model of a store: what lies under each name, newest last, and the whims to come.
+#[derive(Debug, Default)]
+struct Model {
+    documents: Mutex<BTreeMap<String, Vec<Kept>>>,
+    whims: Mutex<VecDeque<Whim>>,
+    /// Whether a name that is taken is refused (409) or gets a newer version.
+    conflicts: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Kept {
+    content: Vec<u8>,
+    foreign: bool,
+}
+
+struct Out(Option<Bytes>);
+
+impl Download for Out {
+    fn length(&self) -> Option<u64> {
+        self.0.as_ref().map(|bytes| bytes.len() as u64)
+    }
+
+    async fn chunk(&mut self) -> Result<Option<Bytes>, VaultError> {
+        Ok(self.0.take())
+    }
+}
+
+impl Model {
+    fn whim(&self) -> Whim {
+        self.whims.lock().unwrap().pop_front().unwrap_or(Whim::Good)
+    }
+
+    /// Reads meet only a service that is down.
+    fn look(&self) -> Result<(), VaultError> {
+        match self.whim() {
+            Whim::Down | Whim::LostBefore | Whim::LostAfter => Err(VaultError::new(Kind::Unavailable, "down")),
+            _ => Ok(()),
+        }
+    }
+
+    fn keep(&self, name: &str, content: Vec<u8>, foreign: bool) {
+        self.documents.lock().unwrap().entry(name.to_owned()).or_default().push(Kept { content, foreign });
+    }
+
+    fn newest(&self, name: &str) -> Option<Document> {
+        let documents = self.documents.lock().unwrap();
+        let kept = documents.get(name)?;
+        Some(document(name, &kept.last()?.content, kept.len()))
+    }
+
+    /// What we stored, by SHA-256 and how often.
+    fn ours(&self) -> BTreeMap<String, usize> {
+        let mut ours = BTreeMap::new();
+        for kept in self.documents.lock().unwrap().values().flatten().filter(|kept| !kept.foreign) {
+            *ours.entry(sha256(&kept.content)).or_default() += 1;
+        }
+        ours
+    }
+}
+
+fn document(name: &str, content: &[u8], version: usize) -> Document {
+    Document {
+        id: DocumentId(name.to_owned()),
+        name: Some(name.to_owned()),
+        size: Some(content.len() as u64),
+        sha256: Some(sha256(content)),
+        folder: Some(false),
+        version: Some(version.to_string()),
+    }
+}
+
+impl Vault for Model {
+    type Download = Out;
+
+    async fn folder(&self, _: &RemotePath) -> Result<Document, VaultError> {
+        self.look()?;
+        Ok(Document { folder: Some(true), ..document("folder", b"", 1) })
+    }
+
+    async fn children(&self, _: &DocumentId) -> Result<Vec<Document>, VaultError> {
+        self.look()?;
+        let names: Vec<String> = self.documents.lock().unwrap().keys().cloned().collect();
+        Ok(names.iter().filter_map(|name| self.newest(name)).collect())
+    }
+
+    async fn at(&self, path: &RemotePath) -> Result<Option<Document>, VaultError> {
+        self.look()?;
+        Ok(path.segments().last().and_then(|name| self.newest(name)))
+    }
+
+    async fn named(&self, path: &RemotePath, _: &DocumentId, name: &str) -> Result<Vec<Document>, VaultError> {
+        Ok(self.at(&path.join(name)).await?.into_iter().collect())
+    }
+
+    async fn upload(
+        &self,
+        _: &DocumentId,
+        name: &str,
+        content: &(dyn Fn() -> std::io::Result<Content> + Send + Sync),
+    ) -> Result<Document, VaultError> {
+        let whim = self.whim();
+        match whim {
+            Whim::Down => return Err(VaultError::new(Kind::Unavailable, "down")),
+            Whim::LostBefore => return Err(VaultError::new(Kind::Unknown, "lost")),
+            Whim::Refuse => return Err(VaultError::new(Kind::Refused, "422")),
+            Whim::Forgets => return Err(VaultError::new(Kind::Missing, "404")),
+            // The name that holds the content's own hash is nobody else's.
+            Whim::Intruder if !name.contains("(conflict") => {
+                self.keep(name, format!("foreign {name}").into_bytes(), true);
+            }
+            Whim::Good | Whim::LostAfter | Whim::Lie | Whim::Intruder => {}
+        }
+        let body = content().unwrap().body.collect().await;
+        let bytes = body.map_err(|error| VaultError::new(Kind::Content, error.to_string()))?.to_bytes().to_vec();
+        if whim == Whim::Lie {
+            return Ok(document(name, &bytes, 1));
+        }
+        if self.conflicts && self.newest(name).is_some() {
+            return Err(VaultError::new(Kind::Conflict, "409"));
+        }
+        self.keep(name, bytes.clone(), false);
+        if whim == Whim::LostAfter {
+            return Err(VaultError::new(Kind::Unknown, "lost"));
+        }
+        Ok(document(name, &bytes, 1))
+    }
+
+    async fn download(&self, path: &RemotePath) -> Result<Out, VaultError> {
+        self.look()?;
+        let name = path.segments().last().unwrap();
+        let documents = self.documents.lock().unwrap();
+        let newest = documents.get(name).and_then(|kept| kept.last()).map(|kept| kept.content.clone());
+        newest.map(|content| Out(Some(content.into()))).ok_or_else(|| VaultError::new(Kind::Missing, "nothing"))
+    }
+
+    async fn probe(&self) -> Result<String, VaultError> {
+        self.look()?;
+        Ok("me".into())
+    }
+}
+
+/// What happens in a story.
+#[derive(Debug, Clone)]
+enum Step {
+    /// A new file comes, where none is: this name, so many bytes.
+    Put(usize, usize),
+    /// The pipeline is given all that lies there, and runs to its end.
+    Run,
+    /// It runs for so many milliseconds, and is cut off.
+    RunFor(u64),
+}
+
+const NAMES: [&str; 4] = ["a", "sub/a", "b.pdf", "sub/b.pdf"];
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (0..NAMES.len(), prop_oneof![1..200usize, Just(150_000)]).prop_map(|(name, size)| Step::Put(name, size)),
+        2 => Just(Step::Run),
+        1 => (0..30u64).prop_map(Step::RunFor),
+    ];
+    proptest::collection::vec(step, 1..10)
+}
+
+fn whims() -> impl Strategy<Value = Vec<Whim>> {
+    let whim = prop_oneof![
+        4 => Just(Whim::Good),
+        1 => Just(Whim::Down),
+        1 => Just(Whim::LostBefore),
+        2 => Just(Whim::LostAfter),
+        1 => Just(Whim::Lie),
+        1 => Just(Whim::Intruder),
+        1 => Just(Whim::Refuse),
+        1 => Just(Whim::Forgets),
+    ];
+    proptest::collection::vec(whim, 0..14)
+}
+
+struct Story {
+    dir: tempfile::TempDir,
+    vault: Arc<Model>,
+    closed: BTreeMap<String, String>,
+}
+
+impl Story {
+    fn new(whims: Vec<Whim>, conflicts: bool) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("watched/sub")).unwrap();
+        let vault = Model { whims: Mutex::new(whims.into()), conflicts, ..Model::default() };
+        Self { dir, vault: Arc::new(vault), closed: BTreeMap::new() }
+    }
+
+    fn put(&mut self, name: &str, size: usize) {
+        let place = self.dir.path().join("watched").join(name);
+        if !place.exists() {
+            let content = unique(&format!("{name} {}", self.closed.len()), size);
+            self.closed.insert(sha256(&content), name.to_owned());
+            std::fs::write(place, content).unwrap();
+        }
+    }
+
+    fn lies(&self) -> Vec<PathBuf> {
+        support::files_below(&self.dir.path().join("watched"))
+    }
+
+    /// A process's life: what was set aside is put back, and all that lies there goes into the pipeline.
+    async fn run(&self, limit: Option<Duration>) {
+        let breaks = Breaks::install().unwrap();
+        let journal = Journal::open(&self.dir.path().join("state")).unwrap();
+        let root = Arc::new(Root::open(&self.dir.path().join("watched")).unwrap());
+        let aside = astran_backup::remove::recover(&root, Path::new(""));
+        let shared = Shared::new(Arc::clone(&self.vault), journal, breaks, None);
+        let (reports, mut reported) = mpsc::unbounded_channel::<Report>();
+        let policy = Policy { verify: Verify::Listing, transfers: Transfers::Fixed(3), ..Policy::default() };
+        let pipeline = Pipeline::new(shared, policy, RemotePath::parse("/dest").unwrap(), false, reports);
+        let (queue, files) = mpsc::channel(64);
+        let (_trigger, shutdown) = shutdown::channel();
+        let running = tokio::spawn(pipeline.run(files, Duration::ZERO, shutdown));
+        let feeding = async {
+            let mut out = 0;
+            for place in self.lies().into_iter().chain(aside) {
+                queue.send(Settled::new(Arc::clone(&root), place)).await.unwrap();
+                out += 1;
+            }
+            while out > 0 {
+                let report = reported.recv().await.unwrap();
+                out -= 1;
+                if let Outcome::Again { place, .. } = report.outcome {
+                    queue.send(Settled::new(Arc::clone(&root), place)).await.unwrap();
+                    out += 1;
+                }
+            }
+        };
+        match limit {
+            None => feeding.await,
+            Some(limit) => tokio::select! {
+                () = feeding => {}
+                () = passed(limit) => {}
+            },
+        }
+        // Cut off wherever it is, as far as a process can be without dying.
+        running.abort();
+    }
+
+    /// In the store once, or in the folder: nothing else.
+    fn check(&self) {
+        let ours = self.vault.ours();
+        let watched = self.dir.path().join("watched");
+        let lying: Vec<String> =
+            self.lies().iter().map(|file| sha256(&std::fs::read(watched.join(file)).unwrap())).collect();
+        for (content, name) in &self.closed {
+            let times = ours.get(content).copied().unwrap_or_default();
+            assert!(times <= 1, "{name} is stored {times} times");
+            assert!(times == 1 || lying.contains(content), "{name} is lost");
+        }
+        assert!(ours.keys().all(|content| self.closed.contains_key(content)), "something half is stored");
+    }
+}
+
+/// By the world's clock, for the runtime's own jumps wherever there is nothing to do but wait.
+async fn passed(limit: Duration) {
+    let (sender, over) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        std::thread::sleep(limit);
+        sender.send(()).ok();
+    });
+    over.await.ok();
+}
+
+async fn tell(steps: Vec<Step>, whims: Vec<Whim>, conflicts: bool) {
+    let mut story = Story::new(whims, conflicts);
+    for step in steps {
+        match step {
+            Step::Put(name, size) => story.put(NAMES[name], size),
+            Step::Run => story.run(None).await,
+            Step::RunFor(millis) => {
+                story.run(Some(Duration::from_millis(millis))).await;
+                // Removals under way end by themselves.
+                tokio::time::sleep(Duration::from_secs(5)).await;
+            }
+        }
+    }
+    // The trouble is over: all but what was refused goes.
+    story.vault.whims.lock().unwrap().clear();
+    story.run(None).await;
+    story.check();
+    let journal = Journal::open(&story.dir.path().join("state")).unwrap();
+    journal.retry(Vec::new()).await.unwrap();
+    story.run(None).await;
+    story.check();
+    assert_eq!(story.lies(), Vec::<PathBuf>::new(), "not all went though nothing was wrong any more");
+    assert!(journal.check().await.unwrap().is_whole());
+    assert!(
+        astran_backup::remove::recover(&Root::open(&story.dir.path().join("watched")).unwrap(), Path::new(""))
+            .is_empty()
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: stories(), failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_the_store_does_between_any_two_steps_each_file_is_stored_once_or_still_there(
+        steps in steps(),
+        whims in whims(),
+        conflicts in any::<bool>(),
+    ) {
+        // Graces and waits take no time.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        runtime.block_on(tell(steps, whims, conflicts));
+    }
+}
+
+fn stories() -> u32 {
+    u32::try_from(support::proof::rounds(60)).unwrap()
+}

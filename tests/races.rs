@@ -1,0 +1,132 @@
+//! Races with other programs, and between two of our own: over one file, one name, one folder.
+#![cfg(feature = "sandbox")]
+// Helpers of tests are tests too; and writers of the folder may rename and delete what is theirs.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+
+mod support;
+
+use astran_backup::sandbox::Duplicates;
+use astran_backup::sandbox::faults::{Call, Fault, Rule};
+
+use support::proof::{assert_nothing_left, clean_run};
+use support::{World, eventually};
+
+const SETTLE: [&str; 2] = ["--settle", "10ms"];
+
+#[test]
+fn a_second_file_of_the_name_while_the_first_is_in_its_grace_is_stored_too() {
+    for duplicates in [Duplicates::Version, Duplicates::SecondDocument] {
+        let world = World::with(|options| options.duplicates = duplicates);
+        let daemon = world.watch(&SETTLE);
+        let first = world.put("report", "first");
+        eventually("it is set aside", || !first.exists());
+        world.put("report", "second");
+        eventually("both are stored", || world.sandbox().uploads().len() == 2);
+        eventually("both are removed", || world.left().is_empty());
+        assert_eq!(daemon.stop().code, Some(0));
+        assert_nothing_left(&world);
+    }
+}
+
+#[test]
+fn a_file_that_changed_in_its_grace_and_whose_name_is_taken_is_stored_beside_the_newcomer() {
+    let world = World::with(|options| options.duplicates = Duplicates::SecondDocument);
+    let daemon = world.watch(&SETTLE);
+    world.put("report", "first");
+    let aside = world.watched().join(".astran-backup/0/report");
+    eventually("it is set aside", || aside.exists());
+    world.put("report", "newcomer");
+    std::fs::write(&aside, "changed").unwrap();
+    eventually("all three are stored", || world.sandbox().uploads().len() == 3);
+    eventually("all are removed", || world.left().is_empty() && !aside.exists());
+    assert_eq!(daemon.stop().code, Some(0));
+    assert_nothing_left(&world);
+}
+
+#[test]
+fn a_stored_file_that_is_opened_for_writing_but_not_changed_is_not_sent_again() {
+    let world = World::new();
+    let daemon = world.watch(&SETTLE);
+    world.put("report", "content");
+    let aside = world.watched().join(".astran-backup/0/report");
+    eventually("it is set aside", || aside.exists());
+    let held = std::fs::File::options().append(true).open(&aside).unwrap();
+    daemon.wait_for("to be uploaded again");
+    drop(held);
+    eventually("it is removed", || world.left().is_empty() && !aside.exists());
+    assert_eq!(daemon.stop().code, Some(0));
+    assert_eq!(world.sandbox().uploads().len(), 1);
+    assert_nothing_left(&world);
+}
+
+#[test]
+fn a_folder_renamed_while_its_file_is_sent_leads_to_no_second_upload() {
+    let world = World::new();
+    let daemon = world.watch(&SETTLE);
+    world.faults().add(Rule::new(Call::Upload, Fault::Delay { ms: 1500 }));
+    world.put("before/report", "content");
+    eventually("the store has it", || world.sandbox().uploads().len() == 1);
+    std::fs::rename(world.watched().join("before"), world.watched().join("after")).unwrap();
+    eventually("it is removed", || world.left().is_empty());
+    assert_eq!(daemon.stop().code, Some(0));
+    assert_eq!(world.sandbox().uploads().len(), 1);
+    assert_nothing_left(&world);
+}
+
+#[test]
+fn a_file_pushed_while_watch_sends_it_is_stored_once() {
+    let world = World::new();
+    let daemon = world.watch(&SETTLE);
+    world.faults().add(Rule::new(Call::Upload, Fault::Delay { ms: 1500 }));
+    world.put("report", "content");
+    eventually("it is under way", || world.sandbox().stats().requests["upload"] == 1);
+    world.run(["push", "--delete", "watched/report"]);
+    eventually("it is removed", || world.left().is_empty());
+    assert_eq!(daemon.stop().code, Some(0));
+    assert_eq!(world.sandbox().uploads().len(), 1);
+    clean_run(&world, &SETTLE);
+}
+
+#[test]
+fn a_folder_that_is_replaced_under_way_is_watched_on_and_what_lay_in_the_old_one_stays_whole() {
+    let world = World::new();
+    let daemon = world.watch(&SETTLE);
+    world.faults().add(Rule::new(Call::Upload, Fault::Delay { ms: 1000 }));
+    world.put("first", "first");
+    eventually("it is under way", || world.sandbox().uploads().len() == 1);
+    let old = world.dir.path().join("old");
+    std::fs::rename(world.watched(), &old).unwrap();
+    std::fs::create_dir(world.watched()).unwrap();
+    world.put("second", "second");
+    eventually("the new folder's file is stored and removed", || world.left().is_empty());
+    assert_eq!(world.stored("/HR_Backup/second").unwrap(), b"second");
+    assert_eq!(world.times_stored("/HR_Backup/first"), 1);
+    assert_eq!(daemon.stop().code, Some(0));
+    assert_nothing_left(&world);
+}
+
+#[test]
+fn a_refused_file_that_lies_in_the_private_folder_is_tried_again_when_asked_for() {
+    let world = World::with(|options| options.duplicates = Duplicates::SecondDocument);
+    let config = world.dir.path().join("config.toml");
+    std::fs::write(&config, "[upload]\nrescan = \"1s\"\nsettle = \"10ms\"\n").unwrap();
+    std::fs::set_permissions(&config, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let mut command = world.command();
+    let daemon = support::Daemon::start(command.args(["--config", "config.toml", "watch", "watched"]));
+    daemon.wait_for("watching");
+    world.put("report", "first");
+    let aside = world.watched().join(".astran-backup/0/report");
+    eventually("it is set aside", || aside.exists());
+    let refusal = Fault::Status { status: 422, retry_after: None, body: None, content_type: None, carried_out: false };
+    world.faults().add(Rule::new(Call::Upload, refusal).always());
+    world.put("report", "newcomer");
+    std::fs::write(&aside, "changed").unwrap();
+    eventually("both are refused", || world.sandbox().stats().requests["upload"] >= 3);
+    assert!(aside.exists());
+    world.faults().clear();
+    world.run(["retry"]);
+    eventually("all three are stored", || world.sandbox().uploads().len() == 3);
+    eventually("all are removed", || world.left().is_empty() && !aside.exists());
+    assert_eq!(daemon.stop().code, Some(0));
+    assert_nothing_left(&world);
+}

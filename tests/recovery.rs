@@ -1,0 +1,130 @@
+//! What a stopped process leaves behind is brought to its end by the next one: asked for, removed, put back; never sent twice.
+#![cfg(feature = "sandbox")]
+// Helpers of tests are tests too; and writers of the folder may rename and delete what is theirs.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+
+mod support;
+
+use std::path::PathBuf;
+
+use astran_backup::sandbox::faults::{Call, Fault, Rule};
+
+use support::proof::clean_run;
+use support::{World, eventually};
+
+const SETTLE: [&str; 2] = ["--settle", "10ms"];
+/// Longer than any test lasts.
+const NEVER: u64 = 600_000;
+
+fn history(world: &World, key: &str) -> usize {
+    world.run(["history", "--json"]).stdout.matches(key).count()
+}
+
+/// Where a file of this name lies while it waits out its grace.
+fn aside(world: &World, name: &str) -> PathBuf {
+    world.watched().join(".astran-backup/0").join(name)
+}
+
+/// Killed with the file set aside.
+fn killed_in_the_grace(world: &World, name: &str) -> PathBuf {
+    let daemon = world.watch(&SETTLE);
+    let place = aside(world, name);
+    world.put(name, "first");
+    eventually("it is set aside", || place.exists());
+    daemon.kill();
+    place
+}
+
+#[test]
+fn an_upload_that_was_stored_but_not_answered_before_a_crash_is_adopted() {
+    let world = World::new();
+    world.faults().add(Rule::new(Call::Upload, Fault::Delay { ms: NEVER }));
+    let daemon = world.watch(&SETTLE);
+    world.put("report", "content");
+    eventually("the store has it", || world.times_stored("/HR_Backup/report") == 1);
+    daemon.kill();
+    assert_eq!(history(&world, "\"state\":\"pending\""), 1);
+    clean_run(&world, &SETTLE);
+    assert_eq!(world.times_stored("/HR_Backup/report"), 1);
+    assert_eq!(history(&world, "\"adopted\":true"), 1);
+}
+
+#[test]
+fn an_upload_that_was_not_stored_before_a_crash_goes_again() {
+    let world = World::new();
+    world.faults().add(Rule::new(Call::Upload, Fault::Stall { ms: NEVER }));
+    let daemon = world.watch(&SETTLE);
+    world.put("report", "content");
+    eventually("it is under way", || world.sandbox().stats().requests["upload"] == 1);
+    daemon.kill();
+    clean_run(&world, &SETTLE);
+    assert_eq!(world.times_stored("/HR_Backup/report"), 1);
+}
+
+#[test]
+fn a_file_that_was_gone_when_its_open_upload_could_be_asked_for_is_no_open_entry_for_ever() {
+    let world = World::new();
+    world.faults().add(Rule::new(Call::Upload, Fault::Stall { ms: NEVER }));
+    let daemon = world.watch(&SETTLE);
+    let place = world.put("report", "content");
+    eventually("it is under way", || world.sandbox().stats().requests["upload"] == 1);
+    daemon.kill();
+    std::fs::remove_file(place).unwrap();
+    clean_run(&world, &SETTLE);
+}
+
+#[test]
+fn a_file_set_aside_when_the_process_died_is_removed_without_a_second_upload() {
+    let world = World::new();
+    killed_in_the_grace(&world, "sub/report");
+    clean_run(&world, &SETTLE);
+    assert_eq!(world.sandbox().uploads().len(), 1);
+    assert_eq!(history(&world, "\"state\":\"removed\""), 1);
+}
+
+#[test]
+fn a_file_set_aside_when_the_process_died_goes_again_if_it_changed_since() {
+    let world = World::new();
+    let place = killed_in_the_grace(&world, "report");
+    std::fs::write(place, "other").unwrap();
+    clean_run(&world, &SETTLE);
+    assert_eq!(world.stored("/HR_Backup/report").unwrap(), b"other");
+    assert_eq!(world.times_stored("/HR_Backup/report"), 2);
+}
+
+#[test]
+fn a_file_set_aside_when_the_process_died_is_not_sent_again_though_a_newcomer_has_its_name() {
+    for same_size in ["other", "another"] {
+        let world = World::new();
+        killed_in_the_grace(&world, "report");
+        world.put("report", same_size);
+        clean_run(&world, &SETTLE);
+        assert_eq!(world.stored("/HR_Backup/report").unwrap(), same_size.as_bytes());
+        assert_eq!(world.times_stored("/HR_Backup/report"), 2);
+    }
+}
+
+#[test]
+fn a_stored_file_that_was_only_touched_is_not_sent_again() {
+    let world = World::new();
+    let place = killed_in_the_grace(&world, "report");
+    let file = std::fs::File::options().write(true).open(place).unwrap();
+    file.set_modified(std::time::SystemTime::now()).unwrap();
+    drop(file);
+    clean_run(&world, &SETTLE);
+    assert_eq!(world.sandbox().uploads().len(), 1);
+}
+
+#[test]
+fn what_a_killed_push_was_about_to_remove_is_removed_by_the_next_one() {
+    let world = World::new();
+    world.put("report", "content");
+    let mut command = world.command();
+    let push = support::Daemon::start(command.args(["push", "--delete", "watched/report"]));
+    let place = aside(&world, "report");
+    eventually("it is set aside", || place.exists());
+    push.kill();
+    assert_eq!(world.run(["push", "--delete", "watched"]).code, Some(0));
+    assert!(!place.exists() && world.left().is_empty());
+    assert_eq!(world.sandbox().uploads().len(), 1);
+}
