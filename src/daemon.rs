@@ -113,6 +113,11 @@ async fn run_folder<V: Vault>(
     let reporting = async move {
         while let Some(report) = reported.recv().await {
             counted.count(&report.outcome);
+            if mode.once && matches!(report.outcome, Outcome::Skipped { failed: true }) {
+                // A cron job that goes quiet at its second run would hide what the first one could not do.
+                counted.failed += 1;
+                tracing::warn!(file = %report.file.origin.display(), "has failed before and is unchanged: see history --failed");
+            }
             tell(&report);
             // The watch may have stopped already.
             done_sender.send(done_of(report)).ok();
@@ -142,7 +147,7 @@ fn done_of(report: Report) -> Done {
         Outcome::Stored { local: Local::Kept, .. }
         | Outcome::Failed { moved: None, .. }
         | Outcome::Waits { .. }
-        | Outcome::Skipped
+        | Outcome::Skipped { .. }
         | Outcome::Left => Next::Lies,
         Outcome::Again { reason, place } => {
             tracing::info!(file = %report.file.origin.display(), "to be uploaded again: {reason}");
@@ -193,7 +198,7 @@ impl Tally {
             Outcome::Stored { .. } => self.stored += 1,
             Outcome::Failed { .. } | Outcome::Waits { .. } => self.failed += 1,
             Outcome::Left => self.left += 1,
-            Outcome::Again { .. } | Outcome::Skipped | Outcome::Gone => {}
+            Outcome::Again { .. } | Outcome::Skipped { .. } | Outcome::Gone => {}
         }
     }
 

@@ -76,7 +76,7 @@ fn as_text(report: &Report) -> Option<String> {
             format!("failed  {file}: {reason} (moved to {})", printable(&path.to_string_lossy()))
         }
         Outcome::Waits { reason } => format!("waits   {file}: {reason}"),
-        Outcome::Again { .. } | Outcome::Skipped | Outcome::Gone | Outcome::Left => return None,
+        Outcome::Again { .. } | Outcome::Skipped { .. } | Outcome::Gone | Outcome::Left => return None,
     })
 }
 
@@ -109,6 +109,6 @@ fn as_json(report: &Report) -> Option<Value> {
             json!({ "reason": reason, "moved_to": moved.as_ref().map(|path| path.to_string_lossy()) }),
         ),
         Outcome::Waits { reason } => with(of("waits"), json!({ "reason": reason })),
-        Outcome::Again { .. } | Outcome::Skipped | Outcome::Gone | Outcome::Left => return None,
+        Outcome::Again { .. } | Outcome::Skipped { .. } | Outcome::Gone | Outcome::Left => return None,
     })
 }

@@ -26,7 +26,7 @@ use rusqlite::Connection;
 
 pub use self::query::{Filter, NamePattern, Receipt};
 pub use self::receipt::{Broken, CheckReport, Damage, Mark};
-use self::writer::{Access, Writer, explain};
+use self::writer::{Writer, explain};
 use crate::file::Version;
 use crate::vault::{DocumentId, RemotePath};
 
@@ -40,8 +40,8 @@ pub struct Journal {
 struct Inner {
     path: PathBuf,
     writer: Writer,
-    /// For long reads, which must not hold up the writer. Opened when first needed.
-    reader: Mutex<Option<Connection>>,
+    /// For reads, which must not wait for the writer. Opened as they are needed.
+    readers: Mutex<Vec<Connection>>,
 }
 
 /// The journal can't be opened, read or written: our own trouble. Uploads stop; nothing is removed.
@@ -170,6 +170,7 @@ pub struct Record {
 /// How many entries [`Journal::history`] fetches at a time.
 const PAGE: usize = 1000;
 
+#[expect(clippy::unused_async, reason = "short reads need no waiting here; in a backend on another host they will")]
 impl Journal {
     /// Opens or creates the journal in a state directory (made with mode 0700 where missing).
     ///
@@ -178,7 +179,7 @@ impl Journal {
     pub fn open(state_dir: &Path) -> Result<Self, JournalError> {
         let (connection, path) = open::open(state_dir)?;
         let writer = Writer::start(connection, path.clone())?;
-        Ok(Self { inner: Arc::new(Inner { path, writer, reader: Mutex::new(None) }) })
+        Ok(Self { inner: Arc::new(Inner { path, writer, readers: Mutex::default() }) })
     }
 
     /// Whether there is a journal in a state directory.
@@ -220,26 +221,23 @@ impl Journal {
 
     /// The newest entry of a local path.
     pub async fn latest(&self, root: &Path, relative: &Path) -> Result<Option<Entry>, JournalError> {
-        let (root, relative) = (root.to_owned(), relative.to_owned());
-        self.look(move |connection| query::latest(connection, &root, &relative)).await
+        self.look(|connection| query::latest(connection, root, relative))
     }
 
     /// The entry that speaks for a file at a local path: of those that are open or stored but not ended the one of just this
     /// file, else the newest of the path. A file that was set aside when the process died may have been followed by others.
     pub async fn of_file(&self, root: &Path, relative: &Path, version: Version) -> Result<Option<Entry>, JournalError> {
-        let (root, relative) = (root.to_owned(), relative.to_owned());
-        self.look(move |connection| query::of_file(connection, &root, &relative, &version)).await
+        self.look(|connection| query::of_file(connection, root, relative, &version))
     }
 
     /// All entries of a root that are open or stored but not ended, oldest first: what a start has to resolve.
     pub async fn unresolved(&self, root: &Path) -> Result<Vec<Entry>, JournalError> {
-        let root = root.to_owned();
-        self.look(move |connection| query::unresolved(connection, &root)).await
+        self.look(|connection| query::unresolved(connection, root))
     }
 
     /// One entry.
     pub async fn entry(&self, id: AttemptId) -> Result<Option<Record>, JournalError> {
-        self.look(move |connection| query::by_id(connection, id)).await
+        self.look(|connection| query::by_id(connection, id))
     }
 
     /// Lets one failed file be tried again. Answers whether it had failed.
@@ -319,15 +317,13 @@ impl Journal {
         &self,
         work: impl FnMut(&Connection) -> Result<T, writer::Fault> + Send + 'static,
     ) -> Result<T, JournalError> {
-        self.inner.writer.ask(Access::Write, work).await
+        self.inner.writer.ask(work).await
     }
 
-    /// A short read, in its order among the writes.
-    async fn look<T: Send + 'static>(
-        &self,
-        mut work: impl FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<T, JournalError> {
-        self.inner.writer.ask(Access::Read, move |connection| Ok(work(connection)?)).await
+    /// A short read of what is committed, on the caller's thread: it takes some microseconds, and a way to the writer and
+    /// back takes tens, besides the commit that it would have to wait for.
+    fn look<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, JournalError> {
+        self.inner.read(work)
     }
 
     /// A long read, beside the writes.
@@ -343,12 +339,12 @@ impl Journal {
 
 impl Inner {
     fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, JournalError> {
-        // Whoever panicked while holding it left at worst no connection in it.
-        let idle = self.reader.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Whoever panicked while holding it left at worst one connection less.
+        let idle = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let connection = idle.map_or_else(|| open::connect(&self.path), Ok);
         let connection = connection.map_err(|error| explain(&self.path, &error))?;
         let value = work(&connection).map_err(|error| explain(&self.path, &error));
-        *self.reader.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
         value
     }
 }

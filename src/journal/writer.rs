@@ -1,6 +1,6 @@
 //! The one thread that writes: it takes whatever waits into one transaction, commits, and answers.
 //!
-//! It knows nothing of what it is asked to do, only whether it writes.
+//! It knows nothing of what it is asked to do.
 
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
@@ -27,18 +27,8 @@ pub(super) enum Fault {
     Refused(String),
 }
 
-/// Whether a request writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Access {
-    /// It only reads: no lock on other processes, nothing to commit.
-    Read,
-    /// It writes, under the journal's only write lock.
-    Write,
-}
-
 /// What is asked of the thread.
 trait Job: Send {
-    fn access(&self) -> Access;
     /// Called a second time where the first time's group was undone.
     fn run(&mut self, connection: &Connection) -> rusqlite::Result<()>;
     /// Called once, after the commit or with the reason why there was none.
@@ -46,7 +36,6 @@ trait Job: Send {
 }
 
 struct Ask<T, F> {
-    access: Access,
     work: F,
     value: Option<Result<T, JournalError>>,
     reply: oneshot::Sender<Result<T, JournalError>>,
@@ -57,10 +46,6 @@ where
     T: Send,
     F: FnMut(&Connection) -> Result<T, Fault> + Send,
 {
-    fn access(&self) -> Access {
-        self.access
-    }
-
     fn run(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         self.value = Some(match (self.work)(connection) {
             Ok(value) => Ok(value),
@@ -106,14 +91,14 @@ impl Writer {
     }
 
     /// Has `work` done in the next group; the answer comes after its commit. `work` runs again where its group was undone.
-    pub(super) async fn ask<T, F>(&self, access: Access, work: F) -> Result<T, JournalError>
+    pub(super) async fn ask<T, F>(&self, work: F) -> Result<T, JournalError>
     where
         T: Send + 'static,
         F: FnMut(&Connection) -> Result<T, Fault> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
         let queue = self.queue.as_ref().ok_or_else(stopped)?;
-        let job = Box::new(Ask { access, work, value: None, reply });
+        let job = Box::new(Ask { work, value: None, reply });
         queue.send(job).await.map_err(|_closed| stopped())?;
         answer.await.map_err(|_dropped| stopped())?
     }
@@ -148,14 +133,9 @@ fn serve(connection: &Connection, path: &Path, mut requests: mpsc::Receiver<Box<
 
 fn serve_group(connection: &Connection, path: &Path, group: &mut Vec<Box<dyn Job>>) {
     let failure = run_group(connection, group).err();
-    for mut job in group.drain(..) {
+    for job in group.drain(..) {
         match &failure {
             None => job.answer(None),
-            // A full disk is no reason not to be able to read.
-            Some(_) if job.access() == Access::Read => {
-                let alone = job.run(connection).err().map(|error| explain(path, &error));
-                job.answer(alone.as_ref());
-            }
             Some(error) => job.answer(Some(&explain(path, error))),
         }
     }
@@ -164,9 +144,8 @@ fn serve_group(connection: &Connection, path: &Path, group: &mut Vec<Box<dyn Job
 fn run_group(connection: &Connection, group: &mut [Box<dyn Job>]) -> rusqlite::Result<()> {
     // Still open only where the last group could not even be undone.
     undo(connection)?;
-    let writes = group.iter().any(|job| job.access() == Access::Write);
     // The chain's end is read and moved on under the write lock, so that it stays one chain over several processes.
-    connection.prepare_cached(if writes { "BEGIN IMMEDIATE" } else { "BEGIN" })?.execute([])?;
+    connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
     let done = group
         .iter_mut()
         .try_for_each(|job| job.run(connection))

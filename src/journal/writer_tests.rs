@@ -32,7 +32,7 @@ async fn limit_pages(journal: &Journal, pages: u32) {
     let work = move |connection: &Connection| {
         Ok(connection.pragma_update_and_check(None, "max_page_count", pages, |_row| Ok(()))?)
     };
-    journal.inner.writer.ask(Access::Read, work).await.unwrap();
+    journal.inner.writer.ask(work).await.unwrap();
 }
 
 /// Names that fill pages.
@@ -86,7 +86,7 @@ async fn a_request_that_makes_no_sense_does_not_undo_its_group() {
 async fn a_group_that_fails_is_undone_for_each_and_the_next_one_goes() {
     let dir = tempfile::tempdir().unwrap();
     let journal = Journal::open(&dir.path().join("state")).unwrap();
-    let nonsense = journal.inner.writer.ask(Access::Write, |connection| Ok(connection.execute("nonsense", [])?));
+    let nonsense = journal.inner.writer.ask(|connection| Ok(connection.execute("nonsense", [])?));
     let (good, bad) = tokio::join!(journal.begin(intent("a")), nonsense);
     bad.unwrap_err();
     // One group or two, as it came: what was refused is not there, what was answered is.

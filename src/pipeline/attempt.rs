@@ -69,7 +69,7 @@ impl<V: Vault> Pipeline<V> {
         let version = source.opened.version;
         let known = self.shared.journal.of_file(file.root.path(), &file.origin, version).await?;
         match course(known, &version, &self.policy.after, self.asked) {
-            Course::Skip => Err(Halt::Ended(Outcome::Skipped)),
+            Course::Skip { failed } => Err(Halt::Ended(Outcome::Skipped { failed })),
             Course::Finish(entry) => self.stored_before(file, source, entry).await,
             Course::Resolve(entry) => self.resolve(file, source, entry, answer_lost).await,
             Course::Upload => self.upload(file, source).await,
@@ -118,20 +118,33 @@ impl<V: Vault> Pipeline<V> {
 }
 
 async fn open(file: &Settled) -> Result<Source, Halt> {
-    let opened = if file.root.network_share().is_some() {
-        let settled = file.clone();
-        let opened = tokio::task::spawn_blocking(move || Source::open(&settled)).await;
-        opened.unwrap_or_else(|error| Err(SourceError::Unreadable(error.to_string())))
+    let settled = file.clone();
+    blocking(file, move || Source::open(&settled)).await
+}
+
+/// Reads a small file.
+pub(super) async fn load(file: &Settled, source: &Source) -> Result<(), Halt> {
+    let source = source.clone();
+    blocking(file, move || source.load()).await
+}
+
+/// Work on a file. On a local disk it takes some microseconds, and a thread of its own for each small file would cost
+/// twice that; on a network share it may take any time.
+async fn blocking<T: Send + 'static>(
+    file: &Settled,
+    work: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
+) -> Result<T, Halt> {
+    let done = if file.root.network_share().is_some() {
+        let done = tokio::task::spawn_blocking(work).await;
+        done.unwrap_or_else(|error| Err(SourceError::Unreadable(error.to_string())))
     } else {
-        // On a local disk, a few microseconds: a thread of its own for each small file would cost twice that.
-        Source::open(file)
+        work()
     };
-    match opened {
-        Ok(source) => Ok(source),
-        Err(SourceError::Gone) => Err(Halt::Ended(Outcome::Gone)),
-        Err(SourceError::Unsettled(reason)) => Err(again(file, reason)),
-        Err(SourceError::Unreadable(reason)) => Err(failed(reason)),
-    }
+    done.map_err(|error| match error {
+        SourceError::Gone => Halt::Ended(Outcome::Gone),
+        SourceError::Unsettled(reason) => again(file, reason),
+        SourceError::Unreadable(reason) => failed(reason),
+    })
 }
 
 /// The file's SHA-256, or what it means for the file that it can't be read to its end.

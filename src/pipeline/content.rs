@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -33,8 +33,8 @@ pub(super) struct Source {
     pub(super) opened: Opened,
     /// The lease on it, where its file system gives one.
     pub(super) lease: Option<Arc<Lease>>,
-    /// Its bytes, if it is small.
-    small: Option<Bytes>,
+    /// Its bytes, if it is small, once it was read.
+    small: Arc<OnceLock<Bytes>>,
     sha256: Arc<Mutex<Option<String>>>,
 }
 
@@ -65,7 +65,7 @@ impl From<OpenError> for SourceError {
 const CHANGED: SourceError = SourceError::Unsettled("it changed while it was read");
 
 impl Source {
-    /// Opens a settled file afresh, takes a lease, and reads it if it is small. Blocks.
+    /// Opens a settled file afresh, and takes a lease. Blocks.
     pub(super) fn open(settled: &Settled) -> Result<Self, SourceError> {
         let opened = settled.root.open_file(&settled.relative)?;
         let lease = match opened.writers() {
@@ -76,20 +76,19 @@ impl Source {
         if !opened.claim() {
             return Err(SourceError::Unsettled("another upload of it is under way"));
         }
-        Self::new(opened, lease)
+        Ok(Self { opened, lease, small: Arc::default(), sha256: Arc::default() })
     }
 
-    /// The bytes of an open file in its state now. Blocks.
-    pub(super) fn new(opened: Opened, lease: Option<Arc<Lease>>) -> Result<Self, SourceError> {
-        let mut source = Self { opened, lease, small: None, sha256: Arc::default() };
-        if source.opened.version.size <= SMALL {
-            let bytes =
-                source.read_small().map_err(|error| SourceError::Unreadable(format!("it can't be read: {error}")))?;
-            source.set_sha256(&Sha256::digest(&bytes));
-            source.small = Some(bytes);
-            source.check().map_err(|_| CHANGED)?;
+    /// Reads the file if it is small. Blocks.
+    pub(super) fn load(&self) -> Result<(), SourceError> {
+        if self.opened.version.size > SMALL || self.small.get().is_some() {
+            return Ok(());
         }
-        Ok(source)
+        let bytes = self.read_small().map_err(|error| SourceError::Unreadable(format!("it can't be read: {error}")))?;
+        self.check().map_err(|_| CHANGED)?;
+        self.set_sha256(&Sha256::digest(&bytes));
+        self.small.get_or_init(|| bytes);
+        Ok(())
     }
 
     fn read_small(&self) -> io::Result<Bytes> {
@@ -135,7 +134,7 @@ impl Source {
     /// The bytes, from the start.
     pub(super) fn content(&self) -> Content {
         let length = self.opened.version.size;
-        let body = match &self.small {
+        let body = match self.small.get() {
             Some(bytes) => Full::new(bytes.clone()).map_err(|never| match never {}).boxed(),
             None => self.pieces().boxed(),
         };
@@ -281,6 +280,7 @@ mod tests {
             let bytes: Vec<u8> = (0..size).map(|n: u32| n.to_le_bytes()[0]).collect();
             let (_dir, settled) = settled(&bytes);
             let source = Source::open(&settled).unwrap();
+            source.load().unwrap();
             let content = source.content();
             assert_eq!(content.body.size_hint().exact(), Some(content.length));
             assert_eq!(sent(content).await.unwrap(), bytes);

@@ -13,8 +13,11 @@ pub(super) enum Course {
     Finish(Entry),
     /// An upload was begun, and what came of it is unknown: ask the store.
     Resolve(Entry),
-    /// Nothing: it failed or was kept before, and has not changed.
-    Skip,
+    /// Nothing: it was kept or has failed before, and has not changed.
+    Skip {
+        /// It has failed.
+        failed: bool,
+    },
 }
 
 /// The way for a file in this state, by the entry that the journal has of it. `asked` where a person asked for just this file:
@@ -30,11 +33,11 @@ pub(super) fn course(latest: Option<Entry>, version: &Version, after: &After, as
         // The unlink did not outlive a power cut, or was never done on a file system mounted below.
         State::Ended(End::Removed | End::Moved(_)) if before.same_file(version) && !asked => Course::Finish(entry),
         State::Ended(End::Kept) if before == version && !asked => match after {
-            After::Keep => Course::Skip,
+            After::Keep => Course::Skip { failed: false },
             After::Delete | After::Move(_) => Course::Finish(entry),
         },
         // Put back from an attempt to move it away, it has another ctime, and is refused all the same.
-        State::Ended(End::Failed { .. }) if before.same_content(version) && !asked => Course::Skip,
+        State::Ended(End::Failed { .. }) if before.same_content(version) && !asked => Course::Skip { failed: true },
         State::Stored | State::Ended(_) => Course::Upload,
     }
 }
@@ -72,7 +75,7 @@ mod tests {
 
     #[test]
     fn a_failed_file_is_left_until_it_changes_or_somebody_asks_for_it() {
-        assert_eq!(course(failed(), &VERSION, &After::Delete, false), Course::Skip);
+        assert_eq!(course(failed(), &VERSION, &After::Delete, false), Course::Skip { failed: true });
         assert_eq!(course(failed(), &CHANGED, &After::Delete, false), Course::Upload);
         assert_eq!(course(failed(), &VERSION, &After::Delete, true), Course::Upload);
     }
@@ -107,7 +110,7 @@ mod tests {
     #[test]
     fn a_kept_file_is_sent_again_only_when_asked_for_and_removed_once_that_is_wanted() {
         let kept = || entry(State::Ended(End::Kept));
-        assert_eq!(course(kept(), &VERSION, &After::Keep, false), Course::Skip);
+        assert_eq!(course(kept(), &VERSION, &After::Keep, false), Course::Skip { failed: false });
         assert_eq!(course(kept(), &VERSION, &After::Keep, true), Course::Upload);
         assert_eq!(course(kept(), &CHANGED, &After::Keep, false), Course::Upload);
         assert!(matches!(course(kept(), &VERSION, &After::Delete, false), Course::Finish(_)));

@@ -24,12 +24,14 @@ impl<V: Vault> Pipeline<V> {
             After::Delete => Fate::Delete,
             After::Move(folder) => Fate::MoveTo(folder.clone()),
         };
-        self.removals.add(Leaving { file: file.clone(), source, fate, attempt, why: Why::Stored(remote, stored) });
+        self.removals
+            .add(Leaving { file: file.clone(), source, fate, attempt, why: Why::Stored(remote, stored) })
+            .await;
         None
     }
 
     /// What becomes of a file that the store refused.
-    pub(super) fn refused_end(
+    pub(super) async fn refused_end(
         &self,
         file: &Settled,
         source: Source,
@@ -39,7 +41,9 @@ impl<V: Vault> Pipeline<V> {
         match &self.policy.failed_dir {
             Some(folder) => {
                 let fate = Fate::MoveTo(folder.clone());
-                self.removals.add(Leaving { file: file.clone(), source, fate, attempt, why: Why::Failed(reason) });
+                self.removals
+                    .add(Leaving { file: file.clone(), source, fate, attempt, why: Why::Failed(reason) })
+                    .await;
                 None
             }
             None => Some(Outcome::Failed { reason, moved: None }),

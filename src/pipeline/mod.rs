@@ -126,8 +126,11 @@ pub enum Outcome {
         /// Where it lies now, below the root.
         place: PathBuf,
     },
-    /// Failed or kept before, unchanged: nothing was done.
-    Skipped,
+    /// Kept or failed before, unchanged: nothing was done.
+    Skipped {
+        /// It has failed, and its reason stands in the journal.
+        failed: bool,
+    },
     /// It was gone before it was read.
     Gone,
     /// Not begun, or left whole, because the pipeline stopped.

@@ -57,7 +57,7 @@ struct Ended {
 /// Runs by itself and is tied to no upload's life: the way from a receipt to the unlink is not to be cancelled.
 #[derive(Debug, Clone)]
 pub(super) struct Removals {
-    leaving: mpsc::UnboundedSender<Leaving>,
+    leaving: mpsc::Sender<Leaving>,
     left: Arc<Left>,
 }
 
@@ -81,7 +81,7 @@ const BATCH: usize = 256;
 
 impl Removals {
     pub(super) fn start(journal: Journal, reports: mpsc::UnboundedSender<Report>) -> Self {
-        let (leaving, to_set_aside) = mpsc::unbounded_channel();
+        let (leaving, to_set_aside) = mpsc::channel(BATCH);
         let (resting, to_finish) = mpsc::unbounded_channel();
         let left = Arc::new(Left::default());
         let teller = Teller { journal, reports, left: Arc::clone(&left) };
@@ -90,10 +90,12 @@ impl Removals {
         Self { leaving, left }
     }
 
-    pub(super) fn add(&self, leaving: Leaving) {
-        self.left.count.fetch_add(1, Ordering::AcqRel);
+    /// Takes a file on; waits while others wait, for each holds a lease and a descriptor.
+    pub(super) async fn add(&self, leaving: Leaving) {
         // The task that takes them lives as long as anybody can call this.
-        self.leaving.send(leaving).ok();
+        let Ok(place) = self.leaving.reserve().await else { return };
+        self.left.count.fetch_add(1, Ordering::AcqRel);
+        place.send(leaving);
     }
 
     /// Resolves when none is left.
@@ -112,7 +114,7 @@ impl Removals {
 
 /// First half: renames each file into the private folder, and starts its grace.
 async fn set_aside_all(
-    mut leaving: mpsc::UnboundedReceiver<Leaving>,
+    mut leaving: mpsc::Receiver<Leaving>,
     resting: mpsc::UnboundedSender<(Instant, Resting)>,
     teller: Teller,
 ) {

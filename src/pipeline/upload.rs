@@ -1,6 +1,6 @@
 //! Sending a file: to which folder, under which name, and what the store's refusals mean.
 
-use super::attempt::{Confirmed, Halt, hashed, unread};
+use super::attempt::{Confirmed, Halt, hashed, load, unread};
 use super::content::Source;
 use super::naming;
 use super::{Outcome, Pipeline};
@@ -13,6 +13,7 @@ use crate::vault::{DocumentId, Kind, RemotePath, Vault, VaultError};
 impl<V: Vault> Pipeline<V> {
     /// Sends a file, under another name where its own is taken by other content.
     pub(super) async fn upload(&self, file: &Settled, source: &Source) -> Result<Confirmed, Halt> {
+        load(file, source).await?;
         let (dest, name) = match self.dest_of(file) {
             Ok(place) => place,
             Err(error) => return Err(self.fail_unsent(file, source, error.to_string()).await),

@@ -44,7 +44,7 @@ impl<V: Vault> Pipeline<V> {
                 Err(Halt::Ended(outcome)) => return Some(outcome),
                 Err(Halt::Refused(attempt, source, reason)) => {
                     passes.success();
-                    return self.refused_end(file, source, attempt, reason);
+                    return self.refused_end(file, source, attempt, reason).await;
                 }
                 // Looked for at once; but where answers are lost again and again, the service is in trouble.
                 Err(Halt::AnswerLost(error)) if answers_lost == 0 => {

@@ -87,6 +87,8 @@ async fn upload(
     let pipeline = Pipeline::new(shared, config.upload.clone(), dest, true, reports);
     let uploading = pipeline.run(files, config.grace, shutdown);
     let (stopped, tally) = tokio::join!(uploading, Feed::new(queue, printer).run(named, reported));
-    roots.iter().for_each(|root| remove::tidy(root));
+    for root in roots {
+        remove::tidy(&root);
+    }
     Ok(Tally { stopped, ..tally? })
 }
