@@ -257,6 +257,12 @@ impl Daemon {
         }
     }
 
+    /// All that it has said so far.
+    pub fn heard(&self) -> String {
+        self.seen.borrow_mut().extend(self.lines.try_iter());
+        self.seen.borrow().join("\n")
+    }
+
     pub fn signal(&self, signal: &str) {
         let status = Command::new("kill").args([signal, &self.pid().to_string()]).status().unwrap();
         assert!(status.success());
