@@ -1,7 +1,7 @@
 //! Each row of the table of failures and each misbehaviour of the sandbox, alone and in random combination: once the trouble
 //! is over everything is stored, once; nothing is lost, and no file is blamed for the service's trouble.
 //!
-//! `ASTRAN_TEST_ROUNDS` says how many random combinations (default 8), `ASTRAN_TEST_SEED` where chance starts.
+//! `ASTRAN_TEST_ROUNDS` says how many random combinations (default 6), `ASTRAN_TEST_SEED` where chance starts.
 #![cfg(feature = "sandbox")]
 // Helpers of tests are tests too; and writers of the folder may rename and delete what is theirs.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
@@ -40,7 +40,7 @@ fn side_by_side<T: Send>(jobs: Vec<T>, each: impl Fn(T) + Sync) {
     let jobs = Mutex::new(jobs);
     let next = || jobs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
     std::thread::scope(|scope| {
-        for _ in 0..8 {
+        for _ in 0..20 {
             scope.spawn(|| {
                 while let Some(job) = next() {
                     each(job);
@@ -127,7 +127,7 @@ fn a_lost_answer_is_looked_up_and_the_look_up_may_fail_too() {
 #[test]
 fn in_random_combination_each_file_is_stored_once_and_none_is_blamed() {
     let mut dice = Dice::new(seed("combination"));
-    let jobs = (0..rounds(8)).map(|_| Dice::new(dice.next())).collect();
+    let jobs = (0..rounds(6)).map(|_| Dice::new(dice.next())).collect();
     let totals = Mutex::new((0, 0));
     side_by_side(jobs, |mut dice| {
         let modes = [Duplicates::Version, Duplicates::SecondDocument];

@@ -1,7 +1,7 @@
 //! Writers that race with every step of an upload and a removal: they replace, append, truncate, write anew and rename away
 //! at random moments. Nothing that nobody but the program took away may be missing from the store.
 //!
-//! `ASTRAN_TEST_ROUNDS` says how many operations (default 250), `ASTRAN_TEST_SEED` where chance starts.
+//! `ASTRAN_TEST_ROUNDS` says how many operations (default 200), `ASTRAN_TEST_SEED` where chance starts.
 #![cfg(feature = "sandbox")]
 // Helpers of tests are tests too; and writers of the folder may rename and delete what is theirs.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
@@ -47,7 +47,7 @@ fn however_long_the_dangerous_moments_last_nothing_is_lost_and_nothing_half_is_s
 }
 
 fn storm(pauses: &str) {
-    let operations = rounds(250);
+    let operations = rounds(200);
     let mut dice = Dice::new(seed("hostile"));
     let world = World::new();
     let mut command = world.command();

@@ -25,11 +25,11 @@ fn receipts_older_than_asked_for_are_pruned_and_the_rest_can_be_checked() {
     let world = World::new();
     let config = config(&world, "1s");
     world.put("old", "old");
-    world.once(&[]);
+    world.once(&["--settle", "10ms"]);
     assert_eq!(receipts(&world), 1);
     std::thread::sleep(std::time::Duration::from_millis(1100));
     world.put("new", "new");
-    let said = world.run(["--config", config.to_str().unwrap(), "watch", "watched", "--once"]);
+    let said = world.run(["--config", config.to_str().unwrap(), "watch", "watched", "--once", "--settle", "10ms"]);
     assert_eq!(said.code, Some(0), "{said:?}");
     let left = world.run(["history", "--json"]).stdout;
     assert!(!left.contains("\"name\":\"old\"") && left.contains("\"name\":\"new\""), "{left}");
@@ -42,7 +42,7 @@ fn a_daemon_prunes_at_its_start() {
     let config = config(&world, "1s");
     world.put("old", "old");
     world.put("newest", "its number never comes again");
-    world.once(&[]);
+    world.once(&["--settle", "10ms"]);
     std::thread::sleep(std::time::Duration::from_millis(1100));
     let mut command = world.command();
     let daemon = support::Daemon::start(command.arg("--config").arg(config).args(["watch", "watched"]));
@@ -56,8 +56,8 @@ fn without_a_word_receipts_are_kept_for_ever() {
     let world = World::new();
     let config = config(&world, "forever");
     world.put("old", "old");
-    world.once(&[]);
-    world.run(["--config", config.to_str().unwrap(), "watch", "watched", "--once"]);
+    world.once(&["--settle", "10ms"]);
+    world.run(["--config", config.to_str().unwrap(), "watch", "watched", "--once", "--settle", "10ms"]);
     assert_eq!(receipts(&world), 1);
 }
 
@@ -65,7 +65,7 @@ fn without_a_word_receipts_are_kept_for_ever() {
 fn a_document_that_is_not_what_its_receipt_says_is_told_of() {
     let world = World::new();
     world.put("report", "stored");
-    world.once(&[]);
+    world.once(&["--settle", "10ms"]);
     let get = |out: &str| world.run(["get", "/HR_Backup/report", "-o", out]);
     assert_eq!(get("same").code, Some(0));
 
