@@ -188,7 +188,7 @@ impl Watch {
                 Verdict::Folder => self.sources.new_folder(&path),
                 Verdict::StillOpen => {
                     self.outcome.still_open += 1;
-                    tracing::warn!(file = %path.display(), "still open for writing and unchanged: left for the next run");
+                    tracing::warn!(file = %path.display(), "still open for writing, or changing again and again: left for the next run");
                 }
                 Verdict::Ready | Verdict::Wait(_) | Verdict::Forget => {}
             }

@@ -107,9 +107,11 @@ pub struct Candidate {
     busy_since: Option<Instant>,
     /// How often it was closed again while it waited, or came back: scanners reopen what others have closed.
     reopened: u32,
+    /// Since when it has been coming back.
+    returning_since: Option<Instant>,
 }
 
-/// So often a file may come back before patience ends.
+/// So often a file may come back, however quickly, before patience ends.
 const MOST_RETURNS: u32 = 10;
 
 /// Where no lease can tell of writers, nothing but time can; a shorter settle time must not shorten this.
@@ -125,13 +127,14 @@ const MAX_REOPENED: u32 = 5;
 impl Candidate {
     /// A file that is to be looked at now.
     pub fn new(cause: Cause, now: Instant) -> Self {
-        Self { cause, seen: None, still_since: now, busy_since: None, reopened: 0 }
+        Self { cause, seen: None, still_since: now, busy_since: None, reopened: 0, returning_since: None }
     }
 
     /// The same file once more, now that it came back.
     #[must_use]
     pub fn returned(&self, now: Instant) -> Self {
-        Self { reopened: self.reopened + 1, ..Self::new(Cause::Returned, now) }
+        let since = self.returning_since.unwrap_or(now);
+        Self { reopened: self.reopened + 1, returning_since: Some(since), ..Self::new(Cause::Returned, now) }
     }
 
     /// Something happened to the file.
@@ -178,7 +181,8 @@ impl Candidate {
             self.still_since = now;
         }
         self.note(version, now);
-        if self.cause == Cause::Returned && self.reopened > MOST_RETURNS && rules.patience.is_some() {
+        let returning = self.returning_since.map(|since| now - since).filter(|_| self.reopened > MOST_RETURNS);
+        if returning.zip(rules.patience).is_some_and(|(returning, patience)| returning >= patience) {
             return Verdict::StillOpen;
         }
         let ready_at = self.still_since + needed;
@@ -321,7 +325,9 @@ mod tests {
             let Verdict::Wait(until) = verdict else { panic!("{verdict:?} after {n} times") };
             assert!(until > start + SETTLE && until <= start + SETTLE * 8);
         }
-        assert_eq!(file.returned(start).look(Seen::Quiet(version(4, 1)), start, &rules), Verdict::StillOpen);
+        let later = start + Duration::from_secs(10);
+        assert_ne!(file.returned(start).look(Seen::Quiet(version(4, 1)), start, &rules), Verdict::StillOpen);
+        assert_eq!(file.returned(later).look(Seen::Quiet(version(4, 1)), later, &rules), Verdict::StillOpen);
     }
 
     #[test]
