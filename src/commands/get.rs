@@ -7,12 +7,12 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::ls::printable;
-use super::partial::Partial;
 use crate::cli;
 use crate::config::Config;
 use crate::exit::{Exit, Fatal};
 use crate::hex;
 use crate::journal::{Journal, Stored};
+use crate::remove::Partial;
 use crate::vault::{Download, RemotePath, Vault, VaultError};
 
 /// Where a document goes.
@@ -160,7 +160,7 @@ async fn to_file(mut download: Arriving<impl Download>, place: &Path, force: boo
     };
     let mut partial = Partial::create(place).map_err(failed)?;
     while let Some(chunk) = download.chunk().await? {
-        partial.write(&chunk).map_err(failed)?;
+        partial.write_all(&chunk).map_err(failed)?;
     }
     let sha256 = download.whole()?;
     partial.keep(force).map_err(failed)?;

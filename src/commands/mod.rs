@@ -5,7 +5,6 @@ pub mod completions;
 pub mod get;
 pub mod history;
 pub mod ls;
-mod partial;
 mod print;
 pub mod push;
 pub mod retry;

@@ -1,14 +1,14 @@
-//! Files that are kept: moved to another folder, or written there whole or not at all.
+//! Files that are kept, in another folder; and folders of our own.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 
-use super::{Aside, private, unlink};
+use super::{Aside, Partial, private, unlink};
 use crate::file::Opened;
 
 /// Moves a file that was set aside below another folder, under its own path; under a numbered name where that is taken.
@@ -34,8 +34,7 @@ fn copy_below(aside: &Aside, opened: &Opened, wanted: &Path) -> io::Result<PathB
     let parent = wanted.parent().ok_or(io::ErrorKind::InvalidInput)?;
     for name in numbered(wanted) {
         let target = parent.join(name);
-        let mut from = Positioned { file: &opened.file, at: 0 };
-        match write_new(&target, |to| io::copy(&mut from, to).map(|_| ())) {
+        match copy(&opened.file, &target) {
             Ok(()) => {
                 unlink(&aside.root, &aside.place)?;
                 return Ok(target);
@@ -45,6 +44,12 @@ fn copy_below(aside: &Aside, opened: &Opened, wanted: &Path) -> io::Result<PathB
         }
     }
     Err(Errno::EXIST.into())
+}
+
+fn copy(from: &File, target: &Path) -> io::Result<()> {
+    let mut to = Partial::create(target)?;
+    io::copy(&mut Positioned { file: from, at: 0 }, &mut to)?;
+    to.keep(false)
 }
 
 /// The name itself, then `name (1).ext`, `name (2).ext` …
@@ -66,19 +71,6 @@ fn numbered(wanted: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     })
 }
 
-/// Writes a file that must not exist yet: it has its name only once all of it is on disk, and is readable by its owner only.
-pub fn write_new(target: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
-    let temporary = temporary_beside(target);
-    let outcome = fill(&temporary, write).and_then(|()| {
-        let dir = openat(CWD, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(private::rename_new(&dir, &temporary, &dir, target)?)
-    });
-    if outcome.is_err() {
-        std::fs::remove_file(&temporary).ok();
-    }
-    outcome
-}
-
 /// Makes a new folder for our own use, for this user alone, where temporary files belong.
 pub fn temporary_folder(purpose: &str) -> io::Result<PathBuf> {
     let folder = std::env::temp_dir().join(format!("astran-backup-{purpose}-{}", random()));
@@ -96,17 +88,6 @@ fn random() -> String {
     // A name that exists already is refused later on.
     rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty()).ok();
     format!("{:016x}", u64::from_ne_bytes(random))
-}
-
-fn fill(temporary: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary)?;
-    write(&mut file)?;
-    file.flush()?;
-    file.sync_all()
-}
-
-fn temporary_beside(target: &Path) -> PathBuf {
-    target.with_file_name(format!(".astran-backup.{}.part", random()))
 }
 
 /// Reads a file from an offset of its own, so that a shared descriptor's offset does not matter.

@@ -9,6 +9,7 @@
 #![expect(clippy::disallowed_methods, reason = "this is the module that may")]
 
 mod keep;
+mod partial;
 mod private;
 
 use std::io;
@@ -23,7 +24,8 @@ use crate::failpoint::failpoint;
 use crate::file::lease::{Lease, Writers};
 use crate::file::{OpenError, Opened, Root, Settled, Version, look_at};
 
-pub use keep::{discard, temporary_folder, write_new};
+pub use keep::{discard, temporary_folder};
+pub use partial::Partial;
 pub use private::{origin, probe, recover, tidy};
 
 /// How long a file lies aside before it is unlinked. A writer that had it open across the rename shows by then: with no

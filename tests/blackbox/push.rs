@@ -241,3 +241,12 @@ fn an_empty_file_and_empty_standard_input_are_stored() {
     assert_eq!(world.stored("/HR_Backup/empty").unwrap(), b"");
     assert_eq!(world.stored("/HR_Backup/nothing").unwrap(), b"");
 }
+
+#[test]
+fn a_folder_that_holds_our_own_state_is_not_pushed() {
+    let world = World::new();
+    let said = world.run(["push", ".", "--state-dir", "state"]);
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert!(said.stderr.contains("--state-dir"), "{said:?}");
+    assert!(world.sandbox().uploads().is_empty());
+}

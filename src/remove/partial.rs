@@ -9,7 +9,7 @@ use rustix::fs::{CWD, RenameFlags};
 
 /// A file being written beside its place, readable by its owner only; gone if it is dropped before it is kept.
 #[derive(Debug)]
-pub(super) struct Partial {
+pub struct Partial {
     file: File,
     path: PathBuf,
     place: PathBuf,
@@ -18,7 +18,7 @@ pub(super) struct Partial {
 
 impl Partial {
     /// Begins a file that is to be at `place`.
-    pub(super) fn create(place: &Path) -> io::Result<Self> {
+    pub fn create(place: &Path) -> io::Result<Self> {
         let name = place.file_name().ok_or_else(|| io::Error::new(ErrorKind::InvalidInput, "it names no file"))?;
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(0o600);
@@ -36,13 +36,8 @@ impl Partial {
         Err(io::Error::new(ErrorKind::AlreadyExists, "a hundred unfinished files lie beside it"))
     }
 
-    /// Adds to it.
-    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all(bytes)
-    }
-
     /// Puts it into its place, safe from a power cut; over what is there only where `force` is set.
-    pub(super) fn keep(mut self, force: bool) -> io::Result<()> {
+    pub fn keep(mut self, force: bool) -> io::Result<()> {
         self.file.sync_all()?;
         if force {
             replace(&self.path, &self.place)?;
@@ -55,6 +50,16 @@ impl Partial {
     }
 }
 
+impl Write for Partial {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
 impl Drop for Partial {
     fn drop(&mut self) {
         if !self.kept {
@@ -64,7 +69,6 @@ impl Drop for Partial {
 }
 
 /// In one step, so that a file that appears there meanwhile is not lost.
-#[expect(clippy::disallowed_methods, reason = "moves only the file that this module made")]
 fn put(from: &Path, to: &Path) -> io::Result<()> {
     match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         // Some network file systems know no such rename; a link doesn't replace anything either.
@@ -77,12 +81,10 @@ fn put(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "moves only the file that this module made, where the user asked for it")]
 fn replace(from: &Path, to: &Path) -> io::Result<()> {
     std::fs::rename(from, to)
 }
 
-#[expect(clippy::disallowed_methods, reason = "deletes only the unfinished file that this module made")]
 fn discard(path: &Path) {
     if let Err(error) = std::fs::remove_file(path) {
         tracing::warn!(path = %path.display(), %error, "an unfinished file can't be removed");
@@ -103,7 +105,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let place = dir.path().join("a.pdf");
         let mut partial = Partial::create(&place).unwrap();
-        partial.write(b"abc").unwrap();
+        partial.write_all(b"abc").unwrap();
         assert!(!place.exists());
         partial.keep(false).unwrap();
         assert_eq!(std::fs::read(&place).unwrap(), b"abc");
