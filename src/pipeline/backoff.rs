@@ -14,6 +14,8 @@ const LONGEST_ASKED: Duration = Duration::from_secs(15 * 60);
 pub(crate) fn wait(failures: u32, chance: f64, asked: Option<Duration>) -> Duration {
     let doubled = FIRST.saturating_mul(2u32.saturating_pow(failures.saturating_sub(1)));
     let jittered = doubled.min(LONGEST).mul_f64(1.0 - chance.clamp(0.0, 1.0) / 2.0);
+    // Whole milliseconds are what people can read.
+    let jittered = Duration::from_millis(u64::try_from(jittered.as_millis()).unwrap_or(u64::MAX));
     jittered.max(asked.unwrap_or_default().min(LONGEST_ASKED))
 }
 

@@ -60,12 +60,25 @@ impl Named {
         if std::fs::symlink_metadata(file).map_err(missing)?.is_dir() {
             let names =
                 Names::new(&config.upload.ignore).map_err(|error| Fatal::new(Exit::Usage, error.to_string()))?;
-            return Ok(Self::Folder(Arc::new(Root::open(file).map_err(missing)?), Arc::new(names)));
+            let root = Root::open(file).map_err(missing)?;
+            holds_no_state(&root, config)?;
+            return Ok(Self::Folder(Arc::new(root), Arc::new(names)));
         }
         let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let name = file.file_name().ok_or_else(|| missing(io::ErrorKind::InvalidFilename.into()))?;
         Ok(Self::File(Settled::new(Arc::new(Root::open(parent).map_err(missing)?), name.into())))
     }
+}
+
+/// The journal grows with each upload: it is no document, and would never be still.
+fn holds_no_state(root: &Root, config: &Config) -> Result<(), Fatal> {
+    let state = std::fs::canonicalize(&config.state_dir).or_else(|_| std::path::absolute(&config.state_dir));
+    if state.is_ok_and(|state| state.starts_with(root.path())) {
+        let (folder, state) = (root.path().display(), config.state_dir.display());
+        let reason = format!("{folder} can't be uploaded: the journal's folder {state} lies in it (see --state-dir)");
+        return Err(Fatal::new(Exit::Usage, reason));
+    }
+    Ok(())
 }
 
 /// Finds all files that were named, in their order, at the pace of whoever takes them.
