@@ -162,6 +162,9 @@ fn random_rule(dice: &mut Dice) -> Rule {
     let only_uploads = matches!(fault, Fault::Wrong { .. });
     let calls = [Call::Upload, Call::Upload, Call::Filesystem, Call::Children, Call::Content, Call::Me, Call::Refresh];
     let call = if only_uploads { Call::Upload } else { *dice.of(&calls) };
+    // Nor could content that is not the document's: who asks for it takes it for what the store has.
+    let false_content = call == Call::Content && matches!(fault, Fault::Garbage { .. });
+    let call = if false_content { Call::Upload } else { call };
     let times = dice.within(1, 5).min(most(&fault));
     Rule::new(call, fault).after(dice.within(0, 5)).times(times)
 }
