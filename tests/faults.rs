@@ -140,9 +140,12 @@ fn in_random_combination_each_file_is_stored_once_and_none_is_blamed() {
         }
         let verify = *dice.of(&["answer", "listing", "content"]);
         let arguments = [SETTLE[0], SETTLE[1], "--verify", verify];
-        // Trouble that goes on for longer than patience ends the run; the next one goes on.
+        // Trouble that goes on for longer than patience ends the run, as do tokens that die again and again when they are
+        // brand-new; the next one goes on.
+        let dying = |rule: &&Rule| matches!(rule.fault, Fault::Expire | Fault::ExpireAll | Fault::Revoke);
+        let refused = rules.iter().filter(dying).count() > 1;
         let first = world.once(&arguments);
-        assert!(matches!(first.code, Some(0 | 5)), "{rules:?}\n{}", first.stderr);
+        assert!(matches!(first.code, Some(0 | 5)) || (refused && first.code == Some(3)), "{rules:?}\n{}", first.stderr);
         world.faults().clear();
         clean_run(&world, &arguments);
         let reckoning = Reckoning::of(&world, &closed);
