@@ -148,7 +148,7 @@ fn done_of(report: Report) -> Done {
         | Outcome::Failed { moved: None, .. }
         | Outcome::Waits { .. }
         | Outcome::Skipped { .. }
-        | Outcome::Left => Next::Lies,
+        | Outcome::Left => Next::Lies { put_back: report.put_back },
         Outcome::Again { reason, place } => {
             tracing::info!(file = %report.file.origin.display(), "to be uploaded again: {reason}");
             Next::Again(place)

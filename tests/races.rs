@@ -130,3 +130,37 @@ fn a_refused_file_that_lies_in_the_private_folder_is_tried_again_when_asked_for(
     assert_eq!(daemon.stop().code, Some(0));
     assert_nothing_left(&world);
 }
+
+/// A receipt alone let a kept file be deleted after its document had gone from the vault.
+#[test]
+fn a_kept_file_whose_document_is_gone_is_sent_again_before_it_is_removed() {
+    let world = World::new();
+    world.put("report", "the only copy");
+    assert_eq!(world.once(&["--settle", "10ms", "--keep"]).code, Some(0));
+    std::fs::remove_file(world.dir.path().join("vault/HR_Backup/report")).unwrap();
+    assert_eq!(world.once(&["--settle", "10ms"]).code, Some(0));
+    assert!(world.left().is_empty());
+    assert_eq!(world.stored("/HR_Backup/report").unwrap(), b"the only copy");
+}
+
+/// Each took what the others were about to remove for the leftovers of a crash.
+#[test]
+fn pushes_side_by_side_in_one_folder_leave_each_other_alone() {
+    let world = World::new();
+    for number in 0..12 {
+        world.put(format!("file-{number}"), format!("content {number}"));
+    }
+    std::thread::scope(|scope| {
+        for worker in 0..4 {
+            let world = &world;
+            scope.spawn(move || {
+                for number in (worker..12).step_by(4) {
+                    let said = world.run(["push", "--delete", &format!("watched/file-{number}")]);
+                    assert_eq!(said.code, Some(0), "{said:?}");
+                }
+            });
+        }
+    });
+    assert!(world.left().is_empty());
+    assert_eq!(world.sandbox().uploads().len(), 12);
+}

@@ -1,7 +1,8 @@
 //! What people and scripts are told of each file: a line each on standard output.
 
 use std::io::{self, Write};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -9,7 +10,8 @@ use serde_json::{Value, json};
 use super::ls::printable;
 use crate::pipeline::{Local, Outcome, Report};
 
-/// Lines that may wait for a reader who is in no hurry (a pager, a stopped terminal) before the files wait with them.
+/// Lines that may wait for a reader who is in no hurry (a pager, a stopped terminal). Beyond, they are not told: the
+/// journal has them all.
 const WAITING: usize = 10_000;
 /// How long the end waits for such a reader.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -20,6 +22,7 @@ pub(super) struct Printer {
     /// One JSON object a line.
     json: bool,
     lines: mpsc::SyncSender<String>,
+    untold: Arc<AtomicBool>,
 }
 
 /// The end of all printing.
@@ -38,15 +41,15 @@ impl Printer {
             }
             drop(printed);
         });
-        (Self { json, lines }, Printed(end))
+        (Self { json, lines, untold: Arc::default() }, Printed(end))
     }
 
     /// Tells what became of a file; nothing of what is of no interest to anybody.
     pub(super) fn tell(&self, report: &Report) {
         let line = if self.json { as_json(report).map(|json| json.to_string()) } else { as_text(report) };
-        if let Some(line) = line {
-            // The thread lives as long as anybody can call this.
-            self.lines.send(line).ok();
+        let Some(line) = line else { return };
+        if self.lines.try_send(line).is_err() && !self.untold.swap(true, Ordering::Relaxed) {
+            tracing::warn!("nobody reads standard output: some files are not told of there; see history");
         }
     }
 }

@@ -118,7 +118,7 @@ pub(super) fn exit_of(tally: &Tally, once: bool, shutdown: &Shutdown) -> Result<
         return Err(error.clone().into());
     }
     match shutdown.asked() {
-        Stop::No if tally.failed > 0 => Ok(Exit::SomeFailed),
+        Stop::No if tally.failed > 0 || tally.left > 0 => Ok(Exit::SomeFailed),
         Stop::No => Ok(Exit::Done),
         Stop::Gently if !once && tally.left == 0 => Ok(Exit::Done),
         Stop::Gently | Stop::Now => Ok(Exit::Interrupted),

@@ -125,6 +125,12 @@ impl Root {
         }
     }
 
+    /// Takes the folder together with others who share it, so that nobody can have it alone meanwhile; false where
+    /// somebody has.
+    pub fn share(&self) -> bool {
+        rustix::fs::flock(&self.dir, rustix::fs::FlockOperation::NonBlockingLockShared).is_ok()
+    }
+
     /// Opens a document: a regular file below the folder, reached without a link.
     pub fn open_file(&self, relative: &Path) -> Result<Opened, OpenError> {
         let file = beneath(&self.dir, relative, READ)?;

@@ -76,16 +76,18 @@ impl<V: Vault> Pipeline<V> {
         }
     }
 
-    /// The store has it by an earlier receipt: if these are the same bytes, only the local end is left.
+    /// The store had it by an earlier receipt: if it has these same bytes still, only the local end is left.
     async fn stored_before(&self, file: &Settled, source: &Source, entry: Entry) -> Result<Confirmed, Halt> {
         let sha256 = hashed(file, source).await?;
-        match entry.stored {
-            Some(stored) if stored.sha256 == sha256 => {
-                let remote = entry.intent.dest.join(&entry.intent.name);
-                Ok(Confirmed { attempt: entry.id, remote, stored })
-            }
-            _ => self.upload(file, source).await,
+        let Intent { dest, folder, name, .. } = &entry.intent;
+        let sent = Sent { name: name.clone(), size: source.opened.version.size, sha256 };
+        // A receipt may be old, and the document gone since: only what is there now counts.
+        if let Some(stored) = entry.stored.filter(|stored| stored.sha256 == sent.sha256)
+            && let Found::Same(_) = self.find(dest, folder, &sent).await?
+        {
+            return Ok(Confirmed { attempt: entry.id, remote: dest.join(name), stored });
         }
+        self.upload(file, source).await
     }
 
     /// An upload was begun and its outcome is unknown: the store is asked, and what it has is not sent again.

@@ -148,7 +148,9 @@ impl Pass<'_> {
                 Some(trouble) => trouble.failures + 1,
                 None => 1,
             };
-            let since = state.trouble.as_ref().map_or(now, |trouble| trouble.since);
+            // Where a small try has gone well since, this is another trouble as far as patience goes.
+            let lasting = state.trouble.as_ref().filter(|trouble| !trouble.recovering);
+            let since = lasting.map_or(now, |trouble| trouble.since);
             let wait = backoff::wait(failures, backoff::chance(), error.retry_after);
             let told_before = state.trouble.as_ref().is_some_and(|trouble| trouble.error.message == error.message);
             self.circuit.tell(&error, told_before, wait);

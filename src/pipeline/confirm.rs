@@ -86,6 +86,9 @@ pub(super) async fn content_matches<V: Vault>(vault: &V, path: &RemotePath, sent
         Err(error) if error.kind == Kind::Missing => return Ok(false),
         Err(error) => return Err(error),
     };
+    if download.length().is_some_and(|length| length != 0 && length != sent.size) {
+        return Ok(false);
+    }
     let mut hash = Sha256::new();
     let mut length = 0;
     while let Some(chunk) = download.chunk().await? {
@@ -95,7 +98,7 @@ pub(super) async fn content_matches<V: Vault>(vault: &V, path: &RemotePath, sent
     if length == 0 && sent.size > 0 {
         // A proxy that has nothing to say says so in this way; it is no word of the store's.
         let what = format!("the content of {path} came as an empty answer");
-        return Err(VaultError::new(Kind::Unavailable, what));
+        return Err(VaultError::new(Kind::Content, what));
     }
     Ok(length == sent.size && hex(&hash.finalize()) == sent.sha256)
 }

@@ -32,7 +32,7 @@ pub(super) fn course(latest: Option<Entry>, version: &Version, after: &After, as
         State::Stored | State::Ended(End::Superseded) if before.size == version.size => Course::Finish(entry),
         // The unlink did not outlive a power cut, or was never done on a file system mounted below.
         State::Ended(End::Removed | End::Moved(_)) if before.same_file(version) && !asked => Course::Finish(entry),
-        State::Ended(End::Kept) if before == version && !asked => match after {
+        State::Ended(End::Kept) if before.same_file(version) && !asked => match after {
             After::Keep => Course::Skip { failed: false },
             After::Delete | After::Move(_) => Course::Finish(entry),
         },

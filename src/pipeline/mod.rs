@@ -93,6 +93,8 @@ pub struct Report {
     pub file: Settled,
     /// What became of it.
     pub outcome: Outcome,
+    /// It was put back where it was, or may have been: the event of that rename is no news.
+    pub put_back: bool,
 }
 
 /// What became of a file.
@@ -236,6 +238,6 @@ impl<V: Vault> Pipeline<V> {
 
     fn report(&self, file: Settled, outcome: Outcome) {
         // Nobody listens only where nobody is left to be told.
-        self.reports.send(Report { file, outcome }).ok();
+        self.reports.send(Report { file, outcome, put_back: false }).ok();
     }
 }

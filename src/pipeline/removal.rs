@@ -178,10 +178,11 @@ impl Teller {
         let mut ends = Vec::with_capacity(count);
         for ended in ended {
             let Ended { file, attempt, why, outcome } = ended;
+            let put_back = outcome.is_err();
             let (outcome, end) = meaning(why, outcome);
             ends.extend(end.map(|end| (attempt, end)));
             // Nobody listens only where nobody is left to be told.
-            self.reports.send(Report { file, outcome }).ok();
+            self.reports.send(Report { file, outcome, put_back }).ok();
         }
         let teller = self.clone();
         // The next batch need not wait for it; whoever ends the program does.

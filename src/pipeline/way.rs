@@ -106,7 +106,12 @@ impl<V: Vault> Pipeline<V> {
                 service.failed(error);
                 continue;
             }
-            return Ok(Passes { journal, destination: destination.probed(), service: service.probed() });
+            // The journal is asked at the start of each attempt: that is small enough a try.
+            return Ok(Passes {
+                journal: journal.probed(),
+                destination: destination.probed(),
+                service: service.probed(),
+            });
         }
     }
 }

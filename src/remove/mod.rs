@@ -172,7 +172,7 @@ impl Aside {
             }
             Writers::Unknown(_) => None,
         };
-        if opened.version != self.baseline && !self.is_the_same(&opened, lease.is_some()) {
+        if opened.version != self.baseline && !self.is_the_same(&opened, lease.as_ref()) {
             return Err("it changed while it lay aside".into());
         }
         Ok((opened, lease))
@@ -180,11 +180,13 @@ impl Aside {
 
     /// Whether a file whose inode has changed has the same bytes all the same: its mode or owner changed, or another hard
     /// link of it came or went.
-    fn is_the_same(&self, opened: &Opened, leased: bool) -> bool {
-        leased
+    fn is_the_same(&self, opened: &Opened, lease: Option<&Lease>) -> bool {
+        lease.is_some()
             && opened.version.same_content(&self.baseline)
             && self.sha256.is_some()
             && opened.sha256().ok() == self.sha256
+            // The kernel takes a lease away from whoever hashes for too long.
+            && opened.is_unchanged(lease)
     }
 }
 

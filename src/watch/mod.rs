@@ -60,7 +60,10 @@ pub enum Next {
     /// It was gone.
     Gone,
     /// It lies there, and stays until it changes.
-    Lies,
+    Lies {
+        /// It was away, and was put back by a rename of our own.
+        put_back: bool,
+    },
     /// It must go round again; it lies here now, below the root.
     Again(PathBuf),
 }

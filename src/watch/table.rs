@@ -58,6 +58,8 @@ impl Table {
         let Some(slot) = self.slots.get_mut(&path) else { return };
         slot.told = true;
         match &mut slot.stage {
+            // A close may be a new writer's; a rename may be our own putting back.
+            Stage::Out(Some(Cause::Closed)) if cause == Cause::Renamed => {}
             Stage::Looking(hinted) | Stage::Out(hinted) => *hinted = Some(cause),
             Stage::Due(at) => {
                 self.due.remove(&(*at, Arc::clone(&path)));
@@ -168,11 +170,19 @@ impl Table {
     /// The pipeline is done with a file. Answers whether an event told of it, or none was to be expected.
     pub(super) fn done(&mut self, path: &Path, next: &Next, now: Instant) -> bool {
         let Some(slot) = self.slots.remove(path) else { return true };
+        if let Next::Again(place) = next {
+            // Another file of this name may be on its way.
+            if self.slots.contains_key(place.as_path()) {
+                self.hint(place, Cause::Returned, now);
+            } else {
+                self.put(place, slot.candidate.returned(now), true, now);
+            }
+        }
         match slot.stage {
             // A removal that failed has put the file back: that rename is our own, and no reason to try at once again.
-            Stage::Out(Some(Cause::Renamed)) if *next == Next::Lies => {}
+            Stage::Out(Some(Cause::Renamed)) if *next == (Next::Lies { put_back: true }) => {}
             // What happened while it was out may concern a new file of the same name.
-            Stage::Out(Some(cause)) => self.insert(path, cause, true, now),
+            Stage::Out(Some(cause)) => self.hint(path, cause, now),
             _ => {}
         }
         match next {
@@ -180,21 +190,13 @@ impl Table {
                 self.lying.remove(path);
                 self.hidden.remove(path);
             }
-            Next::Lies if remove::origin(path) != path => {
+            Next::Lies { .. } if remove::origin(path) != path => {
                 self.hidden.insert(path.into());
             }
-            Next::Lies if self.lying.len() < MOST_LYING => {
+            Next::Lies { .. } if self.lying.len() < MOST_LYING => {
                 self.lying.insert(path.into());
             }
-            Next::Lies => {}
-            Next::Again(place) => {
-                // Another file of this name may be on its way.
-                if self.slots.contains_key(place.as_path()) {
-                    self.hint(place, Cause::Returned, now);
-                } else {
-                    self.put(place, slot.candidate.returned(now), true, now);
-                }
-            }
+            Next::Lies { .. } | Next::Again(_) => {}
         }
         slot.told
     }
@@ -283,11 +285,22 @@ mod tests {
     #[test]
     fn a_file_that_failed_and_lies_there_does_not_count_as_missed() {
         let (mut table, now, path) = out();
-        table.done(&path, &Next::Lies, now);
+        table.done(&path, &Next::Lies { put_back: false }, now);
         table.found(&path, false, now);
         assert!(table.done(&path, &Next::Stored, now));
         table.found(&path, false, now);
         assert!(!table.done(&path, &Next::Stored, now));
+    }
+
+    /// It was taken for our own putting back, and the new document waited for the next walk.
+    #[test]
+    fn a_document_renamed_over_one_that_is_being_sent_is_looked_at_when_that_is_done() {
+        for (put_back, expected) in [(false, 1), (true, 0)] {
+            let (mut table, now, path) = out();
+            table.hint(&path, Cause::Renamed, now);
+            table.done(&path, &Next::Lies { put_back }, now);
+            assert_eq!(table.take_due(now, 9).len(), expected);
+        }
     }
 
     #[test]
@@ -295,7 +308,7 @@ mod tests {
         let (mut table, now) = (Table::default(), Instant::now());
         let place = Path::new(".astran-backup/0/x");
         table.hint(place, Cause::Returned, now);
-        table.done(place, &Next::Lies, now);
+        table.done(place, &Next::Lies { put_back: false }, now);
         table.take_due(now, 9);
         table.walked(now);
         assert_eq!(&*only(&table.take_due(now, 9)), place);

@@ -109,7 +109,11 @@ impl Feed {
             }
             Outcome::Gone => {
                 let reason = "it is gone".to_owned();
-                self.tell(&Report { file: report.file.clone(), outcome: Outcome::Failed { reason, moved: None } });
+                self.tell(&Report {
+                    file: report.file.clone(),
+                    outcome: Outcome::Failed { reason, moved: None },
+                    put_back: false,
+                });
             }
             _ => self.tell(report),
         }
@@ -128,7 +132,7 @@ impl Feed {
         *tries += 1;
         if *tries >= TRIES {
             let outcome = Outcome::Failed { reason: format!("{reason}, again and again"), moved: None };
-            return self.tell(&Report { file: file.clone(), outcome });
+            return self.tell(&Report { file: file.clone(), outcome, put_back: false });
         }
         let file = file.clone();
         self.resting.spawn(async move {

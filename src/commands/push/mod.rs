@@ -3,7 +3,9 @@
 mod feed;
 mod named;
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
@@ -14,7 +16,6 @@ use crate::cli::{Global, Push};
 use crate::config::{After, Config};
 use crate::daemon::{self, Tally};
 use crate::exit::{Exit, Fatal};
-use crate::file::Root;
 use crate::journal::Journal;
 use crate::pipeline::{PATIENCE, Pipeline, Shared};
 use crate::remove;
@@ -22,7 +23,7 @@ use crate::shutdown::{Shutdown, Stop};
 use crate::vault::RemotePath;
 
 use feed::Feed;
-use named::Named;
+use named::{Named, Roots};
 
 /// Files that may wait for an upload.
 const QUEUE: usize = 256;
@@ -31,11 +32,16 @@ const QUEUE: usize = 256;
 pub async fn run(config: Config, global: &Global, typed: &Push, mut shutdown: Shutdown) -> Result<Exit, Fatal> {
     let dest = config.upload.dest.clone();
     let dest = dest.ok_or_else(|| Fatal::new(Exit::Usage, "no destination: give --dest PATH"))?;
-    let named = typed.files.iter().map(|file| Named::find(file, typed, &config)).collect::<Result<Vec<_>, _>>()?;
     let (journal, breaks) = super::local_parts(&config)?;
-    if config.upload.after != After::Keep {
-        resolve(&journal, &named).await?;
+    let mut roots = Roots::default();
+    for file in typed.files.iter().filter(|file| *file != Path::new("-")) {
+        roots.of(file)?;
     }
+    if config.upload.after != After::Keep {
+        resolve(&journal, &roots).await?;
+    }
+    let find = |file: &PathBuf| Named::find(file, typed, &config, &mut roots);
+    let named = typed.files.iter().map(find).collect::<Result<Vec<_>, _>>()?;
     let session = Session::open(config, global).await?;
     let started = tokio::select! {
         started = start(&session, &dest) => started.map(Some),
@@ -52,17 +58,26 @@ pub async fn run(config: Config, global: &Global, typed: &Push, mut shutdown: Sh
         Ok(None) => Ok(None),
         Err(fatal) => Err(fatal),
     };
+    for root in roots.all() {
+        remove::tidy(root);
+    }
     session.close().await;
     ended?.map_or(Ok(Exit::Interrupted), |tally| watch::exit_of(&tally, true, &shutdown))
 }
 
-/// Puts back what an earlier push was about to remove when it died; not in a folder that is watched, which does that itself.
-async fn resolve(journal: &Journal, named: &[Named]) -> Result<(), Fatal> {
-    for root in named.iter().filter_map(Named::root) {
-        // Locked as long as this is open, and no longer: a watch may want to start while files are pushed.
-        let own = Root::open(root.path()).and_then(|own| Ok((own.lock()?, own)));
-        if let Ok((true, own)) = own {
-            daemon::resolve(journal, &own).await?;
+/// Puts back what an earlier push was about to remove when it died. What another process is about to remove is its own:
+/// the folders are taken, shared with other pushes, until this one has ended.
+async fn resolve(journal: &Journal, roots: &Roots) -> Result<(), Fatal> {
+    for root in roots.all() {
+        if root.lock().unwrap_or(false) {
+            daemon::resolve(journal, root).await?;
+        }
+        // Another push has it alone for a moment, to do the same; a watch has it for good, and does this itself.
+        for _ in 0..10 {
+            if root.share() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
     Ok(())
@@ -81,14 +96,10 @@ async fn upload(
     printer: Printer,
     shutdown: Shutdown,
 ) -> Result<Tally, Fatal> {
-    let roots: Vec<_> = named.iter().filter_map(Named::root).cloned().collect();
     let (reports, reported) = mpsc::unbounded_channel();
     let (queue, files) = mpsc::channel(QUEUE);
     let pipeline = Pipeline::new(shared, config.upload.clone(), dest, true, reports);
     let uploading = pipeline.run(files, config.grace, shutdown);
     let (stopped, tally) = tokio::join!(uploading, Feed::new(queue, printer).run(named, reported));
-    for root in roots {
-        remove::tidy(&root);
-    }
     Ok(Tally { stopped, ..tally? })
 }

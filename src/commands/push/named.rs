@@ -1,5 +1,6 @@
 //! What was named on the command line, and the files that it stands for.
 
+use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -36,17 +37,8 @@ pub(super) enum Find {
 }
 
 impl Named {
-    /// The folder of the user's that it lies in.
-    pub(super) fn root(&self) -> Option<&Arc<Root>> {
-        match self {
-            Self::File(file) => Some(&file.root),
-            Self::Folder(root, _) => Some(root),
-            Self::Input(..) => None,
-        }
-    }
-
     /// All are looked at before any is uploaded, so that a typing error leaves nothing half done.
-    pub(super) fn find(file: &Path, typed: &Push, config: &Config) -> Result<Self, Fatal> {
+    pub(super) fn find(file: &Path, typed: &Push, config: &Config, roots: &mut Roots) -> Result<Self, Fatal> {
         if file == Path::new("-") {
             let name = typed.name.clone();
             let name = name.ok_or_else(|| Fatal::new(Exit::Usage, "standard input has no name: give --name NAME"))?;
@@ -55,18 +47,45 @@ impl Named {
         if typed.name.is_some() {
             return Err(Fatal::new(Exit::Usage, "--name goes with - (standard input); files have their own names"));
         }
-        let missing =
-            |error: io::Error| Fatal::new(Exit::Missing, format!("{} can't be uploaded: {error}", file.display()));
+        let missing = |error: io::Error| missing(file, &error);
         if std::fs::symlink_metadata(file).map_err(missing)?.is_dir() {
             let names =
                 Names::new(&config.upload.ignore).map_err(|error| Fatal::new(Exit::Usage, error.to_string()))?;
-            let root = Root::open(file).map_err(missing)?;
+            let root = roots.of(file)?;
             holds_no_state(&root, config)?;
-            return Ok(Self::Folder(Arc::new(root), Arc::new(names)));
+            return Ok(Self::Folder(root, Arc::new(names)));
         }
-        let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let name = file.file_name().ok_or_else(|| missing(io::ErrorKind::InvalidFilename.into()))?;
-        Ok(Self::File(Settled::new(Arc::new(Root::open(parent).map_err(missing)?), name.into())))
+        Ok(Self::File(Settled::new(roots.of(file)?, name.into())))
+    }
+}
+
+fn missing(file: &Path, error: &io::Error) -> Fatal {
+    Fatal::new(Exit::Missing, format!("{} can't be uploaded: {error}", file.display()))
+}
+
+/// The folders of the user's that what was named lies in, each open once, however many files of it were named.
+#[derive(Default)]
+pub(super) struct Roots(HashMap<PathBuf, Arc<Root>>);
+
+impl Roots {
+    /// The folder itself, or the one that a file lies in.
+    pub(super) fn of(&mut self, file: &Path) -> Result<Arc<Root>, Fatal> {
+        let is_folder = std::fs::symlink_metadata(file).is_ok_and(|metadata| metadata.is_dir());
+        let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = if is_folder { file } else { parent };
+        let path = std::fs::canonicalize(folder).map_err(|error| missing(file, &error))?;
+        if let Some(root) = self.0.get(&path) {
+            return Ok(Arc::clone(root));
+        }
+        let root = Arc::new(Root::open(&path).map_err(|error| missing(file, &error))?);
+        self.0.insert(path, Arc::clone(&root));
+        Ok(root)
+    }
+
+    /// All of them.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Root>> {
+        self.0.values()
     }
 }
 
