@@ -9,7 +9,7 @@ use super::course::{Course, course};
 use super::{Outcome, Pipeline};
 use crate::failpoint::failpoint;
 use crate::file::Settled;
-use crate::journal::{AttemptId, Entry, Intent, JournalError, Stored};
+use crate::journal::{AttemptId, End, Entry, Intent, JournalError, State, Stored};
 use crate::vault::{RemotePath, Vault, VaultError};
 
 /// A file that the store has, with a durable receipt.
@@ -42,6 +42,9 @@ impl From<JournalError> for Halt {
         Self::Journal(error)
     }
 }
+
+/// How long a receipt alone is reason enough to remove a file.
+const FRESH: Duration = Duration::from_secs(60 * 60);
 
 /// A store that lost its answer may still be storing: before a file is sent again it is looked for twice, so far apart.
 const STILL_STORING: Duration = Duration::from_secs(1);
@@ -81,9 +84,8 @@ impl<V: Vault> Pipeline<V> {
         let sha256 = hashed(file, source).await?;
         let Intent { dest, folder, name, .. } = &entry.intent;
         let sent = Sent { name: name.clone(), size: source.opened.version.size, sha256 };
-        // A receipt may be old, and the document gone since: only what is there now counts.
-        if let Some(stored) = entry.stored.filter(|stored| stored.sha256 == sent.sha256)
-            && let Found::Same(_) = self.find(dest, folder, &sent).await?
+        if let Some(stored) = entry.stored.clone().filter(|stored| stored.sha256 == sent.sha256)
+            && (is_fresh(&entry) || matches!(self.find(dest, folder, &sent).await?, Found::Same(_)))
         {
             return Ok(Confirmed { attempt: entry.id, remote: dest.join(name), stored });
         }
@@ -117,6 +119,14 @@ impl<V: Vault> Pipeline<V> {
             }
         }
     }
+}
+
+/// Whether a receipt is of a removal that was begun and not ended, just now: as good as the answer itself, even where a
+/// newer file of the same path has covered its document since. Of any other, the document may be gone by now.
+fn is_fresh(entry: &Entry) -> bool {
+    let unended = matches!(entry.state, State::Stored | State::Ended(End::Superseded));
+    let age = entry.stored_at.and_then(|at| at.elapsed().ok());
+    unended && age.is_some_and(|age| age < FRESH)
 }
 
 async fn open(file: &Settled) -> Result<Source, Halt> {
