@@ -5,7 +5,7 @@
 //! ```text
 //!  notify events ─┐
 //!  folder scans ──┼─► settle ─► queue ─► upload ─► confirm ─► receipt ─► remove
-//!  retries ───────┘   watch/             pipeline/            journal/   remove.rs
+//!  retries ───────┘   watch/             pipeline/            journal/   remove/
 //! ```
 //!
 //! Who may import whom: [`watch`] knows no HTTP; [`astran`] knows no files, folders or configuration; `watch` and
