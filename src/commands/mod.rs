@@ -91,7 +91,7 @@ async fn of_receipts(command: Command, config: Config, global: &Global, shutdown
             .await
         }
         Command::Retry(typed) => retry::run(&journal, &typed.paths, &mut out).await,
-        other => Err(Fatal::new(Exit::Usage, format!("{other:?} is not built yet"))),
+        other => Err(Fatal::new(Exit::Usage, format!("{other:?} is no command about receipts"))),
     }
 }
 
