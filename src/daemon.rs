@@ -1,6 +1,5 @@
 //! Puts watching, pipeline and journal together for the folders of `watch`; starts them and stops them.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,10 +8,9 @@ use tokio::task::JoinSet;
 
 use crate::config::Policy;
 use crate::exit::{Exit, Fatal};
-use crate::failpoint::failpoint;
-use crate::file::{OpenError, Root, Settled};
-use crate::journal::{End, Entry, Journal, JournalError, State};
+use crate::file::{Root, Settled};
 use crate::pipeline::{Local, Outcome, Pipeline, Report, Shared};
+use crate::recovery;
 use crate::remove;
 use crate::retention;
 use crate::shutdown::Shutdown;
@@ -75,7 +73,7 @@ pub async fn run<V: Vault>(
     }
     // Before any starts: what stops one from starting must not cut the uploads of the others.
     for folder in &folders {
-        resolve(shared.journal(), &folder.root).await?;
+        recovery::resolve(shared.journal(), &folder.root).await?;
     }
     let mut running = JoinSet::new();
     for folder in folders {
@@ -155,40 +153,6 @@ fn done_of(report: Report) -> Done {
         }
     };
     Done { relative: report.file.relative, next }
-}
-
-/// Ends the entries of a stopped process whose files are gone: what it set aside is put back first, so that all that is
-/// there still is found by the first walk, and resolved on its way through the pipeline.
-pub(crate) async fn resolve(journal: &Journal, root: &Root) -> Result<(), Fatal> {
-    let aside = remove::recover(root, Path::new(""));
-    failpoint("after-recovery");
-    for entry in journal.unresolved(root.path()).await.map_err(spoiled)? {
-        if let Some(end) = end_of(&entry, root, &aside) {
-            journal.end(entry.id, end).await.map_err(spoiled)?;
-        }
-    }
-    Ok(())
-}
-
-fn spoiled(error: JournalError) -> Fatal {
-    Fatal::new(Exit::SomeFailed, error.0)
-}
-
-/// How an entry ended without a word, if its file is gone; `aside` are those that lie where they were set aside.
-fn end_of(entry: &Entry, root: &Root, aside: &[PathBuf]) -> Option<End> {
-    let origin = &entry.intent.relative;
-    let places = aside.iter().filter(|place| remove::origin(place) == *origin).chain([origin]);
-    let found: Vec<_> = places.map(|place| root.open_file(place)).collect();
-    let gone = found.iter().all(|found| matches!(found, Err(OpenError::Gone)));
-    // A file of another name's turn: where the journal says no more of it, it is found and sent by itself.
-    let other = found.iter().flatten().all(|found| !found.version.same_file(&entry.intent.version));
-    match entry.state {
-        // Unlinked, and killed before that was written down.
-        State::Stored if gone => Some(End::Removed),
-        State::Stored if other && found.iter().all(Result::is_ok) => Some(End::Superseded),
-        State::Open if gone => Some(End::Abandoned { reason: "the file was gone at the next start".into() }),
-        _ => None,
-    }
 }
 
 impl Tally {

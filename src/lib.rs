@@ -22,6 +22,7 @@ pub mod watch;
 
 pub mod journal;
 pub mod pipeline;
+pub(crate) mod recovery;
 pub mod remove;
 pub mod retention;
 

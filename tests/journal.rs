@@ -11,7 +11,8 @@ use std::time::{Duration, SystemTime};
 
 use astran_backup::file::Version;
 use astran_backup::journal::{
-    AttemptId, Begun, CheckReport, Damage, End, Entry, Filter, Intent, Journal, NamePattern, State, Stored,
+    AttemptId, Begun, CheckReport, Damage, End, Entry, Filter, Intent, Journal, JournalError, NamePattern, State,
+    Stored,
 };
 use astran_backup::vault::{DocumentId, RemotePath};
 use proptest::prelude::*;
@@ -219,7 +220,7 @@ mod opening {
         for open in [0o770, 0o702] {
             fs::set_permissions(&state, fs::Permissions::from_mode(open)).unwrap();
             let error = Journal::open(&state).unwrap_err();
-            assert!(error.0.contains("chmod 700"), "{error}");
+            assert!(error.to_string().contains("chmod 700"), "{error}");
         }
     }
 
@@ -229,7 +230,7 @@ mod opening {
         drop(journal);
         raw(&state).pragma_update(None, "user_version", 7).unwrap();
         let error = Journal::open(&state).unwrap_err();
-        assert!(error.0.contains("version 7") && error.0.contains("journal.sqlite"), "{error}");
+        assert!(error.to_string().contains("version 7") && error.to_string().contains("journal.sqlite"), "{error}");
         let version: i64 = raw(&state).query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
         assert_eq!(version, 7);
     }
@@ -239,7 +240,7 @@ mod opening {
         let (_dir, state, journal) = fresh();
         drop(journal);
         fs::write(state.join("journal.sqlite"), vec![b'x'; 8192]).unwrap();
-        assert!(Journal::open(&state).unwrap_err().0.contains("damaged"));
+        assert!(Journal::open(&state).unwrap_err().to_string().contains("damaged"));
     }
 
     /// Every later version must be able to read this file, and to find its chain whole.
@@ -320,7 +321,7 @@ mod order {
         let (_dir, _state, journal) = fresh();
         let id = go(&journal, intent("a", "a")).await;
         for end in [End::Removed, End::Kept, End::Moved("/x".into())] {
-            assert!(journal.end(id, end).await.unwrap_err().0.contains("no receipt"));
+            assert!(journal.end(id, end).await.unwrap_err().to_string().contains("no receipt"));
         }
         journal.stored(id, receipt("a")).await.unwrap();
         journal.stored(id, receipt("a")).await.unwrap();
@@ -329,9 +330,20 @@ mod order {
         journal.end(id, End::Removed).await.unwrap();
         assert_eq!(journal.check().await.unwrap().receipts, 1);
         let over = go(&journal, intent("b", "b")).await;
-        journal.end(over, abandoned()).await.unwrap();
-        assert!(journal.stored(over, receipt("b")).await.is_err());
-        assert!(journal.end(AttemptId(99), abandoned()).await.is_err());
+        journal.end(over, failed()).await.unwrap();
+        assert!(matches!(journal.stored(over, receipt("b")).await, Err(JournalError::Refused(_))));
+        assert!(matches!(journal.end(AttemptId(99), abandoned()).await, Err(JournalError::Refused(_))));
+    }
+
+    /// Another process gave it up, and its answer came after all.
+    #[tokio::test]
+    async fn the_stores_word_counts_for_an_attempt_that_was_abandoned_too_early() {
+        let (_dir, _state, journal) = fresh();
+        let early = go(&journal, intent("a", "a")).await;
+        journal.end(early, abandoned()).await.unwrap();
+        journal.stored(early, receipt("a")).await.unwrap();
+        assert_eq!(latest(&journal, "a").await.unwrap().state, State::Stored);
+        assert!(journal.check().await.unwrap().is_whole());
     }
 
     #[tokio::test]

@@ -164,3 +164,46 @@ fn pushes_side_by_side_in_one_folder_leave_each_other_alone() {
     assert!(world.left().is_empty());
     assert_eq!(world.sandbox().uploads().len(), 12);
 }
+
+/// The second one gave up the first one's attempt, and the first one's receipt was refused.
+#[test]
+fn two_pushes_of_standard_input_under_one_name_at_the_same_time_are_both_stored() {
+    let world = World::new();
+    world.faults().add(Rule::new(Call::Upload, Fault::Delay { ms: 3000 }));
+    let push = |content: &'static str| {
+        let world = &world;
+        move || {
+            let input = world.dir.path().join(content);
+            std::fs::write(&input, content).unwrap();
+            let mut command = world.command();
+            command.args(["push", "-", "--name", "dump.sql"]).stdin(std::fs::File::open(input).unwrap());
+            let said = support::said(&mut command);
+            assert_eq!(said.code, Some(0), "{said:?}");
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(push("first"));
+        eventually("the first one is under way", || world.sandbox().uploads().len() == 1);
+        scope.spawn(push("second"));
+    });
+    assert_eq!(world.sandbox().uploads().len(), 2);
+    assert_eq!(world.run(["history", "--json"]).stdout.matches("\"sha256\":\"").count(), 2);
+}
+
+/// The upload's open entry had the name, though nobody would ever ask for it.
+#[test]
+fn the_name_of_a_file_that_was_deleted_before_its_upload_could_be_asked_for_is_free() {
+    let world = World::new();
+    let daemon = world.watch(&SETTLE);
+    let down = Fault::Status { status: 503, retry_after: None, body: None, content_type: None, carried_out: false };
+    world.faults().add(Rule::new(Call::Upload, down).always());
+    let place = world.put("a/report", "deleted");
+    daemon.wait_for("is in trouble");
+    std::fs::remove_file(place).unwrap();
+    world.put("b/report", "content");
+    world.faults().clear();
+    eventually("it is stored and removed", || world.left().is_empty());
+    assert_eq!(daemon.stop().code, Some(0));
+    assert_eq!(world.stored("/HR_Backup/report").unwrap(), b"content");
+    assert_nothing_left(&world);
+}

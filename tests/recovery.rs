@@ -73,6 +73,56 @@ fn a_file_that_was_gone_when_its_open_upload_could_be_asked_for_is_no_open_entry
     clean_run(&world, &SETTLE);
 }
 
+/// Its document was asked for by its old path only, and it was stored a second time.
+#[test]
+fn a_file_that_was_moved_or_renamed_after_a_crash_is_not_sent_again_if_the_store_has_it() {
+    for to in ["sub/report", "renamed", "sub/renamed"] {
+        let world = World::new();
+        world.faults().add(Rule::new(Call::Upload, Fault::Delay { ms: NEVER }));
+        let daemon = world.watch(&SETTLE);
+        let place = world.put("report", "content");
+        eventually("the store has it", || world.sandbox().uploads().len() == 1);
+        daemon.kill();
+        std::fs::create_dir_all(world.watched().join("sub")).unwrap();
+        std::fs::rename(place, world.watched().join(to)).unwrap();
+        clean_run(&world, &SETTLE);
+        assert_eq!(world.sandbox().uploads().len(), 1, "{to}");
+    }
+}
+
+#[test]
+fn a_file_that_was_moved_after_a_crash_goes_under_its_new_name_if_the_store_has_it_not() {
+    let world = World::new();
+    world.faults().add(Rule::new(Call::Upload, Fault::Stall { ms: NEVER }));
+    let daemon = world.watch(&SETTLE);
+    let place = world.put("report", "content");
+    eventually("it is under way", || world.sandbox().stats().requests["upload"] == 1);
+    daemon.kill();
+    std::fs::rename(place, world.watched().join("renamed")).unwrap();
+    clean_run(&world, &SETTLE);
+    assert_eq!(world.times_stored("/HR_Backup/renamed"), 1);
+    assert_eq!(world.sandbox().uploads().len(), 1);
+}
+
+/// The newcomer's upload covered the document that the other one was to be asked for.
+#[test]
+fn a_file_set_aside_and_changed_whose_upload_was_cut_is_not_sent_again_though_a_newcomer_has_its_name() {
+    let world = World::new();
+    let daemon = world.watch(&SETTLE);
+    world.put("report", "first");
+    let place = aside(&world, "report");
+    eventually("it is set aside", || place.exists());
+    let mut newcomer = std::fs::File::create(world.watched().join("report")).unwrap();
+    std::io::Write::write_all(&mut newcomer, b"newcomer").unwrap();
+    world.faults().add(Rule::new(Call::Upload, Fault::Delay { ms: NEVER }));
+    std::fs::write(&place, "changed").unwrap();
+    eventually("the store has it", || world.sandbox().uploads().len() == 2);
+    daemon.kill();
+    drop(newcomer);
+    clean_run(&world, &SETTLE);
+    assert_eq!(world.sandbox().uploads().len(), 3);
+}
+
 #[test]
 fn a_file_set_aside_when_the_process_died_is_removed_without_a_second_upload() {
     let world = World::new();

@@ -73,7 +73,7 @@ pub(super) fn ago(since: Option<Duration>) -> Option<SystemTime> {
 
 /// The journal's trouble stops a command.
 pub(super) fn spoiled(error: JournalError) -> Fatal {
-    Fatal::new(Exit::SomeFailed, error.0)
+    Fatal::new(Exit::SomeFailed, error.to_string())
 }
 
 /// Whether there is still somebody who reads the output: `history | head` is no failure.

@@ -44,10 +44,16 @@ struct Inner {
     readers: Mutex<Vec<Connection>>,
 }
 
-/// The journal can't be opened, read or written: our own trouble. Uploads stop; nothing is removed.
+/// Why the journal did not do what it was asked for.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{0}")]
-pub struct JournalError(pub String);
+pub enum JournalError {
+    /// It can't be opened, read or written: our own trouble. Uploads stop; nothing is removed.
+    #[error("{0}")]
+    Unusable(String),
+    /// What was asked for contradicts what it holds, and nothing was written: no trouble but that of who asked.
+    #[error("{0}")]
+    Refused(String),
+}
 
 /// One attempt's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -197,7 +203,8 @@ impl Journal {
 
     /// Writes the receipt of an attempt. Durable on return.
     ///
-    /// The same receipt once more is no error. An error doesn't prove that nothing was written: asking again is safe.
+    /// Also of one that was abandoned: another process may have asked for the document too early, and the store's word
+    /// counts. The same receipt once more is no error. An error doesn't prove that nothing was written: asking again is safe.
     pub async fn stored(&self, id: AttemptId, stored: Stored) -> Result<(), JournalError> {
         self.write(move |connection| record::stored(connection, id, &stored, SystemTime::now())).await
     }
@@ -225,7 +232,8 @@ impl Journal {
     }
 
     /// The entry that speaks for a file at a local path: of those that are open or stored but not ended the one of just this
-    /// file, else the newest of the path. A file that was set aside when the process died may have been followed by others.
+    /// file, else an open one of this file under another path, else the newest of the path. A file that was set aside when
+    /// the process died may have been followed by others; one whose answer was lost may have been moved.
     pub async fn of_file(&self, root: &Path, relative: &Path, version: Version) -> Result<Option<Entry>, JournalError> {
         self.look(|connection| query::of_file(connection, root, relative, &version))
     }
@@ -333,7 +341,7 @@ impl Journal {
     ) -> Result<T, JournalError> {
         let inner = Arc::clone(&self.inner);
         let done = tokio::task::spawn_blocking(move || inner.read(work)).await;
-        done.unwrap_or_else(|stopped| Err(JournalError(format!("reading the journal was ended: {stopped}"))))
+        done.unwrap_or_else(|stopped| Err(JournalError::Unusable(format!("reading the journal was ended: {stopped}"))))
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) fn open(state_dir: &Path) -> Result<(Connection, PathBuf), JournalErr
     prepare_dir(state_dir)?;
     let path = state_dir.join(NAME);
     prepare_file(state_dir, &path).map_err(|error| {
-        JournalError(format!(
+        JournalError::Unusable(format!(
             "the journal {} can't be created: {error}; check the folder's permissions",
             path.display()
         ))
@@ -37,7 +37,7 @@ pub(super) fn open(state_dir: &Path) -> Result<(Connection, PathBuf), JournalErr
     schema::migrate(&mut connection, schema::STEPS).map_err(|error| match error {
         schema::MigrateError::Sql(error) => explain(&path, &error),
         newer @ schema::MigrateError::Newer { .. } => {
-            JournalError(format!("the journal {} can't be used: {newer}", path.display()))
+            JournalError::Unusable(format!("the journal {} can't be used: {newer}", path.display()))
         }
     })?;
     Ok((connection, path))
@@ -65,12 +65,15 @@ pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
 
 fn prepare_dir(dir: &Path) -> Result<(), JournalError> {
     let unusable = |error: io::Error| {
-        JournalError(format!("the state directory {} can't be used: {error}; name another one", dir.display()))
+        JournalError::Unusable(format!(
+            "the state directory {} can't be used: {error}; name another one",
+            dir.display()
+        ))
     };
     DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(unusable)?;
     let found = fs::metadata(dir).map_err(unusable)?;
     if found.mode() & 0o022 != 0 {
-        return Err(JournalError(format!(
+        return Err(JournalError::Unusable(format!(
             "others can write the state directory {0}, so nothing in it could be trusted: run `chmod 700 {0}`",
             dir.display()
         )));

@@ -79,7 +79,11 @@ pub(super) fn latest(connection: &Connection, root: &Path, relative: &Path) -> r
     statement.query_row(params![path_bytes(root), path_bytes(relative)], entry).optional()
 }
 
-/// The unresolved entry of just this file, else the newest of its path.
+const OF_ROOT: &str = "a.root = (SELECT id FROM term WHERE value = ?1)";
+const OF_PATH: &str = "a.root = (SELECT id FROM term WHERE value = ?1) AND a.relative = ?5";
+const SAME_FILE: &str = "a.inode = ?2 AND a.size = ?3 AND a.mtime = ?4 ORDER BY a.id DESC LIMIT 1";
+
+/// The unresolved entry of just this file, else the open one that it has under another path, else the newest of its path.
 pub(super) fn of_file(
     connection: &Connection,
     root: &Path,
@@ -87,17 +91,22 @@ pub(super) fn of_file(
     version: &Version,
 ) -> rusqlite::Result<Option<Entry>> {
     let newest = latest(connection, root, relative)?;
-    if newest.as_ref().is_none_or(|entry| entry.intent.version.same_file(version)) {
+    if newest.as_ref().is_some_and(|entry| entry.intent.version.same_file(version)) {
         return Ok(newest);
     }
-    let sql = format!(
-        "{COLUMNS}{ATTEMPTS}{TERMS}WHERE a.root = (SELECT id FROM term WHERE value = ?1) AND a.relative = ?2 \
-         AND a.state IN (0, 1) AND a.inode = ?3 AND a.size = ?4 AND a.mtime = ?5 ORDER BY a.id DESC LIMIT 1"
-    );
     let [_, inode, size, mtime, _] = version_columns(version);
+    if newest.is_some() {
+        let sql = format!("{COLUMNS}{ATTEMPTS}{TERMS}WHERE {OF_PATH} AND a.state IN (0, 1) AND {SAME_FILE}");
+        let mut statement = connection.prepare_cached(&sql)?;
+        let own = statement.query_row(params![path_bytes(root), inode, size, mtime, path_bytes(relative)], entry);
+        if let Some(own) = own.optional()? {
+            return Ok(Some(own));
+        }
+    }
+    let sql = format!("{COLUMNS}{ATTEMPTS}{TERMS}WHERE {OF_ROOT} AND a.state = 0 AND {SAME_FILE}");
     let mut statement = connection.prepare_cached(&sql)?;
-    let own = statement.query_row(params![path_bytes(root), path_bytes(relative), inode, size, mtime], entry);
-    Ok(own.optional()?.or(newest))
+    let moved = statement.query_row(params![path_bytes(root), inode, size, mtime], entry);
+    Ok(moved.optional()?.or(newest))
 }
 
 /// The newest receipt for a document's path. Looks at all attempts: for who asks once.

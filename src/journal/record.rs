@@ -93,7 +93,8 @@ pub(super) fn stored(connection: &Connection, id: AttemptId, stored: &Stored, no
 
 /// Whether the attempt waits for its receipt. The same receipt once more is no error: the caller may have lost the answer.
 fn open(row: &Row<'_>, id: AttemptId, stored: &Stored) -> Result<bool, Fault> {
-    if row.get::<_, i64>(12)? == state::OPEN {
+    let has_receipt = row.get::<_, Option<i64>>(14)?.is_some();
+    if matches!(row.get(12)?, state::OPEN | state::ABANDONED) && !has_receipt {
         return Ok(true);
     }
     match record(row)?.entry.stored {

@@ -54,13 +54,16 @@ CREATE TABLE mark (
 INSERT INTO mark VALUES (0, 0, zeroblob(32), 0), (1, 0, zeroblob(32), 0);
 ";
 
+/// Version 2: a file that was moved while its upload was open is found by its inode.
+const VERSION_2: &str = "CREATE INDEX attempt_open ON attempt (inode) WHERE state = 0;";
+
 /// The mark of the last pruned receipt.
 pub(super) const ANCHOR: i64 = 0;
 /// The mark of the newest receipt.
 pub(super) const HEAD: i64 = 1;
 
 /// Step `n` turns version `n` into version `n + 1`. A step that was ever released is never edited.
-pub(super) const STEPS: &[&str] = &[VERSION_1];
+pub(super) const STEPS: &[&str] = &[VERSION_1, VERSION_2];
 
 /// Why a journal can't be brought to this program's version.
 #[derive(Debug, thiserror::Error)]

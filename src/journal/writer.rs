@@ -49,7 +49,7 @@ where
     fn run(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         self.value = Some(match (self.work)(connection) {
             Ok(value) => Ok(value),
-            Err(Fault::Refused(why)) => Err(JournalError(why)),
+            Err(Fault::Refused(why)) => Err(JournalError::Refused(why)),
             Err(Fault::Sql(error)) => return Err(error),
         });
         Ok(())
@@ -86,7 +86,7 @@ impl Writer {
         let thread = std::thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || serve(&connection, &path, requests))
-            .map_err(|error| JournalError(format!("the journal's thread can't be started: {error}")))?;
+            .map_err(|error| JournalError::Unusable(format!("the journal's thread can't be started: {error}")))?;
         Ok(Self { queue: Some(queue), thread: Some(thread) })
     }
 
@@ -115,7 +115,7 @@ impl Drop for Writer {
 }
 
 fn stopped() -> JournalError {
-    JournalError("the journal's thread has stopped: start the program anew, and report this".to_owned())
+    JournalError::Unusable("the journal's thread has stopped: start the program anew, and report this".to_owned())
 }
 
 fn serve(connection: &Connection, path: &Path, mut requests: mpsc::Receiver<Box<dyn Job>>) {
@@ -132,13 +132,23 @@ fn serve(connection: &Connection, path: &Path, mut requests: mpsc::Receiver<Box<
 }
 
 fn serve_group(connection: &Connection, path: &Path, group: &mut Vec<Box<dyn Job>>) {
-    let failure = run_group(connection, group).err();
+    let failure = run_group(connection, group).or_else(|error| once_more(connection, group, error)).err();
     for job in group.drain(..) {
         match &failure {
             None => job.answer(None),
             Some(error) => job.answer(Some(&explain(path, error))),
         }
     }
+}
+
+/// On a disk that is full, its own log may be what fills it: folded into the journal, it is written from its start again.
+fn once_more(connection: &Connection, group: &mut [Box<dyn Job>], error: rusqlite::Error) -> rusqlite::Result<()> {
+    if error.sqlite_error_code() != Some(ErrorCode::DiskFull) {
+        return Err(error);
+    }
+    // Its answer says whether somebody's read was in the way; the group will tell.
+    connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_row| Ok(()))?;
+    run_group(connection, group)
 }
 
 fn run_group(connection: &Connection, group: &mut [Box<dyn Job>]) -> rusqlite::Result<()> {
@@ -179,7 +189,7 @@ pub(super) fn explain(path: &Path, error: &rusqlite::Error) -> JournalError {
         Some(ErrorCode::CannotOpen) => "it can't be opened; look at its folder and the permissions there",
         _ => "it can't be used",
     };
-    JournalError(format!("the journal {}: {advice} ({error})", path.display()))
+    JournalError::Unusable(format!("the journal {}: {advice} ({error})", path.display()))
 }
 
 #[cfg(test)]

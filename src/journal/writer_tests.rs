@@ -59,7 +59,7 @@ async fn a_full_disk_is_told_to_each_and_forgotten_once_there_is_space() {
     limit_pages(&journal, 1).await;
 
     let (last, error) = fill(&journal).await;
-    assert!(error.0.contains("journal.sqlite") && error.0.contains("free some space"), "{error}");
+    assert!(error.to_string().contains("journal.sqlite") && error.to_string().contains("free some space"), "{error}");
 
     let (read, write) = tokio::join!(journal.entry(last), journal.begin(intent(&long(5000))));
     assert!(read.unwrap().is_some(), "what is there can still be read");
@@ -79,7 +79,7 @@ async fn a_request_that_makes_no_sense_does_not_undo_its_group() {
     let (good, bad, other) =
         tokio::join!(journal.begin(intent("a")), journal.stored(AttemptId(99), stored()), journal.begin(intent("b")));
     assert!(matches!((good.unwrap(), other.unwrap()), (Begun::Go(_), Begun::Go(_))));
-    assert!(bad.unwrap_err().0.contains("no attempt 99"));
+    assert!(bad.unwrap_err().to_string().contains("no attempt 99"));
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! One attempt at one file: open, ask the journal, and the way that it says. It may be dropped at any point: what it leaves
 //! behind is an intent, and an intent without an outcome is asked for.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::confirm::{Found, Sent};
@@ -8,8 +9,9 @@ use super::content::{Source, SourceError};
 use super::course::{Course, course};
 use super::{Outcome, Pipeline};
 use crate::failpoint::failpoint;
-use crate::file::Settled;
+use crate::file::{Settled, Version};
 use crate::journal::{AttemptId, End, Entry, Intent, JournalError, State, Stored};
+use crate::remove;
 use crate::vault::{RemotePath, Vault, VaultError};
 
 /// A file that the store has, with a durable receipt.
@@ -39,7 +41,11 @@ pub(super) enum Halt {
 
 impl From<JournalError> for Halt {
     fn from(error: JournalError) -> Self {
-        Self::Journal(error)
+        match error {
+            JournalError::Unusable(_) => Self::Journal(error),
+            // Another process has ended this file's attempt in another way: nobody else's trouble.
+            JournalError::Refused(reason) => Self::Ended(Outcome::Failed { reason, moved: None }),
+        }
     }
 }
 
@@ -74,7 +80,13 @@ impl<V: Vault> Pipeline<V> {
         match course(known, &version, &self.policy.after, self.asked) {
             Course::Skip { failed } => Err(Halt::Ended(Outcome::Skipped { failed })),
             Course::Finish(entry) => self.stored_before(file, source, entry).await,
-            Course::Resolve(entry) => self.resolve(file, source, entry, answer_lost).await,
+            Course::Resolve(entry) => match other_of(file, source, &entry) {
+                Some(other) => {
+                    self.resolve_other(&other, entry).await?;
+                    self.upload(file, source).await
+                }
+                None => self.resolve(file, source, entry, answer_lost).await,
+            },
             Course::Upload => self.upload(file, source).await,
         }
     }
@@ -100,6 +112,29 @@ impl<V: Vault> Pipeline<V> {
         entry: Entry,
         answer_lost: bool,
     ) -> Result<Confirmed, Halt> {
+        if let Some(confirmed) = self.ask(file, source, &entry, answer_lost).await? {
+            return Ok(confirmed);
+        }
+        self.abandon(entry.id, "the store does not have it").await?;
+        self.upload(file, source).await
+    }
+
+    /// The intent is of another file that has this path too: one that was set aside, and lies there still. It has its own
+    /// turn, but asks for a document that this file's upload would cover by then: so it is asked for now.
+    async fn resolve_other(&self, other: &Settled, entry: Entry) -> Result<(), Halt> {
+        // Where it can't be read now it is as good as any other file that changes: sent by itself.
+        let Ok(source) = open(other).await else { return Ok(()) };
+        self.ask(other, &source, &entry, true).await.map(drop)
+    }
+
+    /// Asks the store for what an upload without an outcome may have left there. Its receipt, if so.
+    async fn ask(
+        &self,
+        file: &Settled,
+        source: &Source,
+        entry: &Entry,
+        answer_lost: bool,
+    ) -> Result<Option<Confirmed>, Halt> {
         let Intent { dest, folder, name, .. } = &entry.intent;
         let sha256 = hashed(file, source).await?;
         let sent = Sent { name: name.clone(), size: source.opened.version.size, sha256 };
@@ -112,13 +147,21 @@ impl<V: Vault> Pipeline<V> {
             found = self.find(dest, folder, &sent).await?;
         }
         match found {
-            Found::Same(document) => self.receipt(entry.id, dest, sent, document, true).await,
-            Found::Other | Found::Nothing => {
-                self.abandon(entry.id, "the store does not have it").await?;
-                self.upload(file, source).await
-            }
+            Found::Same(document) => self.receipt(entry.id, dest, sent, document, true).await.map(Some),
+            Found::Other | Found::Nothing => Ok(None),
         }
     }
+}
+
+/// The other file at this one's path that an intent is of, if it lies there still.
+fn other_of(file: &Settled, source: &Source, entry: &Entry) -> Option<Settled> {
+    let is_its = |version: &Version| version.same_file(&entry.intent.version);
+    if is_its(&source.opened.version) || entry.intent.relative != file.origin {
+        return None;
+    }
+    let places = remove::places(&file.root, &file.origin).into_iter();
+    let mut others = places.filter(|place| file.root.open_file(place).is_ok_and(|found| is_its(&found.version)));
+    others.next().map(|place| Settled::new(Arc::clone(&file.root), place))
 }
 
 /// Whether a receipt is of a removal that was begun and not ended, just now: as good as the answer itself, even where a

@@ -1,5 +1,7 @@
 //! Sending a file: to which folder, under which name, and what the store's refusals mean.
 
+use std::path::PathBuf;
+
 use super::attempt::{Confirmed, Halt, hashed, load, unread};
 use super::content::Source;
 use super::naming;
@@ -7,7 +9,8 @@ use super::{Outcome, Pipeline};
 use crate::config::{Layout, OnConflict};
 use crate::failpoint::failpoint;
 use crate::file::Settled;
-use crate::journal::{AttemptId, Begun, End, Intent};
+use crate::journal::{AttemptId, Begun, End, Entry, Intent, State};
+use crate::remove;
 use crate::vault::{DocumentId, Kind, RemotePath, Vault, VaultError};
 
 impl<V: Vault> Pipeline<V> {
@@ -48,7 +51,7 @@ impl<V: Vault> Pipeline<V> {
         let _turn = self.shared.names.take(dest.join(name).to_string().into()).await;
         let intent = intent(file, source, dest, folder, name);
         failpoint("before-intent");
-        let attempt = match self.shared.journal.begin(intent.clone()).await? {
+        let attempt = match self.begin(file, &intent).await? {
             Begun::Go(attempt) => attempt,
             Begun::NameTaken(owner) => return self.adopt(file, source, intent, &owner).await,
         };
@@ -60,6 +63,18 @@ impl<V: Vault> Pipeline<V> {
             Err(error) if error.maybe_stored => Err(Halt::AnswerLost(error)),
             Err(error) if error.kind == Kind::Conflict => self.conflict(file, source, attempt, &intent).await,
             Err(error) => Err(self.not_taken(file, source, attempt, dest, error).await?),
+        }
+    }
+
+    /// Writes the intent. A name whose owner's file is gone, so that nobody will ask for its upload any more, is free.
+    async fn begin(&self, file: &Settled, intent: &Intent) -> Result<Begun, Halt> {
+        let begun = self.shared.journal.begin(intent.clone()).await?;
+        match &begun {
+            Begun::NameTaken(owner) if is_deserted(file, owner) => {
+                self.abandon(owner.id, "the file was gone before its upload could be asked for").await?;
+                Ok(self.shared.journal.begin(intent.clone()).await?)
+            }
+            _ => Ok(begun),
         }
     }
 
@@ -110,7 +125,7 @@ impl<V: Vault> Pipeline<V> {
     pub(super) async fn fail(&self, source: &Source, attempt: AttemptId, reason: String) -> Halt {
         match self.shared.journal.end(attempt, End::Failed { reason: reason.clone() }).await {
             Ok(()) => Halt::Refused(attempt, source.clone(), reason),
-            Err(error) => Halt::Journal(error),
+            Err(error) => error.into(),
         }
     }
 
@@ -121,7 +136,7 @@ impl<V: Vault> Pipeline<V> {
         match self.shared.journal.begin(intent).await {
             Ok(Begun::Go(attempt)) => self.fail(source, attempt, reason).await,
             Ok(Begun::NameTaken(owner)) => Halt::Refused(owner.id, source.clone(), reason),
-            Err(error) => Halt::Journal(error),
+            Err(error) => error.into(),
         }
     }
 
@@ -137,6 +152,14 @@ impl<V: Vault> Pipeline<V> {
         };
         Ok((dest, name))
     }
+}
+
+/// Whether the owner of a name is an upload without an outcome, of a file that is gone from this folder. Nobody sends it just
+/// now: whoever sends under a name has the name's turn.
+fn is_deserted(file: &Settled, owner: &Entry) -> bool {
+    let Intent { root, relative, version, .. } = &owner.intent;
+    let lies = |place: &PathBuf| file.root.open_file(place).is_ok_and(|found| found.version.same_file(version));
+    owner.state == State::Open && root == file.root.path() && !remove::places(&file.root, relative).iter().any(lies)
 }
 
 fn intent(file: &Settled, source: &Source, dest: &RemotePath, folder: &DocumentId, name: &str) -> Intent {

@@ -26,7 +26,7 @@ use crate::file::{OpenError, Opened, Root, Settled, Version, look_at};
 
 pub use keep::{discard, temporary_folder};
 pub use partial::Partial;
-pub use private::{origin, probe, recover, tidy};
+pub use private::{origin, places, probe, recover, tidy};
 
 /// How long a file lies aside before it is unlinked. A writer that had it open across the rename shows by then: with no
 /// grace 34 of 257,000 racing writes were lost, with 20 ms none of 1.7 million.

@@ -1,0 +1,58 @@
+//! What a stopped process left behind in a folder, before anything new is begun there.
+//!
+//! What it set aside is put back, so that the first walk finds all that is there still, and each file is resolved on its way
+//! through the pipeline. Here only those entries are ended whose file is gone: nobody would come to ask for them.
+
+use std::collections::HashSet;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::exit::{Exit, Fatal};
+use crate::failpoint::failpoint;
+use crate::file::{OpenError, Root};
+use crate::journal::{End, Entry, Journal, JournalError, State};
+use crate::remove;
+
+/// Puts back what was set aside, and ends the entries whose files are gone.
+pub(crate) async fn resolve(journal: &Journal, root: &Root) -> Result<(), Fatal> {
+    let aside = remove::recover(root, Path::new(""));
+    failpoint("after-recovery");
+    let mut inodes = None;
+    for entry in journal.unresolved(root.path()).await.map_err(spoiled)? {
+        let Some(end) = end_of(&entry, root, &aside) else { continue };
+        // Moved while its upload was open: under its new path it finds this entry, and what it was sent as.
+        let mut moved = || inodes.get_or_insert_with(|| inodes_below(root)).contains(&entry.intent.version.inode);
+        if entry.state == State::Open && moved() {
+            continue;
+        }
+        journal.end(entry.id, end).await.map_err(spoiled)?;
+    }
+    Ok(())
+}
+
+fn spoiled(error: JournalError) -> Fatal {
+    Fatal::new(Exit::SomeFailed, error.to_string())
+}
+
+/// How an entry ended without a word, if its file is gone; `aside` are those that lie where they were set aside.
+fn end_of(entry: &Entry, root: &Root, aside: &[PathBuf]) -> Option<End> {
+    let origin = &entry.intent.relative;
+    let places = aside.iter().filter(|place| remove::origin(place) == *origin).chain([origin]);
+    let found: Vec<_> = places.map(|place| root.open_file(place)).collect();
+    let gone = found.iter().all(|found| matches!(found, Err(OpenError::Gone)));
+    // A file of another name's turn: where the journal says no more of it, it is found and sent by itself.
+    let other = found.iter().flatten().all(|found| !found.version.same_file(&entry.intent.version));
+    match entry.state {
+        // Unlinked, and killed before that was written down.
+        State::Stored if gone => Some(End::Removed),
+        State::Stored if other && found.iter().all(Result::is_ok) => Some(End::Superseded),
+        State::Open if gone => Some(End::Abandoned { reason: "the file was gone at the next start".into() }),
+        _ => None,
+    }
+}
+
+/// The inodes of all that lies below a folder. Walks through all of it: for the rare start that has to know.
+fn inodes_below(root: &Root) -> HashSet<u64> {
+    let below = walkdir::WalkDir::new(root.path()).into_iter().filter_map(Result::ok);
+    below.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.ino()).collect()
+}
