@@ -14,8 +14,9 @@ const MOST_FAILURES: u32 = 10;
 impl<V: Vault> Pipeline<V> {
     /// Brings a file to an end, reports it, and gives back its place; `waiting` if others wait for that.
     pub(super) async fn one(&self, file: Settled, waiting: bool, shutdown: Shutdown) {
+        let owed = Owed { pipeline: self, file: &file, waiting };
         let outcome = self.way(&file, shutdown).await;
-        self.slots.give_back(waiting);
+        drop(owed);
         // Without one its removal is under way, and is reported when it is over.
         if let Some(outcome) = outcome {
             self.report(file, outcome);
@@ -112,6 +113,24 @@ impl<V: Vault> Pipeline<V> {
                 destination: destination.probed(),
                 service: service.probed(),
             });
+        }
+    }
+}
+
+/// A file's place among those under way. A fault of this program in the middle of one file gives it back too, and is reported:
+/// else whoever waits for that file's end would wait for ever.
+struct Owed<'a, V: Vault> {
+    pipeline: &'a Pipeline<V>,
+    file: &'a Settled,
+    waiting: bool,
+}
+
+impl<V: Vault> Drop for Owed<'_, V> {
+    fn drop(&mut self) {
+        self.pipeline.slots.give_back(self.waiting);
+        if std::thread::panicking() {
+            let reason = "internal error, please report it; the file is tried again at the next walk".to_owned();
+            self.pipeline.report(self.file.clone(), Outcome::Failed { reason, moved: None });
         }
     }
 }

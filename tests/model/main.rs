@@ -61,6 +61,7 @@ fn whims() -> impl Strategy<Value = Vec<Whim>> {
         1 => Just(Whim::Intruder),
         1 => Just(Whim::Refuse),
         1 => Just(Whim::Forgets),
+        1 => Just(Whim::Panics),
     ];
     proptest::collection::vec(whim, 0..14)
 }

@@ -27,6 +27,8 @@ pub(crate) enum Whim {
     Refuse,
     /// It does not know the folder any more, this once.
     Forgets,
+    /// A fault of the program itself, in the middle of one file.
+    Panics,
 }
 
 /// The model of a store: what lies under each name, newest last, and the whims to come.
@@ -134,6 +136,7 @@ impl Vault for Model {
             Whim::Down => return Err(VaultError::new(Kind::Unavailable, "down")),
             Whim::LostBefore => return Err(VaultError::new(Kind::Unknown, "lost")),
             Whim::Refuse => return Err(VaultError::new(Kind::Refused, "422")),
+            Whim::Panics => panic!("a fault that the test makes"),
             Whim::Forgets => return Err(VaultError::new(Kind::Missing, "404")),
             // The name that holds the content's own hash is nobody else's.
             Whim::Intruder if !name.contains("(conflict") => {
