@@ -8,16 +8,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::print::Printer;
 use super::session::Session;
 use super::watch;
 use crate::cli::{Global, Push};
 use crate::config::{After, Config};
-use crate::daemon::{self, Tally};
+use crate::daemon::Tally;
 use crate::exit::{Exit, Fatal};
+use crate::file::Root;
 use crate::journal::Journal;
 use crate::pipeline::{PATIENCE, Pipeline, Shared};
+use crate::recovery;
 use crate::remove;
 use crate::shutdown::{Shutdown, Stop};
 use crate::vault::RemotePath;
@@ -70,17 +73,20 @@ pub async fn run(config: Config, global: &Global, typed: &Push, mut shutdown: Sh
 async fn resolve(journal: &Journal, roots: &Roots) -> Result<(), Fatal> {
     for root in roots.all() {
         if root.lock().unwrap_or(false) {
-            daemon::resolve(journal, root).await?;
+            recovery::resolve(journal, root).await?;
         }
-        // Another push has it alone for a moment, to do the same; a watch has it for good, and does this itself.
-        for _ in 0..10 {
-            if root.share() {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        share(root).await;
     }
     Ok(())
+}
+
+/// Another push may have the folder alone for a moment, to do the same: without a share in it this one's files would be
+/// taken for leftovers too. A watch has it for good, does this itself, and is not waited for any longer than that.
+async fn share(root: &Root) {
+    let until = Instant::now() + Duration::from_secs(2);
+    while !root.share() && Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 async fn start(session: &Session, dest: &RemotePath) -> Result<(), Fatal> {
