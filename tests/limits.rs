@@ -84,6 +84,25 @@ fn a_full_disk_under_the_journal_stops_uploads_and_nothing_is_removed_until_ther
     assert_eq!(daemon.stop().code, Some(0));
 }
 
+/// Its log grew until the disk was full, and then had no room to be folded into the journal.
+#[test]
+fn the_journal_of_many_files_fits_on_a_disk_that_is_a_little_larger_than_itself() {
+    let world = World::new();
+    if !can_mount(&world) {
+        return;
+    }
+    let files = 1000;
+    for number in 0..files {
+        world.put(format!("file-{number}"), format!("content {number}"));
+    }
+    std::fs::create_dir(world.state()).unwrap();
+    let shell =
+        "mount -t tmpfs -o size=3m,mode=700 none state || exit 9; exec \"$1\" watch watched --once --settle 10ms";
+    let said = said(&mut wrapped(&world, shell));
+    assert_eq!(said.code, Some(0), "{:.2000}", said.stderr);
+    assert_eq!((world.left().len(), world.sandbox().uploads().len()), (0, files));
+}
+
 /// As a user who may not do everything: root is not stopped by permissions.
 fn as_nobody(world: &World, arguments: &[&str]) -> Option<support::Said> {
     if !rustix::process::geteuid().is_root() {

@@ -18,10 +18,13 @@ const NAME: &str = "journal.sqlite";
 /// How long another process may hold the write lock: its groups take milliseconds, its pruning a second.
 const BUSY: Duration = Duration::from_secs(10);
 
-/// How many pages (of 4 KiB) the write-ahead log takes before they go into the journal itself.
+/// How many pages (of 4 KiB) the write-ahead log takes at most before they go into the journal itself.
 ///
-/// Names come in any order, so a checkpoint writes pages all over the journal: the rarer, the fewer of them twice.
-const CHECKPOINT: u32 = 8000;
+/// Names come in any order, so a checkpoint writes pages all over the journal: the rarer, the fewer of them twice. But on a
+/// disk that its log has filled it has no room to grow into, and stays full: so it takes a sixteenth of what is free.
+fn checkpoint(free: u64) -> i64 {
+    i64::try_from(free / 16 / 4096).unwrap_or(i64::MAX).clamp(64, 8000)
+}
 
 /// Makes the directory and the journal where they are missing, and brings the journal to this program's version.
 pub(super) fn open(state_dir: &Path) -> Result<(Connection, PathBuf), JournalError> {
@@ -58,7 +61,8 @@ pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "journal_mode", "wal")?;
     // A receipt must outlive a power cut from the moment it is answered: NORMAL would only sync at checkpoints.
     connection.pragma_update(None, "synchronous", "full")?;
-    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT)?;
+    let free = rustix::fs::statvfs(path).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+    connection.pragma_update(None, "wal_autocheckpoint", checkpoint(free))?;
     connection.pragma_update(None, "temp_store", "memory")?;
     Ok(connection)
 }

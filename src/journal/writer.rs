@@ -132,23 +132,13 @@ fn serve(connection: &Connection, path: &Path, mut requests: mpsc::Receiver<Box<
 }
 
 fn serve_group(connection: &Connection, path: &Path, group: &mut Vec<Box<dyn Job>>) {
-    let failure = run_group(connection, group).or_else(|error| once_more(connection, group, error)).err();
+    let failure = run_group(connection, group).err();
     for job in group.drain(..) {
         match &failure {
             None => job.answer(None),
             Some(error) => job.answer(Some(&explain(path, error))),
         }
     }
-}
-
-/// On a disk that is full, its own log may be what fills it: folded into the journal, it is written from its start again.
-fn once_more(connection: &Connection, group: &mut [Box<dyn Job>], error: rusqlite::Error) -> rusqlite::Result<()> {
-    if error.sqlite_error_code() != Some(ErrorCode::DiskFull) {
-        return Err(error);
-    }
-    // Its answer says whether somebody's read was in the way; the group will tell.
-    connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_row| Ok(()))?;
-    run_group(connection, group)
 }
 
 fn run_group(connection: &Connection, group: &mut [Box<dyn Job>]) -> rusqlite::Result<()> {
