@@ -147,6 +147,9 @@ impl<V: Vault> Pipeline<V> {
             found = self.find(dest, folder, &sent).await?;
         }
         match found {
+            Found::Same(document) if entry.intent.relative != file.origin => {
+                self.moved(file, source, entry, sent, document).await.map(Some)
+            }
             Found::Same(document) => self.receipt(entry.id, dest, sent, document, true).await.map(Some),
             Found::Other | Found::Nothing => Ok(None),
         }

@@ -74,10 +74,31 @@ impl<V: Vault> Pipeline<V> {
         }
         // A receipt may be old: only what is there now counts.
         let Found::Same(document) = self.find(&intent.dest, &intent.folder, &sent).await? else { return Ok(None) };
+        self.adopted(intent, sent, document).await.map(Some)
+    }
+
+    /// The file was moved while its upload had no outcome, and the store has it as it was sent: its receipt is to be found
+    /// under the path that it has now.
+    pub(super) async fn moved(
+        &self,
+        file: &Settled,
+        source: &Source,
+        entry: &Entry,
+        sent: Sent,
+        document: Document,
+    ) -> Result<Confirmed, Halt> {
+        let intent = Intent { relative: file.origin.clone(), version: source.opened.version, ..entry.intent.clone() };
+        let confirmed = self.adopted(intent, sent, document).await?;
+        self.abandon(entry.id, "the file was moved, and has its receipt there").await?;
+        Ok(confirmed)
+    }
+
+    /// Writes the receipt of what the store has already, in an attempt of its own.
+    async fn adopted(&self, intent: Intent, sent: Sent, document: Document) -> Result<Confirmed, Halt> {
         let stored = self.stored(&sent, document, true).await?;
         let remote = intent.dest.join(&intent.name);
         let attempt = self.shared.journal.adopt(intent, stored.clone()).await?;
-        Ok(Some(Confirmed { attempt, remote, stored }))
+        Ok(Confirmed { attempt, remote, stored })
     }
 
     /// The store has something under this name (409). The same bytes are adopted; `None` for others.
