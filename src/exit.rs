@@ -2,6 +2,7 @@
 
 use std::process::{ExitCode, Termination};
 
+use crate::journal::JournalError;
 use crate::vault::{Kind, VaultError};
 
 /// The exit codes, as README and `--help` list them.
@@ -60,5 +61,12 @@ impl From<VaultError> for Fatal {
             Kind::Forbidden | Kind::Conflict | Kind::Refused | Kind::Content => Exit::SomeFailed,
         };
         Self::new(exit, error.message)
+    }
+}
+
+/// Our own trouble has no code of its own.
+impl From<JournalError> for Fatal {
+    fn from(error: JournalError) -> Self {
+        Self::new(Exit::SomeFailed, error.to_string())
     }
 }

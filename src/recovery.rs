@@ -7,10 +7,10 @@ use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::exit::{Exit, Fatal};
+use crate::exit::Fatal;
 use crate::failpoint::failpoint;
 use crate::file::{OpenError, Root};
-use crate::journal::{End, Entry, Journal, JournalError, State};
+use crate::journal::{End, Entry, Journal, State};
 use crate::remove;
 
 /// Puts back what was set aside, and ends the entries whose files are gone.
@@ -18,20 +18,16 @@ pub(crate) async fn resolve(journal: &Journal, root: &Root) -> Result<(), Fatal>
     let aside = remove::recover(root, Path::new(""));
     failpoint("after-recovery");
     let mut inodes = None;
-    for entry in journal.unresolved(root.path()).await.map_err(spoiled)? {
+    for entry in journal.unresolved(root.path()).await? {
         let Some(end) = end_of(&entry, root, &aside) else { continue };
         // Moved while its upload was open: under its new path it finds this entry, and what it was sent as.
         let mut moved = || inodes.get_or_insert_with(|| inodes_below(root)).contains(&entry.intent.version.inode);
         if entry.state == State::Open && moved() {
             continue;
         }
-        journal.end(entry.id, end).await.map_err(spoiled)?;
+        journal.end(entry.id, end).await?;
     }
     Ok(())
-}
-
-fn spoiled(error: JournalError) -> Fatal {
-    Fatal::new(Exit::SomeFailed, error.to_string())
 }
 
 /// How an entry ended without a word, if its file is gone; `aside` are those that lie where they were set aside.

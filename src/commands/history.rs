@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Map, Value, json};
 
 use crate::exit::{Exit, Fatal};
-use crate::journal::{CheckReport, End, Filter, Journal, JournalError, NamePattern, Record, State};
+use crate::journal::{CheckReport, End, Filter, Journal, NamePattern, Record, State};
 
 /// What is asked for.
 #[derive(Debug, Clone, Default)]
@@ -34,7 +34,7 @@ pub async fn run(journal: &Journal, options: &Options, out: &mut dyn Write) -> R
     let filter = filter(options)?;
     let mut after = None;
     loop {
-        let page = journal.history_page(&filter, after, PAGE).await.map_err(spoiled)?;
+        let page = journal.history_page(&filter, after, PAGE).await?;
         for record in &page {
             let line = if options.json { object(record).to_string() } else { line(record) };
             if !printed(writeln!(out, "{line}"))? {
@@ -50,12 +50,12 @@ pub async fn run(journal: &Journal, options: &Options, out: &mut dyn Write) -> R
 
 /// Forgets the receipts that are older than `age`, if the chain is whole: pruning must not hide that it was broken.
 pub async fn prune(journal: &Journal, age: Duration, out: &mut dyn Write) -> Result<Exit, Fatal> {
-    if !journal.check().await.map_err(spoiled)?.is_whole() {
+    if !journal.check().await?.is_whole() {
         let reason = "nothing is forgotten while receipts are missing or altered: see history --check";
         return Err(Fatal::new(Exit::SomeFailed, reason));
     }
     let before = ago(Some(age)).ok_or_else(|| Fatal::new(Exit::Usage, "nothing can be so old"))?;
-    let count = journal.prune(before).await.map_err(spoiled)?;
+    let count = journal.prune(before).await?;
     printed(writeln!(out, "{count} receipts forgotten; those that are left can still be checked"))?;
     Ok(Exit::Done)
 }
@@ -71,11 +71,6 @@ pub(super) fn ago(since: Option<Duration>) -> Option<SystemTime> {
     SystemTime::now().checked_sub(since?)
 }
 
-/// The journal's trouble stops a command.
-pub(super) fn spoiled(error: JournalError) -> Fatal {
-    Fatal::new(Exit::SomeFailed, error.to_string())
-}
-
 /// Whether there is still somebody who reads the output: `history | head` is no failure.
 pub(super) fn printed(written: io::Result<()>) -> Result<bool, Fatal> {
     match written {
@@ -87,7 +82,7 @@ pub(super) fn printed(written: io::Result<()>) -> Result<bool, Fatal> {
 
 /// `history --check`: looks along the whole chain of receipts, and prints its newest hash and where it is broken.
 pub async fn check(journal: &Journal, json: bool, out: &mut dyn Write) -> Result<Exit, Fatal> {
-    let report = journal.check().await.map_err(spoiled)?;
+    let report = journal.check().await?;
     let text = if json { check_object(&report).to_string() } else { check_text(&report) };
     printed(writeln!(out, "{text}"))?;
     Ok(if report.is_whole() { Exit::Done } else { Exit::SomeFailed })

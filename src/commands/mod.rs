@@ -103,7 +103,7 @@ fn local_parts(config: &Config) -> Result<(Journal, Breaks), Fatal> {
 }
 
 fn open_journal(config: &Config) -> Result<Journal, Fatal> {
-    Journal::open(&config.state_dir).map_err(|error| Fatal::new(Exit::SomeFailed, error.to_string()))
+    Ok(Journal::open(&config.state_dir)?)
 }
 
 /// The commands that need no configuration.

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::history::{printed, spoiled};
+use super::history::printed;
 use crate::exit::{Exit, Fatal};
 use crate::journal::Journal;
 
@@ -11,7 +11,7 @@ use crate::journal::Journal;
 ///
 /// The files are uploaded at the next look at their folder; a running `watch` does that by itself.
 pub async fn run(journal: &Journal, paths: &[PathBuf], out: &mut dyn Write) -> Result<Exit, Fatal> {
-    let count = journal.retry(meant(paths)?).await.map_err(spoiled)?;
+    let count = journal.retry(meant(paths)?).await?;
     let line = match count {
         0 if paths.is_empty() => "no failed files".to_owned(),
         0 => "no failed files there".to_owned(),

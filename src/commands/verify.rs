@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use super::history::{ago, escaped, printed, spoiled};
+use super::history::{ago, escaped, printed};
 use crate::exit::{Exit, Fatal};
 use crate::journal::{Journal, Record, Stored};
 use crate::vault::{Download, Kind, RemotePath, Vault, VaultError};
@@ -65,7 +65,7 @@ async fn compare_all<V: Vault>(
     let mut tally = Tally::default();
     let mut after = 0;
     loop {
-        let page = journal.receipts_page(since, after, PAGE).await.map_err(spoiled)?;
+        let page = journal.receipts_page(since, after, PAGE).await?;
         for receipt in &page {
             after = receipt.record.link.as_ref().map_or(after, |link| link.seq);
             if receipt.superseded {
