@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::backoff;
+use crate::health::Knows;
 use crate::vault::{Kind, VaultError};
 
 /// One thing that files need: the service, a destination, the journal.
@@ -109,6 +110,18 @@ impl Circuit {
     }
 }
 
+/// Told by the state that decides who may try: it is in trouble while all but one must wait.
+impl Knows for Circuit {
+    fn trouble(&self) -> Option<String> {
+        let state = self.state();
+        let trouble = state.trouble.as_ref().filter(|trouble| !trouble.recovering)?;
+        Some(match trouble.error.kind {
+            Kind::Login => format!("uploads are suspended: {}", trouble.error),
+            _ => trouble.error.to_string(),
+        })
+    }
+}
+
 impl Pass<'_> {
     /// Whether this is the one try while there is trouble: look before you send much.
     pub(super) fn is_trial(&self) -> bool {
@@ -204,6 +217,23 @@ mod tests {
         assert!(!other.is_finished());
         trial.success();
         assert!(!other.await.unwrap().unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_tells_of_trouble_for_as_long_as_files_must_wait_for_it() {
+        let circuit = Circuit::new("the service", None);
+        assert_eq!(circuit.trouble(), None);
+        circuit.pass().await.unwrap().failed(down());
+        assert_eq!(circuit.trouble().as_deref(), Some("down"));
+        let trial = circuit.pass().await.unwrap();
+        assert!(circuit.trouble().is_some(), "all others wait still");
+        // A file that is gone meanwhile never says how it ended, and nobody waits any more.
+        drop(trial.probed());
+        assert_eq!(circuit.trouble(), None);
+        circuit.pass().await.unwrap().failed(VaultError::new(Kind::Login, "refused"));
+        assert_eq!(circuit.trouble().as_deref(), Some("uploads are suspended: refused"));
+        circuit.pass().await.unwrap().success();
+        assert_eq!(circuit.trouble(), None);
     }
 
     #[tokio::test(start_paused = true)]

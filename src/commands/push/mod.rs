@@ -17,6 +17,7 @@ use crate::config::{After, Config};
 use crate::daemon::{self, Tally};
 use crate::exit::{Exit, Fatal};
 use crate::journal::Journal;
+use crate::metrics::Folder;
 use crate::pipeline::{PATIENCE, Pipeline, Shared};
 use crate::remove;
 use crate::shutdown::{Shutdown, Stop};
@@ -98,7 +99,7 @@ async fn upload(
 ) -> Result<Tally, Fatal> {
     let (reports, reported) = mpsc::unbounded_channel();
     let (queue, files) = mpsc::channel(QUEUE);
-    let pipeline = Pipeline::new(shared, config.upload.clone(), dest, true, reports);
+    let pipeline = Pipeline::new(shared, config.upload.clone(), dest, true, reports, Folder::nowhere());
     let uploading = pipeline.run(files, config.grace, shutdown);
     let (stopped, tally) = tokio::join!(uploading, Feed::new(queue, printer).run(named, reported));
     Ok(Tally { stopped, ..tally? })
