@@ -33,8 +33,8 @@ impl fmt::Display for Part {
 
 /// Somebody who knows whether a part is in trouble.
 pub trait Knows: fmt::Debug + Send + Sync {
-    /// What holds up uploads there, in words for the administrator; `None` where nothing does. Answers at once, and holds
-    /// nothing secret.
+    /// What holds up uploads there; `None` where nothing does. Answers at once, in words for whoever can reach the address
+    /// that they are told at: they name no file, no account and nothing secret.
     fn trouble(&self) -> Option<String>;
 }
 

@@ -14,7 +14,7 @@ use crate::vault::{Kind, RemotePath, Vault, VaultError};
 pub(super) struct Session {
     pub(super) config: Config,
     pub(super) client: Client,
-    /// What the service was in trouble with last, while a command that begins waits for it.
+    /// That a command that begins waits for the service.
     pub(super) trouble: Note,
     #[cfg(feature = "sandbox")]
     sandbox: Option<crate::sandbox::Sandbox>,
@@ -95,7 +95,7 @@ async fn retrying(
         if patience.is_some_and(|patience| start.elapsed() + wait > patience) {
             return Err(error.into());
         }
-        trouble.raise(&error.message);
+        trouble.raise(error.plainly());
         tracing::warn!(again_in = ?wait, "the service can't be reached: {error}");
         tokio::time::sleep(wait).await;
     }
@@ -166,7 +166,7 @@ mod tests {
         let note = Note::default();
         let waiting = tokio::time::timeout(Duration::from_secs(10 * 3600), retrying(None, &note, down));
         assert!(waiting.await.is_err());
-        assert_eq!(note.trouble().as_deref(), Some("down"));
+        assert_eq!(note.trouble().as_deref(), Some("it can't be used just now; the log says why"));
     }
 
     #[tokio::test(start_paused = true)]

@@ -82,7 +82,7 @@ impl Listening {
 
     /// Waits until readiness gives a reason that holds this text.
     fn is_held_up_by(&self, text: &str) {
-        eventually(text, || self.reasons().is_some_and(|reasons| reasons.lines().any(|line| line.contains(text))));
+        eventually(text, || self.reasons().is_some_and(|reasons| reasons.contains(text)));
     }
 }
 
@@ -189,9 +189,8 @@ fn a_daemon_that_still_waits_for_the_service_is_alive_and_not_ready() {
     world.stop_sandbox();
     let it = listening(&world);
     assert_eq!(get(it.address, "/healthz").0, 200);
-    it.is_held_up_by("the start: ");
     it.daemon.wait_for("can't be reached");
-    it.is_held_up_by("onnection refused");
+    it.is_held_up_by("the start: it can't be used just now");
     assert!(it.metrics().contains("astran_backup_ready 0"));
     assert_eq!(it.files("stored"), Some(0.0));
     world.start_sandbox();
@@ -208,9 +207,24 @@ fn a_refused_login_is_a_reason_until_it_is_mended() {
     world.faults().add(Rule::new(Call::Upload, refused()).always());
     world.faults().add(Rule::new(Call::Me, refused()).always());
     world.put("file", "content");
-    it.is_held_up_by("the service: uploads are suspended: ");
+    it.is_held_up_by("the service: uploads are suspended");
     world.faults().clear();
     it.daemon.signal("-HUP");
+    it.becomes_ready();
+}
+
+#[test]
+fn a_journal_that_cannot_be_written_is_a_reason_until_it_can() {
+    let world = World::new();
+    let it = listening(&world);
+    it.daemon.wait_for("watching");
+    let journal = rusqlite::Connection::open(world.state().join("astran-backup/journal.sqlite")).unwrap();
+    journal.execute_batch("BEGIN IMMEDIATE").unwrap();
+    world.put("file", "content");
+    it.is_held_up_by("the journal: ");
+    assert!(it.metrics().contains(r#"astran_backup_circuit_open{circuit="journal",folder=""} 1"#));
+    journal.execute_batch("ROLLBACK").unwrap();
+    eventually("it is stored", || it.files("stored") == Some(1.0));
     it.becomes_ready();
 }
 
@@ -299,7 +313,11 @@ fn neither_secrets_nor_files_are_named() {
     eventually("one is stored and one has failed", || {
         (it.files("stored"), it.files("failed")) == (Some(1.0), Some(1.0))
     });
-    let told = [it.metrics(), get(it.address, "/readyz").1, get(it.address, "/nothing").1].concat();
+    let busy = Fault::Status { status: 503, retry_after: None, body: None, content_type: None, carried_out: false };
+    world.faults().add(Rule::new(Call::Upload, busy).always());
+    world.put("sub-folder/payslip.pdf", "another");
+    it.is_held_up_by("the service: ");
+    let told = [it.metrics(), it.reasons().unwrap(), get(it.address, "/nothing").1].concat();
     for secret in [
         &world.access.password,
         &world.access.username,
