@@ -9,6 +9,8 @@ use tokio::task::JoinSet;
 use crate::config::Policy;
 use crate::exit::{Exit, Fatal};
 use crate::file::{Root, Settled};
+use crate::health::{Health, Note, Part};
+use crate::metrics::Folder;
 use crate::pipeline::{Local, Outcome, Pipeline, Report, Shared};
 use crate::recovery;
 use crate::remove;
@@ -27,6 +29,8 @@ pub struct Watched {
     pub policy: Policy,
     /// Where they go.
     pub dest: RemotePath,
+    /// What is counted of them.
+    pub counts: Folder,
 }
 
 /// How the daemon runs.
@@ -58,12 +62,14 @@ const ONCE_PATIENCE: Duration = Duration::from_secs(10);
 /// Settled files that may wait for an upload; the folder itself is the real queue.
 const QUEUE: usize = 256;
 
-/// Runs until told to stop or, with `once`, until all that was there is done. `tell` is told of each file.
+/// Runs until told to stop or, with `once`, until all that was there is done. `tell` is told of each file; `health` learns
+/// whom to ask what holds them up.
 pub async fn run<V: Vault>(
     shared: Arc<Shared<V>>,
     folders: Vec<Watched>,
     mode: Mode,
     tell: impl Fn(&Report) + Clone + Send + Sync + 'static,
+    health: &Health,
     shutdown: Shutdown,
 ) -> Result<Tally, Fatal> {
     // Ends with this run.
@@ -75,9 +81,12 @@ pub async fn run<V: Vault>(
     for folder in &folders {
         recovery::resolve(shared.journal(), &folder.root).await?;
     }
+    for (part, circuit) in shared.circuits() {
+        health.add(part, circuit);
+    }
     let mut running = JoinSet::new();
     for folder in folders {
-        running.spawn(run_folder(Arc::clone(&shared), folder, mode, tell.clone(), shutdown.clone()));
+        running.spawn(run_folder(Arc::clone(&shared), folder, mode, tell.clone(), health.clone(), shutdown.clone()));
     }
     let mut tally = Tally::default();
     while let Some(ended) = running.join_next().await {
@@ -94,14 +103,19 @@ async fn run_folder<V: Vault>(
     folder: Watched,
     mode: Mode,
     tell: impl Fn(&Report),
+    health: Health,
     shutdown: Shutdown,
 ) -> Result<Tally, Fatal> {
-    let Watched { root, policy, dest } = folder;
-    let options = watch_options(&policy, mode.once)?;
+    let Watched { root, policy, dest, counts } = folder;
+    let name = root.path().display().to_string();
+    let gone = Note::default();
+    let options = watch_options(&policy, mode.once, counts.clone(), gone.clone())?;
     let (ready, queue) = mpsc::channel::<Settled>(QUEUE);
     let (done_sender, done) = mpsc::unbounded_channel();
     let (reports, mut reported) = mpsc::unbounded_channel();
-    let pipeline = Pipeline::new(shared, policy, dest, false, reports);
+    let pipeline = Pipeline::new(shared, policy, dest, false, reports, counts.clone());
+    health.add(Part::Destination(name.clone()), pipeline.destination());
+    health.add(Part::Folder(name), Arc::new(gone));
 
     let watching = watch::run(Arc::clone(&root), options, ready, done, shutdown.clone());
     let uploading = pipeline.run(queue, mode.grace, shutdown);
@@ -111,6 +125,7 @@ async fn run_folder<V: Vault>(
     let reporting = async move {
         while let Some(report) = reported.recv().await {
             counted.count(&report.outcome);
+            count(&counts, &report.outcome);
             if mode.once && matches!(report.outcome, Outcome::Skipped { failed: true }) {
                 // A cron job that goes quiet at its second run would hide what the first one could not do.
                 counted.failed += 1;
@@ -130,12 +145,25 @@ async fn run_folder<V: Vault>(
     Ok(tally)
 }
 
-fn watch_options(policy: &Policy, once: bool) -> Result<watch::Options, Fatal> {
+/// What became of a file, for those who look from outside.
+fn count(counts: &Folder, outcome: &Outcome) {
+    match outcome {
+        Outcome::Stored { stored, .. } => counts.stored(stored.size),
+        Outcome::Failed { .. } => drop(counts.failed.inc()),
+        Outcome::Waits { .. } => drop(counts.waits.inc()),
+        Outcome::Again { .. } => drop(counts.again.inc()),
+        Outcome::Skipped { .. } => drop(counts.skipped.inc()),
+        Outcome::Gone => drop(counts.gone.inc()),
+        Outcome::Left => drop(counts.left.inc()),
+    }
+}
+
+fn watch_options(policy: &Policy, once: bool, counts: Folder, gone: Note) -> Result<watch::Options, Fatal> {
     let names = Names::new(&policy.ignore)
         .map_err(|error| Fatal::new(Exit::Usage, format!("a pattern of names to ignore can't be used: {error}")))?;
     let rules = Rules::new(policy.settle);
     let rules = if once { rules.with_patience(ONCE_PATIENCE) } else { rules };
-    Ok(watch::Options { names: Arc::new(names), rules, rescan: policy.rescan, once })
+    Ok(watch::Options { names: Arc::new(names), rules, rescan: policy.rescan, once, counts, gone })
 }
 
 fn done_of(report: Report) -> Done {

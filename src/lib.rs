@@ -9,7 +9,8 @@
 //! ```
 //!
 //! Who may import whom: [`watch`] knows no HTTP; [`astran`] knows no files, folders or configuration; `watch` and
-//! [`pipeline`] don't know each other, the [`file::Settled`] is all that passes between them. Only [`daemon`] and
+//! [`pipeline`] don't know each other, the [`file::Settled`] is all that passes between them. All may count in [`metrics`]
+//! and be asked by [`health`]; [`monitor`] tells over HTTP what these two say, and knows nobody else. Only [`daemon`] and
 //! [`commands`] see everything.
 
 pub mod cli;
@@ -28,6 +29,10 @@ pub mod retention;
 
 pub mod astran;
 pub mod vault;
+
+pub mod health;
+pub mod metrics;
+pub mod monitor;
 
 pub mod exit;
 pub(crate) mod failpoint;

@@ -210,6 +210,17 @@ impl VaultError {
         self
     }
 
+    /// Whose trouble it is, in words for anybody: they name no file, no account and no address, as the message does.
+    pub fn plainly(&self) -> &'static str {
+        match self.kind {
+            Kind::Unavailable | Kind::Unknown => "it can't be used just now; the log says why",
+            Kind::Login => "uploads are suspended, for the login is refused; the log says why",
+            Kind::Missing => "it is not there; the log says more",
+            Kind::Forbidden => "it may not be used; the log says more",
+            Kind::Conflict | Kind::Refused | Kind::Content => "it takes nothing; the log says why",
+        }
+    }
+
     /// Whether the same call may succeed later without anybody doing anything.
     pub fn is_retryable(&self) -> bool {
         matches!(self.kind, Kind::Unavailable | Kind::Unknown)

@@ -465,14 +465,15 @@ fn where_the_journal_lies() {
 }
 
 #[test]
-fn receipts_and_grace() {
+fn receipts_grace_and_where_to_listen() {
     let config = Home::with(SERVICE).load("ls").unwrap();
-    assert_eq!((config.keep_receipts, config.grace), (None, Duration::from_secs(30)));
-    let text = format!("{SERVICE}[daemon]\ngrace = \"1m\"\n[journal]\nkeep_receipts = \"365d\"\n");
+    assert_eq!((config.keep_receipts, config.grace, config.listen), (None, Duration::from_secs(30), None));
+    let text =
+        format!("{SERVICE}[daemon]\ngrace = \"1m\"\nlisten = \"[::1]:9464\"\n[journal]\nkeep_receipts = \"365d\"\n");
     let config = Home::with(&text).load("ls").unwrap();
     assert_eq!(
-        (config.keep_receipts, config.grace),
-        (Some(Duration::from_secs(365 * 86_400)), Duration::from_secs(60))
+        (config.keep_receipts, config.grace, config.listen.map(|at| at.to_string()).as_deref()),
+        (Some(Duration::from_secs(365 * 86_400)), Duration::from_secs(60), Some("[::1]:9464"))
     );
 }
 

@@ -6,6 +6,7 @@ use crate::astran::Client;
 use crate::cli::Global;
 use crate::config::Config;
 use crate::exit::{Exit, Fatal};
+use crate::health::Note;
 use crate::pipeline::{PATIENCE, backoff};
 use crate::vault::{Kind, RemotePath, Vault, VaultError};
 
@@ -13,6 +14,8 @@ use crate::vault::{Kind, RemotePath, Vault, VaultError};
 pub(super) struct Session {
     pub(super) config: Config,
     pub(super) client: Client,
+    /// That a command that begins waits for the service.
+    pub(super) trouble: Note,
     #[cfg(feature = "sandbox")]
     sandbox: Option<crate::sandbox::Sandbox>,
 }
@@ -40,6 +43,7 @@ impl Session {
         Ok(Self {
             config,
             client,
+            trouble: Note::default(),
             #[cfg(feature = "sandbox")]
             sandbox,
         })
@@ -49,13 +53,13 @@ impl Session {
     /// as it takes where `for_ever`.
     pub(super) async fn log_in(&self, for_ever: bool) -> Result<(), Fatal> {
         let patience = if for_ever { None } else { Some(PATIENCE) };
-        retrying(patience, async || self.client.probe().await.map(drop)).await
+        retrying(patience, &self.trouble, async || self.client.probe().await.map(drop)).await
     }
 
     /// Whether a destination is there; as patient as [`Session::log_in`].
     pub(super) async fn has_destination(&self, dest: &RemotePath, for_ever: bool) -> Result<(), Fatal> {
         let patience = if for_ever { None } else { Some(PATIENCE) };
-        let found = retrying(patience, async || self.client.folder(dest).await.map(drop)).await;
+        let found = retrying(patience, &self.trouble, async || self.client.folder(dest).await.map(drop)).await;
         // A folder that one may not see is as good as missing.
         found.map_err(
             |fatal| if fatal.exit == Exit::SomeFailed { Fatal { exit: Exit::Missing, ..fatal } } else { fatal },
@@ -73,7 +77,11 @@ impl Session {
 }
 
 /// Repeats a call while the service is in trouble, with growing waits, for as long as patience lasts.
-async fn retrying(patience: Option<Duration>, call: impl AsyncFn() -> Result<(), VaultError>) -> Result<(), Fatal> {
+async fn retrying(
+    patience: Option<Duration>,
+    trouble: &Note,
+    call: impl AsyncFn() -> Result<(), VaultError>,
+) -> Result<(), Fatal> {
     let start = tokio::time::Instant::now();
     let mut failures = 0;
     loop {
@@ -87,6 +95,7 @@ async fn retrying(patience: Option<Duration>, call: impl AsyncFn() -> Result<(),
         if patience.is_some_and(|patience| start.elapsed() + wait > patience) {
             return Err(error.into());
         }
+        trouble.raise(error.plainly());
         tracing::warn!(again_in = ?wait, "the service can't be reached: {error}");
         tokio::time::sleep(wait).await;
     }
@@ -133,6 +142,7 @@ async fn embed(config: &mut Config) -> Result<crate::sandbox::Sandbox, Fatal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::health::Knows;
     use tokio::time::Instant;
 
     async fn down() -> Result<(), VaultError> {
@@ -145,7 +155,7 @@ mod tests {
     async fn a_command_that_is_to_end_gives_up_within_a_minute_even_where_nothing_answers() {
         for _ in 0..20 {
             let start = Instant::now();
-            let fatal = retrying(Some(PATIENCE), down).await.unwrap_err();
+            let fatal = retrying(Some(PATIENCE), &Note::default(), down).await.unwrap_err();
             assert_eq!(fatal.exit, Exit::Unreachable);
             assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
         }
@@ -153,15 +163,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_daemon_waits_for_hours() {
-        let waiting = tokio::time::timeout(Duration::from_secs(10 * 3600), retrying(None, down));
+        let note = Note::default();
+        let waiting = tokio::time::timeout(Duration::from_secs(10 * 3600), retrying(None, &note, down));
         assert!(waiting.await.is_err());
+        assert_eq!(note.trouble().as_deref(), Some("it can't be used just now; the log says why"));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_refused_login_is_final_at_once() {
         let start = Instant::now();
         let refused = async || Err(VaultError::new(Kind::Login, "wrong password"));
-        assert_eq!(retrying(None, refused).await.unwrap_err().exit, Exit::LoginRefused);
+        assert_eq!(retrying(None, &Note::default(), refused).await.unwrap_err().exit, Exit::LoginRefused);
         assert_eq!(start.elapsed(), Duration::ZERO);
     }
 }

@@ -12,6 +12,9 @@ use crate::config::{Config, Folder};
 use crate::daemon::{self, Mode, Tally, Watched};
 use crate::exit::{Exit, Fatal};
 use crate::file::Root;
+use crate::health::{Health, Part};
+use crate::metrics::Metrics;
+use crate::monitor::Monitor;
 use crate::pipeline::{PATIENCE, Shared};
 use crate::shutdown::{Reloads, Shutdown, Stop};
 
@@ -26,10 +29,20 @@ pub async fn run(
     if global.sandbox() {
         make_folders(&config.folders)?;
     }
-    let folders = config.folders.iter().map(take_folder).collect::<Result<Vec<_>, _>>()?;
+    let health = Health::default();
+    let metrics = Metrics::new(&health);
+    let folders = config.folders.iter().map(|folder| take_folder(folder, &metrics)).collect::<Result<Vec<_>, _>>()?;
+    // Before anything is sent: a mistake is told to whoever starts us.
+    let monitor = match config.listen.filter(|_| !once) {
+        Some(address) => Some(Monitor::bind(address).await?),
+        None => None,
+    };
     let (journal, breaks) = super::local_parts(&config)?;
     let mode = Mode { once, grace: config.grace, keep_receipts: config.keep_receipts };
     let session = Session::open(config, global).await?;
+    session.trouble.raise("not logged in yet");
+    health.add(Part::Start, Arc::new(session.trouble.clone()));
+    let _answering = monitor.map(|monitor| monitor.start(health.clone(), metrics));
     let started = tokio::select! {
         started = start(&session, &folders, once) => started.map(Some),
         () = shutdown.reached(Stop::Gently) => Ok(None),
@@ -40,7 +53,7 @@ pub async fn run(
             let patience = once.then_some(PATIENCE);
             let shared = Shared::new(Arc::new(session.client.clone()), journal, breaks, patience);
             let tell = move |report: &_| printer.tell(report);
-            let running = daemon::run(Arc::clone(&shared), folders, mode, tell, shutdown.clone());
+            let running = daemon::run(Arc::clone(&shared), folders, mode, tell, &health, shutdown.clone());
             let ended = tokio::select! {
                 ended = running => ended.map(Some),
                 never = reload(&session, &shared, reloads) => match never {},
@@ -62,6 +75,7 @@ async fn start(session: &Session, folders: &[Watched], once: bool) -> Result<(),
         session.has_destination(&folder.dest, !once).await?;
         tracing::info!(folder = %folder.root.path().display(), dest = %folder.dest, "watching");
     }
+    session.trouble.clear();
     Ok(())
 }
 
@@ -76,7 +90,7 @@ async fn reload(session: &Session, shared: &Shared<Client>, mut reloads: Reloads
 }
 
 /// Opens a folder and takes it for this process alone.
-fn take_folder(folder: &Folder) -> Result<Watched, Fatal> {
+fn take_folder(folder: &Folder, metrics: &Metrics) -> Result<Watched, Fatal> {
     let shown = folder.path.display();
     let root = Root::open(&folder.path).map_err(|error| cannot_open(&folder.path, &error))?;
     match root.lock() {
@@ -87,7 +101,8 @@ fn take_folder(folder: &Folder) -> Result<Watched, Fatal> {
     let Some(dest) = folder.policy.dest.clone() else {
         return Err(Fatal::new(Exit::Usage, format!("no destination for {shown}: give --dest PATH")));
     };
-    Ok(Watched { root: Arc::new(root), policy: folder.policy.clone(), dest })
+    let counts = metrics.folder(root.path());
+    Ok(Watched { root: Arc::new(root), policy: folder.policy.clone(), dest, counts })
 }
 
 pub(super) fn cannot_open(path: &Path, error: &std::io::Error) -> Fatal {

@@ -1,5 +1,6 @@
 //! The file as written: each key as it stands there, or `None`. Nothing is filled in and nothing is combined.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -102,6 +103,8 @@ pub(crate) enum AfterWord {
 pub(crate) struct DaemonKeys {
     #[serde(deserialize_with = "read::duration")]
     pub(crate) grace: Option<Duration>,
+    #[serde(deserialize_with = "read::listen")]
+    pub(crate) listen: Option<SocketAddr>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

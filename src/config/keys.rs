@@ -41,6 +41,7 @@ pub(crate) const KEYS: &[(Table, &str, &str)] = &[
     (Upload, "ignore", r#"["*.part", "*.tmp"]"#),
     (Upload, "rescan", r#""5m""#),
     (Daemon, "grace", r#""30s""#),
+    (Daemon, "listen", r#""127.0.0.1:9464""#),
     (Journal, "keep_receipts", r#""forever""#),
     (Folder, "path", r#""./TemporaryFolder""#),
 ];
@@ -158,7 +159,8 @@ mod tests {
         assert!(told(Login, "user").contains("`username`"));
         assert!(told(Upload, "realm").contains("belongs in [service]"));
         assert!(told(Upload, "path").contains("belongs in [[folder]]"));
-        assert!(told(Daemon, "listen").contains("there are grace"));
+        assert!(told(Daemon, "listen_on").contains("`listen`"));
+        assert!(told(Daemon, "workers").contains("there are grace, listen"));
         assert!(unknown_table("serivce").contains("[service]"));
         assert!(unknown_table("folders").contains("[[folder]]"));
         assert!(unknown_table("realm").contains("belongs in [service]"));

@@ -46,6 +46,7 @@ impl Config {
             folders: watched(&given, &draft)?,
             upload: draft.with_flags(&cli.command),
             grace: keys.daemon.grace.unwrap_or(GRACE),
+            listen: keys.daemon.listen,
             keep_receipts: keys.journal.keep_receipts.and_then(|keep| keep.0),
             state_dir: state_dir(cli, environment)?,
         };

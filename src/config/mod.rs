@@ -23,6 +23,7 @@ mod written;
 #[cfg(test)]
 mod example;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -53,6 +54,8 @@ pub struct Config {
     pub folders: Vec<Folder>,
     /// How long files under way may take after a stop signal.
     pub grace: Duration,
+    /// Where `watch` without `--once` tells how it is; nowhere where `None`.
+    pub listen: Option<SocketAddr>,
     /// How long receipts are kept; for ever where `None`.
     pub keep_receipts: Option<Duration>,
     /// Where the journal lies.

@@ -1,6 +1,7 @@
 //! From TOML to [`values`]: one function a kind of value, for serde.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -54,6 +55,10 @@ pub(super) fn rescan<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, Duration>
         short if short < Duration::from_secs(1) => Err("is less than a second".into()),
         enough => Ok(enough),
     })
+}
+
+pub(super) fn listen<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, SocketAddr> {
+    text_or_number(de, values::listen)
 }
 
 pub(super) fn keep_receipts<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, Keep> {

@@ -2,7 +2,7 @@
 //!
 //! The errors say what is wrong and how to write it, without the place: whoever reads the value knows that.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use url::{Host, Url};
@@ -44,6 +44,13 @@ pub fn keep_receipts(text: &str) -> Result<Option<Duration>, String> {
         Duration::ZERO => Err("would keep no receipt at all: write \"forever\", or a duration such as 365d".into()),
         kept => Ok(Some(kept)),
     }
+}
+
+/// An address of this machine to listen on; port 0 takes a free one.
+pub fn listen(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        format!("`{text}` is no IP address with a port: write it like 127.0.0.1:9464 or [::1]:9464, not as a name")
+    })
 }
 
 /// A number of uploads at once, or `auto`.
@@ -161,6 +168,7 @@ mod tests {
         #[test]
         fn no_text_makes_a_value_panic(text in ".*") {
             drop((duration(&text), transfers(&text), address(&text), realm(&text), glob(&text), content_type(&text)));
+            drop(listen(&text));
         }
 
         #[test]
@@ -185,6 +193,18 @@ mod tests {
         }
         for text in ["", "5", "5.5", "0", "-1s", "1M", "soon", "1s2", "1000years"] {
             assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses_to_listen_on_have_an_ip_and_a_port() {
+        for good in ["127.0.0.1:9464", "[::1]:9464", "0.0.0.0:0"] {
+            assert!(listen(good).is_ok(), "{good}");
+        }
+        for bad in
+            ["", "9464", ":9464", "127.0.0.1", "localhost:9464", "::1:9464", "127.0.0.1:99999", "http://127.0.0.1:1"]
+        {
+            assert!(listen(bad).unwrap_err().contains("127.0.0.1:9464"), "{bad}");
         }
     }
 

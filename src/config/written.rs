@@ -187,7 +187,11 @@ mod tests {
             ("upload = 1", "write [upload]"),
             ("realm = \"x\"", "belongs in [service]"),
             ("[upload]\nsettel = \"1s\"", "line 2: unknown key `settel` in [upload]: did you mean `settle`?"),
-            ("[daemon]\nlisten = \"127.0.0.1:1\"", "unknown key `listen`"),
+            (
+                "[daemon]\nlisten = \"localhost:9464\"",
+                "line 2: listen in [daemon]: `localhost:9464` is no IP address with a port",
+            ),
+            ("[daemon]\nlisten = 9464", "`9464` is no IP address with a port"),
             ("[upload]\ndone_suffix = \".ok\"", "unknown key `done_suffix`"),
             ("[upload\n", "c.toml line 1: is not TOML"),
         ];

@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::backoff;
+use crate::health::Knows;
 use crate::vault::{Kind, VaultError};
 
 /// One thing that files need: the service, a destination, the journal.
@@ -23,6 +24,8 @@ pub(super) struct Circuit {
 #[derive(Debug, Default)]
 struct State {
     trouble: Option<Trouble>,
+    /// Passes given out and not yet given back.
+    out: usize,
 }
 
 #[derive(Debug)]
@@ -62,7 +65,7 @@ impl Circuit {
                 let now = Instant::now();
                 let mut state = self.state();
                 match state.trouble.as_mut().filter(|trouble| !trouble.recovering) {
-                    None => return Ok(Pass { circuit: self, trial: false }),
+                    None => return Ok(self.give_out(&mut state, false)),
                     // It may take its time, and go well: nobody gives up meanwhile.
                     Some(trouble) if trouble.trial => None,
                     Some(trouble) => {
@@ -72,7 +75,7 @@ impl Circuit {
                         }
                         if trouble.next_try <= now {
                             trouble.trial = true;
-                            return Ok(Pass { circuit: self, trial: true });
+                            return Ok(self.give_out(&mut state, true));
                         }
                         end.into_iter().chain([trouble.next_try]).min()
                     }
@@ -84,6 +87,11 @@ impl Circuit {
                 None => changed.await,
             }
         }
+    }
+
+    fn give_out(&self, state: &mut State, trial: bool) -> Pass<'_> {
+        state.out += 1;
+        Pass { circuit: self, trial }
     }
 
     /// Somebody says that things have changed: the next try comes at once.
@@ -106,6 +114,16 @@ impl Circuit {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Told by the state that decides who may try. A small try that went well proves little (the journal's trial is no try at
+/// all): trouble is over with a success, or when nobody is left who could have one.
+impl Knows for Circuit {
+    fn trouble(&self) -> Option<String> {
+        let state = self.state();
+        let trouble = state.trouble.as_ref().filter(|trouble| !trouble.recovering || state.out > 0)?;
+        Some(trouble.error.plainly().to_owned())
     }
 }
 
@@ -164,13 +182,16 @@ impl Pass<'_> {
 
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
+        let mut state = self.circuit.state();
+        state.out -= 1;
         if !self.trial {
             return;
         }
         // Stopped in mid-trial: the next one tries.
-        if let Some(trouble) = self.circuit.state().trouble.as_mut() {
+        if let Some(trouble) = state.trouble.as_mut() {
             trouble.trial = false;
         }
+        drop(state);
         self.circuit.changed.notify_waiters();
     }
 }
@@ -204,6 +225,27 @@ mod tests {
         assert!(!other.is_finished());
         trial.success();
         assert!(!other.await.unwrap().unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_tells_of_trouble_for_as_long_as_files_must_wait_for_it() {
+        let circuit = Circuit::new("the service", None);
+        assert_eq!(circuit.trouble(), None);
+        circuit.pass().await.unwrap().failed(down());
+        assert_eq!(circuit.trouble().as_deref(), Some(down().plainly()));
+        let trial = circuit.pass().await.unwrap();
+        assert!(circuit.trouble().is_some(), "all others wait still");
+        let probed = trial.probed();
+        assert!(circuit.trouble().is_some(), "nothing went well yet but a small try");
+        probed.failed(down());
+        assert!(circuit.trouble().is_some());
+        // A file that is gone meanwhile never says how it ended, and nobody waits any more.
+        drop(circuit.pass().await.unwrap().probed());
+        assert_eq!(circuit.trouble(), None);
+        circuit.pass().await.unwrap().failed(VaultError::new(Kind::Login, "refused"));
+        assert!(circuit.trouble().unwrap().contains("suspended"));
+        circuit.pass().await.unwrap().success();
+        assert_eq!(circuit.trouble(), None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,7 +1,7 @@
 //! The folders of the vault that files go to: looked up once, and again when the store no longer knows them.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::circuit::Circuit;
@@ -10,13 +10,13 @@ use crate::vault::{DocumentId, RemotePath, Vault, VaultError};
 #[derive(Debug)]
 pub(super) struct Destinations {
     /// While it is in trouble this pipeline's files wait; those of other folders go on.
-    pub(super) circuit: Circuit,
+    pub(super) circuit: Arc<Circuit>,
     known: Mutex<HashMap<RemotePath, DocumentId>>,
 }
 
 impl Destinations {
     pub(super) fn new(patience: Option<Duration>) -> Self {
-        Self { circuit: Circuit::new("the destination", patience), known: Mutex::default() }
+        Self { circuit: Arc::new(Circuit::new("the destination", patience)), known: Mutex::default() }
     }
 
     /// The id of the folder at a path.

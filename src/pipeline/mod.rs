@@ -26,11 +26,14 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::config::Policy;
 use crate::file::Settled;
 use crate::file::lease::Breaks;
+use crate::health::{Knows, Part};
 use crate::journal::{Journal, Stored};
+use crate::metrics::Folder;
 use crate::shutdown::{Shutdown, Stop};
 use crate::vault::{RemotePath, Vault, VaultError};
 
@@ -46,8 +49,8 @@ pub struct Shared<V> {
     vault: Arc<V>,
     journal: Journal,
     breaks: Breaks,
-    service: Circuit,
-    journal_circuit: Circuit,
+    service: Arc<Circuit>,
+    journal_circuit: Arc<Circuit>,
     user: OnceLock<String>,
     /// One upload at a time for each local path.
     turns: Turns,
@@ -66,8 +69,8 @@ impl<V: Vault> Shared<V> {
             vault,
             journal,
             breaks,
-            service: Circuit::new("the service", patience),
-            journal_circuit: Circuit::new("the journal", patience),
+            service: Arc::new(Circuit::new("the service", patience)),
+            journal_circuit: Arc::new(Circuit::new("the journal", patience)),
             user: OnceLock::new(),
             turns: Turns::default(),
             names: Turns::default(),
@@ -78,6 +81,14 @@ impl<V: Vault> Shared<V> {
     /// Somebody says that the service or the login was mended: what waits for it tries at once.
     pub fn hurry(&self) {
         self.service.hurry();
+    }
+
+    /// Who knows whether the service and the journal are in trouble.
+    pub fn circuits(&self) -> [(Part, Arc<dyn Knows>); 2] {
+        [
+            (Part::Service, Arc::clone(&self.service) as Arc<dyn Knows>),
+            (Part::Journal, Arc::clone(&self.journal_circuit) as Arc<dyn Knows>),
+        ]
     }
 
     /// The journal that receipts go to.
@@ -163,6 +174,7 @@ pub struct Pipeline<V> {
     /// A person asked for just these files.
     asked: bool,
     reports: mpsc::UnboundedSender<Report>,
+    counts: Folder,
     stopped: OnceLock<VaultError>,
 }
 
@@ -174,11 +186,17 @@ impl<V: Vault> Pipeline<V> {
         dest: RemotePath,
         asked: bool,
         reports: mpsc::UnboundedSender<Report>,
+        counts: Folder,
     ) -> Arc<Self> {
         let destinations = Destinations::new(shared.patience);
         let removals = Removals::start(shared.journal.clone(), reports.clone());
-        let (slots, stopped) = (Slots::new(policy.transfers), OnceLock::new());
-        Arc::new(Self { shared, policy, dest, destinations, removals, slots, asked, reports, stopped })
+        let (slots, stopped) = (Slots::new(policy.transfers, counts.under_way.clone()), OnceLock::new());
+        Arc::new(Self { shared, policy, dest, destinations, removals, slots, asked, reports, counts, stopped })
+    }
+
+    /// Who knows whether the destination is in trouble.
+    pub fn destination(&self) -> Arc<dyn Knows> {
+        Arc::clone(&self.destinations.circuit) as Arc<dyn Knows>
     }
 
     /// Takes files from the queue until it ends or a stop is asked for; then ends those under way within `grace`. Answers
@@ -234,6 +252,16 @@ impl<V: Vault> Pipeline<V> {
             () = insists.reached(Stop::Now) => {}
         }
         under_way.shutdown().await;
+    }
+
+    /// Counts how long an upload took that went well.
+    async fn timed<T>(&self, upload: impl Future<Output = Result<T, VaultError>>) -> Result<T, VaultError> {
+        let start = Instant::now();
+        let answer = upload.await;
+        if answer.is_ok() {
+            self.counts.uploaded(start.elapsed());
+        }
+        answer
     }
 
     fn report(&self, file: Settled, outcome: Outcome) {

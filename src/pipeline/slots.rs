@@ -7,11 +7,13 @@ use tokio::time::Instant;
 
 use super::limit::Limit;
 use crate::config::Transfers;
+use crate::metrics::Gauge;
 
 #[derive(Debug)]
 pub(super) struct Slots {
     places: Mutex<Places>,
     freed: Notify,
+    counted: Gauge,
 }
 
 #[derive(Debug)]
@@ -21,9 +23,10 @@ struct Places {
 }
 
 impl Slots {
-    pub(super) fn new(transfers: Transfers) -> Self {
+    /// All free; `counted` shows how many are taken.
+    pub(super) fn new(transfers: Transfers, counted: Gauge) -> Self {
         let limit = Limit::new(transfers, Instant::now());
-        Self { places: Mutex::new(Places { limit, taken: 0 }), freed: Notify::new() }
+        Self { places: Mutex::new(Places { limit, taken: 0 }), freed: Notify::new(), counted }
     }
 
     /// Waits for a free place. Nothing is taken before [`Slots::take`], so that waiting can be given up.
@@ -46,6 +49,7 @@ impl Slots {
     /// Takes a place.
     pub(super) fn take(&self) {
         self.places().taken += 1;
+        self.counted.inc();
     }
 
     /// Gives a place back after an upload, and learns from it; `waiting` if other files waited for places meanwhile.
@@ -54,6 +58,7 @@ impl Slots {
         places.taken -= 1;
         places.limit.finished(waiting, Instant::now());
         drop(places);
+        self.counted.dec();
         self.freed.notify_one();
     }
 
@@ -71,7 +76,7 @@ mod tests {
     /// The number under way grew by seven every few seconds, for a lower limit took back only what was free just then.
     #[tokio::test(start_paused = true)]
     async fn never_more_are_under_way_than_the_limit_allows_however_long_it_goes_on() {
-        let slots = Arc::new(Slots::new(Transfers::Auto));
+        let slots = Arc::new(Slots::new(Transfers::Auto, Gauge::default()));
         let service = Arc::new(tokio::sync::Semaphore::new(8));
         let start = Instant::now();
         let mut most = 0;

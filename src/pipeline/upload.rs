@@ -56,7 +56,7 @@ impl<V: Vault> Pipeline<V> {
             Begun::NameTaken(owner) => return self.adopt(file, source, intent, &owner).await,
         };
         failpoint("after-intent");
-        let answer = self.shared.vault.upload(folder, name, &|| Ok(source.content())).await;
+        let answer = self.timed(self.shared.vault.upload(folder, name, &|| Ok(source.content()))).await;
         failpoint("after-send");
         match answer {
             Ok(document) => self.confirm(file, source, attempt, intent, document).await.map(Some),

@@ -21,6 +21,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use crate::file::{Root, Settled};
+use crate::health::Note;
+use crate::metrics::Folder;
 use crate::shutdown::{Shutdown, Stop};
 
 use events::Hint;
@@ -41,6 +43,10 @@ pub struct Options {
     pub rescan: Duration,
     /// End when all that was there is done.
     pub once: bool,
+    /// What is counted on the way.
+    pub counts: Folder,
+    /// Where it is noted that the folder is gone.
+    pub gone: Note,
 }
 
 /// What the pipeline says of a file that it was given.
@@ -98,7 +104,7 @@ pub async fn run(
     done: mpsc::UnboundedReceiver<Done>,
     shutdown: Shutdown,
 ) -> Outcome {
-    let sources = Sources::start(root, options.names.clone(), options.rescan, !options.once);
+    let sources = Sources::start(root, &options);
     let watch = Watch {
         sources,
         table: Table::default(),
@@ -249,6 +255,7 @@ impl Watch {
         let told = self.table.done(&report.relative, &report.next, Instant::now());
         if report.next == Next::Stored && !told {
             self.outcome.missed_by_events += 1;
+            self.options.counts.unannounced.inc();
             tracing::warn!(
                 file = %report.relative.display(),
                 total = self.outcome.missed_by_events,

@@ -12,8 +12,10 @@ use tokio::time::Instant;
 use super::events::{Events, Hint, WatchError};
 use super::names::Names;
 use super::scan::{Found, Walker};
-use super::until;
+use super::{Options, until};
 use crate::file::Root;
+use crate::health::Note;
+use crate::metrics::Counter;
 
 /// Between walks where no events can be had.
 const POLL: Duration = Duration::from_secs(10);
@@ -58,7 +60,8 @@ pub(super) struct Sources {
     wanted: BTreeMap<PathBuf, Wanted>,
     /// When the folder's identity is looked at next; `None` where there is nothing to watch on for.
     next_health: Option<Instant>,
-    gone: bool,
+    gone: Note,
+    overflows: Counter,
 }
 
 /// Whether some folder could not be watched.
@@ -97,19 +100,20 @@ enum Why {
 }
 
 impl Sources {
-    /// Starts with a walk through all; goes on with events and walks where `watch`.
-    pub(super) fn start(root: Arc<Root>, names: Arc<Names>, rescan: Duration, watch: bool) -> Self {
+    /// Starts with a walk through all; goes on with events and walks unless that is to be all.
+    pub(super) fn start(root: Arc<Root>, options: &Options) -> Self {
         let mut sources = Self {
             root,
-            names,
-            rescan,
+            names: Arc::clone(&options.names),
+            rescan: options.rescan,
             events: None,
             hints: None,
             unwatched: Arc::default(),
             walk: None,
             wanted: BTreeMap::new(),
-            next_health: watch.then(|| Instant::now() + HEALTH),
-            gone: false,
+            next_health: (!options.once).then(|| Instant::now() + HEALTH),
+            gone: options.gone.clone(),
+            overflows: options.counts.overflows.clone(),
         };
         sources.opened();
         sources
@@ -174,6 +178,7 @@ impl Sources {
     }
 
     fn events_lost(&mut self) {
+        self.overflows.inc();
         tracing::warn!(folder = %self.root.path().display(), "events were lost (too many at once); walking through the folder");
         self.want(PathBuf::new(), Instant::now(), false);
     }
@@ -244,7 +249,7 @@ impl Sources {
         }
         self.next_health = Some(now + HEALTH);
         if self.root.is_current() {
-            self.gone = false;
+            self.gone.clear();
             return;
         }
         let folder = self.root.path().display();
@@ -252,7 +257,7 @@ impl Sources {
             Ok((true, root)) => {
                 tracing::warn!(%folder, "the folder was replaced; watching the one that is there now");
                 self.root = Arc::new(root);
-                self.gone = false;
+                self.gone.clear();
                 self.opened();
             }
             Ok((false, _)) => self.tell_gone("another instance holds the folder that is there now"),
@@ -262,7 +267,7 @@ impl Sources {
 
     /// Says so once, not at each look.
     fn tell_gone(&mut self, what: &str) {
-        if !std::mem::replace(&mut self.gone, true) {
+        if self.gone.raise(what) {
             tracing::warn!(folder = %self.root.path().display(), "{what}; waiting for it");
         }
     }

@@ -17,6 +17,7 @@ mod ends;
 mod folders;
 mod left_alone;
 mod look;
+mod monitor;
 mod names;
 mod outage;
 mod push;

@@ -8,7 +8,7 @@ use astran_backup::sandbox::faults::{Call, Fault, Rule};
 use crate::support::{World, eventually, said};
 
 /// A world whose service can go away and come back: on an address of loopback that no other test takes meanwhile.
-fn coming_and_going() -> World {
+pub(super) fn coming_and_going() -> World {
     use std::sync::atomic::{AtomicU8, Ordering};
     static NEXT: AtomicU8 = AtomicU8::new(1);
     let process = std::process::id().to_le_bytes();

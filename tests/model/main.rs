@@ -20,6 +20,7 @@ use astran_backup::config::{Policy, Transfers, Verify};
 use astran_backup::file::lease::Breaks;
 use astran_backup::file::{Root, Settled};
 use astran_backup::journal::Journal;
+use astran_backup::metrics::Folder;
 use astran_backup::pipeline::{Outcome, Pipeline, Report, Shared};
 use astran_backup::shutdown;
 use astran_backup::vault::RemotePath;
@@ -102,7 +103,8 @@ impl Story {
         let shared = Shared::new(Arc::clone(&self.vault), journal, breaks, None);
         let (reports, mut reported) = mpsc::unbounded_channel::<Report>();
         let policy = Policy { verify: Verify::Listing, transfers: Transfers::Fixed(3), ..Policy::default() };
-        let pipeline = Pipeline::new(shared, policy, RemotePath::parse("/dest").unwrap(), false, reports);
+        let pipeline =
+            Pipeline::new(shared, policy, RemotePath::parse("/dest").unwrap(), false, reports, Folder::nowhere());
         let (queue, files) = mpsc::channel(64);
         let (_trigger, shutdown) = shutdown::channel();
         let running = tokio::spawn(pipeline.run(files, Duration::ZERO, shutdown));

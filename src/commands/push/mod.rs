@@ -19,6 +19,7 @@ use crate::daemon::Tally;
 use crate::exit::{Exit, Fatal};
 use crate::file::Root;
 use crate::journal::Journal;
+use crate::metrics::Folder;
 use crate::pipeline::{PATIENCE, Pipeline, Shared};
 use crate::recovery;
 use crate::remove;
@@ -104,7 +105,7 @@ async fn upload(
 ) -> Result<Tally, Fatal> {
     let (reports, reported) = mpsc::unbounded_channel();
     let (queue, files) = mpsc::channel(QUEUE);
-    let pipeline = Pipeline::new(shared, config.upload.clone(), dest, true, reports);
+    let pipeline = Pipeline::new(shared, config.upload.clone(), dest, true, reports, Folder::nowhere());
     let uploading = pipeline.run(files, config.grace, shutdown);
     let (stopped, tally) = tokio::join!(uploading, Feed::new(queue, printer).run(named, reported));
     Ok(Tally { stopped, ..tally? })
