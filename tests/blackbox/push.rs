@@ -250,3 +250,13 @@ fn a_folder_that_holds_our_own_state_is_not_pushed() {
     assert!(said.stderr.contains("--state-dir"), "{said:?}");
     assert!(world.sandbox().uploads().is_empty());
 }
+
+#[test]
+fn what_is_named_twice_in_whatever_way_is_stored_once() {
+    let world = World::new();
+    world.put("a", "a");
+    world.put("sub/b", "b");
+    let said = world.run(["push", "watched/a", "watched", "./watched/a", "watched/", "watched/sub/../a"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(world.sandbox().uploads().len(), 2, "{}", said.stdout);
+}

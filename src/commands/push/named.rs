@@ -1,6 +1,6 @@
 //! What was named on the command line, and the files that it stands for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -58,6 +58,15 @@ impl Named {
         let name = file.file_name().ok_or_else(|| missing(io::ErrorKind::InvalidFilename.into()))?;
         Ok(Self::File(Settled::new(roots.of(file)?, name.into())))
     }
+
+    /// Where it lies, whichever way it was written; standard input lies nowhere.
+    fn place(&self) -> Option<PathBuf> {
+        match self {
+            Self::File(file) => Some(file.root.path().join(&file.relative)),
+            Self::Folder(root, _) => Some(root.path().to_owned()),
+            Self::Input(..) => None,
+        }
+    }
 }
 
 fn missing(file: &Path, error: &io::Error) -> Fatal {
@@ -100,13 +109,16 @@ fn holds_no_state(root: &Root, config: &Config) -> Result<(), Fatal> {
     Ok(())
 }
 
-/// Finds all files that were named, in their order, at the pace of whoever takes them.
-pub(super) async fn find_all(named: Vec<Named>, found: mpsc::Sender<Find>) -> Result<(), Fatal> {
+/// Finds all files that were named, in their order, each once, at the pace of whoever takes them.
+pub(super) async fn find_all(mut named: Vec<Named>, found: mpsc::Sender<Find>) -> Result<(), Fatal> {
+    // Patterns of a shell overlap.
+    let mut seen = HashSet::new();
+    named.retain(|named| named.place().is_none_or(|place| seen.insert(place)));
     for named in named {
         match named {
             // Nobody takes them any more: the upload has been given up, and says so.
             Named::File(file) => found.send(Find::File(file)).await.unwrap_or_default(),
-            Named::Folder(root, names) => walk(root, names, &found).await?,
+            Named::Folder(root, names) => walk(root, names, &seen, &found).await?,
             Named::Input(name, folder) => {
                 found.send(Find::Input(spool(name, folder).await?)).await.unwrap_or_default();
             }
@@ -115,14 +127,21 @@ pub(super) async fn find_all(named: Vec<Named>, found: mpsc::Sender<Find>) -> Re
     Ok(())
 }
 
-async fn walk(root: Arc<Root>, names: Arc<Names>, found: &mpsc::Sender<Find>) -> Result<(), Fatal> {
+/// Finds the files of a folder, but for those that were named themselves.
+async fn walk(
+    root: Arc<Root>,
+    names: Arc<Names>,
+    named: &HashSet<PathBuf>,
+    found: &mpsc::Sender<Find>,
+) -> Result<(), Fatal> {
     let (sender, mut walked) = mpsc::channel(4);
     let walker = Walker { root: Arc::clone(&root), names, found: sender };
     let walking = tokio::task::spawn_blocking(move || walker.walk(&[PathBuf::new()], false, |_| ()));
     while let Some(message) = walked.recv().await {
         let files: Vec<Find> = match message {
             Found::Files(files) => {
-                files.into_iter().map(|file| Find::File(Settled::new(Arc::clone(&root), file))).collect()
+                let others = files.into_iter().filter(|file| !named.contains(&root.path().join(file)));
+                others.map(|file| Find::File(Settled::new(Arc::clone(&root), file))).collect()
             }
             Found::Unreadable(path, why) => {
                 vec![Find::Unreadable(format!("{} can't be read: {why}", root.path().join(path).display()))]
