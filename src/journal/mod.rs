@@ -10,6 +10,7 @@
 //! turns rows into the types below; `schema` and `open` bring a journal to where it can be used.
 
 mod chain;
+mod entry;
 mod open;
 mod query;
 mod receipt;
@@ -24,11 +25,12 @@ use std::time::SystemTime;
 
 use rusqlite::Connection;
 
+pub use self::entry::{AttemptId, Begun, End, Entry, Intent, Link, Record, State, Stored};
 pub use self::query::{Filter, NamePattern, Receipt};
 pub use self::receipt::{Broken, CheckReport, Damage, Mark};
 use self::writer::{Writer, explain};
 use crate::file::Version;
-use crate::vault::{DocumentId, RemotePath};
+use crate::vault::RemotePath;
 
 /// The journal. A clone is another handle to the same one; one writer thread commits what all of them ask for in groups.
 #[derive(Debug, Clone)]
@@ -53,124 +55,6 @@ pub enum JournalError {
     /// What was asked for contradicts what it holds, and nothing was written: no trouble but that of who asked.
     #[error("{0}")]
     Refused(String),
-}
-
-/// One attempt's number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct AttemptId(pub i64);
-
-/// What is about to be uploaded.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Intent {
-    /// The watched folder, absolute; for `push` the file's folder.
-    pub root: PathBuf,
-    /// The file's path below it, byte for byte.
-    pub relative: PathBuf,
-    /// Which file, and which state of it.
-    pub version: Version,
-    /// The destination folder's path.
-    pub dest: RemotePath,
-    /// The destination folder's id.
-    pub folder: DocumentId,
-    /// The name that is sent.
-    pub name: String,
-}
-
-/// What the store confirmed.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Stored {
-    /// Lower-case hexadecimal.
-    pub sha256: String,
-    /// Bytes sent.
-    pub size: u64,
-    /// The document's id.
-    pub document: DocumentId,
-    /// The document's version, where the store tells.
-    pub document_version: Option<String>,
-    /// Who was logged in.
-    pub user: String,
-    /// Found there with the same bytes, not sent (again).
-    pub adopted: bool,
-}
-
-/// How an attempt ended, once it is known.
-#[derive(Debug, Clone, PartialEq)]
-pub enum End {
-    /// Stored, and the local file is unlinked.
-    Removed,
-    /// Stored, and the local file was moved to this path.
-    Moved(PathBuf),
-    /// Stored, and the local file stays as asked for.
-    Kept,
-    /// Stored, but the local file is no longer what was stored: it goes again.
-    Superseded,
-    /// This file's trouble; not tried again until it changes or `retry`.
-    Failed {
-        /// For people: what failed and why.
-        reason: String,
-    },
-    /// The attempt came to nothing and the store took nothing: it goes again.
-    Abandoned {
-        /// For people.
-        reason: String,
-    },
-}
-
-/// Where an entry stands.
-#[derive(Debug, Clone, PartialEq)]
-pub enum State {
-    /// An intent without an outcome: unknown to us, the store must be asked.
-    Open,
-    /// Stored, with a receipt; the local file not yet dealt with.
-    Stored,
-    /// Over.
-    Ended(End),
-}
-
-/// One attempt as the journal holds it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Entry {
-    /// Its number, growing.
-    pub id: AttemptId,
-    /// What was to be uploaded.
-    pub intent: Intent,
-    /// When the intent was written.
-    pub started: SystemTime,
-    /// Where it stands.
-    pub state: State,
-    /// The receipt's content, where the store confirmed.
-    pub stored: Option<Stored>,
-    /// When the store's confirmation was written.
-    pub stored_at: Option<SystemTime>,
-}
-
-/// The answer to an intent.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Begun {
-    /// Written; upload under this number.
-    Go(AttemptId),
-    /// Another local path has an open attempt or a receipt for this name in this destination: nothing was written.
-    NameTaken(Box<Entry>),
-}
-
-/// A receipt's place in the chain.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Link {
-    /// Its number, from 1, without gaps.
-    pub seq: i64,
-    /// The hash of the receipt before it, lower-case hexadecimal; zeros for the first.
-    pub prev: String,
-    /// Its own hash, lower-case hexadecimal.
-    pub hash: String,
-}
-
-/// An entry with all that the journal has of it, for those who show or prove it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Record {
-    /// The attempt.
-    pub entry: Entry,
-    /// Its receipt's place in the chain. `None` where the store confirmed nothing, or the receipt was pruned.
-    pub link: Option<Link>,
 }
 
 /// How many entries [`Journal::history`] fetches at a time.

@@ -1,0 +1,93 @@
+//! One session a run, refreshed as often as it must be and ended at the end.
+
+use super::*;
+
+#[test]
+fn each_command_ends_its_session() {
+    let world = World::new();
+    world.put("report.pdf", "content");
+    assert_eq!(world.run(["push", "watched/report.pdf"]).code, Some(0));
+    assert_eq!(world.run(["ls", "/HR_Backup"]).code, Some(0));
+    assert_eq!(world.once(&[]).code, Some(0));
+    assert_eq!(world.run(["push", "watched", "--dest", "/Nowhere"]).code, Some(4));
+    let daemon = world.watch(&[]);
+    assert_eq!(daemon.stop().code, Some(0));
+    let stats = world.sandbox().stats();
+    assert_eq!((stats.logins["password"], stats.logouts), (5, 5));
+}
+
+#[test]
+fn a_command_that_is_stopped_while_it_starts_ends_its_session_too() {
+    let world = World::new();
+    world.faults().add(Rule::new(Call::Filesystem, Fault::Stall { ms: 600_000 }).always());
+    for arguments in [["watch", "watched"], ["push", "watched"]] {
+        let daemon = Daemon::start(world.command().args(arguments));
+        let before = world.sandbox().stats().requests["filesystem"];
+        eventually("it looks for its destination", || world.sandbox().stats().requests["filesystem"] > before);
+        assert_eq!(daemon.stop().code, Some(130));
+    }
+    let stats = world.sandbox().stats();
+    assert_eq!((stats.logins["password"], stats.logouts), (2, 2));
+}
+
+#[test]
+fn a_logout_that_hangs_holds_no_stop_up() {
+    let world = World::new();
+    world.faults().add(Rule::new(Call::Logout, Fault::Stall { ms: 600_000 }).always());
+    let daemon = world.watch(&[]);
+    let asked = Instant::now();
+    assert_eq!(daemon.stop().code, Some(0));
+    assert!(asked.elapsed() < Duration::from_secs(10), "2 s for the logout, the rest for a busy machine");
+}
+
+/// A daemon whose password comes from a file, and whose session is over as soon as the fault says so.
+
+#[test]
+fn a_hundred_uploads_over_tokens_of_a_second_take_one_refresh_a_life() {
+    let world = World::with(|o| o.token_life = Duration::from_secs(1));
+    // Ten at once take 400 ms, so that all of them take several lives.
+    world.faults().add(Rule::new(Call::Upload, Fault::Delay { ms: 400 }).always());
+    for n in 0..100 {
+        world.put(format!("{n:03}.pdf"), format!("content {n}"));
+    }
+    let start = Instant::now();
+    let said = world.once(&["--transfers", "10"]);
+    let lasted = start.elapsed();
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(world.left().is_empty() && !said.stdout.contains("failed "), "{said:?}");
+    let stats = world.sandbox().stats();
+    assert_eq!((stats.uploads_stored, stats.refused_refreshes, stats.logins["password"]), (100, 0, 1));
+    // The next is fetched when a fifth of a life is left.
+    let most = lasted.as_millis() / 800 + 1;
+    assert!(u128::from(stats.refreshes) <= most, "{} refreshes in {lasted:?}", stats.refreshes);
+    assert!(stats.refreshes >= 3, "{} refreshes in {lasted:?}", stats.refreshes);
+}
+
+#[test]
+fn a_long_upload_whose_token_is_looked_at_again_at_its_end_is_sent_anew_with_another() {
+    let world = World::with(|o| o.token_check = TokenCheck::AtStartAndEnd);
+    let content = vec![7; 20 << 20];
+    world.put("long.bin", &content);
+    // The token dies while the content is under way.
+    world.faults().add(Rule::new(Call::Upload, Fault::Expire));
+    let said = world.once(&[]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(world.stored("/HR_Backup/long.bin").unwrap(), content);
+    let stats = world.sandbox().stats();
+    assert_eq!((stats.uploads_stored, stats.refreshes), (1, 1));
+    assert_eq!(world.times_stored("/HR_Backup/long.bin"), 1);
+}
+
+#[test]
+fn a_session_that_is_over_while_nothing_happened_is_a_new_login() {
+    let world = World::new();
+    let daemon = world.watch(&["--settle", "50ms"]);
+    world.faults().add(at_once(Fault::ExpireAll));
+    for n in 0..50 {
+        world.put(format!("{n}.pdf"), "content");
+    }
+    eventually("all are stored", || world.left().is_empty());
+    let stats = world.sandbox().stats();
+    assert_eq!((stats.logins["password"], stats.refused_logins, stats.refused_refreshes), (2, 0, 1));
+    assert!(!daemon.stop().stdout.contains("failed "));
+}
