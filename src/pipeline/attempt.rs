@@ -71,8 +71,13 @@ impl<V: Vault> Pipeline<V> {
     async fn take_course(&self, file: &Settled, source: &Source, answer_lost: bool) -> Result<Confirmed, Halt> {
         let version = source.opened.version;
         let known = self.shared.journal.of_file(file.root.path(), &file.origin, version).await?;
+        // A crash, or a name that was taken meanwhile, may have kept it from where refused files are collected.
+        let uncollected = known.as_ref().filter(|_| self.policy.failed_dir.is_some()).and_then(refusal);
         match course(known, &version, &self.policy.after, self.asked) {
-            Course::Skip { failed } => Err(Halt::Ended(Outcome::Skipped { failed })),
+            Course::Skip { failed } => Err(match uncollected {
+                Some((attempt, reason)) => Halt::Refused(attempt, source.clone(), reason),
+                None => Halt::Ended(Outcome::Skipped { failed }),
+            }),
             Course::Finish(entry) => self.stored_before(file, source, entry).await,
             Course::Resolve(entry) => self.resolve(file, source, entry, answer_lost).await,
             Course::Upload => self.upload(file, source).await,
@@ -127,6 +132,14 @@ fn is_fresh(entry: &Entry) -> bool {
     let unended = matches!(entry.state, State::Stored | State::Ended(End::Superseded));
     let age = entry.stored_at.and_then(|at| at.elapsed().ok());
     unended && age.is_some_and(|age| age < FRESH)
+}
+
+/// Why an attempt failed, if it did.
+fn refusal(entry: &Entry) -> Option<(AttemptId, String)> {
+    match &entry.state {
+        State::Ended(End::Failed { reason }) => Some((entry.id, reason.clone())),
+        _ => None,
+    }
 }
 
 async fn open(file: &Settled) -> Result<Source, Halt> {
