@@ -20,6 +20,8 @@ mod look;
 mod names;
 mod outage;
 mod push;
+mod readers;
 mod sandbox_command;
 mod secrets;
+mod standard_input;
 mod tls;
