@@ -50,6 +50,11 @@ pub(crate) fn account_troubles() -> Vec<Fault> {
     ]
 }
 
+/// Trouble of the destination.
+pub(crate) fn destination_troubles() -> Vec<Fault> {
+    [403, 404].map(|code| status(code, false)).into()
+}
+
 /// Whether a login may be refused for it.
 pub(crate) fn is_of_the_login(fault: &Fault) -> bool {
     account_troubles().contains(fault) || is_dying(fault)
