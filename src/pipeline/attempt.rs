@@ -110,8 +110,10 @@ impl<V: Vault> Pipeline<V> {
         let sent = Sent { name: name.clone(), size: source.opened.version.size, sha256 };
         failpoint("resolving");
         let mut found = self.find(dest, folder, &sent).await?;
-        // A clock that was set back makes none older than it is.
-        let young = entry.started.elapsed().unwrap_or_default() < YOUNG;
+        // By a clock that was set back none is older than it is; by one that was set forward since an earlier process died
+        // all are.
+        let begun = self.shared.started.elapsed();
+        let young = begun < YOUNG || entry.started.elapsed().unwrap_or_default() < YOUNG;
         if (answer_lost || young) && !matches!(found, Found::Same(_)) {
             tokio::time::sleep(STILL_STORING).await;
             found = self.find(dest, folder, &sent).await?;

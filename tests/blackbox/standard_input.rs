@@ -116,7 +116,7 @@ fn assert_only_these(world: &World, files: &[(PathBuf, &str)]) {
     }
     let found = walkdir::WalkDir::new(world.state().join("astran-backup/stdin")).into_iter().map(Result::unwrap);
     let found: Vec<PathBuf> =
-        found.filter(|entry| entry.file_type().is_file()).map(|entry| entry.into_path()).collect();
+        found.filter(|entry| entry.file_type().is_file()).map(walkdir::DirEntry::into_path).collect();
     assert!(found.iter().all(|found| files.iter().any(|(file, _)| file == found)), "left behind: {found:?}");
 }
 
