@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use tokio::time::Instant;
+
 use crate::journal::{Journal, JournalError};
 
 /// Between two prunings of a daemon.
@@ -9,15 +11,41 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Prunes at once, and once a day from then on.
 pub async fn prune_daily(journal: Journal, keep: Duration) {
+    let mut last = Moment::now();
     loop {
-        prune(&journal, keep).await;
+        let now = Moment::now();
+        prune_at(&journal, now.surely(&last), keep).await;
+        last = now;
         tokio::time::sleep(DAY).await;
     }
 }
 
 /// Deletes the receipts that are older than that; what remains can still be checked.
 pub async fn prune(journal: &Journal, keep: Duration) {
-    match try_prune(journal, keep).await {
+    prune_at(journal, SystemTime::now(), keep).await;
+}
+
+/// A moment by both clocks.
+#[derive(Debug, Clone, Copy)]
+struct Moment {
+    wall: SystemTime,
+    instant: Instant,
+}
+
+impl Moment {
+    fn now() -> Self {
+        Self { wall: SystemTime::now(), instant: Instant::now() }
+    }
+
+    /// What time it is at least: a wall clock that was set forward since `last` may be set back tomorrow, and a receipt
+    /// that is gone does not come back. At a start nobody can tell such a clock from a long rest.
+    fn surely(&self, last: &Self) -> SystemTime {
+        last.wall.checked_add(self.instant - last.instant).map_or(self.wall, |passed| passed.min(self.wall))
+    }
+}
+
+async fn prune_at(journal: &Journal, now: SystemTime, keep: Duration) {
+    match try_prune(journal, now, keep).await {
         Ok(Some(0)) => {}
         Ok(Some(count)) => tracing::info!(count, older_than = ?keep, "receipts were pruned"),
         Ok(None) => tracing::error!("no receipts are pruned, for some are missing or altered: see history --check"),
@@ -27,8 +55,8 @@ pub async fn prune(journal: &Journal, keep: Duration) {
 }
 
 /// How many; `None` where the chain is broken: pruning must not hide that.
-async fn try_prune(journal: &Journal, keep: Duration) -> Result<Option<u64>, JournalError> {
-    let Some(before) = SystemTime::now().checked_sub(keep) else { return Ok(Some(0)) };
+async fn try_prune(journal: &Journal, now: SystemTime, keep: Duration) -> Result<Option<u64>, JournalError> {
+    let Some(before) = now.checked_sub(keep) else { return Ok(Some(0)) };
     // Nothing is old enough on most runs, and to look along the whole chain takes its time.
     let oldest = journal.receipts_page(None, 0, 1).await?.pop();
     if oldest.is_none_or(|oldest| oldest.record.entry.stored_at >= Some(before)) {
@@ -38,4 +66,23 @@ async fn try_prune(journal: &Journal, keep: Duration) -> Result<Option<u64>, Jou
         return Ok(None);
     }
     journal.prune(before).await.map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_jumps_forward_between_two_prunings_makes_no_receipt_older() {
+        let last = Moment::now();
+        let later = |wall| Moment { wall, instant: last.instant + DAY }.surely(&last);
+        let year = 365 * DAY;
+        assert_eq!(later(last.wall + DAY), last.wall + DAY);
+        assert_eq!(later(last.wall + year), last.wall + DAY);
+        assert_eq!(later(last.wall - year), last.wall - year);
+        // One that stays ahead is believed the day after.
+        let ahead = Moment { wall: last.wall + year, instant: last.instant + DAY };
+        let next = Moment { wall: ahead.wall + DAY, instant: ahead.instant + DAY };
+        assert_eq!(next.surely(&ahead), next.wall);
+    }
 }

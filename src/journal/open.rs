@@ -4,10 +4,10 @@ use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::writer::explain;
 use super::{JournalError, schema};
@@ -58,13 +58,27 @@ pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     connection.set_prepared_statement_cache_capacity(32);
     // Otherwise a prepared statement is prepared anew whenever a value bound to it might want another plan.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-    connection.pragma_update(None, "journal_mode", "wal")?;
+    write_ahead(&connection)?;
     // A receipt must outlive a power cut from the moment it is answered: NORMAL would only sync at checkpoints.
     connection.pragma_update(None, "synchronous", "full")?;
     let free = rustix::fs::statvfs(path).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
     connection.pragma_update(None, "wal_autocheckpoint", checkpoint(free))?;
     connection.pragma_update(None, "temp_store", "memory")?;
     Ok(connection)
+}
+
+/// Turns a new journal's write-ahead log on. `SQLite` does not wait where another process does the same at this moment: each
+/// would wait for the other.
+fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
+    let start = Instant::now();
+    loop {
+        match connection.pragma_update(None, "journal_mode", "wal") {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && start.elapsed() < BUSY => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            done => return done,
+        }
+    }
 }
 
 fn prepare_dir(dir: &Path) -> Result<(), JournalError> {
@@ -93,4 +107,25 @@ fn prepare_file(dir: &Path, path: &Path) -> io::Result<()> {
     }
     // `SQLite` syncs the folder for files that it creates itself; this one it only finds.
     File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_journal_can_be_opened_by_many_at_once() {
+        for _ in 0..30 {
+            let dir = tempfile::tempdir().unwrap();
+            let start = std::sync::Barrier::new(6);
+            std::thread::scope(|scope| {
+                for _ in 0..6 {
+                    scope.spawn(|| {
+                        start.wait();
+                        open(&dir.path().join("state")).unwrap();
+                    });
+                }
+            });
+        }
+    }
 }

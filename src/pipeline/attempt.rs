@@ -77,8 +77,13 @@ impl<V: Vault> Pipeline<V> {
     async fn take_course(&self, file: &Settled, source: &Source, answer_lost: bool) -> Result<Confirmed, Halt> {
         let version = source.opened.version;
         let known = self.shared.journal.of_file(file.root.path(), &file.origin, version).await?;
+        // A crash, or a name that was taken meanwhile, may have kept it from where refused files are collected.
+        let uncollected = known.as_ref().filter(|_| self.policy.failed_dir.is_some()).and_then(refusal);
         match course(known, &version, &self.policy.after, self.asked) {
-            Course::Skip { failed } => Err(Halt::Ended(Outcome::Skipped { failed })),
+            Course::Skip { failed } => Err(match uncollected {
+                Some((attempt, reason)) => Halt::Refused(attempt, source.clone(), reason),
+                None => Halt::Ended(Outcome::Skipped { failed }),
+            }),
             Course::Finish(entry) => self.stored_before(file, source, entry).await,
             Course::Resolve(entry) => match other_of(file, source, &entry) {
                 Some(other) => {
@@ -140,8 +145,10 @@ impl<V: Vault> Pipeline<V> {
         let sent = Sent { name: name.clone(), size: source.opened.version.size, sha256 };
         failpoint("resolving");
         let mut found = self.find(dest, folder, &sent).await?;
-        // A clock that was set back makes none older than it is.
-        let young = entry.started.elapsed().unwrap_or_default() < YOUNG;
+        // By a clock that was set back none is older than it is; by one that was set forward since an earlier process died
+        // all are.
+        let begun = self.shared.started.elapsed();
+        let young = begun < YOUNG || entry.started.elapsed().unwrap_or_default() < YOUNG;
         if (answer_lost || young) && !matches!(found, Found::Same(_)) {
             tokio::time::sleep(STILL_STORING).await;
             found = self.find(dest, folder, &sent).await?;
@@ -173,6 +180,14 @@ fn is_fresh(entry: &Entry) -> bool {
     let unended = matches!(entry.state, State::Stored | State::Ended(End::Superseded));
     let age = entry.stored_at.and_then(|at| at.elapsed().ok());
     unended && age.is_some_and(|age| age < FRESH)
+}
+
+/// Why an attempt failed, if it did.
+fn refusal(entry: &Entry) -> Option<(AttemptId, String)> {
+    match &entry.state {
+        State::Ended(End::Failed { reason }) => Some((entry.id, reason.clone())),
+        _ => None,
+    }
 }
 
 async fn open(file: &Settled) -> Result<Source, Halt> {

@@ -57,6 +57,8 @@ pub struct Shared<V> {
     /// One upload at a time for each path in the vault.
     names: Turns,
     patience: Option<Duration>,
+    /// No attempt of an earlier process is younger.
+    started: Instant,
 }
 
 /// How long the service may be in trouble before a command that is to end gives up: the whole then takes under a minute.
@@ -75,6 +77,7 @@ impl<V: Vault> Shared<V> {
             turns: Turns::default(),
             names: Turns::default(),
             patience,
+            started: Instant::now(),
         })
     }
 

@@ -5,50 +5,97 @@ use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{CWD, Mode, OFlags, fstat, fsync, openat};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 
-use super::{Aside, Partial, private, unlink};
-use crate::file::Opened;
+use super::rename::{At, Source, rename_new};
+use super::{Aside, Partial, unlink};
+use crate::failpoint::failpoint;
+use crate::file::lease::{Lease, Writers};
+use crate::file::{Opened, Root};
+
+/// A file that was set aside and is unchanged, opened under its lease.
+#[derive(Clone, Copy)]
+pub(super) struct Rested<'a> {
+    pub(super) aside: &'a Aside,
+    pub(super) opened: &'a Opened,
+    pub(super) lease: Option<&'a Lease>,
+}
 
 /// Moves a file that was set aside below another folder, under its own path; under a numbered name where that is taken.
-pub(super) fn move_below(aside: &Aside, opened: &Opened, folder: &Path) -> io::Result<PathBuf> {
-    let wanted = folder.join(&aside.origin);
+pub(super) fn move_below(file: Rested<'_>, folder: &Path) -> io::Result<PathBuf> {
+    let wanted = folder.join(&file.aside.origin);
     let parent = wanted.parent().ok_or(io::ErrorKind::InvalidInput)?;
     std::fs::create_dir_all(parent)?;
     let to_dir = openat(CWD, parent, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    let (from_dir, from) = aside.root.parent_of(&aside.place).map_err(|e| io::Error::other(e.to_string()))?;
+    let (from_dir, from) = file.aside.root.parent_of(&file.aside.place).map_err(|e| io::Error::other(e.to_string()))?;
     for name in numbered(&wanted) {
-        match private::rename_new(&from_dir, from.as_ref(), &to_dir, &name) {
+        match rename_new(At::new(&from_dir, from), At::new(&to_dir, &name), Source::Ours) {
             Ok(()) => return Ok(parent.join(name)),
             Err(Errno::EXIST) => {}
-            Err(Errno::XDEV) => return copy_below(aside, opened, &wanted),
+            Err(Errno::XDEV) => return copy_below(file, &wanted),
             Err(errno) => return Err(errno.into()),
         }
     }
     Err(Errno::EXIST.into())
 }
 
-/// To another file system: copied whole, on disk, named; only then is the first one unlinked.
-fn copy_below(aside: &Aside, opened: &Opened, wanted: &Path) -> io::Result<PathBuf> {
+/// To another file system: copied whole, on disk, named; only then is the first one unlinked. A crash in between leaves
+/// both, and the next try finds the copy by its bytes.
+fn copy_below(file: Rested<'_>, wanted: &Path) -> io::Result<PathBuf> {
     let parent = wanted.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let folder = Root::open(parent)?;
     for name in numbered(wanted) {
-        let target = parent.join(name);
-        match copy(&opened.file, &target) {
-            Ok(()) => {
-                unlink(&aside.root, &aside.place)?;
-                return Ok(target);
+        let target = parent.join(&name);
+        if !is_copied(file, &folder, &name) {
+            match copy(file, &target) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                Err(error) => return Err(error),
             }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
         }
+        failpoint("after-copy");
+        unlink(&file.aside.root, &file.aside.place)?;
+        return Ok(target);
     }
     Err(Errno::EXIST.into())
 }
 
-fn copy(from: &File, target: &Path) -> io::Result<()> {
+/// Whether a copy of a file lies under this name already, whole, on disk, and ours: then only the file's own name is left
+/// to be unlinked. In any doubt it is not one, and costs a second copy.
+fn is_copied(file: Rested<'_>, folder: &Root, name: &Path) -> bool {
+    let Ok(copy) = folder.open_file(name) else { return false };
+    let (original, found) = (&file.opened.version, &copy.version);
+    // The file itself, by way of another mount, is no copy of it.
+    if found.size != original.size || (found.device, found.inode) == (original.device, original.inode) {
+        return false;
+    }
+    if !fstat(&copy.file).is_ok_and(|stat| stat.st_uid == geteuid().as_raw()) {
+        return false;
+    }
+    let lease = match copy.writers() {
+        Writers::None(lease) => Some(lease),
+        Writers::Some => return false,
+        Writers::Unknown(_) => None,
+    };
+    let bytes = file.aside.sha256.clone().or_else(|| file.opened.sha256().ok());
+    bytes.is_some()
+        && copy.sha256().ok() == bytes
+        && copy.file.sync_all().is_ok()
+        && fsync(folder.dir()).is_ok()
+        && copy.is_unchanged(lease.as_ref())
+        && file.opened.is_unchanged(file.lease)
+}
+
+fn copy(file: Rested<'_>, target: &Path) -> io::Result<()> {
     let mut to = Partial::create(target)?;
-    io::copy(&mut Positioned { file: from, at: 0 }, &mut to)?;
+    io::copy(&mut Positioned { file: &file.opened.file, at: 0 }, &mut to)?;
+    failpoint("before-copy");
+    // The kernel takes a lease away from whoever copies for too long.
+    if !file.opened.is_unchanged(file.lease) {
+        return Err(io::Error::other("it changed while it was copied to another file system"));
+    }
     to.keep(false)
 }
 

@@ -11,6 +11,7 @@
 mod keep;
 mod partial;
 mod private;
+mod rename;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -124,7 +125,10 @@ pub fn finish(aside: &Aside, fate: &Fate) -> Result<Gone, NotRemoved> {
     };
     let ended = match fate {
         Fate::Delete => unlink(&aside.root, &aside.place).map(|()| Gone::Removed),
-        Fate::MoveTo(folder) => keep::move_below(aside, &opened, folder).map(Gone::Moved),
+        Fate::MoveTo(folder) => {
+            let rested = keep::Rested { aside, opened: &opened, lease: lease.as_ref() };
+            keep::move_below(rested, folder).map(Gone::Moved)
+        }
     };
     drop(lease);
     ended.map_err(|error| {

@@ -1,13 +1,19 @@
 //! A file that is not there until it is whole.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, RenameFlags};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::process::geteuid;
+
+use super::rename::{At, Source, rename_new};
 
 /// A file being written beside its place, readable by its owner only; gone if it is dropped before it is kept.
+///
+/// It is locked for as long as it is written, so that one that a crash left is told from one that somebody still writes,
+/// and the next one for its place takes its room. A process number could not tell: each container counts its own.
 #[derive(Debug)]
 pub struct Partial {
     file: File,
@@ -20,17 +26,16 @@ impl Partial {
     /// Begins a file that is to be at `place`.
     pub fn create(place: &Path) -> io::Result<Self> {
         let name = place.file_name().ok_or_else(|| io::Error::new(ErrorKind::InvalidInput, "it names no file"))?;
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true).mode(0o600);
+        // A name can be as long as the file system allows: more of it is only for people.
+        let name: String = name.to_string_lossy().chars().take(20).collect();
         for attempt in 0..100u32 {
-            let mut hidden = std::ffi::OsString::from(format!(".astran-backup.{}.{attempt}.", std::process::id()));
-            // A name can be as long as the file system allows: the rest of it is only for people.
-            hidden.push(name.to_string_lossy().chars().take(20).collect::<String>());
-            let path = place.with_file_name(hidden);
-            match options.open(&path) {
-                Ok(file) => return Ok(Self { file, path, place: place.to_owned(), kept: false }),
-                Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
-                Err(e) => return Err(e),
+            let path = place.with_file_name(format!(".astran-backup.{attempt}.{name}"));
+            let begun = match begin(&path)? {
+                None if discard_abandoned(&path) => begin(&path)?,
+                begun => begun,
+            };
+            if let Some(file) = begun {
+                return Ok(Self { file, path, place: place.to_owned(), kept: false });
             }
         }
         Err(io::Error::new(ErrorKind::AlreadyExists, "a hundred unfinished files lie beside it"))
@@ -42,7 +47,7 @@ impl Partial {
         if force {
             replace(&self.path, &self.place)?;
         } else {
-            put(&self.path, &self.place)?;
+            rename_new(At::path(&self.path), At::path(&self.place), Source::Ours)?;
         }
         self.kept = true;
         let folder = self.place.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -68,17 +73,29 @@ impl Drop for Partial {
     }
 }
 
-/// In one step, so that a file that appears there meanwhile is not lost.
-fn put(from: &Path, to: &Path) -> io::Result<()> {
-    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        // Some network file systems know no such rename; a link doesn't replace anything either.
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::OPNOTSUPP) => {
-            std::fs::hard_link(from, to)?;
-            discard(from);
-            Ok(())
-        }
-        other => other.map_err(io::Error::from),
+/// Makes the file and locks it; `None` where the name is taken.
+fn begin(path: &Path) -> io::Result<Option<File>> {
+    let file = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    // Before the lock came somebody may have taken it for an abandoned one.
+    let lost = matches!(file.try_lock(), Err(TryLockError::WouldBlock)) || file.metadata()?.nlink() == 0;
+    Ok((!lost).then_some(file))
+}
+
+/// Removes a file that was begun and that nobody writes any more; answers whether it did. Where locks can't tell it stays.
+fn discard_abandoned(path: &Path) -> bool {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let Ok(file) = openat(CWD, path, flags, Mode::empty()).map(File::from) else { return false };
+    let Ok(held) = file.metadata() else { return false };
+    if !held.is_file() || held.uid() != geteuid().as_raw() || file.try_lock().is_err() {
+        return false;
     }
+    // Under the lock: whoever had it before may have put it into its place, and another may have begun one since.
+    let same = |named: std::fs::Metadata| (named.dev(), named.ino()) == (held.dev(), held.ino());
+    std::fs::symlink_metadata(path).is_ok_and(same) && std::fs::remove_file(path).is_ok()
 }
 
 fn replace(from: &Path, to: &Path) -> io::Result<()> {
@@ -126,5 +143,42 @@ mod tests {
         assert_eq!(names(dir.path()), ["a.pdf"]);
         Partial::create(&place).unwrap().keep(true).unwrap();
         assert_eq!(std::fs::read(&place).unwrap(), b"");
+    }
+
+    fn abandon(path: &Path) {
+        let mut partial = Partial::create(path).unwrap();
+        partial.write_all(b"half of").unwrap();
+        // As a crash leaves it: the lock is gone, the file is there.
+        partial.kept = true;
+    }
+
+    #[test]
+    fn what_a_crash_left_makes_room_for_the_next_one_and_what_somebody_writes_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join("a.pdf");
+        abandon(&place);
+        assert_eq!(names(dir.path()).len(), 1);
+        let first = Partial::create(&place).unwrap();
+        let mut second = Partial::create(&place).unwrap();
+        assert_eq!(names(dir.path()).len(), 2);
+        second.write_all(b"whole").unwrap();
+        second.keep(false).unwrap();
+        drop(first);
+        assert_eq!(names(dir.path()), ["a.pdf"]);
+        assert_eq!(std::fs::read(&place).unwrap(), b"whole");
+    }
+
+    #[test]
+    fn nothing_but_an_abandoned_file_makes_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let (place, hidden) = (dir.path().join("a.pdf"), dir.path().join(".astran-backup.0.a.pdf"));
+        std::fs::write(dir.path().join("other"), "other").unwrap();
+        std::os::unix::fs::symlink("other", &hidden).unwrap();
+        Partial::create(&place).unwrap().keep(false).unwrap();
+        assert_eq!(std::fs::read_link(&hidden).unwrap(), Path::new("other"));
+        std::fs::remove_file(&hidden).unwrap();
+        std::fs::create_dir(&hidden).unwrap();
+        Partial::create(&place).unwrap().keep(true).unwrap();
+        assert!(hidden.is_dir() && dir.path().join("other").exists());
     }
 }

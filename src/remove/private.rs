@@ -7,9 +7,10 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, RenameFlags, mkdirat, renameat, renameat_with, unlinkat};
+use rustix::fs::{AtFlags, Mode, mkdirat, unlinkat};
 use rustix::io::Errno;
 
+use super::rename::{At, Source, rename_new};
 use crate::file::{OpenError, PRIVATE, Root, look_at};
 
 /// How many files of one name may wait at once; far more than can come within the grace.
@@ -54,7 +55,7 @@ fn move_into(root: &Root, from: &Path, base: &Path, tail: &Path) -> Result<PathB
             OpenError::Gone => OpenError::Io(io::ErrorKind::NotADirectory.into()),
             other => other,
         })?;
-        match rename_new(&from_dir, from_name.as_ref(), &to_dir, to_name.as_ref()) {
+        match rename_new(At::new(&from_dir, from_name), At::new(&to_dir, to_name), Source::Users) {
             Ok(()) => return Ok(place),
             Err(Errno::EXIST) => {}
             // Not the file's fault; kept apart from links, which say XDEV as well when opened.
@@ -69,21 +70,7 @@ fn move_into(root: &Root, from: &Path, base: &Path, tail: &Path) -> Result<PathB
 pub(super) fn move_out(root: &Root, place: &Path, belongs: &Path) -> Result<(), OpenError> {
     let (from_dir, from_name) = root.parent_of(place)?;
     let (to_dir, to_name) = root.parent_of(belongs)?;
-    Ok(rename_new(&from_dir, from_name.as_ref(), &to_dir, to_name.as_ref())?)
-}
-
-/// Renames without ever replacing what lies there.
-pub(super) fn rename_new(from_dir: &OwnedFd, from: &Path, to_dir: &OwnedFd, to: &Path) -> Result<(), Errno> {
-    match renameat_with(from_dir, from, to_dir, to, RenameFlags::NOREPLACE) {
-        // The file system can't: look first. Only our own process makes names in a private folder, and in the
-        // user's folder a name that appears between look and rename is the price of such a file system.
-        Err(Errno::INVAL | Errno::NOSYS) => match look_at(to_dir, to.as_os_str()) {
-            Ok(_) => Err(Errno::EXIST),
-            Err(Errno::NOENT) => renameat(from_dir, from, to_dir, to),
-            Err(errno) => Err(errno),
-        },
-        other => other,
-    }
+    Ok(rename_new(At::new(&from_dir, from_name), At::new(&to_dir, to_name), Source::Ours)?)
 }
 
 /// The folder of a place below the root, made where it is missing, for its owner alone.

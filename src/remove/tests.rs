@@ -185,3 +185,53 @@ async fn a_file_in_the_place_of_the_private_folder_is_the_systems_trouble_and_no
     assert!(!refused.changed, "{refused}");
     assert_eq!(scratch.read("report"), "content");
 }
+
+/// On another file system than the watched folder; `None` where there is none.
+fn elsewhere(scratch: &Scratch) -> Option<tempfile::TempDir> {
+    let elsewhere = tempfile::tempdir_in("/dev/shm").ok()?;
+    let device = |path: &Path| std::os::unix::fs::MetadataExt::dev(&fs::metadata(path).unwrap());
+    if device(elsewhere.path()) == device(scratch.root.path()) {
+        eprintln!("skipped: /dev/shm is no other file system here");
+        return None;
+    }
+    Some(elsewhere)
+}
+
+/// Moves a file of this name and content; answers under which name.
+fn moved(scratch: &Scratch, content: &str, to: &Path) -> String {
+    let aside = uploaded(&scratch.write("report", content), || ()).unwrap();
+    let Gone::Moved(place) = finish(&aside, &Fate::MoveTo(to.to_owned())).unwrap() else { panic!("not moved") };
+    assert!(private::leftovers(&scratch.root, Path::new("")).is_empty());
+    place.file_name().unwrap().to_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_copy_that_a_crash_left_on_another_file_system_is_not_made_twice() {
+    Breaks::install().unwrap();
+    let scratch = Scratch::new();
+    let Some(done) = elsewhere(&scratch) else { return };
+    let done = done.path();
+    fs::write(done.join("report"), "of another").unwrap();
+    fs::write(done.join("report (1)"), "content").unwrap();
+    assert_eq!(moved(&scratch, "content", done), "report (1)");
+    assert_eq!(moved(&scratch, "conTent", done), "report (2)");
+    assert_eq!(fs::read_to_string(done.join("report")).unwrap(), "of another");
+    assert_eq!(fs::read_to_string(done.join("report (2)")).unwrap(), "conTent");
+}
+
+#[tokio::test]
+async fn what_may_still_become_something_else_is_no_copy() {
+    Breaks::install().unwrap();
+    let scratch = Scratch::new();
+    let Some(done) = elsewhere(&scratch) else { return };
+    let done = done.path();
+    fs::write(done.join("report"), "content").unwrap();
+    let writer = fs::OpenOptions::new().append(true).open(done.join("report")).unwrap();
+    assert_eq!(moved(&scratch, "content", done), "report (1)");
+    drop(writer);
+    fs::remove_file(done.join("report")).unwrap();
+    std::os::unix::fs::symlink("report (1)", done.join("report")).unwrap();
+    // A link leads to the same bytes, but it is no copy; what it leads to is.
+    assert_eq!(moved(&scratch, "content", done), "report (1)");
+    assert!(fs::symlink_metadata(done.join("report")).unwrap().is_symlink());
+}

@@ -21,6 +21,8 @@ mod monitor;
 mod names;
 mod outage;
 mod push;
+mod readers;
 mod sandbox_command;
 mod secrets;
+mod standard_input;
 mod tls;

@@ -3,24 +3,11 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::symlink;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use astran_backup::sandbox::faults::{Call, Fault, Rule};
 
-use crate::support::{Said, World, eventually};
-
-/// Runs `push` with something on its standard input.
-fn push_input(world: &World, input: &[u8], arguments: &[&str]) -> Said {
-    let mut command = world.command();
-    command.arg("push").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    // A program that ends without reading is none of ours to judge here.
-    child.stdin.take().unwrap().write_all(input).ok();
-    let output = child.wait_with_output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    Said { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
-}
+use crate::support::{World, eventually};
 
 #[test]
 fn files_and_folders_are_stored_and_kept() {
@@ -58,44 +45,6 @@ fn delete_deletes_what_is_stored_and_nothing_else() {
     let said = world.run(["push", "watched", "--delete"]);
     assert_eq!(said.code, Some(1), "{said:?}");
     assert_eq!(world.left(), [std::path::PathBuf::from("bad")]);
-}
-
-#[test]
-fn standard_input_is_stored_under_its_name_and_leaves_nothing_behind() {
-    let world = World::new();
-    let said = push_input(&world, b"from a pipe", &["-", "--name", "dump.sql"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
-    assert_eq!(world.stored("/HR_Backup/dump.sql").unwrap(), b"from a pipe");
-    let kept = crate::support::files_below(&world.state());
-    assert!(kept.iter().all(|file| !file.ends_with("dump.sql")), "{kept:?}");
-    assert!(!walk_has(&world, "dump.sql"), "nor in a private folder");
-}
-
-fn walk_has(world: &World, name: &str) -> bool {
-    let found = std::process::Command::new("find").arg(world.state()).args(["-name", name]).output().unwrap();
-    !found.stdout.is_empty()
-}
-
-#[test]
-fn standard_input_that_could_not_be_stored_is_kept_and_told_where() {
-    let world = World::new();
-    let (body, content_type) = (None, None);
-    let refused = Fault::Status { status: 422, retry_after: None, body, content_type, carried_out: false };
-    world.faults().add(Rule::new(Call::Upload, refused));
-    let said = push_input(&world, b"the only copy", &["-", "--name", "dump.sql"]);
-    assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(said.stderr.contains("is kept in") && walk_has(&world, "dump.sql"), "{said:?}");
-}
-
-#[test]
-fn standard_input_without_a_name_and_a_name_without_it_are_usage_errors() {
-    let world = World::new();
-    let said = push_input(&world, b"", &["-"]);
-    assert_eq!(said.code, Some(2), "{said:?}");
-    assert!(said.stderr.contains("--name"), "{said:?}");
-    world.put("file", "content");
-    assert_eq!(world.run(["push", "watched/file", "--name", "other"]).code, Some(2));
-    assert!(world.sandbox().uploads().is_empty());
 }
 
 #[test]
@@ -205,44 +154,6 @@ fn a_stopped_push_ends_with_130_and_its_file_stays_whole() {
 }
 
 #[test]
-fn a_stop_while_standard_input_is_read_ends_with_130_and_leaves_no_half_of_it_behind() {
-    let world = World::new();
-    let mut command = world.command();
-    let daemon = crate::support::Daemon::start(command.args(["push", "-", "--name", "dump.sql"]).stdin(Stdio::piped()));
-    eventually("it reads", || walk_has(&world, "dump.sql"));
-    daemon.signal("-INT");
-    assert_eq!(daemon.end().code, Some(130));
-    assert!(!walk_has(&world, "dump.sql"));
-}
-
-#[test]
-fn standard_input_whose_upload_was_cut_is_kept_and_told_where() {
-    let world = World::new();
-    fs::write(world.dir.path().join("input"), "the only copy").unwrap();
-    world.faults().add(Rule::new(Call::Upload, Fault::Stall { ms: 60_000 }));
-    let mut command = world.command();
-    command.args(["push", "-", "--name", "dump.sql"]).stdin(fs::File::open(world.dir.path().join("input")).unwrap());
-    let daemon = crate::support::Daemon::start(&mut command);
-    eventually("its upload has begun", || world.sandbox().stats().faults == 1);
-    daemon.signal("-INT");
-    std::thread::sleep(Duration::from_millis(200));
-    daemon.signal("-INT");
-    let said = daemon.end();
-    assert_eq!(said.code, Some(130), "{said:?}");
-    assert!(said.stdout.contains("is kept in") && walk_has(&world, "dump.sql"), "{said:?}");
-}
-
-#[test]
-fn an_empty_file_and_empty_standard_input_are_stored() {
-    let world = World::new();
-    world.put("empty", "");
-    assert_eq!(world.run(["push", "watched/empty"]).code, Some(0));
-    assert_eq!(push_input(&world, b"", &["-", "--name", "nothing"]).code, Some(0));
-    assert_eq!(world.stored("/HR_Backup/empty").unwrap(), b"");
-    assert_eq!(world.stored("/HR_Backup/nothing").unwrap(), b"");
-}
-
-#[test]
 fn a_folder_that_holds_our_own_state_is_not_pushed() {
     let world = World::new();
     let said = world.run(["push", ".", "--state-dir", "state"]);
@@ -259,4 +170,25 @@ fn what_is_named_twice_in_whatever_way_is_stored_once() {
     let said = world.run(["push", "watched/a", "watched", "./watched/a", "watched/", "watched/sub/../a"]);
     assert_eq!(said.code, Some(0), "{said:?}");
     assert_eq!(world.sandbox().uploads().len(), 2, "{}", said.stdout);
+}
+
+/// Files of one name wait in the private folder, each in its slot; what lies beside a named file there is none of ours.
+#[test]
+fn a_file_that_goes_again_from_the_private_folder_leaves_what_waits_beside_it() {
+    let world = World::new();
+    let private = world.watched().join(".astran-backup/0");
+    fs::create_dir_all(&private).unwrap();
+    // A leftover whose name is taken stays there.
+    fs::write(private.join("waits"), "the only copy").unwrap();
+    world.put("waits", "another");
+    let report = world.put("report", "first");
+    let push = crate::support::Daemon::start(world.command().args(["push", "watched/report", "--delete"]));
+    eventually("it is set aside", || private.join("report").exists());
+    fs::write(&report, "a newcomer").unwrap();
+    fs::write(private.join("report"), "first, changed").unwrap();
+    assert_eq!(push.end().code, Some(0));
+    assert_eq!(fs::read(private.join("waits")).unwrap(), b"the only copy");
+    assert_eq!(fs::read(report).unwrap(), b"a newcomer");
+    assert!(!private.join("report").exists());
+    assert_eq!(world.stored("/HR_Backup/report").unwrap(), b"first, changed");
 }

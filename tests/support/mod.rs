@@ -185,11 +185,16 @@ pub fn access_variables(access: &Access) -> [(&'static str, &str); 6] {
 
 /// Runs a command to its end; fails the test if it takes too long.
 pub fn said(command: &mut Command) -> Said {
+    said_within(PATIENCE, command)
+}
+
+/// The same where the program itself may be patient for longer.
+pub fn said_within(patience: Duration, command: &mut Command) -> Said {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let (mut out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
     let stdout = std::thread::spawn(move || read_all(&mut out));
     let stderr = std::thread::spawn(move || read_all(&mut err));
-    let code = wait(&mut child);
+    let code = wait(patience, &mut child);
     Said { code, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() }
 }
 
@@ -200,15 +205,15 @@ fn read_all(from: &mut impl Read) -> String {
 }
 
 /// Waits for a process's end; kills it and fails the test if that takes too long.
-fn wait(child: &mut Child) -> Option<i32> {
+fn wait(patience: Duration, child: &mut Child) -> Option<i32> {
     let start = Instant::now();
     loop {
         if let Some(status) = child.try_wait().unwrap() {
             return status.code();
         }
-        if start.elapsed() > PATIENCE {
+        if start.elapsed() > patience {
             child.kill().unwrap();
-            panic!("the program did not end within {PATIENCE:?}");
+            panic!("the program did not end within {patience:?}");
         }
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -270,7 +275,7 @@ impl Daemon {
 
     /// Waits for its end; answers its exit code and all that it said.
     pub fn end(mut self) -> Said {
-        let code = wait(&mut self.child);
+        let code = wait(PATIENCE, &mut self.child);
         let mut all = self.seen.take();
         all.extend(self.lines.iter());
         Said { code, stdout: all.join("\n"), stderr: String::new() }

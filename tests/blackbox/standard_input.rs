@@ -1,0 +1,146 @@
+//! `push -`: standard input, which is written to a file of its own first, beside those of others.
+
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use astran_backup::sandbox::faults::{Call, Fault, Rule};
+
+use crate::support::{Daemon, Said, World, eventually};
+
+/// Runs `push` with something on its standard input.
+fn push_input(world: &World, input: &[u8], arguments: &[&str]) -> Said {
+    let mut command = world.command();
+    command.arg("push").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // A program that ends without reading is none of ours to judge here.
+    child.stdin.take().unwrap().write_all(input).ok();
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Said { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+#[test]
+fn standard_input_is_stored_under_its_name_and_leaves_nothing_behind() {
+    let world = World::new();
+    let said = push_input(&world, b"from a pipe", &["-", "--name", "dump.sql"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(world.stored("/HR_Backup/dump.sql").unwrap(), b"from a pipe");
+    let kept = crate::support::files_below(&world.state());
+    assert!(kept.iter().all(|file| !file.ends_with("dump.sql")), "{kept:?}");
+    assert!(!walk_has(&world, "dump.sql"), "nor in a private folder");
+}
+
+fn walk_has(world: &World, name: &str) -> bool {
+    let found = std::process::Command::new("find").arg(world.state()).args(["-name", name]).output().unwrap();
+    !found.stdout.is_empty()
+}
+
+#[test]
+fn standard_input_that_could_not_be_stored_is_kept_and_told_where() {
+    let world = World::new();
+    let (body, content_type) = (None, None);
+    let refused = Fault::Status { status: 422, retry_after: None, body, content_type, carried_out: false };
+    world.faults().add(Rule::new(Call::Upload, refused));
+    let said = push_input(&world, b"the only copy", &["-", "--name", "dump.sql"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.stderr.contains("is kept in") && walk_has(&world, "dump.sql"), "{said:?}");
+}
+
+#[test]
+fn standard_input_without_a_name_and_a_name_without_it_are_usage_errors() {
+    let world = World::new();
+    let said = push_input(&world, b"", &["-"]);
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert!(said.stderr.contains("--name"), "{said:?}");
+    world.put("file", "content");
+    assert_eq!(world.run(["push", "watched/file", "--name", "other"]).code, Some(2));
+    assert!(world.sandbox().uploads().is_empty());
+}
+
+#[test]
+fn a_stop_while_standard_input_is_read_ends_with_130_and_leaves_no_half_of_it_behind() {
+    let world = World::new();
+    let mut command = world.command();
+    let daemon = Daemon::start(command.args(["push", "-", "--name", "dump.sql"]).stdin(Stdio::piped()));
+    eventually("it reads", || walk_has(&world, "dump.sql"));
+    daemon.signal("-INT");
+    assert_eq!(daemon.end().code, Some(130));
+    assert!(!walk_has(&world, "dump.sql"));
+}
+
+#[test]
+fn standard_input_whose_upload_was_cut_is_kept_and_told_where() {
+    let world = World::new();
+    fs::write(world.dir.path().join("input"), "the only copy").unwrap();
+    world.faults().add(Rule::new(Call::Upload, Fault::Stall { ms: 60_000 }));
+    let mut command = world.command();
+    command.args(["push", "-", "--name", "dump.sql"]).stdin(fs::File::open(world.dir.path().join("input")).unwrap());
+    let daemon = Daemon::start(&mut command);
+    eventually("its upload has begun", || world.sandbox().stats().faults == 1);
+    daemon.signal("-INT");
+    std::thread::sleep(Duration::from_millis(200));
+    daemon.signal("-INT");
+    let said = daemon.end();
+    assert_eq!(said.code, Some(130), "{said:?}");
+    assert!(said.stdout.contains("is kept in") && walk_has(&world, "dump.sql"), "{said:?}");
+}
+
+#[test]
+fn an_empty_file_and_empty_standard_input_are_stored() {
+    let world = World::new();
+    world.put("empty", "");
+    assert_eq!(world.run(["push", "watched/empty"]).code, Some(0));
+    assert_eq!(push_input(&world, b"", &["-", "--name", "nothing"]).code, Some(0));
+    assert_eq!(world.stored("/HR_Backup/empty").unwrap(), b"");
+    assert_eq!(world.stored("/HR_Backup/nothing").unwrap(), b"");
+}
+
+/// Standard input that waits in the state folder: its own, of a push that failed, and something that a person put there.
+fn neighbours(world: &World) -> Vec<(PathBuf, &'static str)> {
+    let folder = world.state().join("astran-backup/stdin");
+    let (failed, notes) = (folder.join(".astran-backup/00000000000000ff/dump.sql"), folder.join("notes"));
+    for file in [&failed, &notes] {
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, "the only copy").unwrap();
+    }
+    vec![(failed, "the only copy"), (notes, "the only copy")]
+}
+
+#[track_caller]
+fn assert_only_these(world: &World, files: &[(PathBuf, &str)]) {
+    for (file, content) in files {
+        assert_eq!(fs::read_to_string(file).unwrap(), *content, "{}", file.display());
+    }
+    let found = walkdir::WalkDir::new(world.state().join("astran-backup/stdin")).into_iter().map(Result::unwrap);
+    let found: Vec<PathBuf> =
+        found.filter(|entry| entry.file_type().is_file()).map(walkdir::DirEntry::into_path).collect();
+    assert!(found.iter().all(|found| files.iter().any(|(file, _)| file == found)), "left behind: {found:?}");
+}
+
+#[test]
+fn what_waits_beside_standard_input_is_never_touched() {
+    let world = World::new();
+    let neighbours = neighbours(&world);
+    let arguments = ["-", "--name", "dump.sql"];
+    assert_eq!(push_input(&world, b"from a pipe", &arguments).code, Some(0));
+    assert_only_these(&world, &neighbours);
+    // One that is stored while another one still waits for its upload.
+    world.faults().add(Rule::new(Call::Upload, Fault::Stall { ms: 60_000 }).named("slow"));
+    fs::write(world.dir.path().join("input"), "slow").unwrap();
+    let mut slow = world.command();
+    slow.args(["push", "-", "--name", "slow"]).stdin(fs::File::open(world.dir.path().join("input")).unwrap());
+    let slow = Daemon::start(&mut slow);
+    eventually("its upload has begun", || world.sandbox().stats().faults == 1);
+    assert_eq!(push_input(&world, b"from another pipe", &arguments).code, Some(0));
+    slow.kill();
+    let kept = find(&world, "slow");
+    assert_only_these(&world, &[neighbours, vec![(kept, "slow")]].concat());
+}
+
+fn find(world: &World, name: &str) -> PathBuf {
+    let found = walkdir::WalkDir::new(world.state()).into_iter().map(Result::unwrap);
+    found.into_iter().find(|entry| entry.file_name() == name).expect(name).into_path()
+}

@@ -1,0 +1,109 @@
+//! One file of each way and size killed at one step, with one of the same name coming before the next start.
+
+use std::collections::BTreeMap;
+
+use astran_backup::sandbox::Duplicates;
+
+use crate::SETTLE;
+use crate::support::proof::{Dice, Reckoning, clean_run, rounds, seed, sha256, unique};
+use crate::support::{World, eventually, said};
+
+/// A step, and the one at which an earlier run must have been killed to come there.
+const STEPS: [(&str, Option<&str>); 16] = [
+    ("before-intent", None),
+    ("after-intent", None),
+    ("mid-body", None),
+    ("after-send", None),
+    ("before-receipt", None),
+    ("after-receipt", None),
+    ("after-set-aside", None),
+    ("during-grace", None),
+    ("after-grace", None),
+    ("after-unlink", None),
+    ("before-end", None),
+    ("after-end", None),
+    ("resolving", Some("after-send:3")),
+    ("after-recovery", Some("after-send:3")),
+    ("after-recovery", Some("after-set-aside:2")),
+    ("before-receipt", Some("after-send:3")),
+];
+
+#[test]
+fn killed_at_each_named_step_nothing_is_lost_truncated_or_stored_twice() {
+    for duplicates in [Duplicates::Version, Duplicates::SecondDocument] {
+        for (step, before) in STEPS {
+            let killed = killed_at(step, before, 1, duplicates);
+            assert!(killed, "{step} never came");
+        }
+    }
+}
+
+#[test]
+fn killed_at_a_named_step_for_the_nth_time_nothing_is_lost_truncated_or_stored_twice() {
+    let mut dice = Dice::new(seed("nth"));
+    for _ in 0..rounds(16) / 2 {
+        let nth = dice.within(2, 7);
+        let (step, before) = *dice.of(&STEPS);
+        killed_at(step, before, nth, *dice.of(&[Duplicates::Version, Duplicates::SecondDocument]));
+    }
+}
+
+fn killed_at(step: &str, before: Option<&str>, nth: u64, duplicates: Duplicates) -> bool {
+    let world = World::with(|options| options.duplicates = duplicates);
+    let mut closed = BTreeMap::new();
+    let mut put = |name: &str, what: &str, size| {
+        let content = unique(&format!("{what} {name}"), size);
+        closed.insert(sha256(&content), format!("{what} {name}"));
+        world.put(name, content);
+    };
+    for (name, size) in [("small", 10), ("large", 700_000), ("sub/small", 10), ("sub/other", 300_000)] {
+        put(name, "first", size);
+    }
+    if let Some(before) = before {
+        assert!(killed(&world, before));
+    }
+    let killed = killed(&world, &format!("{step}:{nth}"));
+    for name in ["small", "large"] {
+        // Only where the first one is gone: set aside or removed. Nobody overwrites it.
+        if !world.watched().join(name).exists() {
+            put(name, "second", 20);
+        }
+    }
+    clean_run(&world, &SETTLE);
+    let reckoning = Reckoning::of(&world, &closed);
+    println!("{step}:{nth} {duplicates:?}, killed {killed}: {}", reckoning.told());
+    reckoning.assert_perfect();
+    killed
+}
+
+/// Runs until it comes to this step; answers whether it was killed there.
+pub(crate) fn killed_with(world: &World, step: &str, arguments: &[&str]) -> bool {
+    let mut command = world.command();
+    command.args(["watch", "watched", "--once"]).args(arguments).env("ASTRAN_BACKUP_FAILPOINT", step);
+    said(&mut command).code.is_none()
+}
+
+fn killed(world: &World, step: &str) -> bool {
+    killed_with(world, step, &SETTLE)
+}
+
+#[test]
+fn killed_while_a_file_that_changed_in_its_grace_is_put_back_both_contents_are_stored_once() {
+    let world = World::new();
+    let (first, second) = (unique("first", 20), unique("second", 30));
+    let place = world.put("report", &first);
+    let changed = std::thread::scope(|scope| {
+        let aside = world.watched().join(".astran-backup/0/report");
+        let changed = scope.spawn(move || {
+            eventually("it is set aside", || aside.exists());
+            std::fs::write(&aside, &second).unwrap();
+            second
+        });
+        assert!(killed(&world, "before-put-back"));
+        changed.join().unwrap()
+    });
+    assert!(!place.exists(), "put back too early for this test");
+    let closed = [(sha256(&first), "first".to_owned()), (sha256(&changed), "second".to_owned())].into();
+    clean_run(&world, &SETTLE);
+    Reckoning::of(&world, &closed).assert_perfect();
+}
