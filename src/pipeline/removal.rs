@@ -229,3 +229,44 @@ fn meaning(why: Why, outcome: Result<Gone, NotRemoved>) -> (Outcome, Option<End>
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vault::DocumentId;
+
+    fn stored() -> Why {
+        let stored = Stored {
+            sha256: String::new(),
+            size: 1,
+            document: DocumentId("1".into()),
+            document_version: None,
+            user: "me".into(),
+            adopted: false,
+        };
+        Why::Stored(RemotePath::default(), stored)
+    }
+
+    fn not_removed(changed: bool) -> Result<Gone, NotRemoved> {
+        Err(NotRemoved { reason: "no".into(), changed, place: "x".into() })
+    }
+
+    #[test]
+    fn only_what_is_gone_is_written_down_as_gone() {
+        let end = |why, outcome| meaning(why, outcome).1;
+        assert_eq!(end(stored(), Ok(Gone::Removed)), Some(End::Removed));
+        assert_eq!(end(stored(), Ok(Gone::Moved("/y".into()))), Some(End::Moved("/y".into())));
+        assert_eq!(end(stored(), not_removed(true)), Some(End::Superseded));
+        assert_eq!(end(stored(), not_removed(false)), None, "stored still: the next walk tries again");
+    }
+
+    #[test]
+    fn what_changed_meanwhile_goes_round_again_and_what_could_not_be_removed_is_told() {
+        for (why, changed) in [(stored(), true), (Why::Failed("413".into()), true)] {
+            assert!(matches!(meaning(why, not_removed(changed)).0, Outcome::Again { .. }));
+        }
+        for why in [stored(), Why::Failed("413".into())] {
+            assert!(matches!(meaning(why, not_removed(false)).0, Outcome::Failed { moved: None, .. }));
+        }
+    }
+}
