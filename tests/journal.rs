@@ -130,6 +130,28 @@ mod keeping {
         assert_eq!(found, [(open, State::Open), (done, State::Stored)]);
     }
 
+    /// One was set aside when the process died, and another one of its name has come since.
+    #[tokio::test]
+    async fn of_two_files_of_one_path_each_has_its_own_entry() {
+        let (_dir, _state, journal) = fresh();
+        let file = |inode| {
+            let like = intent("a", "a");
+            Intent { version: Version { inode, ..like.version }, ..like }
+        };
+        let mut ids = Vec::new();
+        for inode in [1, 2] {
+            ids.push(go(&journal, file(inode)).await);
+            journal.stored(ids[ids.len() - 1], receipt("1")).await.unwrap();
+        }
+        for (inode, expected) in [(1, ids[0]), (2, ids[1]), (3, ids[1])] {
+            let found = journal.of_file(Path::new(ROOT), Path::new("a"), file(inode).version).await.unwrap();
+            assert_eq!(found.unwrap().id, expected, "{inode}");
+        }
+        journal.end(ids[0], End::Removed).await.unwrap();
+        let found = journal.of_file(Path::new(ROOT), Path::new("a"), file(1).version).await.unwrap();
+        assert_eq!(found.unwrap().id, ids[1], "what is over speaks for nobody");
+    }
+
     #[tokio::test]
     async fn what_was_answered_survives_a_crash_and_a_torn_commit_leaves_one_chain() {
         let (dir, state, journal) = fresh();
@@ -212,6 +234,16 @@ mod opening {
         }
     }
 
+    #[tokio::test]
+    async fn a_journal_that_came_back_open_to_others_is_closed_to_them() {
+        let (_dir, state, journal) = fresh();
+        drop(journal);
+        let path = state.join("journal.sqlite");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        let _journal = Journal::open(&state).unwrap();
+        assert_eq!(mode(&path), 0o600);
+    }
+
     #[test]
     fn a_folder_that_others_can_write_is_refused() {
         let (_dir, state, journal) = fresh();
@@ -279,6 +311,32 @@ mod names {
         let other_root = Intent { root: "/other".into(), ..intent("a/report", "report") };
         assert!(taken(&journal, other_root).await.is_some(), "the same path in another root is another file");
         assert!(taken(&journal, intent("a/report", "report")).await.is_none(), "a new version of the same file");
+    }
+
+    /// Its bytes were the same once; with other ones it would hide the first one's document.
+    #[tokio::test]
+    async fn whoever_adopts_a_document_does_not_own_its_name() {
+        let (_dir, _state, journal) = fresh();
+        let first = go(&journal, intent("a/report", "report")).await;
+        journal.stored(first, receipt("1")).await.unwrap();
+        let same = Stored { adopted: true, ..receipt("1") };
+        journal.adopt(intent("b/report", "report"), same).await.unwrap();
+        assert_eq!(taken(&journal, intent("b/report", "report")).await.unwrap().id, first);
+        assert!(taken(&journal, intent("a/report", "report")).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_documents_receipt_is_its_newest() {
+        let (_dir, _state, journal) = fresh();
+        for content in ["1", "2"] {
+            let id = go(&journal, intent("n", "n")).await;
+            journal.stored(id, receipt(content)).await.unwrap();
+        }
+        let path = RemotePath::parse("/HR/2026/n").unwrap();
+        assert_eq!(journal.receipt_of(&path).await.unwrap(), Some(receipt("2")));
+        for other in ["/HR/n", "/HR/2026/m", "/"] {
+            assert_eq!(journal.receipt_of(&RemotePath::parse(other).unwrap()).await.unwrap(), None, "{other}");
+        }
     }
 
     #[tokio::test]
@@ -572,5 +630,34 @@ mod chain {
         let report = journal.check().await.unwrap();
         assert!(report.is_whole() && report.head.seq == 5, "{report:?}");
         assert!(next.0 > 4, "a number never comes again");
+    }
+
+    #[tokio::test]
+    async fn pruning_forgets_no_file_that_waits_has_failed_or_is_kept() {
+        let (_dir, _state, journal) = fresh();
+        go(&journal, intent("open", "open")).await;
+        for (name, end) in [("failed", failed()), ("abandoned", abandoned())] {
+            let id = go(&journal, intent(name, name)).await;
+            journal.end(id, end).await.unwrap();
+        }
+        go(&journal, intent("newest", "newest")).await;
+        journal.prune(SystemTime::now() + Duration::from_secs(1)).await.unwrap();
+        assert_eq!(latest(&journal, "open").await.unwrap().state, State::Open);
+        assert_eq!(latest(&journal, "failed").await.unwrap().state, State::Ended(failed()));
+        assert!(latest(&journal, "abandoned").await.is_none());
+    }
+
+    /// The cut would be where the damage was.
+    #[tokio::test]
+    async fn a_broken_chain_is_not_pruned() {
+        for damaged in [false, true] {
+            let (_dir, state, journal) = fresh();
+            five(&journal).await;
+            if damaged {
+                raw(&state).execute("UPDATE receipt SET size = 1 WHERE seq = 2", []).unwrap();
+            }
+            astran_backup::retention::prune(&journal, Duration::ZERO).await;
+            assert_eq!(journal.check().await.unwrap().receipts, if damaged { 5 } else { 0 });
+        }
     }
 }

@@ -1,0 +1,89 @@
+//! What the store answers, or does not.
+
+use std::time::Duration;
+
+use astran_backup::config::Layout;
+use astran_backup::pipeline::{Local, Outcome};
+
+use crate::life::Life;
+use crate::store::Reply;
+
+/// Less than a store that lost its answer is given before it is asked again.
+const A_MOMENT: Duration = Duration::from_millis(600);
+
+fn is_removed(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Stored { local: Local::Removed, .. })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_lost_its_answer_and_is_still_storing_gets_nothing_twice() {
+    let mut life = Life::new(|_| ());
+    life.put("x", b"1234");
+    life.store.then([Reply::Lost(A_MOMENT)]);
+    assert!(is_removed(&life.send("x").await));
+    assert_eq!(life.store.uploads(), 1);
+}
+
+/// Its intent is old by then, and nothing but the lost answer tells that the store may be storing still.
+#[tokio::test(start_paused = true)]
+async fn the_same_after_an_upload_that_took_long() {
+    let mut life = Life::new(|_| ());
+    life.put("x", b"1234");
+    *life.store.aged.lock().unwrap() = Some(life.state());
+    life.store.then([Reply::Lost(A_MOMENT)]);
+    assert!(is_removed(&life.send("x").await));
+    assert_eq!(life.store.uploads(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_after_a_crash_a_moment_ago() {
+    let mut life = Life::new(|_| ());
+    life.put("x", b"1234");
+    life.begun("x").await;
+    life.store.keep("x", b"1234", A_MOMENT);
+    assert!(is_removed(&life.send("x").await));
+    assert_eq!(life.store.uploads(), 0);
+}
+
+/// Too large to be read before it is sent: nothing but its hash tells that it was not sent to its end.
+#[tokio::test(start_paused = true)]
+async fn an_answer_before_all_was_sent_proves_nothing_and_blames_no_file() {
+    let mut life = Life::new(|_| ());
+    let content = vec![7; 300_000];
+    life.put("x", &content);
+    life.store.then([Reply::Early]);
+    assert!(is_removed(&life.send("x").await));
+    assert_eq!(life.store.uploads(), 2);
+    assert_eq!(life.store.stored("x"), [content]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_speaks_of_something_else_is_no_receipt() {
+    let mut life = Life::new(|_| ());
+    life.put("x", b"1234");
+    life.store.then([Reply::Contradicts]);
+    let outcome = life.send("x").await;
+    assert!(matches!(&outcome, Outcome::Failed { reason, .. } if reason.contains("the store says")), "{outcome:?}");
+    assert!(life.lies("x"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_the_service_never_takes_while_it_works_otherwise_is_left_to_the_next_walk() {
+    let mut life = Life::new(|_| ());
+    life.put("x", b"1234");
+    *life.store.always.lock().unwrap() = Some(Reply::Busy);
+    assert!(matches!(life.send("x").await, Outcome::Waits { .. }));
+    assert!(life.lies("x"));
+}
+
+/// Made anew, a folder has another id: the one that is known leads nowhere for ever.
+#[tokio::test(start_paused = true)]
+async fn a_sub_folder_that_the_store_no_longer_knows_is_looked_up_anew_and_blames_no_file() {
+    let mut life = Life::new(|policy| policy.layout = Layout::Mirror);
+    life.put("sub/x", b"1234");
+    life.store.then([Reply::Missing]);
+    assert!(matches!(life.send("sub/x").await, Outcome::Waits { .. }));
+    assert_eq!(life.store.folders_asked_for(), 1);
+    assert!(is_removed(&life.send("sub/x").await));
+    assert_eq!(life.store.folders_asked_for(), 2);
+}
