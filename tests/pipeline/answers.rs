@@ -45,11 +45,11 @@ async fn the_same_after_a_crash_a_moment_ago() {
     assert_eq!(life.store.uploads(), 0);
 }
 
-/// Too large to be read before it is sent: nothing but its hash tells that it was not sent to its end.
+/// Larger than what is read ahead of the sending: that it was never hashed tells that it was not sent to its end.
 #[tokio::test(start_paused = true)]
 async fn an_answer_before_all_was_sent_proves_nothing_and_blames_no_file() {
     let mut life = Life::new(|_| ());
-    let content = vec![7; 300_000];
+    let content = vec![7; 3_000_000];
     life.put("x", &content);
     life.store.then([Reply::Early]);
     assert!(is_removed(&life.send("x").await));
