@@ -217,6 +217,8 @@ mod tests {
         let error = result.unwrap_err();
         assert!(error.exit == Exit::SomeFailed && error.message.contains("--force"), "{error}");
         assert_eq!(std::fs::read(&file).unwrap(), b"old");
+        let (result, _) = fetch("/docs/none", Output::File(file.clone()), false).await;
+        assert_eq!(result.unwrap_err().exit, Exit::SomeFailed, "and nothing is fetched in vain");
         fetch("/docs/a", Output::File(file.clone()), true).await.0.unwrap();
         assert_eq!(std::fs::read(&file).unwrap(), b"hello");
         let (result, _) = fetch("/docs/a", Output::File(dir.path().join("no/such/folder")), false).await;

@@ -269,4 +269,22 @@ mod tests {
             assert!(matches!(meaning(why, not_removed(false)).0, Outcome::Failed { moved: None, .. }));
         }
     }
+
+    #[tokio::test]
+    async fn a_file_that_somebody_waits_to_write_since_it_was_sent_stays() {
+        crate::file::lease::Breaks::install().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("x"), "1234").unwrap();
+        let file = Settled::new(Arc::new(crate::file::Root::open(dir.path()).unwrap()), "x".into());
+        let source = Source::open(&file).unwrap();
+        let path = dir.path().join("x");
+        let writer = std::thread::spawn(move || drop(std::fs::File::options().append(true).open(path).unwrap()));
+        while source.lease.as_ref().unwrap().holds() {
+            tokio::task::yield_now().await;
+        }
+        let ended = set_aside(Leaving { file, source, fate: Fate::Delete, attempt: AttemptId(1), why: stored() });
+        assert!(ended.is_err_and(|ended| ended.outcome.is_err_and(|not| not.changed)));
+        writer.join().unwrap();
+        assert!(dir.path().join("x").exists());
+    }
 }

@@ -284,3 +284,15 @@ async fn a_file_that_moves_to_another_file_system_never_overwrites() {
         assert_eq!(fs::read_to_string(elsewhere.path().join(expected)).unwrap(), expected);
     }
 }
+
+/// Its lease told of writers before it was set aside; what can't tell of them now says nothing of the time between.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_whose_writers_can_not_be_told_any_more_is_not_removed() {
+    // The one file system without leases that every machine has.
+    let root = Arc::new(Root::open(Path::new("/proc/self")).unwrap());
+    let place = PathBuf::from("status");
+    let baseline = root.open_file(&place).unwrap().version;
+    let aside = Aside { root, origin: place.clone(), place, baseline, leased: true, sha256: None };
+    assert!(aside.check_rested().unwrap_err().contains("can't be told"));
+}

@@ -50,6 +50,11 @@ impl Life {
         self.dir.path().join("state")
     }
 
+    /// The journal, for what only a test may do to it.
+    pub(crate) fn sql(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(self.state().join("journal.sqlite")).unwrap()
+    }
+
     /// Writes a file into the folder, making its sub-folders.
     pub(crate) fn put(&self, relative: &str, content: &[u8]) {
         let path = self.root.path().join(relative);
@@ -114,9 +119,8 @@ impl Life {
             adopted: false,
         };
         self.journal.stored(id, stored).await.unwrap();
-        let connection = rusqlite::Connection::open(self.state().join("journal.sqlite")).unwrap();
         let ago = i64::try_from(ago.as_nanos()).unwrap();
-        connection.execute("UPDATE receipt SET stored = stored - ?1", [ago]).unwrap();
+        self.sql().execute("UPDATE receipt SET stored = stored - ?1", [ago]).unwrap();
         id
     }
 }

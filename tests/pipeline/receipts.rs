@@ -50,3 +50,28 @@ async fn a_receipt_of_a_file_that_was_to_stay_is_no_proof_however_new() {
         assert_eq!(sent(JUST_NOW, Some(end), true).await, 0);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn while_no_receipt_can_be_written_nothing_is_removed_and_nothing_is_sent_again() {
+    let mut life = Life::new(|_| ());
+    life.put("x", b"1234");
+    let journal = life.sql();
+    journal
+        .execute_batch("CREATE TRIGGER full BEFORE INSERT ON receipt BEGIN SELECT RAISE(ABORT, 'full'); END")
+        .unwrap();
+    life.hand_over("x").await;
+    let store = std::sync::Arc::clone(&life.store);
+    let asked_again_and_again = async {
+        while store.looks() < 3 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    tokio::select! {
+        outcome = life.outcome() => panic!("{outcome:?} without a receipt"),
+        () = asked_again_and_again => {}
+    }
+    assert!(life.lies("x"));
+    journal.execute_batch("DROP TRIGGER full").unwrap();
+    assert!(matches!(life.outcome().await, Outcome::Stored { local: Local::Removed, .. }));
+    assert_eq!(life.store.uploads(), 1);
+}

@@ -49,6 +49,7 @@ pub(crate) struct Store {
     pub(crate) always: Mutex<Option<Reply>>,
     uploads: AtomicUsize,
     folders: AtomicUsize,
+    looks: AtomicUsize,
     /// A journal in which uploads look as if they had been begun long ago.
     pub(crate) aged: Mutex<Option<PathBuf>>,
 }
@@ -76,6 +77,11 @@ impl Store {
     /// How often it was asked for a folder.
     pub(crate) fn folders_asked_for(&self) -> usize {
         self.folders.load(Ordering::Acquire)
+    }
+
+    /// How often it was asked for a document.
+    pub(crate) fn looks(&self) -> usize {
+        self.looks.load(Ordering::Acquire)
     }
 
     /// The contents that can be seen under a name.
@@ -131,6 +137,7 @@ impl Vault for Store {
     }
 
     async fn at(&self, path: &RemotePath) -> Result<Option<Document>, VaultError> {
+        self.looks.fetch_add(1, Ordering::AcqRel);
         Ok(path.segments().last().and_then(|name| self.newest(name)))
     }
 
