@@ -104,8 +104,8 @@ async fn a_commit_is_synced_before_it_is_answered() {
         let ask = |name| connection.pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0));
         Ok((ask("journal_mode")?, ask("synchronous")?))
     };
-    const FULL: i64 = 2;
-    assert_eq!(journal.inner.writer.ask(settings).await.unwrap(), ("wal".to_owned().into(), FULL.into()));
+    let (wal, full) = ("wal".to_owned().into(), 2_i64.into());
+    assert_eq!(journal.inner.writer.ask(settings).await.unwrap(), (wal, full));
 }
 
 #[tokio::test]

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use astran_backup::config::Layout;
+use astran_backup::journal::State;
 use astran_backup::pipeline::{Local, Outcome};
+use astran_backup::vault::Kind;
 
 use crate::life::Life;
 use crate::store::Reply;
@@ -86,4 +88,20 @@ async fn a_sub_folder_that_the_store_no_longer_knows_is_looked_up_anew_and_blame
     assert_eq!(life.store.folders_asked_for(), 1);
     assert!(is_removed(&life.send("sub/x").await));
     assert_eq!(life.store.folders_asked_for(), 2);
+}
+
+/// Others of its folder go on; and what may be stored is not sent again for want of an answer.
+#[tokio::test(start_paused = true)]
+async fn a_file_that_the_store_answers_no_question_about_waits_alone_with_its_intent_open() {
+    let mut life = Life::new(|_| ());
+    life.put("x", b"1234");
+    let id = life.begun("x").await;
+    *life.store.silent.lock().unwrap() = Some(Kind::Forbidden);
+    assert!(matches!(life.send("x").await, Outcome::Waits { .. }));
+    assert!(life.lies("x"));
+    life.put("y", b"5678");
+    assert!(is_removed(&life.send("y").await));
+    *life.store.silent.lock().unwrap() = None;
+    let open = life.journal.unresolved(life.root.path()).await.unwrap();
+    assert!(open.iter().any(|entry| entry.id == id && entry.state == State::Open), "{open:?}");
 }

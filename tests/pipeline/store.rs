@@ -50,6 +50,8 @@ pub(crate) struct Store {
     uploads: AtomicUsize,
     folders: AtomicUsize,
     looks: AtomicUsize,
+    /// Why it answers no question about a document.
+    pub(crate) silent: Mutex<Option<Kind>>,
     /// A journal in which uploads look as if they had been begun long ago.
     pub(crate) aged: Mutex<Option<PathBuf>>,
 }
@@ -138,6 +140,9 @@ impl Vault for Store {
 
     async fn at(&self, path: &RemotePath) -> Result<Option<Document>, VaultError> {
         self.looks.fetch_add(1, Ordering::AcqRel);
+        if let Some(kind) = *self.silent.lock().unwrap() {
+            return Err(VaultError::new(kind, "no answer"));
+        }
         Ok(path.segments().last().and_then(|name| self.newest(name)))
     }
 
