@@ -287,4 +287,19 @@ mod tests {
         writer.join().unwrap();
         assert!(dir.path().join("x").exists());
     }
+
+    /// Else the event of our own rename would be a reason to try again at once, and so on for ever.
+    #[tokio::test]
+    async fn a_file_that_was_put_back_is_told_to_have_been() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(&dir.path().join("state")).unwrap();
+        let (reports, mut reported) = mpsc::unbounded_channel();
+        let teller = Teller { journal, reports, left: Arc::default() };
+        let root = Arc::new(crate::file::Root::open(dir.path()).unwrap());
+        for (outcome, expected) in [(not_removed(false), true), (Ok(Gone::Removed), false)] {
+            let file = Settled::new(Arc::clone(&root), "x".into());
+            teller.tell(vec![Ended { file, attempt: AttemptId(1), why: stored(), outcome }]);
+            assert_eq!(reported.recv().await.unwrap().put_back, expected);
+        }
+    }
 }

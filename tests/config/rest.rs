@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use astran_backup::config::{Config, Environment};
 
-use crate::support::{Home, SERVICE, typed, who};
+use crate::support::{Home, SERVICE, typed};
 
 #[test]
 fn where_the_journal_lies() {
@@ -36,7 +36,7 @@ fn receipts_and_grace() {
 #[cfg(feature = "sandbox")]
 #[test]
 fn the_sandbox_needs_no_account_and_uses_none() {
-    let home = Home::with(&who()).set("ASTRAN_BACKUP_REALM", "real").set("ASTRAN_BACKUP_PASSWORD", "x");
+    let home = Home::with(&crate::support::who()).set("ASTRAN_BACKUP_REALM", "real").set("ASTRAN_BACKUP_PASSWORD", "x");
     for line in ["sandbox --sandbox", "ls --sandbox", "watch /w --dest /x --sandbox"] {
         let config = home.load(line).unwrap();
         assert!(config.service.api_url.host_str().unwrap().ends_with(".invalid"), "{line}");

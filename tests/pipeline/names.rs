@@ -48,3 +48,19 @@ async fn a_name_that_the_store_has_other_content_under_leaves_no_open_attempt() 
     let open = life.journal.unresolved(life.root.path()).await.unwrap();
     assert!(open.iter().all(|entry| entry.intent.name != "x"), "{open:?}");
 }
+
+/// One was set aside, changed, and its name was taken meanwhile: each would take the other's intent for a crash's leftover.
+#[tokio::test(start_paused = true)]
+async fn two_files_of_one_path_at_once_are_each_sent_once() {
+    let mut life = Life::new(|_| ());
+    life.store.then([Reply::After(Duration::from_secs(5))]);
+    for (place, content) in [(".astran-backup/0/x", "first"), ("x", "second")] {
+        life.put(place, content.as_bytes());
+        life.hand_over(place).await;
+    }
+    for _ in 0..2 {
+        assert!(matches!(life.outcome().await, Outcome::Stored { local: Local::Removed, .. }));
+    }
+    assert_eq!(life.store.uploads(), 2);
+    assert_eq!(life.store.stored("x"), [b"first".as_slice(), b"second"]);
+}
