@@ -105,3 +105,18 @@ async fn a_file_that_the_store_answers_no_question_about_waits_alone_with_its_in
     let open = life.journal.unresolved(life.root.path()).await.unwrap();
     assert!(open.iter().any(|entry| entry.id == id && entry.state == State::Open), "{open:?}");
 }
+
+/// Its writer waits until then, and nobody knows how long an upload takes.
+#[tokio::test(start_paused = true)]
+async fn an_upload_ends_at_once_when_somebody_opens_the_file_for_writing() {
+    let mut life = Life::new(|_| ());
+    life.put("x", b"1234");
+    life.store.then([Reply::Never]);
+    life.hand_over("x").await;
+    life.under_way(1).await;
+    let path = life.root.path().join("x");
+    let writer = std::thread::spawn(move || std::fs::File::options().append(true).open(path).unwrap());
+    assert!(matches!(life.outcome().await, Outcome::Again { .. }));
+    drop(writer.join().unwrap());
+    assert!(is_removed(&life.send("x").await));
+}

@@ -71,6 +71,13 @@ impl Life {
         self.queue.send(Settled::new(Arc::clone(&self.root), relative.into())).await.unwrap();
     }
 
+    /// Waits until so many uploads have begun. The clock stands still meanwhile, for there is always something to do.
+    pub(crate) async fn under_way(&self, uploads: usize) {
+        while self.store.uploads() < uploads {
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// What became of the next file.
     pub(crate) async fn outcome(&mut self) -> Outcome {
         // By the world's clock: the runtime's own jumps to its next timer whenever the journal's thread is at work.

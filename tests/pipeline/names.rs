@@ -54,7 +54,8 @@ async fn a_name_that_the_store_has_other_content_under_leaves_no_open_attempt() 
 async fn two_files_of_one_path_at_once_are_each_sent_once() {
     let mut life = Life::new(|_| ());
     life.store.then([Reply::After(Duration::from_secs(5))]);
-    for (place, content) in [(".astran-backup/0/x", "first"), ("x", "second")] {
+    for (number, (place, content)) in [(".astran-backup/0/x", "first"), ("x", "second")].into_iter().enumerate() {
+        life.under_way(number).await;
         life.put(place, content.as_bytes());
         life.hand_over(place).await;
     }

@@ -32,6 +32,8 @@ pub(crate) enum Reply {
     Missing,
     /// Is busy (503).
     Busy,
+    /// Never answers.
+    Never,
 }
 
 /// What was stored: under which name, what, and since when it can be seen.
@@ -165,6 +167,7 @@ impl Vault for Store {
             Reply::Conflict => return Err(VaultError::new(Kind::Conflict, "409")),
             Reply::Missing => return Err(VaultError::new(Kind::Missing, "404")),
             Reply::Busy => return Err(VaultError::new(Kind::Unavailable, "503")),
+            Reply::Never => std::future::pending().await,
             Reply::Good | Reply::After(_) | Reply::Lost(_) | Reply::Contradicts => {}
         }
         let bytes = content.body.collect().await.unwrap().to_bytes();
