@@ -302,4 +302,33 @@ mod tests {
             assert_eq!(reported.recv().await.unwrap().put_back, expected);
         }
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn removals_are_over_when_their_files_are_gone_and_that_is_written_down() {
+        crate::file::lease::Breaks::install().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let watched = dir.path().join("watched");
+        std::fs::create_dir(&watched).unwrap();
+        std::fs::write(watched.join("x"), "1234").unwrap();
+        let journal = Journal::open(&dir.path().join("state")).unwrap();
+        let file = Settled::new(Arc::new(crate::file::Root::open(&watched).unwrap()), "x".into());
+        let source = Source::open(&file).unwrap();
+        let intent = crate::journal::Intent {
+            root: file.root.path().to_owned(),
+            relative: file.origin.clone(),
+            version: source.opened.version,
+            dest: RemotePath::default(),
+            folder: DocumentId("1".into()),
+            name: "x".into(),
+        };
+        let Why::Stored(_, confirmed) = stored() else { unreachable!() };
+        let attempt = journal.adopt(intent, confirmed).await.unwrap();
+        let (reports, _reported) = mpsc::unbounded_channel();
+        let removals = Removals::start(journal.clone(), reports);
+        removals.add(Leaving { file, source, fate: Fate::Delete, attempt, why: stored() }).await;
+        removals.drained().await;
+        assert!(!watched.join("x").exists());
+        let entry = journal.entry(attempt).await.unwrap().unwrap().entry;
+        assert_eq!(entry.state, crate::journal::State::Ended(End::Removed));
+    }
 }
