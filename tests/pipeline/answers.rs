@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use astran_backup::config::Layout;
+use astran_backup::config::{Layout, Verify};
 use astran_backup::journal::State;
 use astran_backup::pipeline::{Local, Outcome};
 use astran_backup::vault::Kind;
@@ -119,4 +119,33 @@ async fn an_upload_ends_at_once_when_somebody_opens_the_file_for_writing() {
     assert!(matches!(life.outcome().await, Outcome::Again { .. }));
     drop(writer.join().unwrap());
     assert!(is_removed(&life.send("x").await));
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_the_listing_is_to_be_asked_its_answer_counts_and_no_answer_is_none() {
+    let mut life = Life::new(|policy| policy.verify = Verify::Listing);
+    life.put("x", b"1234");
+    life.store.then([Reply::Lie]);
+    assert!(matches!(life.send("x").await, Outcome::Failed { .. }));
+    life.put("y", b"1234");
+    *life.store.silent.lock().unwrap() = Some(Kind::Forbidden);
+    assert!(matches!(life.send("y").await, Outcome::Waits { .. }));
+    assert!(life.lies("x") && life.lies("y"));
+    *life.store.silent.lock().unwrap() = None;
+    assert!(is_removed(&life.send("y").await));
+    assert_eq!(life.store.uploads(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_cut_by_a_crash_is_sent_again_where_the_store_has_nothing_or_something_else() {
+    for other in [None, Some(b"4321")] {
+        let mut life = Life::new(|_| ());
+        life.put("x", b"1234");
+        life.begun("x").await;
+        if let Some(other) = other {
+            life.store.keep("x", other, Duration::ZERO);
+        }
+        assert!(is_removed(&life.send("x").await));
+        assert_eq!(life.store.stored("x").last().unwrap(), b"1234");
+    }
 }

@@ -75,3 +75,12 @@ async fn while_no_receipt_can_be_written_nothing_is_removed_and_nothing_is_sent_
     assert!(matches!(life.outcome().await, Outcome::Stored { local: Local::Removed, .. }));
     assert_eq!(life.store.uploads(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_receipt_for_other_bytes_of_the_same_length_is_no_receipt() {
+    let mut life = Life::new(|_| ());
+    life.put("x", b"1234");
+    life.receipted("x", b"4321", JUST_NOW).await;
+    assert!(matches!(life.send("x").await, Outcome::Stored { local: Local::Removed, .. }));
+    assert_eq!(life.store.stored("x"), [b"1234"]);
+}
