@@ -202,3 +202,20 @@ impl Tally {
         self.stopped = self.stopped.take().or(other.stopped);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_is_not_done_shows_in_the_count() {
+        let mut tally = Tally::default();
+        let reason = String::new;
+        for outcome in [Outcome::Failed { reason: reason(), moved: None }, Outcome::Waits { reason: reason() }] {
+            tally.count(&outcome);
+        }
+        tally.count(&Outcome::Left);
+        tally.add(Tally { stored: 1, failed: 10, left: 10, stopped: None });
+        assert_eq!((tally.stored, tally.failed, tally.left), (1, 12, 11));
+    }
+}

@@ -52,3 +52,69 @@ fn inodes_below(root: &Root) -> HashSet<u64> {
     let below = walkdir::WalkDir::new(root.path()).into_iter().filter_map(Result::ok);
     below.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.ino()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::{AttemptId, Intent};
+    use crate::vault::{DocumentId, RemotePath};
+    use std::time::SystemTime;
+
+    fn entry(root: &Root, relative: &str, state: State) -> Entry {
+        let version = root.open_file(Path::new("x")).unwrap().version;
+        let intent = Intent {
+            root: root.path().to_owned(),
+            relative: relative.into(),
+            version,
+            dest: RemotePath::default(),
+            folder: DocumentId("1".into()),
+            name: relative.into(),
+        };
+        let (id, started) = (AttemptId(1), SystemTime::UNIX_EPOCH);
+        Entry { id, intent, started, state, stored: None, stored_at: None }
+    }
+
+    /// A folder with the file `x`.
+    fn folder() -> (tempfile::TempDir, Root) {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("x"), "1234").unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        (dir, root)
+    }
+
+    #[test]
+    fn what_a_dead_process_left_is_ended_only_where_its_file_is_gone() {
+        let (dir, root) = folder();
+        let end = |relative, state| end_of(&entry(&root, relative, state), &root, &[]);
+        assert_eq!(end("x", State::Stored), None, "removed on its way through the pipeline");
+        assert_eq!(end("x", State::Open), None, "the store is to be asked");
+        assert_eq!(end("none", State::Stored), Some(End::Removed));
+        assert!(matches!(end("none", State::Open), Some(End::Abandoned { .. })));
+        // What can't be opened may be there still.
+        std::os::unix::fs::symlink("x", dir.path().join("link")).unwrap();
+        std::fs::create_dir(dir.path().join("sub")).unwrap();
+        for unsure in ["link", "sub", &"long".repeat(100)] {
+            assert_eq!(end(unsure, State::Stored), None, "{unsure}");
+            assert_eq!(end(unsure, State::Open), None, "{unsure}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_still_lies_where_it_was_set_aside_is_not_gone() {
+        let (dir, root) = folder();
+        std::fs::create_dir_all(dir.path().join(".astran-backup/0")).unwrap();
+        let place = PathBuf::from(".astran-backup/0/y");
+        std::fs::hard_link(dir.path().join("x"), dir.path().join(&place)).unwrap();
+        for state in [State::Stored, State::Open] {
+            assert_eq!(end_of(&entry(&root, "y", state), &root, std::slice::from_ref(&place)), None);
+        }
+    }
+
+    #[test]
+    fn a_newer_file_under_the_name_of_one_that_is_stored_goes_its_own_way() {
+        let (dir, root) = folder();
+        let stored = entry(&root, "x", State::Stored);
+        std::fs::write(dir.path().join("x"), "longer than it was").unwrap();
+        assert_eq!(end_of(&stored, &root, &[]), Some(End::Superseded));
+    }
+}

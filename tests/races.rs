@@ -105,6 +105,26 @@ fn a_folder_that_is_replaced_under_way_is_watched_on_and_what_lay_in_the_old_one
     assert_nothing_left(&world);
 }
 
+/// Each would take what the other sets aside for the leftovers of a crash.
+#[test]
+fn a_folder_replaced_by_one_that_another_instance_holds_is_left_to_that_one() {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    let world = World::new();
+    let daemon = world.watch(&SETTLE);
+    let held = world.dir.path().join("held");
+    std::fs::create_dir(&held).unwrap();
+    std::fs::write(held.join("report"), "content").unwrap();
+    let other = astran_backup::file::Root::open(&held).unwrap();
+    assert!(other.lock().unwrap());
+    renameat_with(CWD, &held, CWD, world.watched(), RenameFlags::EXCHANGE).unwrap();
+    daemon.wait_for("another instance holds the folder");
+    assert!(world.sandbox().uploads().is_empty());
+    drop(other);
+    eventually("it is taken over", || world.left().is_empty());
+    assert_eq!(daemon.stop().code, Some(0));
+    assert_nothing_left(&world);
+}
+
 #[test]
 fn a_refused_file_that_lies_in_the_private_folder_is_tried_again_when_asked_for() {
     let world = World::with(|options| options.duplicates = Duplicates::SecondDocument);

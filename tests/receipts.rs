@@ -259,3 +259,15 @@ async fn the_services_trouble_is_no_documents_trouble() {
         assert_eq!(result.unwrap_err().exit, exit);
     }
 }
+
+/// More than are in memory at a time.
+#[tokio::test]
+async fn verify_compares_each_of_many() {
+    let (_dir, journal) = fresh();
+    for number in 0..250 {
+        store(&journal, &format!("file-{number}"), "abc").await;
+    }
+    let (exit, text) = verified(&journal, Shelf(HashMap::new()), false).await;
+    assert_eq!(exit.unwrap(), Exit::SomeFailed);
+    assert!(text.contains("250 documents compared: 0 as") && text.contains("missing     /HR/file-249"), "{text}");
+}

@@ -217,9 +217,38 @@ mod tests {
         let error = result.unwrap_err();
         assert!(error.exit == Exit::SomeFailed && error.message.contains("--force"), "{error}");
         assert_eq!(std::fs::read(&file).unwrap(), b"old");
+        let (result, _) = fetch("/docs/none", Output::File(file.clone()), false).await;
+        assert_eq!(result.unwrap_err().exit, Exit::SomeFailed, "and nothing is fetched in vain");
         fetch("/docs/a", Output::File(file.clone()), true).await.0.unwrap();
         assert_eq!(std::fs::read(&file).unwrap(), b"hello");
         let (result, _) = fetch("/docs/a", Output::File(dir.path().join("no/such/folder")), false).await;
         assert_eq!(result.unwrap_err().exit, Exit::Missing);
+    }
+
+    #[tokio::test]
+    async fn what_broke_off_on_its_way_to_standard_output_is_no_success() {
+        assert_eq!(fetch("/docs/short", Output::Stdout, false).await.0.unwrap_err().exit, Exit::Unreachable);
+    }
+
+    /// Its look before the download saw nothing there.
+    #[tokio::test]
+    async fn a_file_that_appears_while_the_download_comes_is_not_replaced() {
+        struct Late(Option<PathBuf>);
+        impl Download for Late {
+            fn length(&self) -> Option<u64> {
+                None
+            }
+            async fn chunk(&mut self) -> Result<Option<Bytes>, VaultError> {
+                Ok(self.0.take().map(|place| {
+                    std::fs::write(place, "somebody's").unwrap();
+                    Bytes::from_static(b"hello")
+                }))
+            }
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join("out");
+        let arriving = Arriving { download: Late(Some(place.clone())), got: 0, sha256: Sha256::new() };
+        assert_eq!(to_file(arriving, &place, false).await.unwrap_err().exit, Exit::SomeFailed);
+        assert_eq!(std::fs::read(&place).unwrap(), b"somebody's");
     }
 }

@@ -164,6 +164,7 @@ mod sys {
 #[cfg(target_os = "linux")]
 mod tests {
     use super::*;
+    use std::os::unix::fs::OpenOptionsExt as _;
 
     fn scratch() -> (tempfile::TempDir, std::path::PathBuf) {
         let dir = tempfile::tempdir().unwrap();
@@ -195,5 +196,30 @@ mod tests {
         assert!(!lease.holds());
         drop(lease);
         writer.await.unwrap().unwrap();
+    }
+
+    /// Waiting writers are not told of by the file's state: only the lease knows.
+    #[tokio::test]
+    async fn a_file_that_somebody_waits_to_write_is_not_unchanged() {
+        let breaks = Breaks::install().unwrap();
+        let (dir, path) = scratch();
+        let opened = crate::file::Root::open(dir.path()).unwrap().open_file("document".as_ref()).unwrap();
+        let Writers::None(lease) = opened.writers() else { panic!("nobody writes it") };
+        assert!(opened.is_unchanged(Some(&lease)));
+        let writer = tokio::task::spawn_blocking(move || std::fs::OpenOptions::new().append(true).open(path));
+        breaks.broken(&lease).await;
+        assert!(!opened.is_unchanged(Some(&lease)));
+        drop(lease);
+        writer.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_is_dropped_holds_no_writer_up_though_the_file_is_open_still() {
+        Breaks::install().unwrap();
+        let (_dir, path) = scratch();
+        let file = Arc::new(File::open(&path).unwrap());
+        drop(take(&file));
+        let opened = std::fs::OpenOptions::new().append(true).custom_flags(libc::O_NONBLOCK).open(path);
+        assert!(opened.is_ok(), "{opened:?}");
     }
 }

@@ -76,3 +76,21 @@ impl Settled {
         Self { root, relative, origin }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VERSION: Version = Version { device: 1, inode: 2, size: 3, mtime: 4, ctime: 5 };
+
+    #[test]
+    fn another_inode_size_or_time_is_another_content_and_a_rename_or_a_reboot_is_not() {
+        for other in [Version { inode: 9, ..VERSION }, Version { size: 9, ..VERSION }, Version { mtime: 9, ..VERSION }]
+        {
+            assert!(!other.same_file(&VERSION) && !other.same_content(&VERSION), "{other:?}");
+        }
+        let (renamed, rebooted) = (Version { ctime: 9, ..VERSION }, Version { device: 9, ..VERSION });
+        assert!(renamed.same_content(&VERSION) && renamed.same_file(&VERSION));
+        assert!(!rebooted.same_content(&VERSION) && rebooted.same_file(&VERSION));
+    }
+}

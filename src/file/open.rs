@@ -319,4 +319,52 @@ mod tests {
         drop(root);
         assert!(second.lock().unwrap());
     }
+
+    #[test]
+    fn a_folder_that_somebody_has_alone_is_not_shared_and_a_shared_one_nobody_has_alone() {
+        let (_dir, root) = root();
+        let [second, third] = [(); 2].map(|()| Root::open(root.path()).unwrap());
+        assert!(root.lock().unwrap());
+        assert!(!second.share());
+        drop(root);
+        assert!(second.share() && third.share());
+        assert!(!third.lock().unwrap());
+    }
+
+    #[test]
+    fn a_file_is_claimed_by_one_at_a_time() {
+        let (_dir, root) = root();
+        let [first, second] = [(); 2].map(|()| root.open_file(Path::new("sub/report")).unwrap());
+        assert!(first.claim() && !second.claim());
+        drop(first);
+        assert!(second.claim());
+    }
+
+    #[test]
+    fn without_a_lease_times_that_are_set_back_hide_no_change() {
+        let (_dir, root) = root();
+        let path = root.path().join("sub/report");
+        let opened = root.open_file(Path::new("sub/report")).unwrap();
+        assert!(opened.is_unchanged(None));
+        let times = std::fs::metadata(&path).unwrap().modified().unwrap();
+        // A change of the inode shows with the next tick of the kernel's clock.
+        while opened.now().unwrap().ctime == opened.version.ctime {
+            std::fs::write(&path, b"4321").unwrap();
+            File::options().append(true).open(&path).unwrap().set_modified(times).unwrap();
+        }
+        assert!(opened.now().unwrap().same_content(&opened.version) && !opened.is_unchanged(None));
+    }
+
+    /// A link that an unprivileged user made to a file that is not theirs would be uploaded with the rights of root.
+    #[test]
+    fn root_takes_no_second_name_of_somebody_elses_file() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let (dir, root) = root();
+        std::fs::hard_link(dir.path().join("outside"), root.path().join("link")).unwrap();
+        assert!(root.open_file(Path::new("link")).is_ok(), "our own");
+        std::os::unix::fs::chown(dir.path().join("outside"), Some(65534), None).unwrap();
+        assert!(matches!(root.open_file(Path::new("link")), Err(OpenError::ForeignLink)));
+    }
 }

@@ -301,4 +301,45 @@ mod tests {
         let empty = Confirmed { document_version: Some(b""), ..confirmed() };
         assert_ne!(hash(1, &[0; 32], &attempted(), &absent), hash(1, &[0; 32], &attempted(), &empty));
     }
+
+    fn noted(seq: i64, hash: Hash) -> Noted {
+        Noted { seq, hash: hash.to_vec(), at: SystemTime::UNIX_EPOCH }
+    }
+
+    /// Whoever forges one receipt can hash it, but not make the next one follow it.
+    #[test]
+    fn a_receipt_exchanged_for_one_with_a_right_hash_shows_at_the_next() {
+        let start = [0; 32];
+        let first = hash(1, &start, &attempted(), &confirmed());
+        let second = hash(2, &first, &attempted(), &confirmed());
+        let forged = hash(1, &start, &Attempted { relative: b"forged", ..attempted() }, &confirmed());
+        for (one, broken) in [(first, None), (forged, Some(Damage::Unlinked))] {
+            let mut walk = Walk::new(&noted(0, start), &noted(2, second));
+            walk.step(1, &start, &one, Some(one));
+            walk.step(2, &first, &second, Some(second));
+            let broken = broken.map(|damage| Broken { first: 2, last: 2, damage });
+            assert_eq!(walk.finish().broken, Vec::from_iter(broken));
+        }
+    }
+
+    #[test]
+    fn a_receipt_put_in_before_the_chain_begins_shows() {
+        let (start, forged) = ([7; 32], [8; 32]);
+        for seq in [2, 3] {
+            let mut walk = Walk::new(&noted(3, start), &noted(3, start));
+            walk.step(seq, &start, &forged, Some(forged));
+            assert_eq!(walk.finish().broken, [Broken { first: seq, last: seq, damage: Damage::Outside }]);
+        }
+    }
+
+    #[test]
+    fn breaks_are_counted_beyond_those_that_are_listed() {
+        let more = CheckReport::LISTED + 5;
+        let mut walk = Walk::new(&noted(0, [0; 32]), &noted(i64::try_from(more).unwrap(), [0; 32]));
+        for seq in 1..=more {
+            walk.step(i64::try_from(seq).unwrap(), &[0; 32], &[0; 32], None);
+        }
+        let report = walk.finish();
+        assert_eq!((report.broken.len(), report.breaks), (CheckReport::LISTED, more as u64));
+    }
 }

@@ -94,3 +94,32 @@ async fn a_group_that_fails_is_undone_for_each_and_the_next_one_goes() {
     assert_eq!(there, good.is_ok());
     assert!(matches!(journal.begin(intent("a")).await.unwrap(), Begun::Go(_)));
 }
+
+/// What only a power cut would show.
+#[tokio::test]
+async fn a_commit_is_synced_before_it_is_answered() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(&dir.path().join("state")).unwrap();
+    let settings = |connection: &Connection| {
+        let ask = |name| connection.pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0));
+        Ok((ask("journal_mode")?, ask("synchronous")?))
+    };
+    let (wal, full) = ("wal".to_owned().into(), 2_i64.into());
+    assert_eq!(journal.inner.writer.ask(settings).await.unwrap(), (wal, full));
+}
+
+#[tokio::test]
+async fn what_the_commit_itself_refuses_is_not_answered_as_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(&dir.path().join("state")).unwrap();
+    let unfounded = journal.inner.writer.ask(|connection| {
+        // Looked at by the commit alone.
+        Ok(connection.execute_batch(
+            "CREATE TABLE parent (id INTEGER PRIMARY KEY); \
+             CREATE TABLE child (parent INTEGER REFERENCES parent DEFERRABLE INITIALLY DEFERRED); \
+             INSERT INTO child VALUES (7)",
+        )?)
+    });
+    unfounded.await.unwrap_err();
+    assert!(matches!(journal.begin(intent("a")).await.unwrap(), Begun::Go(_)), "and the next group goes");
+}

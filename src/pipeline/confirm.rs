@@ -143,4 +143,126 @@ mod tests {
             assert!(contradiction(&wrong, &sent()).is_some(), "{wrong:?}");
         }
     }
+
+    /// A folder of the vault: documents of one name, the first of which the path leads to, and what reading that one gives.
+    struct Folder {
+        named: Vec<Document>,
+        content: Result<&'static [u8], Kind>,
+    }
+
+    struct Out(Option<&'static [u8]>);
+
+    impl Download for Out {
+        fn length(&self) -> Option<u64> {
+            None
+        }
+
+        async fn chunk(&mut self) -> Result<Option<bytes::Bytes>, VaultError> {
+            Ok(self.0.take().filter(|bytes| !bytes.is_empty()).map(bytes::Bytes::from_static))
+        }
+    }
+
+    impl Vault for Folder {
+        type Download = Out;
+
+        async fn folder(&self, _: &RemotePath) -> Result<Document, VaultError> {
+            unreachable!()
+        }
+
+        async fn children(&self, _: &DocumentId) -> Result<Vec<Document>, VaultError> {
+            Ok(self.named.clone())
+        }
+
+        async fn at(&self, _: &RemotePath) -> Result<Option<Document>, VaultError> {
+            Ok(self.named.first().cloned())
+        }
+
+        async fn named(&self, _: &RemotePath, _: &DocumentId, _: &str) -> Result<Vec<Document>, VaultError> {
+            Ok(self.named.clone())
+        }
+
+        async fn upload(
+            &self,
+            _: &DocumentId,
+            _: &str,
+            _: &(dyn Fn() -> std::io::Result<crate::vault::Content> + Send + Sync),
+        ) -> Result<Document, VaultError> {
+            unreachable!()
+        }
+
+        async fn download(&self, _: &RemotePath) -> Result<Out, VaultError> {
+            self.content.map(|bytes| Out(Some(bytes))).map_err(|kind| VaultError::new(kind, "no"))
+        }
+
+        async fn probe(&self) -> Result<String, VaultError> {
+            unreachable!()
+        }
+    }
+
+    async fn look(named: &[Document], content: Result<&'static [u8], Kind>, read_back: bool) -> Result<Found, Kind> {
+        let (path, folder) = (RemotePath::default(), DocumentId("f".into()));
+        let sent = Sent { name: "x".into(), size: 4, sha256: hex(&Sha256::digest(b"1234")) };
+        let vault = Folder { named: named.to_vec(), content };
+        find(&vault, &path, &folder, &sent, read_back).await.map_err(|error| error.kind)
+    }
+
+    /// A document of four bytes whose SHA-256 the store does not tell.
+    fn untold() -> Document {
+        Document { name: Some("x".into()), size: Some(4), ..document() }
+    }
+
+    fn told(id: &str, content: &[u8]) -> Document {
+        Document { id: DocumentId(id.into()), sha256: Some(hex(&Sha256::digest(content))), ..untold() }
+    }
+
+    #[tokio::test]
+    async fn a_document_of_the_name_and_size_is_the_same_only_if_its_bytes_are() {
+        assert_eq!(look(&[], Ok(b"1234"), false).await, Ok(Found::Nothing));
+        assert_eq!(look(&[untold()], Ok(b"1234"), false).await, Ok(Found::Same(untold())));
+        for other in [b"4321".as_slice(), b"123", b"12345"] {
+            assert_eq!(look(&[untold()], Ok(other), false).await, Ok(Found::Other), "{other:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_folder_of_the_name_is_not_the_document() {
+        let folder = Document { folder: Some(true), ..untold() };
+        assert_eq!(look(&[folder], Ok(b"1234"), false).await, Ok(Found::Other));
+    }
+
+    #[tokio::test]
+    async fn where_the_content_is_to_be_read_back_the_stores_word_is_not_enough() {
+        let sure = told("1", b"1234");
+        assert_eq!(look(std::slice::from_ref(&sure), Ok(b"4321"), false).await, Ok(Found::Same(sure.clone())));
+        assert_eq!(look(&[sure], Ok(b"4321"), true).await, Ok(Found::Other));
+    }
+
+    #[tokio::test]
+    async fn a_second_document_of_the_name_is_found_by_its_sha_256_and_by_nothing_less() {
+        let (first, second) = (told("1", b"4321"), told("2", b"1234"));
+        assert_eq!(look(&[first.clone(), second.clone()], Ok(b"4321"), false).await, Ok(Found::Same(second)));
+        for unsure in [Document { id: DocumentId("2".into()), ..untold() }, told("2", b"abcd")] {
+            assert_eq!(look(&[first.clone(), unsure], Ok(b"4321"), false).await, Ok(Found::Other));
+        }
+    }
+
+    /// Taken for other bytes it would be sent again.
+    #[tokio::test]
+    async fn content_that_can_not_be_read_back_or_comes_empty_says_nothing() {
+        assert_eq!(look(&[untold()], Err(Kind::Missing), false).await, Ok(Found::Other), "gone since");
+        assert_eq!(look(&[untold()], Ok(b""), false).await, Err(Kind::Content), "a proxy's empty answer");
+        for kind in [Kind::Unavailable, Kind::Forbidden, Kind::Login] {
+            assert_eq!(look(&[untold()], Err(kind), false).await, Err(kind));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_folder_lists_the_document_of_the_answer_and_no_other() {
+        let vault = Folder { named: vec![told("1", b"1234"), told("2", b"4321")], content: Ok(b"") };
+        let sent = Sent { name: "x".into(), size: 4, sha256: hex(&Sha256::digest(b"1234")) };
+        for (id, listed) in [("1", true), ("2", false), ("3", false)] {
+            let folder = DocumentId("f".into());
+            assert_eq!(is_listed(&vault, &folder, &DocumentId(id.into()), &sent).await.unwrap(), listed, "{id}");
+        }
+    }
 }

@@ -329,4 +329,31 @@ mod tests {
         drop(writer);
         assert!(Source::open(&settled).is_ok());
     }
+
+    #[tokio::test]
+    async fn a_small_file_that_somebody_opens_for_writing_while_it_is_read_is_not_taken() {
+        Breaks::install().unwrap();
+        let (dir, settled) = settled(b"1234");
+        let source = Source::open(&settled).unwrap();
+        let file = dir.path().join("x");
+        let writer = std::thread::spawn(move || drop(std::fs::OpenOptions::new().append(true).open(file).unwrap()));
+        let lease = source.lease.as_ref().unwrap();
+        while lease.holds() {
+            tokio::task::yield_now().await;
+        }
+        assert!(matches!(source.load(), Err(SourceError::Unsettled(_))));
+        assert!(source.sha256().is_none());
+        lease.give_up();
+        writer.join().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_file_that_another_process_of_ours_sends_is_not_taken() {
+        Breaks::install().unwrap();
+        let (_dir, settled) = settled(b"1234");
+        let first = Source::open(&settled).unwrap();
+        assert!(matches!(Source::open(&settled), Err(SourceError::Unsettled(_))));
+        drop(first);
+        assert!(Source::open(&settled).is_ok());
+    }
 }

@@ -229,3 +229,106 @@ fn meaning(why: Why, outcome: Result<Gone, NotRemoved>) -> (Outcome, Option<End>
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vault::DocumentId;
+
+    fn stored() -> Why {
+        let stored = Stored {
+            sha256: String::new(),
+            size: 1,
+            document: DocumentId("1".into()),
+            document_version: None,
+            user: "me".into(),
+            adopted: false,
+        };
+        Why::Stored(RemotePath::default(), stored)
+    }
+
+    fn not_removed(changed: bool) -> Result<Gone, NotRemoved> {
+        Err(NotRemoved { reason: "no".into(), changed, place: "x".into() })
+    }
+
+    #[test]
+    fn only_what_is_gone_is_written_down_as_gone() {
+        let end = |why, outcome| meaning(why, outcome).1;
+        assert_eq!(end(stored(), Ok(Gone::Removed)), Some(End::Removed));
+        assert_eq!(end(stored(), Ok(Gone::Moved("/y".into()))), Some(End::Moved("/y".into())));
+        assert_eq!(end(stored(), not_removed(true)), Some(End::Superseded));
+        assert_eq!(end(stored(), not_removed(false)), None, "stored still: the next walk tries again");
+    }
+
+    #[test]
+    fn what_changed_meanwhile_goes_round_again_and_what_could_not_be_removed_is_told() {
+        for (why, changed) in [(stored(), true), (Why::Failed("413".into()), true)] {
+            assert!(matches!(meaning(why, not_removed(changed)).0, Outcome::Again { .. }));
+        }
+        for why in [stored(), Why::Failed("413".into())] {
+            assert!(matches!(meaning(why, not_removed(false)).0, Outcome::Failed { moved: None, .. }));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_somebody_waits_to_write_since_it_was_sent_stays() {
+        crate::file::lease::Breaks::install().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("x"), "1234").unwrap();
+        let file = Settled::new(Arc::new(crate::file::Root::open(dir.path()).unwrap()), "x".into());
+        let source = Source::open(&file).unwrap();
+        let path = dir.path().join("x");
+        let writer = std::thread::spawn(move || drop(std::fs::File::options().append(true).open(path).unwrap()));
+        while source.lease.as_ref().unwrap().holds() {
+            tokio::task::yield_now().await;
+        }
+        let ended = set_aside(Leaving { file, source, fate: Fate::Delete, attempt: AttemptId(1), why: stored() });
+        assert!(ended.is_err_and(|ended| ended.outcome.is_err_and(|not| not.changed)));
+        writer.join().unwrap();
+        assert!(dir.path().join("x").exists());
+    }
+
+    /// Else the event of our own rename would be a reason to try again at once, and so on for ever.
+    #[tokio::test]
+    async fn a_file_that_was_put_back_is_told_to_have_been() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(&dir.path().join("state")).unwrap();
+        let (reports, mut reported) = mpsc::unbounded_channel();
+        let teller = Teller { journal, reports, left: Arc::default() };
+        let root = Arc::new(crate::file::Root::open(dir.path()).unwrap());
+        for (outcome, expected) in [(not_removed(false), true), (Ok(Gone::Removed), false)] {
+            let file = Settled::new(Arc::clone(&root), "x".into());
+            teller.tell(vec![Ended { file, attempt: AttemptId(1), why: stored(), outcome }]);
+            assert_eq!(reported.recv().await.unwrap().put_back, expected);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn removals_are_over_when_their_files_are_gone_and_that_is_written_down() {
+        crate::file::lease::Breaks::install().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let watched = dir.path().join("watched");
+        std::fs::create_dir(&watched).unwrap();
+        std::fs::write(watched.join("x"), "1234").unwrap();
+        let journal = Journal::open(&dir.path().join("state")).unwrap();
+        let file = Settled::new(Arc::new(crate::file::Root::open(&watched).unwrap()), "x".into());
+        let source = Source::open(&file).unwrap();
+        let intent = crate::journal::Intent {
+            root: file.root.path().to_owned(),
+            relative: file.origin.clone(),
+            version: source.opened.version,
+            dest: RemotePath::default(),
+            folder: DocumentId("1".into()),
+            name: "x".into(),
+        };
+        let Why::Stored(_, confirmed) = stored() else { unreachable!() };
+        let attempt = journal.adopt(intent, confirmed).await.unwrap();
+        let (reports, _reported) = mpsc::unbounded_channel();
+        let removals = Removals::start(journal.clone(), reports);
+        removals.add(Leaving { file, source, fate: Fate::Delete, attempt, why: stored() }).await;
+        removals.drained().await;
+        assert!(!watched.join("x").exists());
+        let entry = journal.entry(attempt).await.unwrap().unwrap().entry;
+        assert_eq!(entry.state, crate::journal::State::Ended(End::Removed));
+    }
+}

@@ -235,3 +235,114 @@ async fn what_may_still_become_something_else_is_no_copy() {
     assert_eq!(moved(&scratch, "content", done), "report (1)");
     assert!(fs::symlink_metadata(done.join("report")).unwrap().is_symlink());
 }
+
+/// A file opened and leased, while somebody waits to write it.
+struct Awaited {
+    opened: Opened,
+    lease: Lease,
+    writer: std::thread::JoinHandle<fs::File>,
+}
+
+impl Awaited {
+    fn open(root: &Root, relative: &Path) -> Self {
+        let opened = root.open_file(relative).unwrap();
+        let Writers::None(lease) = opened.writers() else { panic!("nobody writes it") };
+        let path = root.path().join(relative);
+        let writer = std::thread::spawn(move || fs::OpenOptions::new().append(true).open(path).unwrap());
+        while lease.holds() {
+            std::thread::yield_now();
+        }
+        Self { opened, lease, writer }
+    }
+
+    /// Lets the writer have the file.
+    fn end(self) {
+        drop((self.lease, self.opened));
+        drop(self.writer.join().unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_somebody_waits_to_write_stays_where_it_is() {
+    Breaks::install().unwrap();
+    let scratch = Scratch::new();
+    let settled = scratch.write("report", "content");
+    let awaited = Awaited::open(&scratch.root, &settled.relative);
+    let refused = set_aside(&settled, &awaited.opened, Some(&awaited.lease), None).unwrap_err();
+    assert!(refused.changed && refused.place == settled.relative);
+    assert!(!scratch.path(".astran-backup").exists(), "it was never away: {refused}");
+    awaited.end();
+}
+
+#[tokio::test]
+async fn a_file_that_somebody_began_to_write_while_it_was_set_aside_is_put_back() {
+    Breaks::install().unwrap();
+    let scratch = Scratch::new();
+    let aside = uploaded(&scratch.write("report", "content"), || ()).unwrap();
+    let awaited = Awaited::open(&scratch.root, &aside.place);
+    assert!(aside.check_renamed(&awaited.opened, None).is_ok());
+    assert!(aside.check_renamed(&awaited.opened, Some(&awaited.lease)).is_err());
+    awaited.end();
+}
+
+#[tokio::test]
+async fn a_file_that_changed_or_was_exchanged_while_it_was_set_aside_is_put_back() {
+    Breaks::install().unwrap();
+    let scratch = Scratch::new();
+    let aside = uploaded(&scratch.write("report", "content"), || ()).unwrap();
+    let opened = scratch.root.open_file(&aside.place).unwrap();
+    fs::write(scratch.root.path().join(&aside.place), "grown larger").unwrap();
+    assert!(aside.check_renamed(&opened, None).unwrap_err().contains("changed"));
+    let opened = scratch.root.open_file(&aside.place).unwrap();
+    fs::rename(scratch.write("other", "content").root.path().join("other"), scratch.root.path().join(&aside.place))
+        .unwrap();
+    assert!(aside.check_renamed(&opened, None).unwrap_err().contains("another file"));
+}
+
+#[tokio::test]
+async fn the_same_bytes_prove_nothing_where_somebody_may_be_writing() {
+    Breaks::install().unwrap();
+    let scratch = Scratch::new();
+    let aside = uploaded(&scratch.write("report", "content"), || ()).unwrap();
+    let opened = scratch.root.open_file(&aside.place).unwrap();
+    let Writers::None(lease) = opened.writers() else { panic!("nobody writes it") };
+    assert!(aside.is_the_same(&opened, Some(&lease)));
+    assert!(!aside.is_the_same(&opened, None), "without a lease a writer may come after the last byte was read");
+    drop(lease);
+    let awaited = Awaited::open(&scratch.root, &aside.place);
+    assert!(!aside.is_the_same(&awaited.opened, Some(&awaited.lease)), "the lease was broken while it was read");
+    awaited.end();
+}
+
+#[test]
+fn what_could_not_be_unlinked_is_not_called_gone() {
+    let scratch = Scratch::new();
+    unlink(&scratch.root, Path::new("sub")).unwrap_err();
+    assert!(scratch.path("sub").exists());
+    unlink(&scratch.root, Path::new("none")).unwrap();
+}
+
+#[tokio::test]
+async fn a_file_that_moves_to_another_file_system_never_overwrites() {
+    Breaks::install().unwrap();
+    let scratch = Scratch::new();
+    let Ok(elsewhere) = tempfile::tempdir_in("/dev/shm") else { return };
+    for expected in ["report.pdf", "report (1).pdf"] {
+        let aside = uploaded(&scratch.write("report.pdf", expected), || ()).unwrap();
+        let moved = finish(&aside, &Fate::MoveTo(elsewhere.path().to_owned())).unwrap();
+        assert_eq!(moved, Gone::Moved(elsewhere.path().join(expected)));
+        assert_eq!(fs::read_to_string(elsewhere.path().join(expected)).unwrap(), expected);
+    }
+}
+
+/// Its lease told of writers before it was set aside; what can't tell of them now says nothing of the time between.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_whose_writers_can_not_be_told_any_more_is_not_removed() {
+    // The one file system without leases that every machine has.
+    let root = Arc::new(Root::open(Path::new("/proc/self")).unwrap());
+    let place = PathBuf::from("status");
+    let baseline = root.open_file(&place).unwrap().version;
+    let aside = Aside { root, origin: place.clone(), place, baseline, leased: true, sha256: None };
+    assert!(aside.check_rested().unwrap_err().contains("can't be told"));
+}

@@ -155,4 +155,18 @@ mod tests {
         assert_eq!(event(EventKind::Access(AccessKind::Open(AccessMode::Any))), []);
         assert_eq!(event(EventKind::Access(AccessKind::Close(AccessMode::Read))), []);
     }
+
+    /// Nobody reads them: beyond what may wait they are dropped, and that has to be told.
+    #[tokio::test]
+    async fn more_events_than_may_wait_are_told_as_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let (events, _unread) = Events::start().unwrap();
+        events.watch(dir.path()).unwrap();
+        let first = dir.path().join("first");
+        std::fs::write(&first, "").unwrap();
+        for number in 0..=WAITING {
+            std::fs::hard_link(&first, dir.path().join(number.to_string())).unwrap();
+        }
+        tokio::time::timeout(std::time::Duration::from_secs(60), events.lost()).await.unwrap();
+    }
 }

@@ -280,3 +280,38 @@ async fn until(at: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use settle::Cause;
+
+    impl Options {
+        /// Nothing is ignored, and each file is ready at once.
+        pub(super) fn for_test(once: bool) -> Self {
+            let names = Arc::new(Names::new(&[]).unwrap());
+            let (rules, rescan) = (Rules::new(Duration::ZERO), Duration::from_secs(60));
+            Self { names, rules, rescan, once, counts: Folder::nowhere(), gone: Note::default() }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_event_beyond_those_that_are_remembered_is_made_up_for_by_a_walk() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Arc::new(Root::open(dir.path()).unwrap());
+        let options = Options { once: false, ..Options::for_test(true) };
+        let mut sources = Sources::start(Arc::clone(&root), &Options::for_test(true));
+        while !sources.exhausted() {
+            sources.next(true).await;
+        }
+        let mut table = Table::default();
+        for number in 0..MOST_BY_EVENTS {
+            table.hint(Path::new(&number.to_string()), Cause::Closed, Instant::now());
+        }
+        let (outcome, unreadable) = (Outcome::default(), HashSet::new());
+        let mut watch = Watch { sources, table, looking: None, out: 0, options, outcome, unreadable };
+        watch.news(News::Hint(Hint::Look(root.path().join("one more"), Cause::Closed)));
+        assert_eq!(watch.table.len(), MOST_BY_EVENTS);
+        assert!(!watch.sources.exhausted(), "a walk is to come");
+    }
+}

@@ -56,4 +56,15 @@ mod tests {
         assert!(names().in_progress(OsStr::from_bytes(b"caf\xe9.part")));
         assert!(!names().in_progress(OsStr::from_bytes(b"caf\xe9.pdf")));
     }
+
+    /// Whoever configures their own names to ignore leaves out the pattern that covers ours.
+    #[test]
+    fn the_private_folder_is_left_alone_whatever_is_configured() {
+        let none = Names::new(&[]).unwrap();
+        assert!(
+            none.any_in_progress(Path::new(".astran-backup/0/x"))
+                && none.any_in_progress(Path::new("a/.astran-backup"))
+        );
+        assert!(!none.any_in_progress(Path::new(".hidden")));
+    }
 }

@@ -138,4 +138,13 @@ mod tests {
         assert_eq!(walk(dir.path(), true), [".astran-backup/0/y", "sub/x", "y"].map(PathBuf::from));
         assert_eq!(fs::read_to_string(dir.path().join("y")).unwrap(), "newer");
     }
+
+    /// A file system mounted below the folder has a private folder of its own.
+    #[test]
+    fn files_left_aside_below_a_sub_folder_are_put_back_and_found_too() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("mounted/.astran-backup/0")).unwrap();
+        fs::write(dir.path().join("mounted/.astran-backup/0/x"), "aside").unwrap();
+        assert_eq!(walk(dir.path(), true), [PathBuf::from("mounted/x")]);
+    }
 }

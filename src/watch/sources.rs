@@ -329,3 +329,54 @@ async fn found(walk: &mut Option<Walk>) -> Found {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sources(dir: &Path, watch: bool) -> Sources {
+        Sources::start(Arc::new(Root::open(dir).unwrap()), &Options::for_test(!watch))
+    }
+
+    /// Walks until nothing more comes; answers how often.
+    async fn walks(sources: &mut Sources) -> usize {
+        let mut walks = 0;
+        while !sources.exhausted() {
+            walks += usize::from(matches!(sources.next(true).await, News::WalkEnded));
+        }
+        walks
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_folder_is_walked_through_twice_and_lost_events_cost_one_walk() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("new")).unwrap();
+        let mut sources = sources(dir.path(), false);
+        assert_eq!(walks(&mut sources).await, 1, "what was there before");
+        sources.new_folder(Path::new("new"));
+        assert_eq!(walks(&mut sources).await, 2, "what came between its making and its watch");
+        sources.walk_soon();
+        assert_eq!(walks(&mut sources).await, 1);
+    }
+
+    /// Events are hints: what none told of is found by the next walk.
+    #[tokio::test(start_paused = true)]
+    async fn the_folder_is_walked_through_again_after_a_while_though_no_event_came() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("x"), "").unwrap();
+        let mut sources = sources(dir.path(), true);
+        let start = Instant::now();
+        for _ in 0..3 {
+            let found = async {
+                loop {
+                    if let News::Files { paths, .. } = sources.next(true).await {
+                        return paths;
+                    }
+                }
+            };
+            let found = tokio::time::timeout(Duration::from_secs(3600), found).await.unwrap();
+            assert_eq!(found, [PathBuf::from("x")]);
+        }
+        assert!(start.elapsed() < Duration::from_secs(2 * 70), "{:?}", start.elapsed());
+    }
+}

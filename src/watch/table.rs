@@ -322,4 +322,31 @@ mod tests {
         table.hint(&path, Cause::Closed, now);
         assert_eq!(table.looked(&path, quiet(), now, &rules), Verdict::Wait(now + SETTLE));
     }
+
+    /// The close is the new writer's, the rename our own putting back, in whichever order they are told.
+    #[test]
+    fn what_was_written_before_a_file_was_put_back_is_looked_at() {
+        for causes in [[Cause::Closed, Cause::Renamed], [Cause::Renamed, Cause::Closed]] {
+            let (mut table, now, path) = out();
+            for cause in causes {
+                table.hint(&path, cause, now);
+            }
+            table.done(&path, &Next::Lies { put_back: true }, now);
+            assert_eq!(table.take_due(now, 9).len(), 1, "{causes:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_came_back_to_where_another_one_is_on_its_way_is_looked_at_after_that() {
+        let (mut table, now, path) = out();
+        let rules = Rules::new(SETTLE);
+        table.hint(Path::new("y"), Cause::Renamed, now);
+        let other = only(&table.take_due(now, 9));
+        table.looked(&other, quiet(), now, &rules);
+        assert_eq!(table.take_ready().as_deref(), Some(Path::new("y")));
+        table.done(&path, &Next::Again("y".into()), now);
+        assert!(table.take_due(now, 9).is_empty(), "it is in the pipeline");
+        table.done(&other, &Next::Stored, now);
+        assert_eq!(only(&table.take_due(now, 9)), other);
+    }
 }

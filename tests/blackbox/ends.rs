@@ -39,7 +39,9 @@ fn a_file_that_failed_is_not_sent_again_until_it_changes_or_somebody_asks() {
     world.faults().add(refused().times(2));
     let path = world.put("bad", "bad");
     assert_eq!(world.once_quick(&[]).code, Some(1));
-    world.once_quick(&[]);
+    let again = world.once_quick(&[]);
+    assert_eq!(again.code, Some(1), "a cron job does not go quiet over what it could not do: {again:?}");
+    assert!(again.stderr.contains("has failed before"), "{again:?}");
     assert_eq!(world.sandbox().stats().requests["upload"], 1);
     assert_eq!(world.run(["retry"]).code, Some(0));
     assert_eq!(world.once_quick(&[]).code, Some(1));

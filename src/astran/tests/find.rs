@@ -129,3 +129,24 @@ async fn a_download_comes_whole_or_fails() {
     };
     assert!(error.kind == Kind::Unavailable && error.message.contains("after 5 bytes"), "{error}");
 }
+
+/// A service without a search by path says 404 to it: taken for "not stored", each lost answer would mean a second upload.
+#[tokio::test]
+async fn a_document_is_missing_only_where_the_search_by_path_is_known_to_work_or_the_listings_say_so() {
+    let fake = Fake::with_login(vault(Some(404))).await;
+    let client = fake.client();
+    assert_eq!(client.at(&path("/HR Backup/a")).await.unwrap().unwrap().id.0, "4");
+    assert_eq!(client.at(&path("/HR Backup/none")).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn trouble_behind_a_404_is_not_taken_for_a_missing_document_or_folder() {
+    let fake = Fake::with_login(|seen| {
+        if seen.target.starts_with("/api/v2.1/filesystem/") { json(404, "{}") } else { json(503, "{}") }
+    })
+    .await;
+    let client = fake.client();
+    assert_eq!(client.at(&path("/a")).await.unwrap_err().kind, Kind::Unavailable);
+    assert_eq!(client.folder(&path("/a")).await.unwrap_err().kind, Kind::Unavailable);
+    assert_eq!(client.named(&path("/"), &DocumentId("1".into()), "a").await.unwrap_err().kind, Kind::Unavailable);
+}

@@ -1,0 +1,58 @@
+//! The journal, the sandbox, and commands that ask no service.
+
+use std::path::Path;
+use std::time::Duration;
+
+use astran_backup::config::{Config, Environment};
+
+use crate::support::{Home, SERVICE, typed};
+
+#[test]
+fn where_the_journal_lies() {
+    let home = Home::with(SERVICE);
+    assert_eq!(home.load("ls").unwrap().state_dir, home.path(".local/state/astran-backup"));
+    let home = home.set("XDG_STATE_HOME", "/xdg");
+    assert_eq!(home.load("ls").unwrap().state_dir, Path::new("/xdg/astran-backup"));
+    let home = home.set("STATE_DIRECTORY", "/var/lib/one:/var/lib/two");
+    assert_eq!(home.load("ls").unwrap().state_dir, Path::new("/var/lib/one"));
+    assert_eq!(home.load("ls --state-dir s").unwrap().state_dir, Path::new("s"));
+    let config = Environment::new([("ASTRAN_BACKUP_CONFIG", home.config())]);
+    let nowhere = Config::load(&typed("history"), &config).unwrap_err().to_string();
+    assert!(nowhere.contains("--state-dir"), "{nowhere}");
+}
+
+#[test]
+fn receipts_grace_and_where_to_listen() {
+    let config = Home::with(SERVICE).load("ls").unwrap();
+    assert_eq!((config.keep_receipts, config.grace, config.listen), (None, Duration::from_secs(30), None));
+    let text =
+        format!("{SERVICE}[daemon]\ngrace = \"1m\"\nlisten = \"[::1]:9464\"\n[journal]\nkeep_receipts = \"365d\"\n");
+    let config = Home::with(&text).load("ls").unwrap();
+    assert_eq!(
+        (config.keep_receipts, config.grace, config.listen.map(|at| at.to_string()).as_deref()),
+        (Some(Duration::from_secs(365 * 86_400)), Duration::from_secs(60), Some("[::1]:9464"))
+    );
+}
+
+#[cfg(feature = "sandbox")]
+#[test]
+fn the_sandbox_needs_no_account_and_uses_none() {
+    let home = Home::with(&crate::support::who()).set("ASTRAN_BACKUP_REALM", "real").set("ASTRAN_BACKUP_PASSWORD", "x");
+    for line in ["sandbox --sandbox", "ls --sandbox", "watch /w --dest /x --sandbox"] {
+        let config = home.load(line).unwrap();
+        assert!(config.service.api_url.host_str().unwrap().ends_with(".invalid"), "{line}");
+        assert!(config.login.is_none(), "{line}");
+    }
+    assert!(home.load("ls --sandbox --realm x").unwrap_err().contains("--realm"));
+}
+
+#[test]
+fn what_asks_no_service_needs_no_realm() {
+    for line in ["history", "retry", "man"] {
+        let service = Home::empty().load(line).unwrap().service;
+        assert!(service.api_url.host_str().unwrap().ends_with(".invalid"), "{line}");
+    }
+    for line in ["ls", "check", "verify", "get /x", "push a --dest /x", "watch /w --dest /x"] {
+        assert!(Home::empty().load(line).unwrap_err().contains("no realm"), "{line}");
+    }
+}

@@ -1,0 +1,81 @@
+//! The journal on the disk: whose it is, which version, what is no journal.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use astran_backup::journal::{End, Filter, Journal, State};
+
+use crate::support::{fresh, latest, raw, store};
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[tokio::test]
+async fn nobody_else_can_read_it() {
+    let (_dir, state, journal) = fresh();
+    store(&journal, "a").await;
+    assert_eq!(mode(&state), 0o700);
+    for entry in fs::read_dir(&state).unwrap() {
+        let path = entry.unwrap().path();
+        assert_eq!(mode(&path), 0o600, "{}", path.display());
+    }
+}
+
+#[tokio::test]
+async fn a_journal_that_came_back_open_to_others_is_closed_to_them() {
+    let (_dir, state, journal) = fresh();
+    drop(journal);
+    let path = state.join("journal.sqlite");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    let _journal = Journal::open(&state).unwrap();
+    assert_eq!(mode(&path), 0o600);
+}
+
+#[test]
+fn a_folder_that_others_can_write_is_refused() {
+    let (_dir, state, journal) = fresh();
+    drop(journal);
+    for open in [0o770, 0o702] {
+        fs::set_permissions(&state, fs::Permissions::from_mode(open)).unwrap();
+        let error = Journal::open(&state).unwrap_err();
+        assert!(error.to_string().contains("chmod 700"), "{error}");
+    }
+}
+
+#[test]
+fn a_newer_journal_is_refused_and_left_alone() {
+    let (_dir, state, journal) = fresh();
+    drop(journal);
+    raw(&state).pragma_update(None, "user_version", 7).unwrap();
+    let error = Journal::open(&state).unwrap_err();
+    assert!(error.to_string().contains("version 7") && error.to_string().contains("journal.sqlite"), "{error}");
+    let version: i64 = raw(&state).query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+    assert_eq!(version, 7);
+}
+
+#[test]
+fn what_is_no_journal_is_told_so() {
+    let (_dir, state, journal) = fresh();
+    drop(journal);
+    fs::write(state.join("journal.sqlite"), vec![b'x'; 8192]).unwrap();
+    assert!(Journal::open(&state).unwrap_err().to_string().contains("damaged"));
+}
+
+/// Every later version must be able to read this file, and to find its chain whole.
+#[tokio::test]
+async fn a_journal_of_version_1_opens_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    let text = include_str!("../data/journal-v1.sql");
+    raw(dir.path()).execute_batch(text).unwrap();
+
+    let journal = Journal::open(dir.path()).unwrap();
+    let report = journal.check().await.unwrap();
+    assert!(report.is_whole() && report.receipts == 3, "{report:?}");
+    assert_eq!(journal.history(&Filter::default()).await.unwrap().len(), 4);
+    assert_eq!(latest(&journal, "one").await.unwrap().state, State::Ended(End::Removed));
+    store(&journal, "later").await;
+    assert!(journal.check().await.unwrap().is_whole());
+}

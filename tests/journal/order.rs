@@ -1,0 +1,79 @@
+//! What may follow what, what is shown, and what is tried again.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use astran_backup::journal::{AttemptId, End, Filter, JournalError, NamePattern, State};
+
+use crate::support::{ROOT, abandoned, failed, fresh, go, intent, latest, receipt, store};
+
+#[tokio::test]
+async fn a_receipt_comes_once_and_before_the_removal() {
+    let (_dir, _state, journal) = fresh();
+    let id = go(&journal, intent("a", "a")).await;
+    for end in [End::Removed, End::Kept, End::Moved("/x".into())] {
+        assert!(journal.end(id, end).await.unwrap_err().to_string().contains("no receipt"));
+    }
+    journal.stored(id, receipt("a")).await.unwrap();
+    journal.stored(id, receipt("a")).await.unwrap();
+    assert!(journal.stored(id, receipt("b")).await.is_err());
+    journal.end(id, End::Kept).await.unwrap();
+    journal.end(id, End::Removed).await.unwrap();
+    assert_eq!(journal.check().await.unwrap().receipts, 1);
+    let over = go(&journal, intent("b", "b")).await;
+    journal.end(over, failed()).await.unwrap();
+    assert!(matches!(journal.stored(over, receipt("b")).await, Err(JournalError::Refused(_))));
+    assert!(matches!(journal.end(AttemptId(99), abandoned()).await, Err(JournalError::Refused(_))));
+}
+
+/// Another process gave it up, and its answer came after all.
+#[tokio::test]
+async fn the_stores_word_counts_for_an_attempt_that_was_abandoned_too_early() {
+    let (_dir, _state, journal) = fresh();
+    let early = go(&journal, intent("a", "a")).await;
+    journal.end(early, abandoned()).await.unwrap();
+    journal.stored(early, receipt("a")).await.unwrap();
+    assert_eq!(latest(&journal, "a").await.unwrap().state, State::Stored);
+    assert!(journal.check().await.unwrap().is_whole());
+}
+
+#[tokio::test]
+async fn failures_are_cleared_by_path_by_folder_or_all() {
+    let (_dir, _state, journal) = fresh();
+    for name in ["a/1", "a/2", "b/1", "ab"] {
+        let id = go(&journal, intent(name, name)).await;
+        journal.end(id, failed()).await.unwrap();
+    }
+    store(&journal, "b/1").await;
+    assert!(journal.clear_failure(Path::new(ROOT), Path::new("a/1")).await.unwrap());
+    assert!(!journal.clear_failure(Path::new(ROOT), Path::new("a/1")).await.unwrap());
+    let State::Ended(End::Abandoned { reason }) = latest(&journal, "a/1").await.unwrap().state else { panic!() };
+    assert!(reason.contains("retry") && reason.contains("413"), "{reason}");
+    assert_eq!(journal.retry(vec![PathBuf::from(ROOT).join("a")]).await.unwrap(), 1);
+    assert_eq!(journal.retry(Vec::new()).await.unwrap(), 1, "ab; b/1 is stored since");
+}
+
+#[tokio::test]
+async fn history_shows_what_is_asked_for_page_by_page() {
+    let (_dir, _state, journal) = fresh();
+    store(&journal, "stored.pdf").await;
+    go(&journal, intent("open.pdf", "open.pdf")).await;
+    let id = go(&journal, intent("bad.doc", "bad.doc")).await;
+    journal.end(id, failed()).await.unwrap();
+    let names = async |filter: Filter| -> Vec<String> {
+        let found = journal.history(&filter).await.unwrap();
+        found.into_iter().map(|record| record.entry.intent.name).collect()
+    };
+    let matching = |text: &str| Filter { name: Some(NamePattern::parse(text).unwrap()), ..Filter::default() };
+    assert_eq!(names(Filter::default()).await, ["stored.pdf", "open.pdf", "bad.doc"]);
+    assert_eq!(names(Filter { failed: true, ..Filter::default() }).await, ["bad.doc"]);
+    assert_eq!(names(Filter { pending: true, ..Filter::default() }).await, ["open.pdf"]);
+    assert_eq!(names(Filter { failed: true, pending: true, ..Filter::default() }).await, ["open.pdf", "bad.doc"]);
+    assert_eq!(names(matching("*.pdf")).await, ["stored.pdf", "open.pdf"]);
+    assert_eq!(names(matching("bad")).await, ["bad.doc"]);
+    let tomorrow = SystemTime::now() + Duration::from_secs(86400);
+    assert!(names(Filter { since: Some(tomorrow), ..Filter::default() }).await.is_empty());
+    let page = journal.history_page(&Filter::default(), None, 2).await.unwrap();
+    let rest = journal.history_page(&Filter::default(), Some(page[1].entry.id), 2).await.unwrap();
+    assert_eq!((page.len(), rest.len()), (2, 1));
+}
