@@ -57,9 +57,6 @@ pub enum JournalError {
     Refused(String),
 }
 
-/// How many entries [`Journal::history`] fetches at a time.
-const PAGE: usize = 1000;
-
 #[expect(clippy::unused_async, reason = "short reads need no waiting here; in a backend on another host they will")]
 impl Journal {
     /// Opens or creates the journal in a state directory (made with mode 0700 where missing).
@@ -110,11 +107,6 @@ impl Journal {
         self.write(move |connection| ends.iter().try_for_each(|(id, end)| record::end(connection, *id, end))).await
     }
 
-    /// The newest entry of a local path.
-    pub async fn latest(&self, root: &Path, relative: &Path) -> Result<Option<Entry>, JournalError> {
-        self.look(|connection| query::latest(connection, root, relative))
-    }
-
     /// The entry that speaks for a file at a local path: of those that are open or stored but not ended the one of just this
     /// file, else an open one of this file under another path, else the newest of the path. A file that was set aside when
     /// the process died may have been followed by others; one whose answer was lost may have been moved.
@@ -125,18 +117,6 @@ impl Journal {
     /// All entries of a root that are open or stored but not ended, oldest first: what a start has to resolve.
     pub async fn unresolved(&self, root: &Path) -> Result<Vec<Entry>, JournalError> {
         self.look(|connection| query::unresolved(connection, root))
-    }
-
-    /// One entry.
-    pub async fn entry(&self, id: AttemptId) -> Result<Option<Record>, JournalError> {
-        self.look(|connection| query::by_id(connection, id))
-    }
-
-    /// Lets one failed file be tried again. Answers whether it had failed.
-    pub async fn clear_failure(&self, root: &Path, relative: &Path) -> Result<bool, JournalError> {
-        let (root, relative) = (root.to_owned(), relative.to_owned());
-        let wanted = move |found_root: &Path, found: &Path| found_root == root && found == relative;
-        Ok(self.write(move |connection| record::clear(connection, &wanted)).await? > 0)
     }
 
     /// Lets failed files be tried again: these (absolute; a folder means all below it), or all where there are none.
@@ -156,19 +136,6 @@ impl Journal {
             if pruned < chain::PRUNED_AT_ONCE {
                 self.write(move |connection| chain::sweep(connection, before)).await?;
                 return Ok(count);
-            }
-        }
-    }
-
-    /// All entries that a filter takes, oldest first. Holds them all; [`Journal::history_page`] does not.
-    pub async fn history(&self, filter: &Filter) -> Result<Vec<Record>, JournalError> {
-        let mut all: Vec<Record> = Vec::new();
-        loop {
-            let page = self.history_page(filter, all.last().map(|last| last.entry.id), PAGE).await?;
-            let more = page.len() == PAGE;
-            all.extend(page);
-            if !more {
-                return Ok(all);
             }
         }
     }

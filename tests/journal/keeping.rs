@@ -5,9 +5,9 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use astran_backup::file::Version;
-use astran_backup::journal::{AttemptId, End, Intent, Journal, State, Stored};
+use astran_backup::journal::{AttemptId, End, Filter, Intent, Journal, State, Stored};
 
-use crate::support::{ROOT, failed, fresh, go, intent, latest, receipt, store};
+use crate::support::{ROOT, failed, fresh, go, history, intent, latest, receipt, store};
 
 #[tokio::test]
 async fn what_was_written_is_there_after_reopening() {
@@ -20,7 +20,7 @@ async fn what_was_written_is_there_after_reopening() {
     drop(journal);
 
     let journal = Journal::open(&state).unwrap();
-    let entry = journal.latest(&wanted.root, &wanted.relative).await.unwrap().unwrap();
+    let entry = history(&journal, &Filter::default()).await.remove(0);
     assert_eq!((entry.id, &entry.intent), (id, &wanted));
     assert_eq!(entry.state, State::Ended(End::Moved("/done/odd".into())));
     assert_eq!(entry.stored, Some(Stored { adopted: true, document_version: None, ..receipt("a") }));

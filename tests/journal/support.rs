@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use astran_backup::file::Version;
-use astran_backup::journal::{AttemptId, Begun, End, Entry, Intent, Journal, Stored};
+use astran_backup::journal::{AttemptId, Begun, End, Entry, Filter, Intent, Journal, Stored};
 use astran_backup::vault::{DocumentId, RemotePath};
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -60,8 +60,15 @@ pub(crate) async fn store(journal: &Journal, name: &str) -> AttemptId {
     id
 }
 
+/// The entries that a filter takes.
+pub(crate) async fn history(journal: &Journal, filter: &Filter) -> Vec<Entry> {
+    let page = journal.history_page(filter, None, 1000).await.unwrap();
+    page.into_iter().map(|record| record.entry).collect()
+}
+
 pub(crate) async fn latest(journal: &Journal, relative: &str) -> Option<Entry> {
-    journal.latest(Path::new(ROOT), Path::new(relative)).await.unwrap()
+    let of_path = |entry: &Entry| entry.intent.root == Path::new(ROOT) && entry.intent.relative == Path::new(relative);
+    history(journal, &Filter::default()).await.into_iter().rfind(of_path)
 }
 
 pub(crate) fn failed() -> End {
