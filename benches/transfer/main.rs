@@ -1,6 +1,7 @@
 //! `cargo bench`: whole runs of the program against the sandbox, each beside what else does the same work, in one run.
 //!
-//! - `watch --once` on small files, beside curl with one kept connection and the login done already;
+//! - `watch --once` on small files, beside curl with one kept connection and the login done already, and beside the way of
+//!   the vendor's tutorial (a login for each file, whole files in memory; in Python);
 //! - `push` of one large file, beside `curl -T` and `openssl dgst -sha256` of that file side by side.
 //!
 //! `ASTRAN_BENCH_FILES` (5000), `ASTRAN_BENCH_MIB` (1024) and `ASTRAN_BENCH_RUNS` (3) change the sizes; `TMPDIR` says on
@@ -8,10 +9,10 @@
 
 #![allow(clippy::unwrap_used, clippy::cast_precision_loss, missing_docs)]
 
-#[path = "../tests/support/mod.rs"]
+mod others;
+#[path = "../../tests/support/mod.rs"]
 mod support;
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -39,46 +40,37 @@ struct Took {
 
 fn small_files(files: usize, runs: usize) {
     let mut ours = Vec::new();
-    let mut curls = Vec::new();
+    let mut rows: Vec<(&str, Vec<Took>)> = others::ALL.iter().map(|(name, _)| (*name, Vec::new())).collect();
     for _ in 0..runs {
-        let world = world();
-        let content = vec![7u8; 4096];
-        for n in 0..files {
-            world.put(format!("file-{n:06}"), &content);
+        for ((_, other), (_, took)) in others::ALL.iter().zip(&mut rows) {
+            let world = filled(files);
+            took.extend(other(&world, files));
         }
-        curls.push(timed(curl_all(&world, files).stdout(Stdio::null())));
+        let world = filled(files);
         ours.push(timed(world.command().args(["watch", "watched", "--once", "-q"]).stdout(Stdio::null())));
         assert_eq!(world.left().len(), 0, "files were left");
-        assert_eq!(world.sandbox().uploads().len(), 2 * files);
+        assert_eq!(world.sandbox().uploads().len(), files);
     }
-    let (ours, curl) = (median(ours), median(curls));
     let rate = |took: Took| files as f64 / took.wall.as_secs_f64();
-    println!("{files} files of 4 KiB:");
-    println!("  watch --once  {:8.3} s  {:8.0} files/s  {:6} KiB", ours.wall.as_secs_f64(), rate(ours), ours.peak);
-    println!("  curl          {:8.3} s  {:8.0} files/s  {:6} KiB", curl.wall.as_secs_f64(), rate(curl), curl.peak);
-    println!(
-        "  ratio         {:8.2} x curl's rate, with settling (1 s), receipts and the grace (1 s)",
-        rate(ours) / rate(curl)
-    );
+    let ours = median(ours);
+    println!("{files} files of 4 KiB (ours with settling (1 s), durable receipts and the grace (1 s)):");
+    let row = |name: &str, took: Took| {
+        let (seconds, rate, times) = (took.wall.as_secs_f64(), rate(took), rate(ours) / rate(took));
+        println!("  {name:<22} {seconds:8.3} s {rate:8.0} files/s {:7} KiB   ours: {times:5.2} x its rate", took.peak);
+    };
+    row("watch --once", ours);
+    for (name, took) in rows {
+        if took.is_empty() { println!("  {name:<22} is not installed") } else { row(name, median(took)) }
+    }
 }
 
-/// curl, uploading all files of the watched folder one after the other on one connection.
-fn curl_all(world: &World, files: usize) -> Command {
-    let (api, token) = (world.sandbox().access().api_url.clone(), token(world));
-    let folder = folder_id(&api, &token);
-    let mut config = String::new();
+fn filled(files: usize) -> World {
+    let world = world();
+    let content = vec![7u8; 4096];
     for n in 0..files {
-        let path = world.watched().join(format!("file-{n:06}"));
-        let url = format!("{api}/api/v2.1/files/{folder}/children?name=curl-{n:06}&isMajor=true");
-        writeln!(config, "url = \"{url}\"\nupload-file = \"{}\"\noutput = \"/dev/null\"", path.display()).unwrap();
-        writeln!(config, "request = POST\nheader = \"Authorization: Bearer {token}\"\nheader = \"Expect:\"\nnext")
-            .unwrap();
+        world.put(format!("file-{n:06}"), &content);
     }
-    let place = world.dir.path().join("curl.conf");
-    std::fs::write(&place, config.trim_end_matches("next\n")).unwrap();
-    let mut command = Command::new("curl");
-    command.arg("-sS").arg("--fail").arg("-K").arg(place);
-    command
+    world
 }
 
 fn large_file(mib: usize, runs: usize) {
@@ -102,8 +94,8 @@ fn large_file(mib: usize, runs: usize) {
 
 /// The same work by others, side by side: the time until both have ended.
 fn curl_and_openssl(world: &World, file: &Path) -> Took {
-    let (api, token) = (world.sandbox().access().api_url.clone(), token(world));
-    let url = format!("{api}/api/v2.1/files/{}/children?name=curl.bin&isMajor=true", folder_id(&api, &token));
+    let (api, token) = (world.sandbox().access().api_url.clone(), others::token(world));
+    let url = format!("{api}/api/v2.1/files/{}/children?name=curl.bin&isMajor=true", others::folder_id(&api, &token));
     let mut curl = Command::new("curl");
     curl.args(["-sS", "--fail", "-X", "POST", "-H", "Expect:", "-o", "/dev/null", "-T"]).arg(file);
     curl.arg("-H").arg(format!("Authorization: Bearer {token}")).arg(url);
@@ -155,27 +147,4 @@ fn peak_of(pid: u32) -> u64 {
 fn median(mut took: Vec<Took>) -> Took {
     took.sort_by_key(|took| took.wall);
     Took { peak: took.iter().map(|took| took.peak).max().unwrap(), ..took[took.len() / 2] }
-}
-
-fn token(world: &World) -> String {
-    let access = world.sandbox().access();
-    let url = format!("{}/auth/realms/{}/protocol/openid-connect/token", access.auth_url, access.realm);
-    let form = format!(
-        "grant_type=password&client_id={}&username={}&password={}",
-        access.client_id, access.username, access.password
-    );
-    let answer = Command::new("curl").args(["-sS", "--fail", "-d", &form, &url]).output().unwrap();
-    let answer: serde_json::Value = serde_json::from_slice(&answer.stdout).unwrap();
-    answer["access_token"].as_str().unwrap().to_owned()
-}
-
-fn folder_id(api: &str, token: &str) -> String {
-    let url = format!("{api}/api/v2.1/filesystem/HR_Backup?children=false");
-    let bearer = format!("Authorization: Bearer {token}");
-    let answer = Command::new("curl")
-        .args(["-sS", "--fail", "-H", "Accept: application/json", "-H", &bearer, &url])
-        .output()
-        .unwrap();
-    let answer: serde_json::Value = serde_json::from_slice(&answer.stdout).unwrap();
-    answer["ID"].as_str().unwrap().to_owned()
 }
