@@ -63,9 +63,10 @@ impl<V: Vault> Pipeline<V> {
     /// writing: the writer waits until then.
     pub(super) async fn attempt(&self, file: &Settled, answer_lost: bool) -> Result<(Confirmed, Source), Halt> {
         let source = open(file).await?;
-        let ended = self.unless_written(&source, self.take_course(file, &source, answer_lost)).await;
-        let confirmed = ended.unwrap_or_else(|| Err(again(file, "somebody opened it for writing")))?;
-        Ok((confirmed, source))
+        match self.unless_written(&source, self.take_course(file, &source, answer_lost)).await {
+            Some(ended) => Ok((ended?, source)),
+            None => Err(again(file, "somebody opened it for writing")),
+        }
     }
 
     /// Works on a file until somebody opens it for writing, who waits until then; `None` if so.
