@@ -1,0 +1,124 @@
+//! A file that was set aside, can't go on from there, and can't go back, for a newcomer has its name by now: it is told where it
+//! lies, and goes on when it can.
+
+use std::path::Path;
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+use super::*;
+use crate::support::files_below;
+use crate::support::proof::assert_nothing_left;
+
+/// Where a file lies while it waits out its grace, below the watched folder.
+const ASIDE: &str = ".astran-backup/0/report";
+
+/// A file where a folder should be: nothing can be moved there.
+fn block(world: &World, folder: &str) -> PathBuf {
+    let place = world.dir.path().join(folder);
+    std::fs::write(&place, "in the way").unwrap();
+    place
+}
+
+/// A daemon whose configuration is this one, walking each second.
+fn watch_with(world: &World, upload: &str) -> Daemon {
+    world.configure(&format!("[upload]\nrescan = \"1s\"\nsettle = \"10ms\"\n{upload}"));
+    let daemon = Daemon::start(world.command().args(["--config", "config.toml", "watch", "watched"]));
+    daemon.wait_for("watching");
+    daemon
+}
+
+/// While `report` is set aside, another file takes its name.
+fn newcomer(world: &World) {
+    let (new, name) = (world.dir.path().join("new"), world.watched().join("report"));
+    std::fs::write(&new, "newcomer").unwrap();
+    let aside = world.watched().join(ASIDE);
+    // It may be back already where the machine is slow; then it is set aside again.
+    eventually("a newcomer has its name", || {
+        aside.exists() && renameat_with(CWD, &new, CWD, &name, RenameFlags::NOREPLACE).is_ok()
+    });
+}
+
+fn contents_below(folder: &Path) -> Vec<String> {
+    let read = |file: PathBuf| std::fs::read_to_string(folder.join(file)).unwrap_or_default();
+    let mut contents: Vec<_> = files_below(folder).into_iter().map(read).collect();
+    contents.sort();
+    contents
+}
+
+/// A file that was refused, can't be collected, and lies below the private folder while a newcomer with its name is stored.
+fn refused_and_hidden(world: &World) -> (Daemon, PathBuf) {
+    let failed = block(world, "Failed");
+    let daemon = watch_with(world, "failed_dir = \"./Failed\"\n");
+    world.faults().add(Rule::new(Call::Upload, status(422)).times(1));
+    world.put("report", "refused");
+    newcomer(world);
+    let line = daemon.wait_for(ASIDE);
+    assert!(line.contains("failed"), "{line}");
+    eventually("the newcomer is stored and gone", || {
+        world.times_stored("/HR_Backup/report") == 1 && world.left().is_empty()
+    });
+    (daemon, failed)
+}
+
+#[test]
+fn a_refused_file_whose_name_was_taken_is_collected_when_that_can_be_done() {
+    let world = World::new();
+    let (daemon, failed) = refused_and_hidden(&world);
+    std::fs::remove_file(&failed).unwrap();
+    eventually("it is collected", || contents_below(&failed) == ["refused"]);
+    assert_eq!(daemon.stop().code, Some(0));
+    assert_sent(&world, &["newcomer"]);
+    assert_nothing_left(&world);
+}
+
+/// The newcomer's entry hid the refusal from `retry`.
+#[test]
+fn a_refused_file_whose_name_was_taken_is_sent_after_a_retry() {
+    let world = World::new();
+    let (daemon, _blocked) = refused_and_hidden(&world);
+    let said = world.run(["retry"]);
+    assert!(said.stdout.starts_with("1 failed file"), "{said:?}");
+    eventually("it is sent", || world.sandbox().uploads().len() == 2);
+    eventually("it is gone", || !world.watched().join(ASIDE).exists() && world.left().is_empty());
+    assert_eq!(daemon.stop().code, Some(0));
+    assert_sent(&world, &["newcomer", "refused"]);
+    assert_nothing_left(&world);
+}
+
+#[test]
+fn a_stored_file_whose_name_was_taken_is_moved_when_that_can_be_done() {
+    let world = World::new();
+    let done = world.dir.path().join("Done");
+    std::fs::create_dir(&done).unwrap();
+    let daemon = watch_with(&world, "after = \"move\"\nmove_to = \"./Done\"\n");
+    std::fs::remove_dir(&done).unwrap();
+    block(&world, "Done");
+    world.put("report", "first");
+    newcomer(&world);
+    let line = daemon.wait_for(ASIDE);
+    assert!(line.contains("it is stored"), "{line}");
+    eventually("the newcomer is stored too", || world.sandbox().uploads().len() == 2);
+    std::fs::remove_file(&done).unwrap();
+    eventually("both are moved", || contents_below(&done) == ["first", "newcomer"]);
+    assert_eq!(daemon.stop().code, Some(0));
+    assert_sent(&world, &["first", "newcomer"]);
+    assert_nothing_left(&world);
+}
+
+#[test]
+fn a_push_tells_where_a_stored_file_lies_whose_name_was_taken_and_the_next_run_moves_it() {
+    let world = World::new();
+    let done = block(&world, "Done");
+    world.put("report", "first");
+    let push = Daemon::start(world.command().args(["push", "--move-to", "Done", "watched/report"]));
+    newcomer(&world);
+    let said = push.end();
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.stdout.contains(ASIDE), "{said:?}");
+    std::fs::remove_file(&done).unwrap();
+    let said = world.once(&["--settle", "10ms", "--move-to", "Done"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(contents_below(&done), ["first", "newcomer"]);
+    assert_sent(&world, &["first", "newcomer"]);
+    assert_nothing_left(&world);
+}

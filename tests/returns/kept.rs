@@ -1,0 +1,41 @@
+//! Files that were kept, and are to go after all when nobody has their receipts any more.
+
+use super::*;
+use crate::support::proof::clean_run;
+
+/// A file that was stored and kept, whose receipt is gone; the journal knows of it that it was kept.
+fn kept_without_receipt() -> World {
+    let world = World::new();
+    world.put("report", "content");
+    let keep = [SETTLE[0], SETTLE[1], "--keep"];
+    assert_eq!(world.once(&keep).code, Some(0));
+    let said = world.run(["history", "--prune-before", "1ms"]);
+    assert!(said.stdout.starts_with("1 receipts forgotten"), "{said:?}");
+    assert_eq!(world.once(&keep).code, Some(0));
+    assert_sent(&world, &["content"]);
+    assert_eq!(world.left().len(), 1);
+    world
+}
+
+#[test]
+fn a_kept_file_whose_receipt_was_pruned_is_removed_and_not_sent_again_if_the_store_has_it() {
+    let world = kept_without_receipt();
+    clean_run(&world, &SETTLE);
+    assert_sent(&world, &["content"]);
+    assert_eq!(world.stored("/HR_Backup/report").unwrap(), b"content");
+}
+
+#[test]
+fn a_kept_file_whose_receipt_was_pruned_is_sent_again_before_it_is_removed_if_the_store_has_it_not() {
+    for now in [None, Some("changed")] {
+        let world = kept_without_receipt();
+        let document = world.dir.path().join("vault/HR_Backup/report");
+        match now {
+            None => std::fs::remove_file(document).unwrap(),
+            Some(other) => std::fs::write(document, other).unwrap(),
+        }
+        clean_run(&world, &SETTLE);
+        assert_sent(&world, &["content", "content"]);
+        assert_eq!(world.stored("/HR_Backup/report").unwrap(), b"content");
+    }
+}

@@ -1,0 +1,52 @@
+//! The same while the daemon runs: an answer is lost, the store can't be asked, and meanwhile the files move.
+
+use super::*;
+use crate::support::proof::clean_run;
+
+const FIRST: &str = "first-of-all";
+
+/// A daemon that has lost the answer to this file's upload, and waits for a store that can't be asked.
+fn asking_in_vain(world: &World, relative: &str, arguments: &[&str]) -> Daemon {
+    let daemon = world.watch_quick(arguments);
+    eventually("the first one is gone", || world.left().is_empty());
+    world.faults().add(Rule::new(Call::Upload, Fault::CutAfter).times(1));
+    for call in [Call::Filesystem, Call::Children, Call::Content] {
+        world.faults().add(Rule::new(call, status(503)).always());
+    }
+    world.put(relative, "content");
+    daemon.wait_for("in trouble");
+    assert_sent(world, &[FIRST, "content"]);
+    daemon
+}
+
+/// The store can be asked again.
+fn end_of_trouble(world: &World, daemon: Daemon) {
+    world.faults().clear();
+    daemon.signal("-HUP");
+    eventually("the folder is empty", || world.left().is_empty());
+    assert_eq!(daemon.stop().code, Some(0));
+    clean_run(world, &SETTLE);
+    assert_sent(world, &[FIRST, "content", "newcomer"]);
+}
+
+#[test]
+fn a_file_that_is_renamed_while_its_answer_is_lost_is_not_sent_again_though_a_newcomer_has_its_path() {
+    for arguments in [&["--transfers", "1"][..], &[]] {
+        let world = World::new();
+        let daemon = asking_in_vain(&world, "report", arguments);
+        std::fs::rename(world.watched().join("report"), world.watched().join("zzz")).unwrap();
+        world.put("report", "newcomer");
+        end_of_trouble(&world, daemon);
+    }
+}
+
+#[test]
+fn a_file_whose_folder_is_renamed_while_its_answer_is_lost_is_not_sent_again_though_another_wants_its_name() {
+    for arguments in [&["--transfers", "1"][..], &[]] {
+        let world = World::new();
+        let daemon = asking_in_vain(&world, "a/report", arguments);
+        world.put("b/report", "newcomer");
+        std::fs::rename(world.watched().join("a"), world.watched().join("c")).unwrap();
+        end_of_trouble(&world, daemon);
+    }
+}

@@ -1,0 +1,50 @@
+//! Files renamed after a crash, with others where they were before: each is asked for by what it was sent as.
+
+use super::*;
+use crate::support::proof::clean_run;
+
+/// As log files are rotated. The newcomer's turn ended the entry of the one that had its path.
+#[test]
+fn a_file_that_was_renamed_after_a_crash_is_not_sent_again_though_a_newcomer_has_its_path() {
+    // Before and after the newcomer in the order of names.
+    for to in ["aaa", "zzz"] {
+        for arguments in [&ONE_BY_ONE[..], &SETTLE] {
+            let world = World::new();
+            let place = answer_lost(&world, "report");
+            std::fs::rename(&place, world.watched().join(to)).unwrap();
+            world.put("report", "newcomer");
+            clean_run(&world, arguments);
+            assert_sent(&world, &["content", "newcomer"]);
+        }
+    }
+}
+
+/// The one that wanted the same name in the vault took its owner for gone.
+#[test]
+fn a_file_whose_folder_was_renamed_after_a_crash_is_not_sent_again_though_another_wants_its_name() {
+    for to in ["a2", "c"] {
+        for arguments in [&ONE_BY_ONE[..], &SETTLE] {
+            let world = World::new();
+            answer_lost(&world, "a/report");
+            std::fs::rename(world.watched().join("a"), world.watched().join(to)).unwrap();
+            world.put("b/report", "newcomer");
+            clean_run(&world, arguments);
+            assert_sent(&world, &["content", "newcomer"]);
+        }
+    }
+}
+
+/// The older entry of its path, over without a receipt, hid the open one that it had under the other.
+#[test]
+fn a_file_that_was_renamed_and_renamed_back_is_not_sent_again_if_the_store_has_it() {
+    let world = World::new();
+    let (place, renamed) = (world.put("report", "content"), world.watched().join("renamed"));
+    // The destination is said to be gone: the first attempt came to nothing.
+    world.faults().add(Rule::new(Call::Upload, status(404)).times(1));
+    assert_eq!(world.once(&SETTLE).code, Some(4));
+    std::fs::rename(&place, &renamed).unwrap();
+    killed_unanswered(&world, world.command().args(["watch", "watched"]).args(SETTLE));
+    std::fs::rename(&renamed, &place).unwrap();
+    clean_run(&world, &SETTLE);
+    assert_sent(&world, &["content"]);
+}

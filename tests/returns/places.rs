@@ -1,0 +1,71 @@
+//! One file, told of from different places: by `watch` and by `push`, before and after its folder was mounted.
+
+use super::*;
+use crate::support::proof::{assert_nothing_left, clean_run};
+
+const FILE: &str = "watched/sub/report";
+
+#[test]
+fn what_a_killed_push_had_sent_is_not_sent_again_by_watch() {
+    for arguments in [&["push", FILE][..], &["push", "--delete", FILE], &["push", "--delete", "watched/sub"]] {
+        let world = World::new();
+        world.put("sub/report", "content");
+        killed_unanswered(&world, world.command().args(arguments));
+        clean_run(&world, &SETTLE);
+        assert_sent(&world, &["content"]);
+    }
+}
+
+#[test]
+fn what_a_killed_watch_had_sent_is_not_sent_again_by_push() {
+    for from in [FILE, "watched/sub", "watched"] {
+        let world = World::new();
+        answer_lost(&world, "sub/report");
+        let said = world.run(["push", "--delete", from]);
+        assert_eq!(said.code, Some(0), "{said:?}");
+        assert_sent(&world, &["content"]);
+        assert_nothing_left(&world);
+    }
+}
+
+/// The watched folder is a mount point with nothing mounted on it; answers where what belongs there is.
+fn unmount(world: &World) -> PathBuf {
+    let away = world.dir.path().join("away");
+    std::fs::rename(world.watched(), &away).unwrap();
+    std::fs::create_dir(world.watched()).unwrap();
+    away
+}
+
+fn mount(world: &World, away: PathBuf) {
+    std::fs::rename(world.watched(), world.dir.path().join("mount-point")).unwrap();
+    std::fs::rename(away, world.watched()).unwrap();
+}
+
+/// Its entry was ended, for the file seemed to be gone.
+#[test]
+fn a_run_in_an_empty_mount_point_forgets_nothing_of_what_is_mounted_later() {
+    let world = World::new();
+    answer_lost(&world, "report");
+    let away = unmount(&world);
+    assert_eq!(world.once(&SETTLE).code, Some(0));
+    mount(&world, away);
+    clean_run(&world, &SETTLE);
+    assert_sent(&world, &["content"]);
+}
+
+#[test]
+fn a_daemon_that_starts_in_an_empty_mount_point_forgets_nothing_of_what_is_mounted_later() {
+    let world = World::new();
+    answer_lost(&world, "report");
+    let away = unmount(&world);
+    let daemon = world.watch(&SETTLE);
+    // When this one is stored, the start and its walk are over.
+    world.put("early", "early");
+    eventually("what lay in the mount point is stored", || world.times_stored("/HR_Backup/early") == 1);
+    eventually("and gone", || world.left().is_empty());
+    mount(&world, away);
+    eventually("what was mounted is gone", || world.left().is_empty());
+    assert_eq!(daemon.stop().code, Some(0));
+    clean_run(&world, &SETTLE);
+    assert_sent(&world, &["content", "early"]);
+}
