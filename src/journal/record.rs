@@ -62,6 +62,14 @@ pub(super) fn refuse(
     Ok(id)
 }
 
+/// Writes a failure anew, as the newest of its path. Answers its number.
+pub(super) fn renew(connection: &Connection, id: AttemptId, now: SystemTime) -> Result<AttemptId, Fault> {
+    let entry = query::by_id(connection, id)?.ok_or_else(|| unknown(id))?.entry;
+    let super::State::Ended(End::Failed { reason }) = entry.state else { return Ok(id) };
+    end(connection, id, &End::Abandoned { reason: format!("stands in a later attempt: {reason}") })?;
+    refuse(connection, &entry.intent, &reason, now)
+}
+
 fn insert(connection: &Connection, intent: &Intent, now: SystemTime) -> Result<AttemptId, Fault> {
     let [device, inode, size, mtime, ctime] = version_columns(&intent.version);
     let mut insert = connection.prepare_cached(

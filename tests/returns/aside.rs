@@ -76,6 +76,8 @@ fn a_refused_file_whose_name_was_taken_is_collected_when_that_can_be_done() {
 fn a_refused_file_whose_name_was_taken_is_sent_after_a_retry() {
     let world = World::new();
     let (daemon, _blocked) = refused_and_hidden(&world);
+    // From the next walk on.
+    eventually("it is told to have failed", || world.run(["history", "--failed"]).stdout.contains("report"));
     let said = world.run(["retry"]);
     assert!(said.stdout.starts_with("1 failed file"), "{said:?}");
     eventually("it is sent", || world.sandbox().uploads().len() == 2);
