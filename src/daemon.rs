@@ -174,7 +174,7 @@ fn done_of(report: Report) -> Done {
         | Outcome::Failed { moved: None, .. }
         | Outcome::Waits { .. }
         | Outcome::Skipped { .. }
-        | Outcome::Left => Next::Lies { put_back: report.put_back },
+        | Outcome::Left => Next::Lies { put_back: report.put_back, aside: report.aside },
         Outcome::Again { reason, place } => {
             tracing::info!(file = %report.file.origin.display(), "to be uploaded again: {reason}");
             Next::Again(place)

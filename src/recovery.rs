@@ -3,29 +3,29 @@
 //! What it set aside is put back, so that the first walk finds all that is there still, and each file is resolved on its way
 //! through the pipeline. Here only those entries are ended whose file is gone: nobody would come to ask for them.
 
-use std::collections::HashSet;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::exit::Fatal;
 use crate::failpoint::failpoint;
 use crate::file::{OpenError, Root};
 use crate::journal::{End, Entry, Journal, State};
+use crate::pipeline::elsewhere::places_of;
 use crate::remove;
 
 /// Puts back what was set aside, and ends the entries whose files are gone.
 pub(crate) async fn resolve(journal: &Journal, root: &Root) -> Result<(), Fatal> {
     let aside = remove::recover(root, Path::new(""));
     failpoint("after-recovery");
-    let mut inodes = None;
-    for entry in journal.unresolved(root.path()).await? {
-        let Some(end) = end_of(&entry, root, &aside) else { continue };
-        // Moved while its upload was open: under its new path it finds this entry, and what it was sent as.
-        let mut moved = || inodes.get_or_insert_with(|| inodes_below(root)).contains(&entry.intent.version.inode);
-        if entry.state == State::Open && moved() {
-            continue;
+    let unresolved = journal.unresolved(root.path()).await?;
+    let over: Vec<_> = unresolved.iter().filter_map(|entry| Some((entry, end_of(entry, root, &aside)?))).collect();
+    let open = over.iter().filter(|(entry, _)| entry.state == State::Open).map(|(entry, _)| entry.intent.version);
+    let moved = places_of(root, &open.collect::<Vec<_>>());
+    for (entry, end) in over {
+        // Moved while its upload was open: its name is not free before it was asked for.
+        let is_moved = entry.state == State::Open && moved.iter().any(|(version, _)| *version == entry.intent.version);
+        if !is_moved {
+            journal.end(entry.id, end).await?;
         }
-        journal.end(entry.id, end).await?;
     }
     Ok(())
 }
@@ -45,12 +45,6 @@ fn end_of(entry: &Entry, root: &Root, aside: &[PathBuf]) -> Option<End> {
         State::Open if gone => Some(End::Abandoned { reason: "the file was gone at the next start".into() }),
         _ => None,
     }
-}
-
-/// The inodes of all that lies below a folder. Walks through all of it: for the rare start that has to know.
-fn inodes_below(root: &Root) -> HashSet<u64> {
-    let below = walkdir::WalkDir::new(root.path()).into_iter().filter_map(Result::ok);
-    below.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.ino()).collect()
 }
 
 #[cfg(test)]

@@ -47,14 +47,15 @@ fn noted(connection: &Connection, kind: i64) -> rusqlite::Result<Noted> {
 }
 
 /// Cuts off the oldest receipts, as far as they are older than `before` and nothing is to be done about their files any
-/// more; at most [`PRUNED_AT_ONCE`]. Answers how many.
+/// more, or there is news of their paths since; at most [`PRUNED_AT_ONCE`]. Answers how many.
 ///
 /// The attempts go with them, but for those that `latest` still needs: of a file that was kept, so that it is not uploaded
 /// again, and the newest of all, so that its number never comes again.
 pub(super) fn prune(connection: &Connection, before: SystemTime, now: SystemTime) -> Result<usize, Fault> {
     let limit = i64::try_from(PRUNED_AT_ONCE).unwrap_or(i64::MAX);
     let mut statement = connection.prepare_cached(
-        "SELECT r.seq, r.hash, r.stored < ?1 AND ifnull(a.state, 0) > ?2 FROM receipt r \
+        "SELECT r.seq, r.hash, r.stored < ?1 AND (ifnull(a.state, 0) > ?2 OR EXISTS \
+         (SELECT 1 FROM attempt b WHERE b.root = a.root AND b.relative = a.relative AND b.id > a.id)) FROM receipt r \
          LEFT JOIN attempt a ON a.id = r.attempt ORDER BY r.seq LIMIT ?3",
     )?;
     let rows = statement.query_map(params![nanoseconds(before), state::FAILED, limit], |row| {

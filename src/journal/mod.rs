@@ -95,6 +95,17 @@ impl Journal {
         self.write(move |connection| record::adopt(connection, &intent, &stored, SystemTime::now())).await
     }
 
+    /// Writes the receipt of an attempt whose file was moved since: for its old path, and in an attempt of its own for `intent`,
+    /// which says where it is now. Answers that one's number.
+    pub async fn moved(&self, id: AttemptId, intent: Intent, stored: Stored) -> Result<AttemptId, JournalError> {
+        self.write(move |connection| record::moved(connection, id, &intent, &stored, SystemTime::now())).await
+    }
+
+    /// Writes that a file failed before anything was sent.
+    pub async fn refuse(&self, intent: Intent, reason: String) -> Result<AttemptId, JournalError> {
+        self.write(move |connection| record::refuse(connection, &intent, &reason, SystemTime::now())).await
+    }
+
     /// Writes how an attempt ended. Committed, but not waited for beyond that: losing it in a power cut costs a look, no file.
     ///
     /// The last word counts. `Removed`, `Moved` and `Kept` need a receipt.
@@ -102,14 +113,14 @@ impl Journal {
         self.write(move |connection| record::end(connection, id, &end)).await
     }
 
-    /// Writes how several attempts ended, all or none.
+    /// Writes how several attempts ended, in one commit.
     pub async fn end_all(&self, ends: Vec<(AttemptId, End)>) -> Result<(), JournalError> {
         self.write(move |connection| ends.iter().try_for_each(|(id, end)| record::end(connection, *id, end))).await
     }
 
-    /// The entry that speaks for a file at a local path: of those that are open or stored but not ended the one of just this
-    /// file, else an open one of this file under another path, else the newest of the path. A file that was set aside when
-    /// the process died may have been followed by others; one whose answer was lost may have been moved.
+    /// The entry that speaks for a file at a local path: the newest of the path, unless it is of another file and something
+    /// is unresolved of just this one, or this one was sent without a receipt under whatever path. A file that was set aside
+    /// when the process died may have been followed by others; one whose answer was lost may have been moved.
     pub async fn of_file(&self, root: &Path, relative: &Path, version: Version) -> Result<Option<Entry>, JournalError> {
         self.look(|connection| query::of_file(connection, root, relative, &version))
     }

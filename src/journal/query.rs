@@ -7,7 +7,7 @@ use globset::{GlobBuilder, GlobMatcher};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::row::{ATTEMPTS, COLUMNS, TERMS, entry, nanoseconds, path_bytes, record, version_columns};
-use super::{AttemptId, Entry, Record, Stored};
+use super::{AttemptId, End, Entry, Record, State, Stored};
 use crate::file::Version;
 use crate::vault::RemotePath;
 
@@ -79,11 +79,8 @@ pub(super) fn latest(connection: &Connection, root: &Path, relative: &Path) -> r
     statement.query_row(params![path_bytes(root), path_bytes(relative)], entry).optional()
 }
 
-const OF_ROOT: &str = "a.root = (SELECT id FROM term WHERE value = ?1)";
-const OF_PATH: &str = "a.root = (SELECT id FROM term WHERE value = ?1) AND a.relative = ?5";
-const SAME_FILE: &str = "a.inode = ?2 AND a.size = ?3 AND a.mtime = ?4 ORDER BY a.id DESC LIMIT 1";
-
-/// The unresolved entry of just this file, else the open one that it has under another path, else the newest of its path.
+/// What the journal has to say of a file: the newest of its path, if that is this very file's and came to something; else
+/// what is unresolved of this file; else an attempt of it without a receipt, under whatever path; else the newest of its path.
 pub(super) fn of_file(
     connection: &Connection,
     root: &Path,
@@ -91,22 +88,31 @@ pub(super) fn of_file(
     version: &Version,
 ) -> rusqlite::Result<Option<Entry>> {
     let newest = latest(connection, root, relative)?;
-    if newest.as_ref().is_some_and(|entry| entry.intent.version.same_file(version)) {
+    if newest.as_ref().is_some_and(|entry| entry.intent.version.same_file(version) && !is_abandoned(entry)) {
         return Ok(newest);
     }
     let [_, inode, size, mtime, _] = version_columns(version);
+    let same_file = "a.inode = ?1 AND a.size = ?2 AND a.mtime = ?3";
     if newest.is_some() {
-        let sql = format!("{COLUMNS}{ATTEMPTS}{TERMS}WHERE {OF_PATH} AND a.state IN (0, 1) AND {SAME_FILE}");
+        let sql = format!(
+            "{COLUMNS}{ATTEMPTS}{TERMS}WHERE a.root = (SELECT id FROM term WHERE value = ?4) AND a.relative = ?5 \
+             AND a.state IN (0, 1) AND {same_file} ORDER BY a.id DESC LIMIT 1"
+        );
         let mut statement = connection.prepare_cached(&sql)?;
-        let own = statement.query_row(params![path_bytes(root), inode, size, mtime, path_bytes(relative)], entry);
+        let own = statement.query_row(params![inode, size, mtime, path_bytes(root), path_bytes(relative)], entry);
         if let Some(own) = own.optional()? {
             return Ok(Some(own));
         }
     }
-    let sql = format!("{COLUMNS}{ATTEMPTS}{TERMS}WHERE {OF_ROOT} AND a.state = 0 AND {SAME_FILE}");
-    let mut statement = connection.prepare_cached(&sql)?;
-    let moved = statement.query_row(params![path_bytes(root), inode, size, mtime], entry);
-    Ok(moved.optional()?.or(newest))
+    let sql = format!(
+        "{COLUMNS}{ATTEMPTS}{TERMS}WHERE a.state IN (0, 3) AND {same_file} ORDER BY a.state, a.id DESC LIMIT 1"
+    );
+    let unknown = connection.prepare_cached(&sql)?.query_row(params![inode, size, mtime], entry);
+    Ok(unknown.optional()?.or(newest))
+}
+
+fn is_abandoned(entry: &Entry) -> bool {
+    matches!(entry.state, State::Ended(End::Abandoned { .. }))
 }
 
 /// The newest receipt for a document's path. Looks at all attempts: for who asks once.

@@ -36,6 +36,32 @@ pub(super) fn adopt(
     Ok(id)
 }
 
+/// Writes the receipt of an attempt whose file has another path by now: for the old path, whose name it is, and for the new
+/// one, where it will be looked for.
+pub(super) fn moved(
+    connection: &Connection,
+    id: AttemptId,
+    intent: &Intent,
+    confirmed: &Stored,
+    now: SystemTime,
+) -> Result<AttemptId, Fault> {
+    stored(connection, id, confirmed, now)?;
+    end(connection, id, &End::Superseded)?;
+    adopt(connection, intent, confirmed, now)
+}
+
+/// Writes an attempt that failed before anything was sent, in one: an intent without an outcome would be asked for.
+pub(super) fn refuse(
+    connection: &Connection,
+    intent: &Intent,
+    reason: &str,
+    now: SystemTime,
+) -> Result<AttemptId, Fault> {
+    let id = insert(connection, intent, now)?;
+    end(connection, id, &End::Failed { reason: reason.to_owned() })?;
+    Ok(id)
+}
+
 fn insert(connection: &Connection, intent: &Intent, now: SystemTime) -> Result<AttemptId, Fault> {
     let [device, inode, size, mtime, ctime] = version_columns(&intent.version);
     let mut insert = connection.prepare_cached(

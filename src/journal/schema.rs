@@ -54,8 +54,8 @@ CREATE TABLE mark (
 INSERT INTO mark VALUES (0, 0, zeroblob(32), 0), (1, 0, zeroblob(32), 0);
 ";
 
-/// Version 2: a file that was moved while its upload was open is found by its inode.
-const VERSION_2: &str = "CREATE INDEX attempt_open ON attempt (inode) WHERE state = 0;";
+/// Version 2: an attempt without a receipt is found by its file's inode, wherever that was moved to since.
+const VERSION_2: &str = "CREATE INDEX attempt_unknown ON attempt (inode) WHERE state IN (0, 3);";
 
 /// The mark of the last pruned receipt.
 pub(super) const ANCHOR: i64 = 0;

@@ -1,17 +1,16 @@
 //! One attempt at one file: open, ask the journal, and the way that it says. It may be dropped at any point: what it leaves
 //! behind is an intent, and an intent without an outcome is asked for.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::confirm::{Found, Sent};
 use super::content::{Source, SourceError};
 use super::course::{Course, course};
+use super::elsewhere::is_link_of;
 use super::{Outcome, Pipeline};
 use crate::failpoint::failpoint;
-use crate::file::{Settled, Version};
+use crate::file::Settled;
 use crate::journal::{AttemptId, End, Entry, Intent, JournalError, State, Stored};
-use crate::remove;
 use crate::vault::{RemotePath, Vault, VaultError};
 
 /// A file that the store has, with a durable receipt.
@@ -29,6 +28,8 @@ pub(super) enum Halt {
     Ended(Outcome),
     /// This file's trouble, written down under this number: the store refuses these bytes.
     Refused(AttemptId, Source, String),
+    /// The same, but written down before: nothing was asked of the store now.
+    RefusedBefore(AttemptId, Source, String),
     /// The service's or the login's trouble.
     Service(VaultError),
     /// The destination's trouble.
@@ -62,14 +63,20 @@ impl<V: Vault> Pipeline<V> {
     /// writing: the writer waits until then.
     pub(super) async fn attempt(&self, file: &Settled, answer_lost: bool) -> Result<(Confirmed, Source), Halt> {
         let source = open(file).await?;
-        let Some(lease) = source.lease.clone() else {
-            return Ok((self.take_course(file, &source, answer_lost).await?, source));
-        };
+        match self.unless_written(&source, self.take_course(file, &source, answer_lost)).await {
+            Some(ended) => Ok((ended?, source)),
+            None => Err(again(file, "somebody opened it for writing")),
+        }
+    }
+
+    /// Works on a file until somebody opens it for writing, who waits until then; `None` if so.
+    pub(super) async fn unless_written<T>(&self, source: &Source, work: impl Future<Output = T>) -> Option<T> {
+        let Some(lease) = &source.lease else { return Some(work.await) };
         tokio::select! {
-            ended = self.take_course(file, &source, answer_lost) => Ok((ended?, source)),
-            () = self.shared.breaks.broken(&lease) => {
+            done = work => Some(done),
+            () = self.shared.breaks.broken(lease) => {
                 lease.give_up();
-                Err(again(file, "somebody opened it for writing"))
+                None
             }
         }
     }
@@ -77,26 +84,25 @@ impl<V: Vault> Pipeline<V> {
     async fn take_course(&self, file: &Settled, source: &Source, answer_lost: bool) -> Result<Confirmed, Halt> {
         let version = source.opened.version;
         let known = self.shared.journal.of_file(file.root.path(), &file.origin, version).await?;
+        let known = known.filter(|entry| !is_link_of(file, entry));
         // A crash, or a name that was taken meanwhile, may have kept it from where refused files are collected.
         let uncollected = known.as_ref().filter(|_| self.policy.failed_dir.is_some()).and_then(refusal);
         match course(known, &version, &self.policy.after, self.asked) {
             Course::Skip { failed } => Err(match uncollected {
-                Some((attempt, reason)) => Halt::Refused(attempt, source.clone(), reason),
+                Some((attempt, reason)) => Halt::RefusedBefore(attempt, source.clone(), reason),
                 None => Halt::Ended(Outcome::Skipped { failed }),
             }),
             Course::Finish(entry) => self.stored_before(file, source, entry).await,
-            Course::Resolve(entry) => match other_of(file, source, &entry) {
-                Some(other) => {
-                    self.resolve_other(&other, entry).await?;
-                    self.upload(file, source).await
-                }
-                None => self.resolve(file, source, entry, answer_lost).await,
-            },
+            Course::Resolve(entry) if self.ask_for_other(file, &version, &entry).await? => {
+                self.upload(file, source).await
+            }
+            Course::Resolve(entry) => self.resolve(file, source, entry, answer_lost).await,
             Course::Upload => self.upload(file, source).await,
         }
     }
 
-    /// The store had it by an earlier receipt: if it has these same bytes still, only the local end is left.
+    /// The store had it by an earlier receipt, which may have been pruned: if it has these same bytes still, only the local end
+    /// is left.
     async fn stored_before(&self, file: &Settled, source: &Source, entry: Entry) -> Result<Confirmed, Halt> {
         let sha256 = hashed(file, source).await?;
         let Intent { dest, folder, name, .. } = &entry.intent;
@@ -105,6 +111,11 @@ impl<V: Vault> Pipeline<V> {
             && (is_fresh(&entry) || matches!(self.find(dest, folder, &sent).await?, Found::Same(_)))
         {
             return Ok(Confirmed { attempt: entry.id, remote: dest.join(name), stored });
+        }
+        if entry.stored.is_none()
+            && let Found::Same(document) = self.find(dest, folder, &sent).await?
+        {
+            return self.adopted(entry.intent, sent, document).await;
         }
         self.upload(file, source).await
     }
@@ -124,16 +135,8 @@ impl<V: Vault> Pipeline<V> {
         self.upload(file, source).await
     }
 
-    /// The intent is of another file that has this path too: one that was set aside, and lies there still. It has its own
-    /// turn, but asks for a document that this file's upload would cover by then: so it is asked for now.
-    async fn resolve_other(&self, other: &Settled, entry: Entry) -> Result<(), Halt> {
-        // Where it can't be read now it is as good as any other file that changes: sent by itself.
-        let Ok(source) = open(other).await else { return Ok(()) };
-        self.ask(other, &source, &entry, true).await.map(drop)
-    }
-
     /// Asks the store for what an upload without an outcome may have left there. Its receipt, if so.
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         file: &Settled,
         source: &Source,
@@ -154,24 +157,13 @@ impl<V: Vault> Pipeline<V> {
             found = self.find(dest, folder, &sent).await?;
         }
         match found {
-            Found::Same(document) if entry.intent.relative != file.origin => {
+            Found::Same(document) if entry.intent.root != file.root.path() || entry.intent.relative != file.origin => {
                 self.moved(file, source, entry, sent, document).await.map(Some)
             }
             Found::Same(document) => self.receipt(entry.id, dest, sent, document, true).await.map(Some),
             Found::Other | Found::Nothing => Ok(None),
         }
     }
-}
-
-/// The other file at this one's path that an intent is of, if it lies there still.
-fn other_of(file: &Settled, source: &Source, entry: &Entry) -> Option<Settled> {
-    let is_its = |version: &Version| version.same_file(&entry.intent.version);
-    if is_its(&source.opened.version) || entry.intent.relative != file.origin {
-        return None;
-    }
-    let places = remove::places(&file.root, &file.origin).into_iter();
-    let mut others = places.filter(|place| file.root.open_file(place).is_ok_and(|found| is_its(&found.version)));
-    others.next().map(|place| Settled::new(Arc::clone(&file.root), place))
 }
 
 /// Whether a receipt is of a removal that was begun and not ended, just now: as good as the answer itself, even where a
@@ -190,7 +182,7 @@ fn refusal(entry: &Entry) -> Option<(AttemptId, String)> {
     }
 }
 
-async fn open(file: &Settled) -> Result<Source, Halt> {
+pub(super) async fn open(file: &Settled) -> Result<Source, Halt> {
     let settled = file.clone();
     blocking(file, move || Source::open(&settled)).await
 }

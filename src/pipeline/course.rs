@@ -26,7 +26,11 @@ pub(super) fn course(latest: Option<Entry>, version: &Version, after: &After, as
     let Some(entry) = latest else { return Course::Upload };
     let before = &entry.intent.version;
     match &entry.state {
+        // Nothing was ever sent.
+        State::Open | State::Ended(End::Abandoned { .. }) if entry.intent.folder.0.is_empty() => Course::Upload,
         State::Open => Course::Resolve(entry),
+        // Given up because it was gone, or for what the store said: this very file is there again, and the store may have it.
+        State::Ended(End::Abandoned { .. }) if before.same_file(version) => Course::Resolve(entry),
         // Touched, opened for writing without a change, put back, or under a device number that a reboot has changed: its
         // bytes are compared before anything is removed, and the same ones are not sent again.
         State::Stored | State::Ended(End::Superseded) if before.size == version.size => Course::Finish(entry),

@@ -10,6 +10,7 @@ mod confirm;
 mod content;
 mod course;
 mod destination;
+pub(crate) mod elsewhere;
 mod limit;
 mod local;
 mod naming;
@@ -109,6 +110,8 @@ pub struct Report {
     pub outcome: Outcome,
     /// It was put back where it was, or may have been: the event of that rename is no news.
     pub put_back: bool,
+    /// It could not be put back, for its name was taken by then, and lies here, below the root.
+    pub aside: Option<PathBuf>,
 }
 
 /// What became of a file.
@@ -269,6 +272,6 @@ impl<V: Vault> Pipeline<V> {
 
     fn report(&self, file: Settled, outcome: Outcome) {
         // Nobody listens only where nobody is left to be told.
-        self.reports.send(Report { file, outcome, put_back: false }).ok();
+        self.reports.send(Report { file, outcome, put_back: false, aside: None }).ok();
     }
 }

@@ -78,7 +78,7 @@ impl<V: Vault> Pipeline<V> {
     }
 
     /// The file was moved while its upload had no outcome, and the store has it as it was sent: its receipt is to be found
-    /// under the path that it has now.
+    /// under the path that it has now, too.
     pub(super) async fn moved(
         &self,
         file: &Settled,
@@ -87,14 +87,16 @@ impl<V: Vault> Pipeline<V> {
         sent: Sent,
         document: Document,
     ) -> Result<Confirmed, Halt> {
-        let intent = Intent { relative: file.origin.clone(), version: source.opened.version, ..entry.intent.clone() };
-        let confirmed = self.adopted(intent, sent, document).await?;
-        self.abandon(entry.id, "the file was moved, and has its receipt there").await?;
-        Ok(confirmed)
+        let stored = self.stored(&sent, document, true).await?;
+        let (root, relative) = (file.root.path().to_owned(), file.origin.clone());
+        let intent = Intent { root, relative, version: source.opened.version, ..entry.intent.clone() };
+        let remote = intent.dest.join(&intent.name);
+        let attempt = self.shared.journal.moved(entry.id, intent, stored.clone()).await?;
+        Ok(Confirmed { attempt, remote, stored })
     }
 
     /// Writes the receipt of what the store has already, in an attempt of its own.
-    async fn adopted(&self, intent: Intent, sent: Sent, document: Document) -> Result<Confirmed, Halt> {
+    pub(super) async fn adopted(&self, intent: Intent, sent: Sent, document: Document) -> Result<Confirmed, Halt> {
         let stored = self.stored(&sent, document, true).await?;
         let remote = intent.dest.join(&intent.name);
         let attempt = self.shared.journal.adopt(intent, stored.clone()).await?;

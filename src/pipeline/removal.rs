@@ -179,10 +179,11 @@ impl Teller {
         for ended in ended {
             let Ended { file, attempt, why, outcome } = ended;
             let put_back = outcome.is_err();
+            let aside = outcome.as_ref().err().map(|left| &left.place).filter(|place| **place != file.origin).cloned();
             let (outcome, end) = meaning(why, outcome);
             ends.extend(end.map(|end| (attempt, end)));
             // Nobody listens only where nobody is left to be told.
-            self.reports.send(Report { file, outcome, put_back }).ok();
+            self.reports.send(Report { file, outcome, put_back, aside }).ok();
         }
         let teller = self.clone();
         // The next batch need not wait for it; whoever ends the program does.

@@ -1,7 +1,5 @@
 //! Sending a file: to which folder, under which name, and what the store's refusals mean.
 
-use std::path::PathBuf;
-
 use super::attempt::{Confirmed, Halt, hashed, load, unread};
 use super::content::Source;
 use super::naming;
@@ -9,8 +7,7 @@ use super::{Outcome, Pipeline};
 use crate::config::{Layout, OnConflict};
 use crate::failpoint::failpoint;
 use crate::file::Settled;
-use crate::journal::{AttemptId, Begun, End, Entry, Intent, State};
-use crate::remove;
+use crate::journal::{AttemptId, Begun, End, Intent};
 use crate::vault::{DocumentId, Kind, RemotePath, Vault, VaultError};
 
 impl<V: Vault> Pipeline<V> {
@@ -63,18 +60,6 @@ impl<V: Vault> Pipeline<V> {
             Err(error) if error.maybe_stored => Err(Halt::AnswerLost(error)),
             Err(error) if error.kind == Kind::Conflict => self.conflict(file, source, attempt, &intent).await,
             Err(error) => Err(self.not_taken(file, source, attempt, dest, error).await?),
-        }
-    }
-
-    /// Writes the intent. A name whose owner's file is gone, so that nobody will ask for its upload any more, is free.
-    async fn begin(&self, file: &Settled, intent: &Intent) -> Result<Begun, Halt> {
-        let begun = self.shared.journal.begin(intent.clone()).await?;
-        match &begun {
-            Begun::NameTaken(owner) if is_deserted(file, owner) => {
-                self.abandon(owner.id, "the file was gone before its upload could be asked for").await?;
-                Ok(self.shared.journal.begin(intent.clone()).await?)
-            }
-            _ => Ok(begun),
         }
     }
 
@@ -133,9 +118,8 @@ impl<V: Vault> Pipeline<V> {
     async fn fail_unsent(&self, file: &Settled, source: &Source, reason: String) -> Halt {
         let name = file.origin.to_string_lossy();
         let intent = intent(file, source, &self.dest, &DocumentId(String::new()), &name);
-        match self.shared.journal.begin(intent).await {
-            Ok(Begun::Go(attempt)) => self.fail(source, attempt, reason).await,
-            Ok(Begun::NameTaken(owner)) => Halt::Refused(owner.id, source.clone(), reason),
+        match self.shared.journal.refuse(intent, reason.clone()).await {
+            Ok(attempt) => Halt::Refused(attempt, source.clone(), reason),
             Err(error) => error.into(),
         }
     }
@@ -152,14 +136,6 @@ impl<V: Vault> Pipeline<V> {
         };
         Ok((dest, name))
     }
-}
-
-/// Whether the owner of a name is an upload without an outcome, of a file that is gone from this folder. Nobody sends it just
-/// now: whoever sends under a name has the name's turn.
-fn is_deserted(file: &Settled, owner: &Entry) -> bool {
-    let Intent { root, relative, version, .. } = &owner.intent;
-    let lies = |place: &PathBuf| file.root.open_file(place).is_ok_and(|found| found.version.same_file(version));
-    owner.state == State::Open && root == file.root.path() && !remove::places(&file.root, relative).iter().any(lies)
 }
 
 fn intent(file: &Settled, source: &Source, dest: &RemotePath, folder: &DocumentId, name: &str) -> Intent {

@@ -47,6 +47,9 @@ impl<V: Vault> Pipeline<V> {
                     passes.success();
                     return self.refused_end(file, source, attempt, reason).await;
                 }
+                Err(Halt::RefusedBefore(attempt, source, reason)) => {
+                    return self.refused_end(file, source, attempt, reason).await;
+                }
                 // Looked for at once; but where answers are lost again and again, the service is in trouble.
                 Err(Halt::AnswerLost(error)) if answers_lost == 0 => {
                     answers_lost += 1;

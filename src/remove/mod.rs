@@ -27,7 +27,7 @@ use crate::file::{OpenError, Opened, Root, Settled, Version, look_at};
 
 pub use keep::{discard, temporary_folder};
 pub use partial::Partial;
-pub use private::{origin, places, probe, recover, tidy};
+pub use private::{origin, probe, recover, tidy};
 
 /// How long a file lies aside before it is unlinked. A writer that had it open across the rename shows by then: with no
 /// grace 34 of 257,000 racing writes were lost, with 20 ms none of 1.7 million.
@@ -142,9 +142,13 @@ impl Aside {
     /// folder, and `place` in the answer says so: nothing is ever overwritten.
     fn put_back(&self, reason: impl Into<String>) -> NotRemoved {
         failpoint("before-put-back");
-        let place = private::move_out(&self.root, &self.place, &self.origin)
-            .map_or_else(|_| self.place.clone(), |()| self.origin.clone());
-        NotRemoved { reason: reason.into(), changed: true, place }
+        let reason = reason.into();
+        if private::move_out(&self.root, &self.place, &self.origin).is_ok() {
+            return NotRemoved { reason, changed: true, place: self.origin.clone() };
+        }
+        let lies = self.root.path().join(&self.place);
+        let reason = format!("{reason}; it can't be put back, and lies in {}", lies.display());
+        NotRemoved { reason, changed: true, place: self.place.clone() }
     }
 
     /// The state after the rename, if what was renamed is what was uploaded. A rename changes ctime, so only the

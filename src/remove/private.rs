@@ -101,12 +101,6 @@ pub fn recover(root: &Root, below: &Path) -> Vec<PathBuf> {
     leftovers.into_iter().filter(|place| move_out(root, place, &origin(place)).is_err()).collect()
 }
 
-/// Where files that belong at a path may lie: there, and in the private folder.
-pub fn places(root: &Root, belongs: &Path) -> Vec<PathBuf> {
-    let aside = leftovers(root, Path::new("")).into_iter().filter(|place| origin(place) == belongs);
-    aside.chain([belongs.to_owned()]).collect()
-}
-
 pub(super) fn leftovers(root: &Root, below: &Path) -> Vec<PathBuf> {
     let private = root.path().join(below).join(PRIVATE);
     walkdir::WalkDir::new(private)

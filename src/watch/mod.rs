@@ -69,6 +69,8 @@ pub enum Next {
     Lies {
         /// It was away, and was put back by a rename of our own.
         put_back: bool,
+        /// Or could not be put back, and lies here, below the root.
+        aside: Option<PathBuf>,
     },
     /// It must go round again; it lies here now, below the root.
     Again(PathBuf),

@@ -128,11 +128,14 @@ impl Table {
     /// Judges what a look has shown, and acts on it but for what concerns others: that verdict is returned.
     pub(super) fn looked(&mut self, path: &Arc<Path>, seen: Seen, now: Instant, rules: &Rules) -> Verdict {
         let Some(slot) = self.slots.get_mut(path) else { return Verdict::Forget };
+        let hinted = matches!(slot.stage, Stage::Looking(Some(_)));
         if let Stage::Looking(Some(cause)) = slot.stage {
             slot.candidate.hint(cause, now);
         }
         let verdict = slot.candidate.look(seen, now, rules);
         match verdict {
+            // What came while nothing, or something else, was seen there.
+            Verdict::StillOpen | Verdict::Folder | Verdict::Forget if hinted => self.set_due(path, now),
             Verdict::Ready => {
                 slot.stage = Stage::Ready;
                 self.ready.push_back(Arc::clone(path));
@@ -180,7 +183,7 @@ impl Table {
         }
         match slot.stage {
             // A removal that failed has put the file back: that rename is our own, and no reason to try at once again.
-            Stage::Out(Some(Cause::Renamed)) if *next == (Next::Lies { put_back: true }) => {}
+            Stage::Out(Some(Cause::Renamed)) if *next == (Next::Lies { put_back: true, aside: None }) => {}
             // What happened while it was out may concern a new file of the same name.
             Stage::Out(Some(cause)) => self.hint(path, cause, now),
             _ => {}
@@ -189,6 +192,9 @@ impl Table {
             Next::Stored | Next::Gone => {
                 self.lying.remove(path);
                 self.hidden.remove(path);
+            }
+            Next::Lies { aside: Some(place), .. } => {
+                self.hidden.insert(place.as_path().into());
             }
             Next::Lies { .. } if remove::origin(path) != path => {
                 self.hidden.insert(path.into());
@@ -206,6 +212,7 @@ impl Table {
 mod tests {
     use super::*;
     use crate::file::Version;
+    use std::path::PathBuf;
     use std::time::Duration;
 
     const SETTLE: Duration = Duration::from_millis(500);
@@ -285,7 +292,7 @@ mod tests {
     #[test]
     fn a_file_that_failed_and_lies_there_does_not_count_as_missed() {
         let (mut table, now, path) = out();
-        table.done(&path, &Next::Lies { put_back: false }, now);
+        table.done(&path, &Next::Lies { put_back: false, aside: None }, now);
         table.found(&path, false, now);
         assert!(table.done(&path, &Next::Stored, now));
         table.found(&path, false, now);
@@ -298,7 +305,7 @@ mod tests {
         for (put_back, expected) in [(false, 1), (true, 0)] {
             let (mut table, now, path) = out();
             table.hint(&path, Cause::Renamed, now);
-            table.done(&path, &Next::Lies { put_back }, now);
+            table.done(&path, &Next::Lies { put_back, aside: None }, now);
             assert_eq!(table.take_due(now, 9).len(), expected);
         }
     }
@@ -308,10 +315,35 @@ mod tests {
         let (mut table, now) = (Table::default(), Instant::now());
         let place = Path::new(".astran-backup/0/x");
         table.hint(place, Cause::Returned, now);
-        table.done(place, &Next::Lies { put_back: false }, now);
+        table.done(place, &Next::Lies { put_back: false, aside: None }, now);
         table.take_due(now, 9);
         table.walked(now);
         assert_eq!(&*only(&table.take_due(now, 9)), place);
+    }
+
+    /// It was forgotten, and waited for the next walk.
+    #[test]
+    fn a_file_that_came_during_a_look_that_saw_none_is_looked_at() {
+        let (mut table, now, rules) = (Table::default(), Instant::now(), Rules::new(SETTLE));
+        for seen in [Seen::Gone, Seen::Folder] {
+            table.hint(Path::new("x"), Cause::Created, now);
+            let path = only(&table.take_due(now, 9));
+            table.hint(&path, Cause::Renamed, now);
+            table.looked(&path, seen, now, &rules);
+            assert_eq!(only(&table.take_due(now, 9)), path);
+            table.looked(&path, Seen::Gone, now, &rules);
+            assert_eq!(table.len(), 0);
+        }
+    }
+
+    /// It was never looked at again: no walk goes there.
+    #[test]
+    fn a_file_that_could_be_neither_moved_away_nor_put_back_is_looked_at_after_each_walk() {
+        let (mut table, now, path) = out();
+        let aside = PathBuf::from(".astran-backup/0/x");
+        table.done(&path, &Next::Lies { put_back: true, aside: Some(aside.clone()) }, now);
+        table.walked(now);
+        assert_eq!(&*only(&table.take_due(now, 9)), aside.as_path());
     }
 
     #[test]
@@ -331,7 +363,7 @@ mod tests {
             for cause in causes {
                 table.hint(&path, cause, now);
             }
-            table.done(&path, &Next::Lies { put_back: true }, now);
+            table.done(&path, &Next::Lies { put_back: true, aside: None }, now);
             assert_eq!(table.take_due(now, 9).len(), 1, "{causes:?}");
         }
     }

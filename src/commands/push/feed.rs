@@ -113,6 +113,7 @@ impl Feed {
                     file: report.file.clone(),
                     outcome: Outcome::Failed { reason, moved: None },
                     put_back: false,
+                    aside: None,
                 });
             }
             _ => self.tell(report),
@@ -132,7 +133,7 @@ impl Feed {
         *tries += 1;
         if *tries >= TRIES {
             let outcome = Outcome::Failed { reason: format!("{reason}, again and again"), moved: None };
-            return self.tell(&Report { file: file.clone(), outcome, put_back: false });
+            return self.tell(&Report { file: file.clone(), outcome, put_back: false, aside: None });
         }
         let file = file.clone();
         self.resting.spawn(async move {

@@ -1,0 +1,117 @@
+//! Uploads without an outcome whose file is not where it was: moved, set aside, or followed by another one of its name.
+//!
+//! Whoever takes such a file's path, or its name in the vault, covers the document that is still to be asked for. So it is
+//! asked for first, wherever the file lies now.
+
+use std::collections::HashSet;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::Pipeline;
+use super::attempt::{Halt, open};
+use crate::file::{OpenError, Root, Settled, Version};
+use crate::journal::{Begun, Entry, Intent, State};
+use crate::vault::Vault;
+
+/// What asking for another file's upload came to.
+#[derive(Debug, PartialEq)]
+enum Asked {
+    /// The store has it, and it has its receipt.
+    Stored,
+    /// The store has it not.
+    NotStored,
+    /// Nobody knows yet: somebody writes or sends it just now.
+    Unanswered,
+}
+
+impl<V: Vault> Pipeline<V> {
+    /// Asks for the upload of another file that had this one's path, if that file lies anywhere below the root still. Its
+    /// bytes say what to ask for. Answers whether there is one.
+    pub(super) async fn ask_for_other(&self, file: &Settled, own: &Version, entry: &Entry) -> Result<bool, Halt> {
+        if own.same_file(&entry.intent.version) || !is_ours(file, entry) {
+            return Ok(false);
+        }
+        let Some(other) = find(file, entry).await else { return Ok(false) };
+        self.ask_for(&other, entry).await?;
+        Ok(true)
+    }
+
+    async fn ask_for(&self, other: &Settled, entry: &Entry) -> Result<Asked, Halt> {
+        // Where it can't be read now it is as good as any other file that changes: sent by itself.
+        let Ok(source) = open(other).await else { return Ok(Asked::Unanswered) };
+        match self.unless_written(&source, self.ask(other, &source, entry, true)).await {
+            Some(Ok(Some(_))) => Ok(Asked::Stored),
+            Some(Ok(None)) => Ok(Asked::NotStored),
+            // Its own end, and none of the file's that asks.
+            None | Some(Err(Halt::Ended(_))) => Ok(Asked::Unanswered),
+            Some(Err(halt)) => Err(halt),
+        }
+    }
+
+    /// Writes the intent. A name is free if its owner is an upload without an outcome, and its file is gone from its place:
+    /// once it was asked for, if it lies elsewhere.
+    pub(super) async fn begin(&self, file: &Settled, intent: &Intent) -> Result<Begun, Halt> {
+        let begun = self.shared.journal.begin(intent.clone()).await?;
+        let Begun::NameTaken(owner) = &begun else { return Ok(begun) };
+        if owner.state != State::Open || !is_ours(file, owner) || !is_gone(&file.root, owner) {
+            return Ok(begun);
+        }
+        let asked = match find(file, owner).await {
+            Some(other) => self.ask_for(&other, owner).await?,
+            None => Asked::NotStored,
+        };
+        if asked == Asked::NotStored {
+            self.abandon(owner.id, "its file was gone before its upload could be asked for").await?;
+        }
+        Ok(self.shared.journal.begin(intent.clone()).await?)
+    }
+}
+
+/// Whether the same file has another name as well: a hard link is another document, not a file that was moved.
+pub(super) fn is_link_of(file: &Settled, entry: &Entry) -> bool {
+    let theirs = entry.intent.root.join(&entry.intent.relative);
+    theirs != file.root.path().join(&file.origin)
+        && std::fs::symlink_metadata(theirs).is_ok_and(|metadata| metadata.ino() == entry.intent.version.inode)
+}
+
+/// Whether an entry is of a file of this root: of others somebody else takes care.
+fn is_ours(file: &Settled, entry: &Entry) -> bool {
+    entry.intent.root == file.root.path()
+}
+
+/// Whether an entry's file is no longer at its place. Where that can't be told it may be there.
+fn is_gone(root: &Root, entry: &Entry) -> bool {
+    match root.open_file(&entry.intent.relative) {
+        Ok(found) => !found.version.same_file(&entry.intent.version),
+        Err(error) => matches!(error, OpenError::Gone),
+    }
+}
+
+/// Where an entry's file lies below the root, but for where `file` does. Looks at all that is there: for the rare file whose
+/// upload has no outcome, and whose place another one has.
+async fn find(file: &Settled, entry: &Entry) -> Option<Settled> {
+    let (root, wanted) = (Arc::clone(&file.root), entry.intent.version);
+    let found = tokio::task::spawn_blocking(move || places_of(&root, &[wanted])).await.ok()?;
+    let mut others = found.into_iter().filter(|(_, place)| *place != file.relative);
+    others.next().map(|(_, place)| Settled::new(Arc::clone(&file.root), place))
+}
+
+/// Which of these files lie below a root, set aside or not, and where.
+pub(crate) fn places_of(root: &Root, wanted: &[Version]) -> Vec<(Version, PathBuf)> {
+    let inodes: HashSet<u64> = wanted.iter().map(|version| version.inode).collect();
+    if inodes.is_empty() {
+        return Vec::new();
+    }
+    let below = walkdir::WalkDir::new(root.path()).into_iter().filter_map(Result::ok);
+    let files = below.filter(|entry| {
+        entry.file_type().is_file() && entry.metadata().is_ok_and(|metadata| inodes.contains(&metadata.ino()))
+    });
+    let found = files.filter_map(|entry| {
+        let place = entry.path().strip_prefix(root.path()).ok()?;
+        let version = root.open_file(place).ok()?.version;
+        let wanted = wanted.iter().find(|wanted| wanted.same_file(&version))?;
+        Some((*wanted, place.to_owned()))
+    });
+    found.collect()
+}
