@@ -88,11 +88,20 @@ fn interrupted_refusal() -> World {
     world
 }
 
+/// The file is sent by one run; its older entry is ended by that one or by the next.
+#[track_caller]
+fn sent_and_ended(world: &World) {
+    let said = world.once(&SETTLE);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(world.left().is_empty());
+    clean_run(world, &SETTLE);
+}
+
 /// Its entry was asked for at the store, where nothing can have such a name.
 #[test]
 fn a_file_that_could_not_be_sent_at_all_and_whose_refusal_was_cut_short_is_sent_when_it_can_be() {
     let world = interrupted_refusal();
-    clean_run(&world, &SETTLE);
+    sent_and_ended(&world);
     assert_sent(&world, &["one", "other"]);
 }
 
@@ -104,6 +113,6 @@ fn a_file_that_can_not_be_sent_at_all_and_whose_refusal_was_cut_short_is_told_wh
     let failed = world.run(["history", "--failed", "--json"]).stdout;
     assert_eq!(failed.lines().count(), 1, "{failed}");
     assert!(world.run(["retry"]).stdout.starts_with("1 failed file"));
-    clean_run(&world, &SETTLE);
+    sent_and_ended(&world);
     assert_sent(&world, &["one", "other"]);
 }
