@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use crate::cli::Push;
-use crate::config::Config;
+use crate::config::{Config, Layout};
 use crate::exit::{Exit, Fatal};
 use crate::file::{PRIVATE, Root, Settled};
 use crate::remove;
@@ -21,7 +21,7 @@ pub(super) enum Named {
     /// A file.
     File(Settled),
     /// A folder, of which all files are meant whose names don't say "in progress".
-    Folder(Arc<Root>, Arc<Names>),
+    Folder(Arc<Root>, Arc<Names>, Layout),
     /// Standard input, to be called this, by way of this folder: its length must be known before it is sent.
     Input(String, PathBuf),
 }
@@ -53,7 +53,7 @@ impl Named {
                 Names::new(&config.upload.ignore).map_err(|error| Fatal::new(Exit::Usage, error.to_string()))?;
             let root = roots.of(file)?;
             holds_no_state(&root, config)?;
-            return Ok(Self::Folder(root, Arc::new(names)));
+            return Ok(Self::Folder(root, Arc::new(names), config.upload.layout));
         }
         let name = file.file_name().ok_or_else(|| missing(io::ErrorKind::InvalidFilename.into()))?;
         Ok(Self::File(Settled::new(roots.of(file)?, name.into())))
@@ -63,7 +63,7 @@ impl Named {
     fn place(&self) -> Option<PathBuf> {
         match self {
             Self::File(file) => Some(file.root.path().join(&file.relative)),
-            Self::Folder(root, _) => Some(root.path().to_owned()),
+            Self::Folder(root, ..) => Some(root.path().to_owned()),
             Self::Input(..) => None,
         }
     }
@@ -118,7 +118,10 @@ pub(super) async fn find_all(mut named: Vec<Named>, found: mpsc::Sender<Find>) -
         match named {
             // Nobody takes them any more: the upload has been given up, and says so.
             Named::File(file) => found.send(Find::File(file)).await.unwrap_or_default(),
-            Named::Folder(root, names) => walk(root, names, &seen, &found).await?,
+            Named::Folder(root, names, layout) => {
+                let by_itself = |file: &Path| goes_by_itself(root.path(), file, layout, &seen);
+                walk(&root, names, by_itself, &found).await?;
+            }
             Named::Input(name, folder) => {
                 found.send(Find::Input(spool(name, folder).await?)).await.unwrap_or_default();
             }
@@ -127,21 +130,31 @@ pub(super) async fn find_all(mut named: Vec<Named>, found: mpsc::Sender<Find>) -
     Ok(())
 }
 
-/// Finds the files of a folder, but for those that were named themselves.
+/// Whether a file below a folder was named itself, or goes with another folder that was named and lies on the way to it.
+/// Layout "mirror" makes another document of it there.
+fn goes_by_itself(folder: &Path, file: &Path, layout: Layout, named: &HashSet<PathBuf>) -> bool {
+    let path = folder.join(file);
+    match layout {
+        Layout::Flat => path.ancestors().take_while(|above| *above != folder).any(|above| named.contains(above)),
+        Layout::Mirror => named.contains(&path),
+    }
+}
+
+/// Finds the files of a folder, but for those that go by themselves.
 async fn walk(
-    root: Arc<Root>,
+    root: &Arc<Root>,
     names: Arc<Names>,
-    named: &HashSet<PathBuf>,
+    by_itself: impl Fn(&Path) -> bool,
     found: &mpsc::Sender<Find>,
 ) -> Result<(), Fatal> {
     let (sender, mut walked) = mpsc::channel(4);
-    let walker = Walker { root: Arc::clone(&root), names, found: sender };
+    let walker = Walker { root: Arc::clone(root), names, found: sender };
     let walking = tokio::task::spawn_blocking(move || walker.walk(&[PathBuf::new()], false, |_| ()));
     while let Some(message) = walked.recv().await {
         let files: Vec<Find> = match message {
             Found::Files(files) => {
-                let others = files.into_iter().filter(|file| !named.contains(&root.path().join(file)));
-                others.map(|file| Find::File(Settled::new(Arc::clone(&root), file))).collect()
+                let others = files.into_iter().filter(|file| !by_itself(file));
+                others.map(|file| Find::File(Settled::new(Arc::clone(root), file))).collect()
             }
             Found::Unreadable(path, why) => {
                 vec![Find::Unreadable(format!("{} can't be read: {why}", root.path().join(path).display()))]
