@@ -2,6 +2,7 @@
 
 mod feed;
 mod named;
+mod spool;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -51,6 +52,11 @@ pub async fn run(config: Config, global: &Global, typed: &Push, mut shutdown: Sh
     }
     let find = |file: &PathBuf| Named::find(file, typed, &config, &mut roots);
     let named = typed.files.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+    for named in &named {
+        if let Named::Input(_, folder) = named {
+            spool::clear_leftovers(&journal, folder).await?;
+        }
+    }
     let session = Session::open(config, global).await?;
     let started = tokio::select! {
         started = start(&session, &dest) => started.map(Some),

@@ -1,19 +1,17 @@
 //! What was named on the command line, and the files that it stands for.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use super::spool::{Spooled, spool};
 use crate::cli::Push;
 use crate::config::{Config, Layout};
 use crate::exit::{Exit, Fatal};
-use crate::file::{PRIVATE, Root, Settled};
-use crate::remove;
+use crate::file::{Root, Settled};
 use crate::watch::{Found, Names, Walker};
 
 /// Something that was named.
@@ -31,7 +29,7 @@ pub(super) enum Find {
     /// A file to upload.
     File(Settled),
     /// The file that standard input was written to.
-    Input(Settled),
+    Input(Spooled),
     /// Something that can't be read, and why.
     Unreadable(String),
 }
@@ -168,42 +166,4 @@ async fn walk(
         }
     }
     walking.await.map_err(|error| Fatal::new(Exit::SomeFailed, format!("internal error: {error}")))
-}
-
-/// Standard input's own folder until it has been read to its end: half of it is of no use to anybody.
-struct Spool(Option<PathBuf>);
-
-impl Drop for Spool {
-    fn drop(&mut self) {
-        if let Some(folder) = &self.0 {
-            remove::discard(folder);
-        }
-    }
-}
-
-/// Writes standard input to a file of its own, from where it is uploaded as `name`. Whatever is piped in never has to fit
-/// into memory, and is still there if the upload fails.
-async fn spool(name: String, folder: PathBuf) -> Result<Settled, Fatal> {
-    let failed = |error: io::Error| {
-        let shown = folder.display();
-        Fatal::new(Exit::SomeFailed, format!("standard input can't be kept in {shown} until it is uploaded: {error}"))
-    };
-    let mut random = [0u8; 8];
-    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty()).map_err(|e| failed(e.into()))?;
-    // Its place says what it is called, as that of a file set aside does.
-    let own = Path::new(PRIVATE).join(format!("{:016x}", u64::from_ne_bytes(random)));
-    let mut unfinished = Spool(Some(folder.join(&own)));
-    let relative = own.join(name);
-    let place = folder.join(&relative);
-    let spooled = tokio::task::spawn_blocking(move || {
-        let parent = place.parent().unwrap_or(Path::new("."));
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&place)?;
-        io::copy(&mut io::stdin().lock(), &mut file)?;
-        file.sync_all()
-    });
-    spooled.await.map_err(|error| failed(io::Error::other(error)))?.map_err(failed)?;
-    let root = Root::open(&folder).map_err(failed)?;
-    unfinished.0 = None;
-    Ok(Settled::new(Arc::new(root), relative))
 }
