@@ -20,9 +20,9 @@ fn an_open_entry_of_a_file_that_is_gone_is_ended_though_something_else_has_its_i
         std::fs::remove_file(place).unwrap();
         let next = world.watched().join("next");
         if folder {
-            std::fs::create_dir(&next).unwrap()
+            std::fs::create_dir(&next).unwrap();
         } else {
-            drop(world.put("next", "another document"))
+            drop(world.put("next", "another document"));
         }
         let inode = std::fs::metadata(&next).unwrap().ino().cast_signed();
         let told = journal(&world).execute("UPDATE attempt SET inode = ?1 WHERE state = 0", [inode]);
