@@ -36,6 +36,7 @@ pub mod monitor;
 
 pub mod exit;
 pub(crate) mod failpoint;
+pub(crate) mod printable;
 pub mod secret;
 pub mod shutdown;
 pub mod telemetry;

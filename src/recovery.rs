@@ -18,11 +18,12 @@ pub(crate) async fn resolve(journal: &Journal, root: &Root) -> Result<(), Fatal>
     failpoint("after-recovery");
     let unresolved = journal.unresolved(root.path()).await?;
     let over: Vec<_> = unresolved.iter().filter_map(|entry| Some((entry, end_of(entry, root, &aside)?))).collect();
-    let open = over.iter().filter(|(entry, _)| entry.state == State::Open).map(|(entry, _)| entry.intent.version);
+    let sent = |entry: &Entry| entry.state == State::Open && entry.intent.names_folder();
+    let open = over.iter().filter(|(entry, _)| sent(entry)).map(|(entry, _)| entry.intent.version);
     let moved = places_of(root, &open.collect::<Vec<_>>());
     for (entry, end) in over {
         // Moved while its upload was open: its name is not free before it was asked for.
-        let is_moved = entry.state == State::Open && moved.iter().any(|(version, _)| *version == entry.intent.version);
+        let is_moved = sent(entry) && moved.iter().any(|(version, _)| *version == entry.intent.version);
         if !is_moved {
             journal.end(entry.id, end).await?;
         }
@@ -32,6 +33,9 @@ pub(crate) async fn resolve(journal: &Journal, root: &Root) -> Result<(), Fatal>
 
 /// How an entry ended without a word, if its file is gone; `aside` are those that lie where they were set aside.
 fn end_of(entry: &Entry, root: &Root, aside: &[PathBuf]) -> Option<End> {
+    if entry.state == State::Open && !entry.intent.names_folder() {
+        return Some(End::Abandoned { reason: "it was never sent".into() });
+    }
     let origin = &entry.intent.relative;
     let places = aside.iter().filter(|place| remove::origin(place) == *origin).chain([origin]);
     let found: Vec<_> = places.map(|place| root.open_file(place)).collect();

@@ -54,7 +54,7 @@ async fn prune_at(journal: &Journal, now: SystemTime, keep: Duration) {
     }
 }
 
-/// How many; `None` where the chain is broken: pruning must not hide that.
+/// How many; `None` where the chain is broken.
 async fn try_prune(journal: &Journal, now: SystemTime, keep: Duration) -> Result<Option<u64>, JournalError> {
     let Some(before) = now.checked_sub(keep) else { return Ok(Some(0)) };
     // Nothing is old enough on most runs, and to look along the whole chain takes its time.
@@ -62,6 +62,12 @@ async fn try_prune(journal: &Journal, now: SystemTime, keep: Duration) -> Result
     if oldest.is_none_or(|oldest| oldest.record.entry.stored_at >= Some(before)) {
         return Ok(Some(0));
     }
+    prune_if_whole(journal, before).await
+}
+
+/// Deletes the receipts that were stored before this time. How many; `None` where the chain is broken: pruning must not
+/// hide that.
+pub async fn prune_if_whole(journal: &Journal, before: SystemTime) -> Result<Option<u64>, JournalError> {
     if !journal.check().await?.is_whole() {
         return Ok(None);
     }

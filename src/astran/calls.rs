@@ -13,6 +13,7 @@ use super::download::ContentStream;
 use super::error::{Call, describe};
 use super::transport::{self, Answer, Broken};
 use super::{Client, Inner};
+use crate::printable::printable;
 use crate::vault::{Content, Document, DocumentId, Kind, RemotePath, Vault, VaultError};
 
 /// The largest answer that tells of one thing.
@@ -249,5 +250,5 @@ fn note(token: &Token, status: StatusCode) {
 
 /// A path for a message: on one line, whatever its names hold.
 pub(super) fn shown(path: &RemotePath) -> String {
-    path.to_string().chars().flat_map(|c| if c.is_control() { c.escape_debug().collect() } else { vec![c] }).collect()
+    printable(&path.to_string())
 }

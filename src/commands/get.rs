@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::ls::printable;
 use crate::cli;
 use crate::config::Config;
 use crate::exit::{Exit, Fatal};
 use crate::hex;
 use crate::journal::{Journal, Stored};
+use crate::printable::printable;
 use crate::remove::Partial;
 use crate::vault::{Download, RemotePath, Vault, VaultError};
 

@@ -9,7 +9,10 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Map, Value, json};
 
 use crate::exit::{Exit, Fatal};
+use crate::hex;
 use crate::journal::{CheckReport, End, Filter, Journal, NamePattern, Record, State};
+use crate::printable::printable;
+use crate::retention;
 
 /// What is asked for.
 #[derive(Debug, Clone, Default)]
@@ -48,14 +51,13 @@ pub async fn run(journal: &Journal, options: &Options, out: &mut dyn Write) -> R
     }
 }
 
-/// Forgets the receipts that are older than `age`, if the chain is whole: pruning must not hide that it was broken.
+/// Forgets the receipts that are older than `age`, if the chain is whole.
 pub async fn prune(journal: &Journal, age: Duration, out: &mut dyn Write) -> Result<Exit, Fatal> {
-    if !journal.check().await?.is_whole() {
-        let reason = "nothing is forgotten while receipts are missing or altered: see history --check";
-        return Err(Fatal::new(Exit::SomeFailed, reason));
-    }
     let before = ago(Some(age)).ok_or_else(|| Fatal::new(Exit::Usage, "nothing can be so old"))?;
-    let count = journal.prune(before).await?;
+    let count = retention::prune_if_whole(journal, before).await?.ok_or_else(|| {
+        let reason = "nothing is forgotten while receipts are missing or altered: see history --check";
+        Fatal::new(Exit::SomeFailed, reason)
+    })?;
     printed(writeln!(out, "{count} receipts forgotten; those that are left can still be checked"))?;
     Ok(Exit::Done)
 }
@@ -137,14 +139,14 @@ fn line(record: &Record) -> String {
         "{}  {state:<9}  {:>12}  {} -> {}",
         rfc3339_seconds(entry.stored_at.unwrap_or(entry.started)),
         intent.version.size,
-        escaped(&intent.root.join(&intent.relative).to_string_lossy()),
-        escaped(&intent.dest.join(&intent.name).to_string()),
+        printable(&intent.root.join(&intent.relative).to_string_lossy()),
+        printable(&intent.dest.join(&intent.name).to_string()),
     );
     if let State::Ended(End::Moved(to)) = &entry.state {
-        let _infallible = write!(line, "  (to {})", escaped(&to.to_string_lossy()));
+        let _infallible = write!(line, "  (to {})", printable(&to.to_string_lossy()));
     }
     if let Some(reason) = reason {
-        let _infallible = write!(line, "  ({})", escaped(reason));
+        let _infallible = write!(line, "  ({})", printable(reason));
     }
     line
 }
@@ -199,28 +201,7 @@ fn standing(state: &State) -> (&'static str, Option<&str>) {
 
 /// The path's bytes in hexadecimal, where text can't say them.
 fn odd_bytes(path: &Path) -> Option<String> {
-    if path.to_str().is_some() {
-        return None;
-    }
-    Some(path.as_os_str().as_bytes().iter().fold(String::new(), |mut text, byte| {
-        let _infallible = write!(text, "{byte:02x}");
-        text
-    }))
-}
-
-/// Names can hold anything, also what moves a terminal's cursor or makes a second line.
-pub(super) fn escaped(text: &str) -> String {
-    let odd = |c: char| {
-        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    text.chars().fold(String::with_capacity(text.len()), |mut safe, c| {
-        if odd(c) {
-            safe.extend(c.escape_default());
-        } else {
-            safe.push(c);
-        }
-        safe
-    })
+    if path.to_str().is_some() { None } else { Some(hex(path.as_os_str().as_bytes())) }
 }
 
 /// UTC with nanoseconds. Before 1970 there is nothing to write in this form; such a clock is shown as 1970.

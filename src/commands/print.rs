@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::ls::printable;
 use crate::pipeline::{Local, Outcome, Report};
+use crate::printable::printable;
 
 /// Lines that may wait for a reader who is in no hurry (a pager, a stopped terminal). Beyond, they are not told: the
 /// journal has them all.

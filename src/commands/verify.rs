@@ -7,9 +7,11 @@ use std::time::{Duration, SystemTime};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use super::history::{ago, escaped, printed};
+use super::history::{ago, printed};
 use crate::exit::{Exit, Fatal};
+use crate::hex;
 use crate::journal::{Journal, Record, Stored};
+use crate::printable::printable;
 use crate::vault::{Download, Kind, RemotePath, Vault, VaultError};
 
 /// What is asked for.
@@ -119,11 +121,7 @@ async fn read_back<V: Vault>(vault: &V, path: &RemotePath) -> Result<(u64, Strin
         size += chunk.len() as u64;
         hasher.update(&chunk);
     }
-    let sha256 = hasher.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
-        let _infallible = write!(text, "{byte:02x}");
-        text
-    });
-    Ok((size, sha256))
+    Ok((size, hex(&hasher.finalize())))
 }
 
 /// The line for one document; people are spared those that are as they should be.
@@ -144,8 +142,8 @@ fn report(record: &Record, stored: &Stored, finding: &Finding, json: bool) -> Op
             .to_string(),
         );
     }
-    let reason = reason.map_or(String::new(), |reason| format!(": {}", escaped(reason)));
-    (*finding != Finding::Same).then(|| format!("{result:<10}  {}{reason}", escaped(&path)))
+    let reason = reason.map_or(String::new(), |reason| format!(": {}", printable(reason)));
+    (*finding != Finding::Same).then(|| format!("{result:<10}  {}{reason}", printable(&path)))
 }
 
 fn summary(tally: &Tally, json: bool) -> String {

@@ -95,7 +95,7 @@ fn take_folder(folder: &Folder, metrics: &Metrics) -> Result<Watched, Fatal> {
     let root = Root::open(&folder.path).map_err(|error| cannot_open(&folder.path, &error))?;
     match root.lock() {
         Ok(true) => {}
-        Ok(false) => return Err(Fatal::new(Exit::Held, format!("another instance watches {shown} already"))),
+        Ok(false) => return Err(Fatal::new(Exit::Held, held(&root, &shown.to_string()))),
         Err(error) => tracing::warn!(folder = %shown, "can't be locked against a second instance: {error}"),
     }
     let Some(dest) = folder.policy.dest.clone() else {
@@ -103,6 +103,15 @@ fn take_folder(folder: &Folder, metrics: &Metrics) -> Result<Watched, Fatal> {
     };
     let counts = metrics.folder(root.path());
     Ok(Watched { root: Arc::new(root), policy: folder.policy.clone(), dest, counts })
+}
+
+/// Who has a folder that can't be had alone: those who push share it, another watch shares it with nobody.
+fn held(root: &Root, shown: &str) -> String {
+    if root.share() {
+        format!("a push is removing files from {shown} just now: try again when it has ended")
+    } else {
+        format!("another instance watches {shown} already")
+    }
 }
 
 pub(super) fn cannot_open(path: &Path, error: &std::io::Error) -> Fatal {

@@ -27,6 +27,13 @@ pub struct Intent {
     pub name: String,
 }
 
+impl Intent {
+    /// Whether it was to go anywhere: a file that can't be sent at all has an intent too, to fail.
+    pub fn names_folder(&self) -> bool {
+        !self.folder.0.is_empty()
+    }
+}
+
 /// What the store confirmed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stored {

@@ -106,6 +106,15 @@ impl Journal {
         self.write(move |connection| record::refuse(connection, &intent, &reason, SystemTime::now())).await
     }
 
+    /// Has a failure stand as the newest of its path, where people look for it, though another file has had that path since.
+    /// Answers its number from now on.
+    pub async fn renew(&self, id: AttemptId) -> Result<AttemptId, JournalError> {
+        if !self.look(|connection| query::has_newer(connection, id))? {
+            return Ok(id);
+        }
+        self.write(move |connection| record::renew(connection, id, SystemTime::now())).await
+    }
+
     /// Writes how an attempt ended. Committed, but not waited for beyond that: losing it in a power cut costs a look, no file.
     ///
     /// The last word counts. `Removed`, `Moved` and `Kept` need a receipt.
@@ -118,9 +127,9 @@ impl Journal {
         self.write(move |connection| ends.iter().try_for_each(|(id, end)| record::end(connection, *id, end))).await
     }
 
-    /// The entry that speaks for a file at a local path: the newest of the path, unless it is of another file and something
-    /// is unresolved of just this one, or this one was sent without a receipt under whatever path. A file that was set aside
-    /// when the process died may have been followed by others; one whose answer was lost may have been moved.
+    /// The entry that speaks for a file at a local path: the newest of just this file at the path, else one of it without a
+    /// receipt under whatever path, else the newest of the path. A file that was set aside may have been followed by others;
+    /// one whose answer was lost may have been moved.
     pub async fn of_file(&self, root: &Path, relative: &Path, version: Version) -> Result<Option<Entry>, JournalError> {
         self.look(|connection| query::of_file(connection, root, relative, &version))
     }

@@ -79,8 +79,8 @@ pub(super) fn latest(connection: &Connection, root: &Path, relative: &Path) -> r
     statement.query_row(params![path_bytes(root), path_bytes(relative)], entry).optional()
 }
 
-/// What the journal has to say of a file: the newest of its path, if that is this very file's and came to something; else
-/// what is unresolved of this file; else an attempt of it without a receipt, under whatever path; else the newest of its path.
+/// What the journal has to say of a file: the newest of its path that is this very file's and came to something; else an
+/// attempt of it without a receipt, under whatever path; else the newest of its path.
 pub(super) fn of_file(
     connection: &Connection,
     root: &Path,
@@ -93,10 +93,11 @@ pub(super) fn of_file(
     }
     let [_, inode, size, mtime, _] = version_columns(version);
     let same_file = "a.inode = ?1 AND a.size = ?2 AND a.mtime = ?3";
+    // One that was set aside may have been followed by others of its path.
     if newest.is_some() {
         let sql = format!(
             "{COLUMNS}{ATTEMPTS}{TERMS}WHERE a.root = (SELECT id FROM term WHERE value = ?4) AND a.relative = ?5 \
-             AND a.state IN (0, 1) AND {same_file} ORDER BY a.id DESC LIMIT 1"
+             AND a.state <> 3 AND {same_file} ORDER BY a.id DESC LIMIT 1"
         );
         let mut statement = connection.prepare_cached(&sql)?;
         let own = statement.query_row(params![inode, size, mtime, path_bytes(root), path_bytes(relative)], entry);
@@ -109,6 +110,13 @@ pub(super) fn of_file(
     );
     let unknown = connection.prepare_cached(&sql)?.query_row(params![inode, size, mtime], entry);
     Ok(unknown.optional()?.or(newest))
+}
+
+/// Whether a later attempt is of the same path.
+pub(super) fn has_newer(connection: &Connection, id: AttemptId) -> rusqlite::Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM attempt a JOIN attempt b \
+               ON b.root = a.root AND b.relative = a.relative AND b.id > a.id WHERE a.id = ?1)";
+    connection.prepare_cached(sql)?.query_row([id.0], |row| row.get(0))
 }
 
 fn is_abandoned(entry: &Entry) -> bool {

@@ -62,6 +62,14 @@ pub(super) fn refuse(
     Ok(id)
 }
 
+/// Writes a failure anew, as the newest of its path. Answers its number.
+pub(super) fn renew(connection: &Connection, id: AttemptId, now: SystemTime) -> Result<AttemptId, Fault> {
+    let entry = query::by_id(connection, id)?.ok_or_else(|| unknown(id))?.entry;
+    let super::State::Ended(End::Failed { reason }) = entry.state else { return Ok(id) };
+    end(connection, id, &End::Abandoned { reason: format!("stands in a later attempt: {reason}") })?;
+    refuse(connection, &entry.intent, &reason, now)
+}
+
 fn insert(connection: &Connection, intent: &Intent, now: SystemTime) -> Result<AttemptId, Fault> {
     let [device, inode, size, mtime, ctime] = version_columns(&intent.version);
     let mut insert = connection.prepare_cached(
@@ -172,17 +180,18 @@ pub(super) fn end(connection: &Connection, id: AttemptId, end: &End) -> Result<(
     Err(if known { refused(id, "has no receipt, so its file can't have been dealt with") } else { unknown(id) })
 }
 
-/// Lets failed files be tried again: those that `wanted` takes by their root and path. Answers how many.
+/// Lets failed files be tried again: those that `wanted` takes by their root and path. Answers how many. Not counted are those
+/// whose path another file has had since: most are long gone, but one may lie set aside.
 pub(super) fn clear(connection: &Connection, wanted: &dyn Fn(&Path, &Path) -> bool) -> Result<usize, Fault> {
-    let sql = format!("{COLUMNS}{ATTEMPTS}{TERMS}WHERE {}", query::FAILED);
+    let sql = format!("{COLUMNS}{ATTEMPTS}{TERMS}WHERE a.state <= 2 AND a.state = 2");
     let failed = connection.prepare_cached(&sql)?.query_map([], record)?.collect::<Result<Vec<_>, _>>()?;
     let mut count = 0;
     for entry in failed.into_iter().map(|record| record.entry) {
         let super::State::Ended(End::Failed { reason }) = &entry.state else { continue };
         if wanted(&entry.intent.root, &entry.intent.relative) {
+            count += usize::from(!query::has_newer(connection, entry.id)?);
             let reason = format!("retry asked for after: {reason}");
             end(connection, entry.id, &End::Abandoned { reason })?;
-            count += 1;
         }
     }
     Ok(count)

@@ -85,11 +85,10 @@ impl<V: Vault> Pipeline<V> {
         let version = source.opened.version;
         let known = self.shared.journal.of_file(file.root.path(), &file.origin, version).await?;
         let known = known.filter(|entry| !is_link_of(file, entry));
-        // A crash, or a name that was taken meanwhile, may have kept it from where refused files are collected.
-        let uncollected = known.as_ref().filter(|_| self.policy.failed_dir.is_some()).and_then(refusal);
+        let refused = known.as_ref().and_then(refusal);
         match course(known, &version, &self.policy.after, self.asked) {
-            Course::Skip { failed } => Err(match uncollected {
-                Some((attempt, reason)) => Halt::RefusedBefore(attempt, source.clone(), reason),
+            Course::Skip { failed } => Err(match refused {
+                Some((attempt, reason)) => self.refused_before(source, attempt, reason).await?,
                 None => Halt::Ended(Outcome::Skipped { failed }),
             }),
             Course::Finish(entry) => self.stored_before(file, source, entry).await,
@@ -99,6 +98,16 @@ impl<V: Vault> Pipeline<V> {
             Course::Resolve(entry) => self.resolve(file, source, entry, answer_lost).await,
             Course::Upload => self.upload(file, source).await,
         }
+    }
+
+    /// It has failed, and has not changed. A crash, or a name that was taken meanwhile, may have kept it from where refused
+    /// files are collected.
+    async fn refused_before(&self, source: &Source, attempt: AttemptId, reason: String) -> Result<Halt, Halt> {
+        let attempt = self.shared.journal.renew(attempt).await?;
+        Ok(match self.policy.failed_dir {
+            Some(_) => Halt::RefusedBefore(attempt, source.clone(), reason),
+            None => Halt::Ended(Outcome::Skipped { failed: true }),
+        })
     }
 
     /// The store had it by an earlier receipt, which may have been pruned: if it has these same bytes still, only the local end

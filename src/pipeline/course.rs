@@ -27,7 +27,7 @@ pub(super) fn course(latest: Option<Entry>, version: &Version, after: &After, as
     let before = &entry.intent.version;
     match &entry.state {
         // Nothing was ever sent.
-        State::Open | State::Ended(End::Abandoned { .. }) if entry.intent.folder.0.is_empty() => Course::Upload,
+        State::Open | State::Ended(End::Abandoned { .. }) if !entry.intent.names_folder() => Course::Upload,
         State::Open => Course::Resolve(entry),
         // Given up because it was gone, or for what the store said: this very file is there again, and the store may have it.
         State::Ended(End::Abandoned { .. }) if before.same_file(version) => Course::Resolve(entry),

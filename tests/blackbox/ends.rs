@@ -80,6 +80,22 @@ fn a_second_instance_on_the_same_folder_ends_with_6() {
 }
 
 #[test]
+fn a_watch_beside_a_push_that_removes_files_says_so_and_ends_with_6() {
+    let world = World::new();
+    world.faults().add(Rule::new(Call::Upload, Fault::Stall { ms: 60_000 }));
+    world.put("file", "content");
+    let push = crate::support::Daemon::start(world.command().args(["push", "watched", "--delete"]));
+    eventually("its upload has begun", || world.sandbox().stats().faults == 1);
+    for once in [&[][..], &["--once"]] {
+        let said = world.run(["watch", "watched"].iter().chain(once));
+        assert_eq!(said.code, Some(6), "{said:?}");
+        assert!(said.stderr.contains("a push is removing files from watched"), "{said:?}");
+    }
+    push.kill();
+    assert_eq!(world.once_quick(&[]).code, Some(0), "the folder is free again");
+}
+
+#[test]
 fn a_stop_while_nothing_is_under_way_ends_with_0() {
     for signal in ["-TERM", "-INT"] {
         let world = World::new();

@@ -6,6 +6,7 @@ use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
 
 use astran_backup::sandbox::faults::{Call, Fault, Rule};
+use astran_backup::vault::RemotePath;
 
 use crate::support::{World, eventually};
 
@@ -170,6 +171,49 @@ fn what_is_named_twice_in_whatever_way_is_stored_once() {
     let said = world.run(["push", "watched/a", "watched", "./watched/a", "watched/", "watched/sub/../a"]);
     assert_eq!(said.code, Some(0), "{said:?}");
     assert_eq!(world.sandbox().uploads().len(), 2, "{}", said.stdout);
+}
+
+/// The second one of two found each file gone that the first one had stored, and said that all had failed.
+#[test]
+fn a_folder_that_is_named_beside_one_that_it_lies_in_stores_its_files_once() {
+    for arguments in [
+        &["watched", "watched/sub"][..],
+        &["watched/sub", "watched", "watched/sub/deep/c"],
+        &["watched/sub/deep", "watched/sub/../sub", "watched"],
+    ] {
+        for delete in [false, true] {
+            let world = World::new();
+            for name in ["a", "sub/b", "sub/deep/c", "subway/d"] {
+                world.put(name, name);
+            }
+            let said = world.run(["push"].iter().chain(arguments).chain(delete.then_some(&"--delete")));
+            assert_eq!(said.code, Some(0), "{arguments:?} {said:?}");
+            assert_eq!(world.sandbox().uploads().len(), 4, "{arguments:?} {said:?}");
+            assert_eq!(world.left().is_empty(), delete, "{arguments:?} {said:?}");
+        }
+    }
+}
+
+#[test]
+fn a_hidden_folder_that_is_named_beside_the_one_that_it_lies_in_goes_too() {
+    let world = World::new();
+    world.put("a", "a");
+    world.put(".hidden/b", "b");
+    let said = world.run(["push", "watched", "watched/.hidden", "--delete"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(world.stored("/HR_Backup/b").unwrap(), b"b");
+    assert!(world.left().is_empty(), "{said:?}");
+}
+
+#[test]
+fn in_layout_mirror_a_folder_within_a_folder_makes_documents_of_its_own() {
+    let world = World::with(|options| options.folders.push(RemotePath::parse("/HR_Backup/sub").unwrap()));
+    world.put("sub/b", "b");
+    world.configure("[upload]\nlayout = \"mirror\"\n");
+    let said = world.run(["push", "watched", "watched/sub", "--config", "config.toml"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(world.times_stored("/HR_Backup/sub/b"), 1, "{said:?}");
+    assert_eq!(world.times_stored("/HR_Backup/b"), 1, "{said:?}");
 }
 
 /// Files of one name wait in the private folder, each in its slot; what lies beside a named file there is none of ours.

@@ -88,6 +88,56 @@ fn standard_input_whose_upload_was_cut_is_kept_and_told_where() {
     assert!(said.stdout.contains("is kept in") && walk_has(&world, "dump.sql"), "{said:?}");
 }
 
+/// A push that was killed while it uploaded: the only copy of what was piped in is where it wrote that.
+fn killed(world: &World, name: &str) -> PathBuf {
+    fs::write(world.dir.path().join("input"), "the only copy").unwrap();
+    world.faults().add(Rule::new(Call::Upload, Fault::Stall { ms: 60_000 }).named(name));
+    let mut command = world.command();
+    command.args(["push", "-", "--name", name]).stdin(fs::File::open(world.dir.path().join("input")).unwrap());
+    let push = Daemon::start(&mut command);
+    eventually("its upload has begun", || world.sandbox().stats().faults == 1);
+    push.kill();
+    find(world, name)
+}
+
+#[test]
+fn what_a_killed_push_was_given_is_told_of_until_the_store_has_it() {
+    for delete in [None, Some("--delete")] {
+        let world = World::new();
+        let left = killed(&world, "dump.sql");
+        let said = push_input(&world, b"of today", &["-", "--name", "dump.sql"]);
+        assert_eq!(said.code, Some(0), "{said:?}");
+        assert!(said.stderr.contains(left.to_str().unwrap()) && said.stderr.contains("push --delete"), "{said:?}");
+        assert_eq!(fs::read(&left).unwrap(), b"the only copy");
+        // As it was told.
+        let said = world.run(["push", left.to_str().unwrap()].into_iter().chain(delete));
+        assert_eq!(said.code, Some(0), "{said:?}");
+        assert!(world.sandbox().uploads().len() == 2 && left.exists() == delete.is_none());
+        let said = push_input(&world, b"of tomorrow", &["-", "--name", "dump.sql"]);
+        assert!(said.code == Some(0) && said.stderr.is_empty(), "{said:?}");
+        assert!(!left.exists(), "by its receipt nobody needs it");
+        assert_eq!(world.sandbox().uploads().len(), 3);
+    }
+}
+
+/// It is no leftover, though nothing in the journal speaks for it yet.
+#[test]
+fn standard_input_that_another_push_still_reads_is_neither_told_of_nor_touched() {
+    let world = World::new();
+    let mut command = world.command();
+    let (input, mut pipe) = std::io::pipe().unwrap();
+    let reading = Daemon::start(command.args(["push", "-", "--name", "slow"]).stdin(input));
+    // It holds the pipe's other end too.
+    drop(command);
+    eventually("it reads", || walk_has(&world, "slow"));
+    let said = push_input(&world, b"from a pipe", &["-", "--name", "dump.sql"]);
+    assert!(said.code == Some(0) && said.stderr.is_empty(), "{said:?}");
+    pipe.write_all(b"in the end").unwrap();
+    drop(pipe);
+    assert_eq!(reading.end().code, Some(0));
+    assert_eq!(world.stored("/HR_Backup/slow").unwrap(), b"in the end");
+}
+
 #[test]
 fn an_empty_file_and_empty_standard_input_are_stored() {
     let world = World::new();

@@ -7,7 +7,7 @@ use std::path::Path;
 use astran_backup::file::Version;
 use astran_backup::journal::{AttemptId, End, Filter, Intent, Journal, State, Stored};
 
-use crate::support::{ROOT, failed, fresh, go, history, intent, latest, receipt, store};
+use crate::support::{ROOT, abandoned, failed, fresh, go, history, intent, latest, receipt, store};
 
 #[tokio::test]
 async fn what_was_written_is_there_after_reopening() {
@@ -65,7 +65,11 @@ async fn of_two_files_of_one_path_each_has_its_own_entry() {
     }
     journal.end(ids[0], End::Removed).await.unwrap();
     let found = journal.of_file(Path::new(ROOT), Path::new("a"), file(1).version).await.unwrap();
-    assert_eq!(found.unwrap().id, ids[1], "what is over speaks for nobody");
+    assert_eq!(found.unwrap().id, ids[0], "it may be there again after a power cut");
+    let sent_in_vain = go(&journal, file(1)).await;
+    journal.end(sent_in_vain, abandoned()).await.unwrap();
+    let found = journal.of_file(Path::new(ROOT), Path::new("a"), file(1).version).await.unwrap();
+    assert_eq!(found.unwrap().id, ids[0], "what came to nothing does not hide what is known");
 }
 
 #[tokio::test]

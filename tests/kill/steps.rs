@@ -107,3 +107,27 @@ fn killed_while_a_file_that_changed_in_its_grace_is_put_back_both_contents_are_s
     clean_run(&world, &SETTLE);
     Reckoning::of(&world, &closed).assert_perfect();
 }
+
+/// Its bytes lie in the state folder: the next push looks there.
+#[test]
+fn standard_input_of_a_killed_push_is_gone_with_the_next_one_if_it_has_its_receipt_and_kept_if_not() {
+    for (step, kept) in
+        [("before-intent", true), ("after-send", true), ("before-receipt", true), ("after-receipt", false)]
+    {
+        let world = World::new();
+        let push = |name: &str, step: &str| {
+            let input = world.dir.path().join("input");
+            std::fs::write(&input, name).unwrap();
+            let mut command = world.command();
+            command.args(["push", "-", "--name", name]).stdin(std::fs::File::open(input).unwrap());
+            said(command.env("ASTRAN_BACKUP_FAILPOINT", step))
+        };
+        let left = || {
+            let files = walkdir::WalkDir::new(world.state()).into_iter().filter_map(Result::ok);
+            files.filter(|file| file.file_name() == "first").count()
+        };
+        assert_eq!((push("first", step).code, left()), (None, 1), "{step}");
+        let next = push("second", "none");
+        assert_eq!((next.code, left() == 1, next.stderr.contains("first")), (Some(0), kept, kept), "{step}: {next:?}");
+    }
+}

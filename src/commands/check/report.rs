@@ -4,8 +4,8 @@ use std::io::Write;
 
 use serde::Serialize;
 
-use crate::commands::ls::printable;
 use crate::exit::{Exit, Fatal};
+use crate::printable::printable;
 
 /// What a step came to.
 #[derive(Debug, Clone, PartialEq, Eq)]

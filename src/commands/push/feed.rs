@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::named::{Find, Named, find_all};
+use super::spool::Spooled;
 use crate::commands::print::Printer;
 use crate::daemon::Tally;
 use crate::exit::{Exit, Fatal};
@@ -28,7 +29,7 @@ pub(super) struct Feed {
     /// Files that came back and wait for their next try.
     resting: JoinSet<Settled>,
     /// Standard input's file, until its end is known.
-    input: Option<Settled>,
+    input: Option<Spooled>,
     printer: Printer,
     tally: Tally,
 }
@@ -71,8 +72,8 @@ impl Feed {
             Err(error) if error.is_cancelled() => self.tally.left += 1,
             ended => ended.map_err(|error| Fatal::new(Exit::SomeFailed, format!("internal error: {error}")))??,
         }
-        if let Some(file) = self.input {
-            tell_kept(&file);
+        if let Some(input) = self.input {
+            tell_kept(&input.file);
         }
         Ok(self.tally)
     }
@@ -80,8 +81,9 @@ impl Feed {
     async fn found(&mut self, found: Find) {
         match found {
             Find::File(file) => self.hand_over(file).await,
-            Find::Input(file) => {
-                self.input = Some(file.clone());
+            Find::Input(input) => {
+                let file = input.file.clone();
+                self.input = Some(input);
                 self.hand_over(file).await;
             }
             Find::Unreadable(unreadable) => {
@@ -123,8 +125,8 @@ impl Feed {
     fn tell(&mut self, report: &Report) {
         self.tally.count(&report.outcome);
         self.printer.tell(report);
-        if let Some(input) = self.input.take_if(|input| place_of(input) == place_of(&report.file)) {
-            put_away(&input, &report.outcome);
+        if let Some(input) = self.input.take_if(|input| place_of(&input.file) == place_of(&report.file)) {
+            put_away(&input.file, &report.outcome);
         }
     }
 

@@ -2,13 +2,13 @@
 
 mod feed;
 mod named;
+mod spool;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 
 use super::print::Printer;
 use super::session::Session;
@@ -31,6 +31,9 @@ use named::{Named, Roots};
 
 /// Files that may wait for an upload.
 const QUEUE: usize = 256;
+/// A folder that another process has is asked for so often, so far apart: a push with a watch has to wait for all of it.
+const TRIES: u32 = 10;
+const BETWEEN: Duration = Duration::from_millis(20);
 
 /// Uploads what was named.
 pub async fn run(config: Config, global: &Global, typed: &Push, mut shutdown: Shutdown) -> Result<Exit, Fatal> {
@@ -42,10 +45,18 @@ pub async fn run(config: Config, global: &Global, typed: &Push, mut shutdown: Sh
         roots.of(file)?;
     }
     if config.upload.after != After::Keep {
-        resolve(&journal, &roots).await?;
+        tokio::select! {
+            resolved = resolve(&journal, &roots) => resolved?,
+            () = shutdown.reached(Stop::Gently) => return Ok(Exit::Interrupted),
+        }
     }
     let find = |file: &PathBuf| Named::find(file, typed, &config, &mut roots);
     let named = typed.files.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+    for named in &named {
+        if let Named::Input(_, folder) = named {
+            spool::clear_leftovers(&journal, folder).await?;
+        }
+    }
     let session = Session::open(config, global).await?;
     let started = tokio::select! {
         started = start(&session, &dest) => started.map(Some),
@@ -84,9 +95,11 @@ async fn resolve(journal: &Journal, roots: &Roots) -> Result<(), Fatal> {
 /// Another push may have the folder alone for a moment, to do the same: without a share in it this one's files would be
 /// taken for leftovers too. A watch has it for good, does this itself, and is not waited for any longer than that.
 async fn share(root: &Root) {
-    let until = Instant::now() + Duration::from_secs(2);
-    while !root.share() && Instant::now() < until {
-        tokio::time::sleep(Duration::from_millis(20)).await;
+    for _ in 0..TRIES {
+        if root.share() {
+            return;
+        }
+        tokio::time::sleep(BETWEEN).await;
     }
 }
 
@@ -109,4 +122,33 @@ async fn upload(
     let uploading = pipeline.run(files, config.grace, shutdown);
     let (stopped, tally) = tokio::join!(uploading, Feed::new(queue, printer).run(named, reported));
     Ok(Tally { stopped, ..tally? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_folder_that_a_watch_has_is_waited_for_in_no_way_that_anybody_notices() {
+        let dir = tempfile::tempdir().unwrap();
+        let (watch, push) = (Root::open(dir.path()).unwrap(), Root::open(dir.path()).unwrap());
+        assert!(watch.lock().unwrap());
+        let start = tokio::time::Instant::now();
+        share(&push).await;
+        assert!(start.elapsed() <= Duration::from_millis(200), "{:?}", start.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_folder_that_another_push_has_alone_for_a_moment_is_shared_after_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Root::open(dir.path()).unwrap();
+        let (other, push) = (open(), open());
+        assert!(other.lock().unwrap());
+        let moment = async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            drop(other);
+        };
+        tokio::join!(share(&push), moment);
+        assert!(!open().lock().unwrap(), "nobody can have it alone now");
+    }
 }

@@ -1,19 +1,17 @@
 //! What was named on the command line, and the files that it stands for.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use super::spool::{Spooled, spool};
 use crate::cli::Push;
-use crate::config::Config;
+use crate::config::{Config, Layout};
 use crate::exit::{Exit, Fatal};
-use crate::file::{PRIVATE, Root, Settled};
-use crate::remove;
+use crate::file::{Root, Settled};
 use crate::watch::{Found, Names, Walker};
 
 /// Something that was named.
@@ -21,7 +19,7 @@ pub(super) enum Named {
     /// A file.
     File(Settled),
     /// A folder, of which all files are meant whose names don't say "in progress".
-    Folder(Arc<Root>, Arc<Names>),
+    Folder(Arc<Root>, Arc<Names>, Layout),
     /// Standard input, to be called this, by way of this folder: its length must be known before it is sent.
     Input(String, PathBuf),
 }
@@ -31,7 +29,7 @@ pub(super) enum Find {
     /// A file to upload.
     File(Settled),
     /// The file that standard input was written to.
-    Input(Settled),
+    Input(Spooled),
     /// Something that can't be read, and why.
     Unreadable(String),
 }
@@ -53,7 +51,7 @@ impl Named {
                 Names::new(&config.upload.ignore).map_err(|error| Fatal::new(Exit::Usage, error.to_string()))?;
             let root = roots.of(file)?;
             holds_no_state(&root, config)?;
-            return Ok(Self::Folder(root, Arc::new(names)));
+            return Ok(Self::Folder(root, Arc::new(names), config.upload.layout));
         }
         let name = file.file_name().ok_or_else(|| missing(io::ErrorKind::InvalidFilename.into()))?;
         Ok(Self::File(Settled::new(roots.of(file)?, name.into())))
@@ -63,7 +61,7 @@ impl Named {
     fn place(&self) -> Option<PathBuf> {
         match self {
             Self::File(file) => Some(file.root.path().join(&file.relative)),
-            Self::Folder(root, _) => Some(root.path().to_owned()),
+            Self::Folder(root, ..) => Some(root.path().to_owned()),
             Self::Input(..) => None,
         }
     }
@@ -118,7 +116,10 @@ pub(super) async fn find_all(mut named: Vec<Named>, found: mpsc::Sender<Find>) -
         match named {
             // Nobody takes them any more: the upload has been given up, and says so.
             Named::File(file) => found.send(Find::File(file)).await.unwrap_or_default(),
-            Named::Folder(root, names) => walk(root, names, &seen, &found).await?,
+            Named::Folder(root, names, layout) => {
+                let by_itself = |file: &Path| goes_by_itself(root.path(), file, layout, &seen);
+                walk(&root, names, by_itself, &found).await?;
+            }
             Named::Input(name, folder) => {
                 found.send(Find::Input(spool(name, folder).await?)).await.unwrap_or_default();
             }
@@ -127,21 +128,31 @@ pub(super) async fn find_all(mut named: Vec<Named>, found: mpsc::Sender<Find>) -
     Ok(())
 }
 
-/// Finds the files of a folder, but for those that were named themselves.
+/// Whether a file below a folder was named itself, or goes with another folder that was named and lies on the way to it.
+/// Layout "mirror" makes another document of it there.
+fn goes_by_itself(folder: &Path, file: &Path, layout: Layout, named: &HashSet<PathBuf>) -> bool {
+    let path = folder.join(file);
+    match layout {
+        Layout::Flat => path.ancestors().take_while(|above| *above != folder).any(|above| named.contains(above)),
+        Layout::Mirror => named.contains(&path),
+    }
+}
+
+/// Finds the files of a folder, but for those that go by themselves.
 async fn walk(
-    root: Arc<Root>,
+    root: &Arc<Root>,
     names: Arc<Names>,
-    named: &HashSet<PathBuf>,
+    by_itself: impl Fn(&Path) -> bool,
     found: &mpsc::Sender<Find>,
 ) -> Result<(), Fatal> {
     let (sender, mut walked) = mpsc::channel(4);
-    let walker = Walker { root: Arc::clone(&root), names, found: sender };
+    let walker = Walker { root: Arc::clone(root), names, found: sender };
     let walking = tokio::task::spawn_blocking(move || walker.walk(&[PathBuf::new()], false, |_| ()));
     while let Some(message) = walked.recv().await {
         let files: Vec<Find> = match message {
             Found::Files(files) => {
-                let others = files.into_iter().filter(|file| !named.contains(&root.path().join(file)));
-                others.map(|file| Find::File(Settled::new(Arc::clone(&root), file))).collect()
+                let others = files.into_iter().filter(|file| !by_itself(file));
+                others.map(|file| Find::File(Settled::new(Arc::clone(root), file))).collect()
             }
             Found::Unreadable(path, why) => {
                 vec![Find::Unreadable(format!("{} can't be read: {why}", root.path().join(path).display()))]
@@ -155,42 +166,4 @@ async fn walk(
         }
     }
     walking.await.map_err(|error| Fatal::new(Exit::SomeFailed, format!("internal error: {error}")))
-}
-
-/// Standard input's own folder until it has been read to its end: half of it is of no use to anybody.
-struct Spool(Option<PathBuf>);
-
-impl Drop for Spool {
-    fn drop(&mut self) {
-        if let Some(folder) = &self.0 {
-            remove::discard(folder);
-        }
-    }
-}
-
-/// Writes standard input to a file of its own, from where it is uploaded as `name`. Whatever is piped in never has to fit
-/// into memory, and is still there if the upload fails.
-async fn spool(name: String, folder: PathBuf) -> Result<Settled, Fatal> {
-    let failed = |error: io::Error| {
-        let shown = folder.display();
-        Fatal::new(Exit::SomeFailed, format!("standard input can't be kept in {shown} until it is uploaded: {error}"))
-    };
-    let mut random = [0u8; 8];
-    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty()).map_err(|e| failed(e.into()))?;
-    // Its place says what it is called, as that of a file set aside does.
-    let own = Path::new(PRIVATE).join(format!("{:016x}", u64::from_ne_bytes(random)));
-    let mut unfinished = Spool(Some(folder.join(&own)));
-    let relative = own.join(name);
-    let place = folder.join(&relative);
-    let spooled = tokio::task::spawn_blocking(move || {
-        let parent = place.parent().unwrap_or(Path::new("."));
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&place)?;
-        io::copy(&mut io::stdin().lock(), &mut file)?;
-        file.sync_all()
-    });
-    spooled.await.map_err(|error| failed(io::Error::other(error)))?.map_err(failed)?;
-    let root = Root::open(&folder).map_err(failed)?;
-    unfinished.0 = None;
-    Ok(Settled::new(Arc::new(root), relative))
 }
