@@ -7,12 +7,17 @@ use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Pipeline;
 use super::attempt::{Halt, open};
 use crate::file::{OpenError, Root, Settled, Version};
 use crate::journal::{Begun, Entry, Intent, State};
 use crate::vault::Vault;
+
+/// A file that is being sent or written is asked for so often, so far apart; then whoever waits for that goes on.
+const TRIES: u32 = 20;
+const BETWEEN: Duration = Duration::from_millis(250);
 
 /// What asking for another file's upload came to.
 #[derive(Debug, PartialEq)]
@@ -37,7 +42,23 @@ impl<V: Vault> Pipeline<V> {
         Ok(true)
     }
 
+    /// Asks for it. Where it is on its own way just now, that may answer as well: it is waited for a while.
     async fn ask_for(&self, other: &Settled, entry: &Entry) -> Result<Asked, Halt> {
+        for _ in 0..TRIES {
+            let asked = self.ask_once(other, entry).await?;
+            if asked != Asked::Unanswered {
+                return Ok(asked);
+            }
+            tokio::time::sleep(BETWEEN).await;
+            let known = self.shared.journal.of_file(other.root.path(), &other.origin, entry.intent.version).await?;
+            if known.is_none_or(|known| known.id != entry.id || known.state != entry.state) {
+                break;
+            }
+        }
+        Ok(Asked::Unanswered)
+    }
+
+    async fn ask_once(&self, other: &Settled, entry: &Entry) -> Result<Asked, Halt> {
         // Where it can't be read now it is as good as any other file that changes: sent by itself.
         let Ok(source) = open(other).await else { return Ok(Asked::Unanswered) };
         match self.unless_written(&source, self.ask(other, &source, entry, true)).await {
