@@ -106,10 +106,11 @@ impl Journal {
         self.write(move |connection| record::refuse(connection, &intent, &reason, SystemTime::now())).await
     }
 
-    /// Has a failure stand as the newest of its path, where people look for it, though another file has had that path since.
-    /// Answers its number from now on.
+    /// Has a failure stand as the newest of its path, where people look for it, though another file has had that path since,
+    /// and has not failed. Answers its number from now on.
     pub async fn renew(&self, id: AttemptId) -> Result<AttemptId, JournalError> {
-        if !self.look(|connection| query::has_newer(connection, id))? {
+        // Two that have failed must not take turns for ever.
+        if self.look(|connection| query::path_has_failed(connection, id))? {
             return Ok(id);
         }
         self.write(move |connection| record::renew(connection, id, SystemTime::now())).await

@@ -119,6 +119,13 @@ pub(super) fn has_newer(connection: &Connection, id: AttemptId) -> rusqlite::Res
     connection.prepare_cached(sql)?.query_row([id.0], |row| row.get(0))
 }
 
+/// Whether the newest attempt of its path is a failure.
+pub(super) fn path_has_failed(connection: &Connection, id: AttemptId) -> rusqlite::Result<bool> {
+    let sql = "SELECT b.state = 2 FROM attempt a JOIN attempt b ON b.root = a.root AND b.relative = a.relative \
+               WHERE a.id = ?1 ORDER BY b.id DESC LIMIT 1";
+    connection.prepare_cached(sql)?.query_row([id.0], |row| row.get(0))
+}
+
 fn is_abandoned(entry: &Entry) -> bool {
     matches!(entry.state, State::Ended(End::Abandoned { .. }))
 }

@@ -77,3 +77,27 @@ async fn history_shows_what_is_asked_for_page_by_page() {
     let rest = journal.history_page(&Filter::default(), Some(page[1].entry.id), 2).await.unwrap();
     assert_eq!((page.len(), rest.len()), (2, 1));
 }
+
+/// A refused file that was set aside is followed by another one of its path.
+#[tokio::test]
+async fn a_failure_stands_anew_behind_another_file_of_its_path_unless_that_has_failed_too() {
+    let (_dir, _state, journal) = fresh();
+    let first = go(&journal, intent("a", "a")).await;
+    journal.end(first, failed()).await.unwrap();
+    assert_eq!(journal.renew(first).await.unwrap(), first);
+    store(&journal, "a").await;
+    let only = Filter { failed: true, ..Filter::default() };
+    assert!(history(&journal, &only).await.is_empty());
+
+    let renewed = journal.renew(first).await.unwrap();
+    assert!(renewed > first && journal.renew(renewed).await.unwrap() == renewed);
+    let shown = history(&journal, &only).await;
+    assert_eq!((shown.len(), shown[0].id, &shown[0].state), (1, renewed, &State::Ended(failed())));
+
+    let other = go(&journal, intent("a", "a")).await;
+    journal.end(other, failed()).await.unwrap();
+    assert_eq!(journal.renew(renewed).await.unwrap(), renewed);
+    assert_eq!(journal.renew(other).await.unwrap(), other);
+    assert_eq!(journal.retry(Vec::new()).await.unwrap(), 1);
+    assert!(history(&journal, &only).await.is_empty());
+}
