@@ -47,15 +47,15 @@ fn noted(connection: &Connection, kind: i64) -> rusqlite::Result<Noted> {
 }
 
 /// Cuts off the oldest receipts, as far as they are older than `before` and nothing is to be done about their files any
-/// more, or there is news of their paths since; at most [`PRUNED_AT_ONCE`]. Answers how many.
+/// more, or those were written anew since; at most [`PRUNED_AT_ONCE`]. Answers how many.
 ///
-/// The attempts go with them, but for those that `latest` still needs: of a file that was kept, so that it is not uploaded
-/// again, and the newest of all, so that its number never comes again.
+/// The attempts go with them, but for those that are still needed: of a file that was kept or lies set aside, so that it is
+/// not uploaded again, and the newest of all, so that its number never comes again.
 pub(super) fn prune(connection: &Connection, before: SystemTime, now: SystemTime) -> Result<usize, Fault> {
     let limit = i64::try_from(PRUNED_AT_ONCE).unwrap_or(i64::MAX);
     let mut statement = connection.prepare_cached(
         "SELECT r.seq, r.hash, r.stored < ?1 AND (ifnull(a.state, 0) > ?2 OR EXISTS \
-         (SELECT 1 FROM attempt b WHERE b.root = a.root AND b.relative = a.relative AND b.id > a.id)) FROM receipt r \
+         (SELECT 1 FROM attempt b WHERE b.root = a.root AND b.relative = a.relative AND b.inode = a.inode AND b.id > a.id)) FROM receipt r \
          LEFT JOIN attempt a ON a.id = r.attempt ORDER BY r.seq LIMIT ?3",
     )?;
     let rows = statement.query_map(params![nanoseconds(before), state::FAILED, limit], |row| {
@@ -71,9 +71,10 @@ pub(super) fn prune(connection: &Connection, before: SystemTime, now: SystemTime
 fn delete_through(connection: &Connection, seq: i64) -> rusqlite::Result<()> {
     connection.execute(
         "DELETE FROM attempt WHERE id IN (SELECT attempt FROM receipt WHERE seq <= ?1) \
-         AND id <> (SELECT max(id) FROM attempt) AND NOT (state = ?2 AND NOT EXISTS \
-         (SELECT 1 FROM attempt b WHERE b.root = attempt.root AND b.relative = attempt.relative AND b.id > attempt.id))",
-        params![seq, state::KEPT],
+         AND id <> (SELECT max(id) FROM attempt) AND state <> ?3 AND NOT (state = ?2 AND NOT EXISTS \
+         (SELECT 1 FROM attempt b WHERE b.root = attempt.root AND b.relative = attempt.relative AND b.id > attempt.id \
+         AND b.state NOT IN (?4, ?5)))",
+        params![seq, state::KEPT, state::STORED, state::FAILED, state::ABANDONED],
     )?;
     connection
         .execute("UPDATE attempt SET seq = NULL WHERE id IN (SELECT attempt FROM receipt WHERE seq <= ?1)", [seq])?;

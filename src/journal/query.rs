@@ -80,7 +80,7 @@ pub(super) fn latest(connection: &Connection, root: &Path, relative: &Path) -> r
 }
 
 /// What the journal has to say of a file: the newest of its path that is this very file's and came to something; else an
-/// attempt of it without a receipt, under whatever path; else the newest of its path.
+/// attempt of it without a receipt, under whatever path, if nothing came of it there later; else the newest of its path.
 pub(super) fn of_file(
     connection: &Connection,
     root: &Path,
@@ -106,7 +106,10 @@ pub(super) fn of_file(
         }
     }
     let sql = format!(
-        "{COLUMNS}{ATTEMPTS}{TERMS}WHERE a.state IN (0, 3) AND {same_file} ORDER BY a.state, a.id DESC LIMIT 1"
+        "{COLUMNS}{ATTEMPTS}{TERMS}WHERE a.state IN (0, 3) AND {same_file} \
+         AND (a.state = 0 OR NOT EXISTS (SELECT 1 FROM attempt b WHERE b.root = a.root AND b.relative = a.relative \
+         AND b.id > a.id AND b.inode = a.inode AND b.size = a.size AND b.mtime = a.mtime AND b.state NOT IN (0, 3))) \
+         ORDER BY a.state, a.id DESC LIMIT 1"
     );
     let unknown = connection.prepare_cached(&sql)?.query_row(params![inode, size, mtime], entry);
     Ok(unknown.optional()?.or(newest))

@@ -156,12 +156,17 @@ impl<V: Vault> Pipeline<V> {
         let sha256 = hashed(file, source).await?;
         let sent = Sent { name: name.clone(), size: source.opened.version.size, sha256 };
         failpoint("resolving");
-        let mut found = self.find(dest, folder, &sent).await?;
+        let mut found = match self.find(dest, folder, &sent).await {
+            // What was given up is asked for where that can be done; where it can't, it is no reason to wait.
+            Err(Halt::Ended(_)) if entry.state != State::Open => return Ok(None),
+            found => found?,
+        };
         // By a clock that was set back none is older than it is; by one that was set forward since an earlier process died
         // all are.
         let begun = self.shared.started.elapsed();
         let young = begun < YOUNG || entry.started.elapsed().unwrap_or_default() < YOUNG;
-        if (answer_lost || young) && !matches!(found, Found::Same(_)) {
+        let open = entry.state == State::Open;
+        if open && (answer_lost || young) && !matches!(found, Found::Same(_)) {
             tokio::time::sleep(STILL_STORING).await;
             found = self.find(dest, folder, &sent).await?;
         }

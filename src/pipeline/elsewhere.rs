@@ -42,11 +42,12 @@ impl<V: Vault> Pipeline<V> {
         Ok(true)
     }
 
-    /// Asks for it. Where it is on its own way just now, that may answer as well: it is waited for a while.
+    /// Asks for it. Where it is on its own way just now, that may answer as well: it is waited for a while. What a push meets
+    /// is another push's, and takes as long as that takes.
     async fn ask_for(&self, other: &Settled, entry: &Entry) -> Result<Asked, Halt> {
         for _ in 0..TRIES {
             let asked = self.ask_once(other, entry).await?;
-            if asked != Asked::Unanswered {
+            if asked != Asked::Unanswered || self.asked {
                 return Ok(asked);
             }
             tokio::time::sleep(BETWEEN).await;

@@ -194,6 +194,7 @@ impl Table {
                 self.hidden.remove(path);
             }
             Next::Lies { aside: Some(place), .. } => {
+                self.hidden.remove(path);
                 self.hidden.insert(place.as_path().into());
             }
             Next::Lies { .. } if remove::origin(path) != path => {

@@ -13,7 +13,7 @@ use crate::support::proof::assert_nothing_left;
 const ASIDE: &str = ".astran-backup/0/report";
 
 /// A file where a folder should be: nothing can be moved there.
-fn block(world: &World, folder: &str) -> PathBuf {
+pub(crate) fn block(world: &World, folder: &str) -> PathBuf {
     let place = world.dir.path().join(folder);
     std::fs::write(&place, "in the way").unwrap();
     place
@@ -28,7 +28,7 @@ fn watch_with(world: &World, upload: &str) -> Daemon {
 }
 
 /// While `report` is set aside, another file takes its name.
-fn newcomer(world: &World) {
+pub(crate) fn newcomer(world: &World) {
     let (new, name) = (world.dir.path().join("new"), world.watched().join("report"));
     std::fs::write(&new, "newcomer").unwrap();
     let aside = world.watched().join(ASIDE);

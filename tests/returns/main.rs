@@ -6,6 +6,7 @@
 
 mod aside;
 mod entries;
+mod given_up;
 mod kept;
 mod live;
 mod moved;

@@ -104,10 +104,14 @@ async fn clear(journal: &Journal, root: &Root, own: &Root) -> Result<(), Journal
             tell(&own.path().join(place), known.is_some());
             return Ok(());
         }
-        spare.push(opened);
+        spare.push((opened, known));
     }
     if !spare.is_empty() {
         remove::discard(own.path());
+    }
+    // One that is not over would hold up the pruning of all later receipts.
+    for entry in spare.iter().filter_map(|(_, known)| known.as_ref()).filter(|entry| entry.state == State::Stored) {
+        journal.end(entry.id, End::Removed).await?;
     }
     Ok(())
 }

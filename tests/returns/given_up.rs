@@ -1,0 +1,47 @@
+//! What was given up is asked for before it is sent again, and that stands in nobody's way.
+
+use super::*;
+
+#[test]
+fn a_file_that_was_given_up_and_stored_later_goes_under_its_new_name_when_it_is_renamed() {
+    let world = World::new();
+    let place = world.put("a", "content");
+    world.faults().add(Rule::new(Call::Upload, status(404)).times(1));
+    assert_eq!(world.run(["push", "watched/a"]).code, Some(4));
+    assert_eq!(world.run(["push", "watched/a"]).code, Some(0));
+    std::fs::rename(&place, world.watched().join("b")).unwrap();
+    assert_eq!(world.run(["push", "watched/b"]).code, Some(0));
+    assert_eq!((world.times_stored("/HR_Backup/a"), world.times_stored("/HR_Backup/b")), (1, 1));
+}
+
+/// Whoever may send there may not look there.
+#[test]
+fn a_file_that_was_given_up_is_sent_where_the_store_forbids_to_look_for_it() {
+    let world = World::new();
+    world.put("report", "content");
+    world.faults().add(Rule::new(Call::Upload, status(403)).times(1));
+    assert_ne!(world.once(&SETTLE).code, Some(0));
+    world.faults().add(Rule::new(Call::Filesystem, status(403)).named("report").always());
+    let said = world.once(&SETTLE);
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    assert_sent(&world, &["content"]);
+}
+
+#[test]
+fn a_stored_file_that_still_lies_set_aside_is_not_sent_again_though_its_receipt_was_pruned() {
+    let world = World::new();
+    let done = aside::block(&world, "Done");
+    let arguments = ["--settle", "10ms", "--move-to", "Done"];
+    let daemon = Daemon::start(world.command().args(["watch", "watched"]).args(arguments));
+    daemon.wait_for("watching");
+    world.put("report", "first");
+    aside::newcomer(&world);
+    eventually("both are stored", || world.sandbox().uploads().len() == 2);
+    assert_eq!(daemon.stop().code, Some(0));
+    assert_eq!(world.run(["history", "--prune-before", "1ms"]).code, Some(0));
+    std::fs::remove_file(done).unwrap();
+    let said = world.once(&arguments);
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    assert!(world.left().is_empty());
+    assert_sent(&world, &["first", "newcomer"]);
+}
