@@ -1,0 +1,113 @@
+//! No link, no dots, no pipe: what opens and what does not.
+
+use super::*;
+use std::os::unix::fs::symlink;
+
+fn root() -> (tempfile::TempDir, Root) {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(dir.path().join("watched/sub")).unwrap();
+    std::fs::write(dir.path().join("watched/sub/report"), b"1234").unwrap();
+    std::fs::write(dir.path().join("outside"), b"secret").unwrap();
+    let root = Root::open(&dir.path().join("watched")).unwrap();
+    (dir, root)
+}
+
+type Opener = fn(&OwnedFd, &Path, OFlags) -> Result<OwnedFd, Errno>;
+const WAYS: [Opener; 2] = [beneath, beneath_by_steps];
+
+#[test]
+fn a_document_below_the_folder_opens_and_tells_its_size() {
+    let (_dir, root) = root();
+    assert_eq!(root.open_file(Path::new("sub/report")).unwrap().version.size, 4);
+}
+
+#[test]
+fn no_link_and_no_dots_lead_out_of_the_folder() {
+    let (dir, root) = root();
+    symlink(dir.path().join("outside"), dir.path().join("watched/link")).unwrap();
+    symlink(dir.path(), dir.path().join("watched/folder-link")).unwrap();
+    for way in WAYS {
+        for path in ["link", "folder-link/outside", "../outside", "sub/../../outside"] {
+            assert!(way(&root.dir, Path::new(path), READ).is_err(), "{path} was opened");
+        }
+        assert!(way(&root.dir, Path::new("sub/report"), READ).is_ok());
+    }
+}
+
+#[test]
+fn folders_and_pipes_are_told_apart_from_documents() {
+    let (dir, root) = root();
+    let pipe = dir.path().join("watched/pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, FileType::Fifo, Mode::RUSR, 0).unwrap();
+    assert!(matches!(root.open_file(Path::new("pipe")), Err(OpenError::NotRegular("pipe"))));
+    assert!(matches!(root.open_file(Path::new("sub")), Err(OpenError::Folder)));
+    assert!(matches!(root.open_file(Path::new("none")), Err(OpenError::Gone)));
+}
+
+#[test]
+fn a_replaced_folder_is_noticed() {
+    let (dir, root) = root();
+    assert!(root.is_current());
+    std::process::Command::new("mv").args(["watched", "moved"]).current_dir(dir.path()).status().unwrap();
+    assert!(!root.is_current());
+    std::fs::create_dir(dir.path().join("watched")).unwrap();
+    assert!(!root.is_current());
+}
+
+#[test]
+fn a_locked_folder_can_not_be_locked_again() {
+    let (_dir, root) = root();
+    let second = Root::open(root.path()).unwrap();
+    assert!(root.lock().unwrap());
+    assert!(!second.lock().unwrap());
+    drop(root);
+    assert!(second.lock().unwrap());
+}
+
+#[test]
+fn a_folder_that_somebody_has_alone_is_not_shared_and_a_shared_one_nobody_has_alone() {
+    let (_dir, root) = root();
+    let [second, third] = [(); 2].map(|()| Root::open(root.path()).unwrap());
+    assert!(root.lock().unwrap());
+    assert!(!second.share());
+    drop(root);
+    assert!(second.share() && third.share());
+    assert!(!third.lock().unwrap());
+}
+
+#[test]
+fn a_file_is_claimed_by_one_at_a_time() {
+    let (_dir, root) = root();
+    let [first, second] = [(); 2].map(|()| root.open_file(Path::new("sub/report")).unwrap());
+    assert!(first.claim() && !second.claim());
+    drop(first);
+    assert!(second.claim());
+}
+
+#[test]
+fn without_a_lease_times_that_are_set_back_hide_no_change() {
+    let (_dir, root) = root();
+    let path = root.path().join("sub/report");
+    let opened = root.open_file(Path::new("sub/report")).unwrap();
+    assert!(opened.is_unchanged(None));
+    let times = std::fs::metadata(&path).unwrap().modified().unwrap();
+    // A change of the inode shows with the next tick of the kernel's clock.
+    while opened.now().unwrap().ctime == opened.version.ctime {
+        std::fs::write(&path, b"4321").unwrap();
+        File::options().append(true).open(&path).unwrap().set_modified(times).unwrap();
+    }
+    assert!(opened.now().unwrap().same_content(&opened.version) && !opened.is_unchanged(None));
+}
+
+/// A link that an unprivileged user made to a file that is not theirs would be uploaded with the rights of root.
+#[test]
+fn root_takes_no_second_name_of_somebody_elses_file() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let (dir, root) = root();
+    std::fs::hard_link(dir.path().join("outside"), root.path().join("link")).unwrap();
+    assert!(root.open_file(Path::new("link")).is_ok(), "our own");
+    std::os::unix::fs::chown(dir.path().join("outside"), Some(65534), None).unwrap();
+    assert!(matches!(root.open_file(Path::new("link")), Err(OpenError::ForeignLink)));
+}
