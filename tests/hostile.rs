@@ -150,13 +150,23 @@ impl Writer {
         }
     }
 
+    /// This lies there. It is what this writer left there, or what was taken from it and has been put back since, because
+    /// another one had its name meanwhile: then it is this writer's again, to overwrite and to delete.
+    fn found(&mut self, held: &[u8]) {
+        if self.known.last.as_deref() != Some(held) {
+            assert!(self.known.taken.remove(&sha256(held)), "somebody else wrote there");
+            self.taken();
+            self.known.last = Some(held.to_vec());
+        }
+    }
+
     /// The file is opened for writing: from then on what it holds is this writer's to change, and stays its own.
     fn open(&mut self) -> Option<(File, Vec<u8>)> {
         match OpenOptions::new().read(true).write(true).open(&self.place) {
             Ok(mut file) => {
                 let mut held = Vec::new();
                 file.read_to_end(&mut held).unwrap();
-                assert_eq!(self.known.last.as_ref(), Some(&held), "somebody else wrote there");
+                self.found(&held);
                 Some((file, held))
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -181,7 +191,7 @@ impl Writer {
         use rustix::fs::{CWD, RenameFlags, renameat_with};
         let what = if renameat_with(CWD, new, CWD, &self.place, RenameFlags::EXCHANGE).is_ok() {
             let old = std::fs::read(new).unwrap();
-            assert_eq!(self.known.last.as_ref(), Some(&old), "somebody else wrote there");
+            self.found(&old);
             std::fs::remove_file(new).unwrap();
             "replaced"
         } else {
@@ -237,7 +247,7 @@ impl Writer {
             return self.replace();
         }
         let held = std::fs::read(&away).unwrap();
-        assert_eq!(self.known.last.as_ref(), Some(&held), "somebody else wrote there");
+        self.found(&held);
         self.known.last = None;
         std::fs::remove_file(&away).unwrap();
         "renamed away"
