@@ -147,8 +147,8 @@ impl Journal {
         self.write(move |connection| record::clear(connection, &wanted)).await
     }
 
-    /// Deletes the oldest receipts: those stored before this time, up to the first whose file still waits for something
-    /// or has failed. What remains can still be checked; a pruned name belongs to nobody. Answers how many.
+    /// Deletes the oldest receipts: those stored before this time, up to the first whose file still waits
+    /// to be dealt with. What remains can still be checked; a pruned name belongs to nobody. Answers how many.
     pub async fn prune(&self, before: SystemTime) -> Result<u64, JournalError> {
         let mut count = 0;
         loop {
