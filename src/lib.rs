@@ -13,6 +13,7 @@
 //! and be asked by [`health`]; [`monitor`] tells over HTTP what these two say, and knows nobody else. Only [`daemon`] and
 //! [`commands`] see everything.
 
+pub(crate) mod budget;
 pub mod cli;
 pub mod commands;
 pub mod config;
