@@ -49,6 +49,22 @@ fn an_upload_that_was_stored_but_not_answered_before_a_crash_is_adopted() {
     assert_eq!(history(&world, "\"adopted\":true"), 1);
 }
 
+/// Regression: it could not be hashed, stayed for ever, and no command helped.
+#[test]
+fn an_empty_file_whose_upload_was_killed_or_whose_answer_was_lost_goes_like_any_other() {
+    for (fault, stored_before) in [(Fault::Delay { ms: NEVER }, 1), (Fault::Stall { ms: NEVER }, 0)] {
+        let world = World::new();
+        world.faults().add(Rule::new(Call::Upload, fault));
+        let daemon = world.watch(&SETTLE);
+        world.put("empty", "");
+        eventually("its upload is under way", || world.sandbox().stats().requests.get("upload") == Some(&1));
+        eventually("the store is as far", || world.times_stored("/HR_Backup/empty") == stored_before);
+        daemon.kill();
+        clean_run(&world, &SETTLE);
+        assert_eq!(world.times_stored("/HR_Backup/empty"), 1);
+    }
+}
+
 #[test]
 fn an_upload_that_was_not_stored_before_a_crash_goes_again() {
     let world = World::new();

@@ -159,6 +159,11 @@ impl Source {
     fn read(&self, mut pass_on: impl FnMut(Bytes) -> io::Result<()>) -> io::Result<()> {
         let size = self.opened.version.size;
         let (mut hash, mut at, buffers) = (Sha256::new(), 0, Buffers::default());
+        if size == 0 {
+            // An empty file has no last piece at which its hash would be set.
+            self.check()?;
+            self.set_sha256(&hash.finalize_reset());
+        }
         while at < size {
             let mut piece = buffers.take();
             // At most PIECE, so it fits.
