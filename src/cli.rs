@@ -103,7 +103,8 @@ pub struct Global {
     /// Folder for the journal [default: ~/.local/state/astran-backup]
     #[arg(long, global = true, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
-    /// Run against the built-in stand-in of the service, without an account
+    /// Run against the built-in stand-in of the service, without an account; with a state of its own, and without the
+    /// configuration (unless --config names one) and its folders
     #[cfg(feature = "sandbox")]
     #[arg(long, global = true)]
     pub sandbox: bool,

@@ -108,7 +108,7 @@ async fn embed(config: &mut Config) -> Result<crate::sandbox::Sandbox, Fatal> {
     use crate::sandbox::{Options, Sandbox};
     use crate::secret::Source;
 
-    let store = config.state_dir.join("sandbox");
+    let store = config.state_dir.join("vault");
     let mut options = Options::new(&store);
     options.folders = config
         .folders

@@ -106,7 +106,11 @@ impl Given<'_> {
     }
 }
 
+/// With `--sandbox` only a file that the command line names: the one for the real service, wherever it lies, is not for a trial.
 fn find_file(cli: &Cli, environment: &Environment) -> Result<Written, ConfigError> {
+    if cli.global.sandbox() && cli.global.config.is_none() {
+        return Ok(Written::default());
+    }
     let named = cli.global.config.clone().or_else(|| environment.path("ASTRAN_BACKUP_CONFIG"));
     if let Some(path) = named {
         return read_file(&path)?
@@ -185,6 +189,10 @@ fn watched(given: &Given<'_>, draft: &Draft) -> Result<Vec<Folder>, ConfigError>
     for (index, keys) in given.written.keys.folder.iter().enumerate() {
         folders.push(folder(given, draft, index, keys)?);
     }
+    if given.cli.global.sandbox() {
+        // Their files are meant for the real service: in a stand-in they would be stored nowhere, and deleted here.
+        folders.clear();
+    }
     let Command::Watch(watch) = &given.cli.command else { return Ok(folders) };
     let Some(dir) = &watch.dir else {
         return if folders.is_empty() { Err(no_folder(given)) } else { Ok(folders) };
@@ -205,6 +213,12 @@ fn folder(given: &Given<'_>, draft: &Draft, index: usize, keys: &UploadKeys) -> 
 }
 
 fn no_folder(given: &Given<'_>) -> ConfigError {
+    if given.cli.global.sandbox() {
+        return ConfigError::new(
+            "no folder to watch: --sandbox takes no configured folder, so that a trial empties none; name one \
+             (astran-backup watch DIR --sandbox)",
+        );
+    }
     let file = given.file_named();
     ConfigError::new(format!(
         "no folder to watch: name one (astran-backup watch DIR), or add a [[folder]] with its path to {file}"
@@ -224,8 +238,15 @@ fn require_destinations(given: &Given<'_>, config: &Config) -> Result<(), Config
     }
 }
 
-/// Where the journal lies. A service manager may name several folders; the first is ours.
+/// Where the journal lies. With `--sandbox` it is a folder of its own: what a stand-in has is stored nowhere else, and its
+/// receipts must not stand beside real ones.
 fn state_dir(cli: &Cli, environment: &Environment) -> Result<PathBuf, ConfigError> {
+    let dir = state_dir_given(cli, environment)?;
+    Ok(if cli.global.sandbox() { dir.join("sandbox") } else { dir })
+}
+
+/// A service manager may name several folders; the first is ours.
+fn state_dir_given(cli: &Cli, environment: &Environment) -> Result<PathBuf, ConfigError> {
     if let Some(dir) = cli.global.state_dir.clone() {
         return Ok(dir);
     }

@@ -94,5 +94,39 @@ fn the_sandbox_is_asked_instead_of_a_service_that_is_configured() {
     assert_eq!(said.code, Some(0), "{said:?}");
     assert!(world.sandbox().uploads().is_empty());
     assert_eq!(world.sandbox().stats().connections, 0);
-    assert_eq!(fs::read(world.state().join("astran-backup/sandbox/HR_Backup/file")).unwrap(), b"content");
+    assert_eq!(fs::read(world.state().join("astran-backup/sandbox/vault/HR_Backup/file")).unwrap(), b"content");
+}
+
+/// Regression: they were emptied into the stand-in.
+#[test]
+fn the_sandbox_never_takes_a_configured_folder_whichever_way_the_configuration_is_found() {
+    let world = World::new();
+    let real = world.put("only-copy", "content");
+    world.configure("[[folder]]\npath = \"watched\"\ndest = \"/HR_Backup\"\n");
+    let found_by_itself = world.dir.path().join(".config/astran-backup");
+    fs::create_dir_all(&found_by_itself).unwrap();
+    fs::copy(world.dir.path().join("config.toml"), found_by_itself.join("config.toml")).unwrap();
+    for arguments in [&["--config", "config.toml"][..], &[]] {
+        let said = said(bare(&world).args(["watch", "--once", "--sandbox"]).args(arguments));
+        assert_eq!(said.code, Some(2), "{said:?}");
+        assert!(said.stderr.contains("watch DIR --sandbox"), "{said:?}");
+        let named = ["watch", "other", "--once", "--dest", "/HR_Backup", "--sandbox"];
+        let other = crate::support::said(bare(&world).args(named).args(arguments));
+        assert_eq!(other.code, Some(0), "{other:?}");
+    }
+    assert!(real.exists());
+}
+
+/// Regression: a trial's receipts counted for the real service, which was never asked.
+#[test]
+fn what_was_tried_in_the_sandbox_is_uploaded_to_the_service_all_the_same() {
+    let world = World::new();
+    world.put("report", "content");
+    for _ in 0..2 {
+        let tried = world.once_quick(&["--keep", "--sandbox"]);
+        assert_eq!(tried.code, Some(0), "{tried:?}");
+    }
+    let real = world.once_quick(&["--keep"]);
+    assert_eq!(real.code, Some(0), "{real:?}");
+    assert_eq!(world.times_stored("/HR_Backup/report"), 1);
 }
