@@ -4,7 +4,27 @@
 //! rate or a deadline. Without one, a single answer can take all memory, a single name all of the journal's disk, and a
 //! single stalled connection all of the program's time.
 
+use std::time::Duration;
+
 // --- Answers of the service -------------------------------------------------------------------------------------------
+
+/// The longest time from the request to the last byte of an answer that tells of one thing: a server that drips a byte a second
+/// is never silent, and would be listened to for ever.
+pub(crate) const SMALL_ANSWER: Duration = Duration::from_secs(60);
+/// The same for a listing, which may be as long as [`LISTING_BYTES`].
+pub(crate) const LISTING: Duration = Duration::from_secs(600);
+/// The same for a token: all uploads wait for it.
+pub(crate) const TOKEN_ANSWER: Duration = Duration::from_secs(30);
+/// A token that takes longer than this is trouble that is told, in the log and by `/readyz`.
+pub(crate) const TOKEN_SOON: Duration = Duration::from_secs(10);
+/// The largest answer that tells of one thing, in bytes.
+pub(crate) const SMALL_BYTES: usize = 1 << 20;
+/// The largest listing, in bytes.
+pub(crate) const LISTING_BYTES: usize = 64 << 20;
+/// The most entries of a listing: the smallest that can be kept have nine bytes, and each takes some hundred in memory.
+pub(crate) const LISTING_ENTRIES: usize = 1_000_000;
+/// The longest id, name or version of a document that is taken from an answer, in bytes: each goes into the journal.
+pub(crate) const FIELD_BYTES: usize = 1024;
 
 // --- Files and folders ------------------------------------------------------------------------------------------------
 

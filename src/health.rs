@@ -11,6 +11,8 @@ pub enum Part {
     Start,
     /// The service, and the login.
     Service,
+    /// The login service: it gives a token, or lets all wait.
+    Login,
     /// The journal.
     Journal,
     /// The destination of this folder's files.
@@ -24,6 +26,7 @@ impl fmt::Display for Part {
         match self {
             Self::Start => f.write_str("the start"),
             Self::Service => f.write_str("the service"),
+            Self::Login => f.write_str("the login"),
             Self::Journal => f.write_str("the journal"),
             Self::Destination(folder) => write!(f, "the destination of {folder}"),
             Self::Folder(folder) => write!(f, "the folder {folder}"),

@@ -1,5 +1,6 @@
 //! Parse, load, run, exit code; nothing else.
 
+use std::io::Write as _;
 use std::process::{ExitCode, Termination};
 
 use astran_backup::cli::Cli;
@@ -10,10 +11,12 @@ use astran_backup::telemetry;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    leave_no_core();
     match run(Cli::parse()) {
         Ok(exit) => exit,
         Err(fatal) => {
-            eprintln!("astran-backup: {fatal}");
+            // A standard error that is closed must not change the exit code: eprintln! would panic.
+            writeln!(std::io::stderr(), "astran-backup: {fatal}").ok();
             fatal.exit
         }
     }
@@ -29,4 +32,13 @@ fn run(cli: Cli) -> Result<Exit, Fatal> {
     // A read that blocks (a prompt, a hung share) must not hold up the end.
     runtime.shutdown_background();
     ended
+}
+
+/// A core dump, and a debugger of the same user, would hold the password and tokens.
+fn leave_no_core() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    // Where a sandbox forbids it, the program is still worth running.
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).ok();
+    #[cfg(target_os = "linux")]
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable).ok();
 }

@@ -189,6 +189,7 @@ impl Collector for Troubles {
                 Part::Service => ("service", None),
                 Part::Journal => ("journal", None),
                 Part::Destination(folder) => ("destination", Some(folder.clone())),
+                Part::Login => ("login", None),
                 Part::Start | Part::Folder(_) => continue,
             };
             number(why.is_some()).encode(circuits.encode_family(&Circuit { circuit, folder })?)?;

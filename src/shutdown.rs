@@ -50,12 +50,22 @@ impl Shutdown {
     }
 }
 
+/// The number of SIGXFSZ, which is the same on Linux, macOS and the BSDs.
+#[cfg(unix)]
+const SIGXFSZ: i32 = 25;
+
 /// Raises the trigger for each SIGINT or SIGTERM from now on.
 #[cfg(unix)]
 pub fn on_signals(trigger: Trigger) -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    // Their default is to end the program: no stop that anybody asked for in words. (SIGXFSZ, 25, comes when a limit on the size of
+    // files is reached; without it the write fails, which is told like a full disk.)
+    for ignored in [SignalKind::user_defined1(), SignalKind::user_defined2(), SignalKind::from_raw(SIGXFSZ)] {
+        // A signal that was once taken stays so, though nobody waits for it.
+        drop(signal(ignored)?);
+    }
     tokio::spawn(async move {
         loop {
             tokio::select! {

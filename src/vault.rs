@@ -123,6 +123,15 @@ pub trait Vault: Send + Sync + 'static {
     /// What lies in a folder.
     fn children(&self, folder: &DocumentId) -> impl Future<Output = Result<Vec<Document>, VaultError>> + Send;
 
+    /// The document of this id in a folder; `None` where the folder does not list it. Costs a listing of the folder.
+    fn child(
+        &self,
+        folder: &DocumentId,
+        id: &DocumentId,
+    ) -> impl Future<Output = Result<Option<Document>, VaultError>> + Send {
+        async { Ok(self.children(folder).await?.into_iter().find(|child| child.id == *id)) }
+    }
+
     /// The document or folder at a path, by the cheapest way there is; `None` where nothing is there.
     ///
     /// One document, even where the store keeps several under this name: [`Vault::named`] tells them all.

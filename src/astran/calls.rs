@@ -11,15 +11,11 @@ use super::body::{Exact, Progress};
 use super::document::{self, Me};
 use super::download::ContentStream;
 use super::error::{Call, describe};
-use super::transport::{self, Answer, Broken};
+use super::transport::{self, Answer, Broken, Limits};
 use super::{Client, Inner};
 use crate::printable::printable;
 use crate::vault::{Content, Document, DocumentId, Kind, RemotePath, Vault, VaultError};
 
-/// The largest answer that tells of one thing.
-const SMALL: usize = 1 << 20;
-/// The largest listing.
-const LARGE: usize = 64 << 20;
 /// Content of this length may take long enough for a token to end under way.
 const LONG: u64 = 16 << 20;
 /// Not the login's trouble: other files are sent well within a token's life.
@@ -43,9 +39,13 @@ impl Vault for Client {
         self.inner.at(path).await
     }
 
+    async fn child(&self, folder: &DocumentId, id: &DocumentId) -> Result<Option<Document>, VaultError> {
+        Ok(self.inner.children_that(folder, |document| document.id == *id).await?.pop())
+    }
+
     async fn named(&self, path: &RemotePath, folder: &DocumentId, name: &str) -> Result<Vec<Document>, VaultError> {
-        match self.inner.children(folder).await {
-            Ok(all) => Ok(all.into_iter().filter(|d| d.name.as_deref() == Some(name)).collect()),
+        match self.inner.children_that(folder, |document| document.name.as_deref() == Some(name)).await {
+            Ok(named) => Ok(named),
             // Not every user may list every folder they may write to, and some listings are too large to read.
             Err(e) if matches!(e.kind, Kind::Forbidden | Kind::Missing | Kind::Refused) => {
                 Ok(self.inner.at(&path.join(name)).await?.into_iter().collect())
@@ -78,17 +78,26 @@ impl Inner {
     pub(super) async fn me(&self) -> Result<Me, VaultError> {
         let url = self.addresses.me();
         let call = self.call("the question who is logged in", &url);
-        let answer = self.ask(&call, SMALL).await?;
+        let answer = self.ask(&call, Limits::small(&self.timeouts)).await?;
         let body = success(&call, &answer)?;
         document::me(body).map_err(|why| call.unreadable(&why.to_string(), body))
     }
 
     pub(super) async fn children(&self, folder: &DocumentId) -> Result<Vec<Document>, VaultError> {
+        self.children_that(folder, |_| true).await
+    }
+
+    /// Of a folder's children those that are asked for: no more of a listing is ever held as documents.
+    async fn children_that(
+        &self,
+        folder: &DocumentId,
+        wanted: impl Fn(&Document) -> bool,
+    ) -> Result<Vec<Document>, VaultError> {
         let url = self.addresses.children(&folder.0)?;
         let call = self.call("the listing of a folder", &url);
-        let answer = self.ask(&call, LARGE).await?;
+        let answer = self.ask(&call, Limits::listing(&self.timeouts)).await?;
         let body = success(&call, &answer)?;
-        document::listing(body).map_err(|why| call.unreadable(&why.to_string(), body))
+        document::listing(body, wanted).map_err(|why| call.unreadable(&why.to_string(), body))
     }
 
     async fn upload(
@@ -147,7 +156,7 @@ impl Inner {
         *request.body_mut() = Some(Body::wrap(body));
         let sending = async {
             let response = self.http.execute(request).await.map_err(|e| (describe(&e), e.is_connect()))?;
-            transport::read(response, SMALL, self.timeouts.idle).await.map_err(|e| (e.to_string(), false))
+            transport::read(response, Limits::small(&self.timeouts)).await.map_err(|e| (e.to_string(), false))
         };
         let outcome = tokio::select! {
             outcome = sending => outcome,
@@ -186,15 +195,15 @@ impl Inner {
         if response.status().is_success() {
             return Ok(ContentStream::new(what, response, self.timeouts.idle));
         }
-        let answer = transport::read(response, SMALL, self.timeouts.idle).await;
+        let answer = transport::read(response, Limits::small(&self.timeouts)).await;
         let answer = answer.map_err(|e| call.error(Kind::Unavailable, &e.to_string()))?;
         Err(call.status(answer.status, &answer.headers, &answer.body, SystemTime::now()))
     }
 
     /// Asks for something that comes as JSON; any status but a 401 that a new token mends.
-    pub(super) async fn ask(&self, call: &Call<'_>, largest: usize) -> Result<Answer, VaultError> {
+    pub(super) async fn ask(&self, call: &Call<'_>, limits: Limits) -> Result<Answer, VaultError> {
         let response = self.get(call, JSON).await?;
-        transport::read(response, largest, self.timeouts.idle).await.map_err(|e| {
+        transport::read(response, limits).await.map_err(|e| {
             // Waiting would not make it smaller.
             let kind = if matches!(e, Broken::TooLarge(_)) { Kind::Refused } else { Kind::Unavailable };
             call.error(kind, &e.to_string())

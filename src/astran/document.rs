@@ -1,8 +1,10 @@
 //! What the service says, read tolerantly: only the id is needed, unknown fields are ignored. Pure.
 
-use serde::Deserialize;
+use serde::de::DeserializeSeed as _;
 use serde_json::Value;
 
+use super::listing::{EachEntry, Entry, Fields, Listed, Scalar};
+use crate::budget;
 use crate::vault::{Document, DocumentId};
 
 /// Why an answer could not be read. Quotes nothing of it.
@@ -25,58 +27,27 @@ pub(super) struct Me {
     pub(super) name: Option<String>,
 }
 
-/// The fields that mean something to us, in every spelling that is plausible. A listing can hold a million documents, so
-/// nothing else of it is kept.
-#[derive(Deserialize)]
-struct Raw {
-    #[serde(rename = "ID")]
-    upper_id: Option<Value>,
-    id: Option<Value>,
-    name: Option<Value>,
-    size: Option<Value>,
-    length: Option<Value>,
-    #[serde(rename = "fileSize")]
-    file_size: Option<Value>,
-    sha256: Option<Value>,
-    checksum: Option<Value>,
-    hash: Option<Value>,
-    #[serde(rename = "isFolder")]
-    is_folder: Option<Value>,
-    folder: Option<Value>,
-    #[serde(rename = "type")]
-    kind: Option<Value>,
-    version: Option<Value>,
-}
-
-/// Listings come as an array; some services wrap it.
-#[derive(Deserialize)]
-struct Wrapped {
-    children: Option<Vec<Value>>,
-    files: Option<Vec<Value>>,
-    items: Option<Vec<Value>>,
-    documents: Option<Vec<Value>>,
-    content: Option<Vec<Value>>,
-}
-
 /// One document.
 pub(super) fn document(body: &[u8]) -> Result<Document, Unreadable> {
-    let raw: Raw = serde_json::from_slice(body).map_err(not_json_or(body, Unreadable::NoId))?;
-    raw.into_document().ok_or(Unreadable::NoId)
+    let entry: Entry = serde_json::from_slice(body).map_err(|_| Unreadable::NotJson)?;
+    entry.0.and_then(Fields::into_document).ok_or(Unreadable::NoId)
 }
 
-/// The documents of a folder. An entry that can't be read is left out, unless none can.
-pub(super) fn listing(body: &[u8]) -> Result<Vec<Document>, Unreadable> {
-    let found: Vec<Option<Raw>> = if first_byte(body) == Some(b'[') {
-        let list: Vec<Entry> = serde_json::from_slice(body).map_err(|_| Unreadable::NotJson)?;
-        list.into_iter().map(Entry::raw).collect()
-    } else {
-        let w: Wrapped = serde_json::from_slice(body).map_err(not_json_or(body, Unreadable::NoList))?;
-        let list = [w.children, w.files, w.items, w.documents, w.content].into_iter().flatten().next();
-        list.ok_or(Unreadable::NoList)?.into_iter().map(|v| serde_json::from_value(v).ok()).collect()
+/// The documents of a folder that are asked for. An entry that can't be read is left out, unless none can.
+pub(super) fn listing(body: &[u8], wanted: impl Fn(&Document) -> bool) -> Result<Vec<Document>, Unreadable> {
+    let (mut readable, mut documents) = (false, Vec::new());
+    let mut each = |entry: Entry| {
+        let document = entry.0.and_then(Fields::into_document);
+        readable |= document.is_some();
+        documents.extend(document.filter(&wanted));
     };
-    let (all, documents) = (found.len(), found.into_iter().flatten().filter_map(Raw::into_document));
-    let documents: Vec<Document> = documents.collect();
-    if documents.is_empty() && all > 0 { Err(Unreadable::NoId) } else { Ok(documents) }
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let listed = EachEntry(&mut each).deserialize(&mut json).and_then(|listed| json.end().map(|()| listed));
+    match listed.map_err(|_| Unreadable::NotJson)? {
+        Listed::NoList => Err(Unreadable::NoList),
+        Listed::Entries(count) if count > 0 && !readable => Err(Unreadable::NoId),
+        Listed::Entries(_) => Ok(documents),
+    }
 }
 
 /// Where a user's name may stand, the most telling first.
@@ -93,40 +64,30 @@ pub(super) fn me(body: &[u8]) -> Result<Me, Unreadable> {
     Ok(Me { root: DocumentId(root), name })
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Entry {
-    Document(Box<Raw>),
-    Other(serde::de::IgnoredAny),
-}
-
-impl Entry {
-    fn raw(self) -> Option<Raw> {
-        match self {
-            Self::Document(raw) => Some(*raw),
-            Self::Other(_) => None,
-        }
-    }
-}
-
-impl Raw {
+impl Fields {
     fn into_document(self) -> Option<Document> {
-        let id = [&self.upper_id, &self.id].into_iter().flatten().find_map(scalar)?;
+        let id = [&self.upper_id, &self.id].into_iter().flatten().find_map(Scalar::text_or_number)?;
         Some(Document {
             id: DocumentId(id),
-            size: [&self.size, &self.length, &self.file_size].into_iter().flatten().find_map(number),
-            sha256: [&self.sha256, &self.checksum, &self.hash].into_iter().flatten().find_map(sha256),
-            folder: self.folder(),
-            version: self.version.as_ref().and_then(scalar),
-            name: self.name.and_then(|n| if let Value::String(s) = n { Some(s) } else { None }),
+            size: self.sizes.iter().flatten().find_map(Scalar::size),
+            sha256: self.sums.iter().flatten().find_map(|sum| sha256(sum.text()?)),
+            folder: self.is_a_folder(),
+            version: self.version.as_ref().and_then(Scalar::text_or_number),
+            name: self.name.and_then(|name| match name {
+                // A name that was cut is not the one that was sent, and must not look as if it were missing.
+                Scalar::Text(name) | Scalar::Cut(name) => Some(name),
+                _ => None,
+            }),
         })
     }
 
-    fn folder(&self) -> Option<bool> {
-        let flag = |v: &Option<Value>| v.as_ref().and_then(Value::as_bool);
+    fn is_a_folder(&self) -> Option<bool> {
+        let flag = |field: &Option<Scalar>| match field {
+            Some(Scalar::Flag(flag)) => Some(*flag),
+            _ => None,
+        };
         flag(&self.is_folder).or_else(|| flag(&self.folder)).or_else(|| {
-            let kind = self.kind.as_ref()?.as_str()?.to_ascii_lowercase();
-            match kind.as_str() {
+            match self.kind.as_ref()?.text()?.to_ascii_lowercase().as_str() {
                 "folder" | "directory" | "dir" | "container" | "workspace" => Some(true),
                 "file" | "document" => Some(false),
                 _ => None,
@@ -135,26 +96,40 @@ impl Raw {
     }
 }
 
-/// A text or a number as text; an empty text is none.
+impl Scalar {
+    fn text(&self) -> Option<&str> {
+        if let Self::Text(text) = self { Some(text) } else { None }
+    }
+
+    /// A text or a number as text; an empty text is none.
+    fn text_or_number(&self) -> Option<String> {
+        match self {
+            Self::Text(text) if !text.is_empty() => Some(text.clone()),
+            Self::Number(number) => Some(number.to_string()),
+            _ => None,
+        }
+    }
+
+    fn size(&self) -> Option<u64> {
+        match self {
+            Self::Number(number) => number.as_u64(),
+            Self::Text(text) => text.parse().ok(),
+            _ => None,
+        }
+    }
+}
+
+/// A text or a number as text; an empty text, or one that is longer than is ever kept, is none.
 fn scalar(value: &Value) -> Option<String> {
     match value {
-        Value::String(s) if !s.is_empty() => Some(s.clone()),
+        Value::String(s) if !s.is_empty() && s.len() <= budget::FIELD_BYTES => Some(s.clone()),
         Value::Number(n) => Some(n.to_string()),
         _ => None,
     }
 }
 
-fn number(value: &Value) -> Option<u64> {
-    match value {
-        Value::Number(n) => n.as_u64(),
-        Value::String(s) => s.parse().ok(),
-        _ => None,
-    }
-}
-
 /// Only what can't be anything else: a checksum of another kind would make every upload look wrong.
-fn sha256(value: &Value) -> Option<String> {
-    let text = value.as_str()?;
+fn sha256(text: &str) -> Option<String> {
     let text = match text.get(..7) {
         Some(prefix) if prefix.eq_ignore_ascii_case("sha256:") => &text[7..],
         _ => text,
@@ -162,20 +137,37 @@ fn sha256(value: &Value) -> Option<String> {
     (text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit())).then(|| text.to_ascii_lowercase())
 }
 
-fn first_byte(body: &[u8]) -> Option<u8> {
-    body.iter().copied().find(|b| !b.is_ascii_whitespace())
-}
-
-/// JSON of an unexpected shape is told apart from no JSON at all: the first is the service's, the second a proxy's.
-fn not_json_or(body: &[u8], shape: Unreadable) -> impl FnOnce(serde_json::Error) -> Unreadable + use<> {
-    let json = serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
-    move |_| if json { shape } else { Unreadable::NotJson }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    fn all(body: &[u8]) -> Result<Vec<Document>, Unreadable> {
+        listing(body, |_| true)
+    }
+
+    #[test]
+    fn of_a_listing_only_what_is_asked_for_is_kept() {
+        let body = br#"[{"ID":"1","name":"a"},{"ID":"2","name":"b"}]"#;
+        let kept = listing(body, |document| document.name.as_deref() == Some("b")).unwrap();
+        assert_eq!(kept.iter().map(|document| document.id.0.as_str()).collect::<Vec<_>>(), ["2"]);
+        assert_eq!(listing(body, |_| false), Ok(vec![]));
+    }
+
+    #[test]
+    fn a_listing_of_more_entries_than_any_folder_has_is_refused() {
+        let many = format!("[{}{{}}]", "{},".repeat(budget::LISTING_ENTRIES));
+        assert_eq!(all(many.as_bytes()), Err(Unreadable::NotJson));
+    }
+
+    #[test]
+    fn ids_and_names_that_are_too_long_to_keep_are_not_kept_and_match_nothing() {
+        let long = "x".repeat(budget::FIELD_BYTES + 1);
+        assert_eq!(document(format!(r#"{{"ID":"{long}"}}"#).as_bytes()), Err(Unreadable::NoId));
+        let named = document(format!(r#"{{"ID":"1","name":"{long}","version":"{long}"}}"#).as_bytes()).unwrap();
+        assert_eq!((named.name.map(|name| name.len()), named.version), (Some(budget::FIELD_BYTES), None));
+        assert_eq!(me(format!(r#"{{"member":{{"rootDocumentId":"{long}"}}}}"#).as_bytes()), Err(Unreadable::NoRoot));
+    }
 
     const SHA: &str = "E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855";
 
@@ -216,13 +208,13 @@ mod tests {
             r#"{"total":2,"items":[{"ID":"1","name":"a"},null,{"id":2}]}"#,
             r#"[{"ID":"1","name":"a"},null,{"name":"no id"},{"id":2}]"#,
         ] {
-            let ids: Vec<String> = listing(body.as_bytes()).unwrap().into_iter().map(|d| d.id.0).collect();
+            let ids: Vec<String> = all(body.as_bytes()).unwrap().into_iter().map(|d| d.id.0).collect();
             assert_eq!(ids, ["1", "2"], "{body}");
         }
-        assert_eq!(listing(b"[]"), Ok(vec![]));
-        assert_eq!(listing(b"[{}]"), Err(Unreadable::NoId));
-        assert_eq!(listing(b"{}"), Err(Unreadable::NoList));
-        assert_eq!(listing(b"<html>"), Err(Unreadable::NotJson));
+        assert_eq!(all(b"[]"), Ok(vec![]));
+        assert_eq!(all(b"[{}]"), Err(Unreadable::NoId));
+        assert_eq!(all(b"{}"), Err(Unreadable::NoList));
+        assert_eq!(all(b"<html>"), Err(Unreadable::NotJson));
     }
 
     #[test]
@@ -240,7 +232,7 @@ mod tests {
         #[test]
         fn nothing_panics(body in prop::collection::vec(any::<u8>(), 0..64), text in r#"[\[{]("[a-zID]{1,4}":[0-9"{\[]{1,3},?)*[\]}]"#) {
             for bytes in [&body[..], text.as_bytes()] {
-                drop((document(bytes), listing(bytes), me(bytes)));
+                drop((document(bytes), all(bytes), me(bytes)));
             }
         }
     }

@@ -46,6 +46,8 @@ pub(super) enum Reply {
     Close,
     /// Never answers.
     Hang,
+    /// A head, then a byte of body every ten milliseconds, for ever: never silent, never done.
+    Drip,
     /// Answers once the permit comes.
     After(Arc<tokio::sync::Notify>, String),
 }
@@ -153,6 +155,7 @@ where
             Reply::Raw(text) => text,
             Reply::Close => return,
             Reply::Hang => std::future::pending().await,
+            Reply::Drip => return drip(&mut socket).await,
             Reply::After(permit, body) => {
                 permit.notified().await;
                 response(200, &body)
@@ -161,6 +164,14 @@ where
         if socket.write_all(text.as_bytes()).await.is_err() || text.contains("Connection: close") {
             return;
         }
+    }
+}
+
+async fn drip(socket: &mut (impl AsyncWriteExt + Unpin)) {
+    let mut piece = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n";
+    while socket.write_all(piece.as_bytes()).await.is_ok() {
+        piece = " ";
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use super::Inner;
 use super::calls::{shown, success};
 use super::document;
+use super::transport::Limits;
 use crate::vault::{Document, DocumentId, Kind, RemotePath, VaultError};
 
 /// How many names are told of what lies beside a missing folder.
@@ -99,7 +100,7 @@ impl Inner {
         let url = self.addresses.filesystem(path)?;
         let what = format!("the search for {}", shown(path));
         let call = self.call(&what, &url);
-        let answer = self.ask(&call, 1 << 20).await?;
+        let answer = self.ask(&call, Limits::small(&self.timeouts)).await?;
         match answer.status.as_u16() {
             405 | 501 => {
                 self.short_way.set(Short::Absent);

@@ -14,19 +14,20 @@ use crate::config::Service;
 /// without an answer must be looked up.
 const POOL_IDLE: Duration = Duration::from_secs(15);
 
-/// An HTTP client for the service.
-pub(super) fn client(service: &Service, timeouts: &Timeouts) -> Result<Client, Error> {
+/// An HTTP client for one of the service's two addresses. A proxy of the environment never gets what is meant for this machine
+/// itself: a login over plain http would hand it the password.
+pub(super) fn client(service: &Service, address: &Url, timeouts: &Timeouts) -> Result<Client, Error> {
     // Fails where one is installed already, which is as good.
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let extra = service.ca_file.as_deref().map(certificates).transpose()?.unwrap_or_default();
-    if is_local(&service.api_url) && is_local(&service.auth_url) {
-        // No TLS and no proxy on the way to this machine itself; reading the system's certificates would take longer than
-        // a small upload.
-        return build(base(timeouts).no_proxy().tls_certs_only([]));
+    let base = || if is_loopback(address) { base(timeouts).no_proxy() } else { base(timeouts) };
+    if is_loopback(address) && address.scheme() == "http" {
+        // Reading the system's certificates would take longer than a small upload.
+        return build(base().tls_certs_only([]));
     }
-    match build(base(timeouts).tls_certs_merge(extra.iter().cloned())) {
+    match build(base().tls_certs_merge(extra.iter().cloned())) {
         // A small container has no certificates of its own: the configured ones will do.
-        Err(_) if !extra.is_empty() => build(base(timeouts).tls_certs_only(extra)),
+        Err(_) if !extra.is_empty() => build(base().tls_certs_only(extra)),
         other => other,
     }
 }
@@ -55,15 +56,14 @@ fn certificates(path: &Path) -> Result<Vec<Certificate>, Error> {
     if found.is_empty() { Err(Error::CaEmpty { path: path.to_owned() }) } else { Ok(found) }
 }
 
-/// Whether an address is plain http to this machine.
-fn is_local(url: &Url) -> bool {
-    url.scheme() == "http"
-        && match url.host() {
-            Some(Host::Ipv4(ip)) => ip.is_loopback(),
-            Some(Host::Ipv6(ip)) => ip.is_loopback(),
-            Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
-            None => false,
-        }
+/// Whether an address is this machine itself.
+pub(super) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
+        None => false,
+    }
 }
 
 #[cfg(test)]
@@ -81,30 +81,34 @@ mod tests {
         }
     }
 
+    fn client_of(service: &Service) -> Result<Client, Error> {
+        client(service, &service.api_url, &Timeouts::default())
+    }
+
     #[test]
     fn a_bad_ca_file_is_named() {
         let missing = Path::new("/nonexistent/ca.pem");
-        let error = client(&service(Some(missing)), &Timeouts::default()).unwrap_err();
+        let error = client_of(&service(Some(missing))).unwrap_err();
         assert!(matches!(error, Error::CaFile { .. }) && error.to_string().contains("/nonexistent/ca.pem"));
         let mut file = tempfile::NamedTempFile::new().unwrap();
-        let error = client(&service(Some(file.path())), &Timeouts::default()).unwrap_err();
+        let error = client_of(&service(Some(file.path()))).unwrap_err();
         assert!(matches!(error, Error::CaEmpty { .. }), "{error}");
         file.write_all(b"-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n").unwrap();
-        let error = client(&service(Some(file.path())), &Timeouts::default()).unwrap_err();
+        let error = client_of(&service(Some(file.path()))).unwrap_err();
         assert!(matches!(error, Error::CaBroken { .. }), "{error}");
     }
 
     #[test]
-    fn only_plain_http_to_this_machine_is_local() {
+    fn only_this_machine_itself_is_loopback() {
         for (url, local) in [
             ("http://127.0.0.1:8080", true),
             ("http://[::1]/x", true),
             ("http://LOCALHOST", true),
-            ("https://localhost", false),
+            ("https://localhost", true),
             ("http://10.0.0.1", false),
             ("http://localhost.example", false),
         ] {
-            assert_eq!(is_local(&Url::parse(url).unwrap()), local, "{url}");
+            assert_eq!(is_loopback(&Url::parse(url).unwrap()), local, "{url}");
         }
     }
 }

@@ -16,6 +16,7 @@ mod download;
 mod error;
 mod find;
 mod http;
+mod listing;
 mod look;
 mod quote;
 mod transport;
@@ -37,10 +38,13 @@ pub use self::download::ContentStream;
 pub use self::error::Error;
 use self::find::ShortWay;
 pub use self::look::{Lives, Reached, Renewal};
+use crate::budget;
 use crate::config::{Grant, Login, Service};
+use crate::health::Note;
 use crate::vault::DocumentId;
 
-/// How long the service may be silent before a call is given up. There is no limit on how long a call that moves may take.
+/// How long the service may be silent before a call is given up, and how long an answer may take. There is no limit on how long
+/// content that moves may take.
 #[derive(Debug, Clone)]
 pub struct Timeouts {
     /// To connect: name, TCP and TLS together.
@@ -53,6 +57,14 @@ pub struct Timeouts {
     pub upload_answer: Duration,
     /// What is added to [`Timeouts::upload_answer`] for each 64 MiB of content.
     pub upload_answer_per_64_mib: Duration,
+    /// From the head of an answer that tells of one thing to its end.
+    pub small_answer: Duration,
+    /// The same for a listing.
+    pub listing: Duration,
+    /// From a request for a token to the end of its answer.
+    pub token_answer: Duration,
+    /// Until a request for a token is trouble that is told.
+    pub token_soon: Duration,
     /// For the logout at the end.
     pub logout: Duration,
 }
@@ -65,6 +77,10 @@ impl Default for Timeouts {
             upload_idle: Duration::from_secs(60),
             upload_answer: Duration::from_secs(60),
             upload_answer_per_64_mib: Duration::from_secs(1),
+            small_answer: budget::SMALL_ANSWER,
+            listing: budget::LISTING,
+            token_answer: budget::TOKEN_ANSWER,
+            token_soon: budget::TOKEN_SOON,
             logout: Duration::from_secs(2),
         }
     }
@@ -96,9 +112,13 @@ impl Client {
 
     /// A client that is less, or more, patient.
     pub fn with_timeouts(service: &Service, login: &Login, timeouts: Timeouts) -> Result<Self, Error> {
-        let http = http::client(service, &timeouts)?;
+        let http = http::client(service, &service.api_url, &timeouts)?;
+        // One pool of connections, unless a proxy stands before one of the two addresses only.
+        let same = http::is_loopback(&service.api_url) == http::is_loopback(&service.auth_url)
+            && service.api_url.scheme() == service.auth_url.scheme();
+        let login_http = if same { http.clone() } else { http::client(service, &service.auth_url, &timeouts)? };
         let addresses = Addresses::new(&service.api_url, &service.auth_url, &service.realm);
-        let tokens = Tokens::new(http.clone(), &addresses, service, login, &timeouts);
+        let tokens = Tokens::new(login_http, &addresses, service, login, &timeouts);
         let content_type = HeaderValue::from_str(&service.content_type)
             .map_err(|_| Error::ContentType(service.content_type.clone()))?;
         let user = match &login.grant {
@@ -113,6 +133,11 @@ impl Client {
     /// Secrets or rights may have changed: a refused login may be tried again at once.
     pub async fn reload(&self) {
         self.inner.tokens.reload().await;
+    }
+
+    /// Who knows whether the login service lets all calls wait.
+    pub fn login_health(&self) -> Note {
+        self.inner.tokens.slow().clone()
     }
 
     /// Ends the session at the service, best effort within [`Timeouts::logout`]; sessions pile up there otherwise.

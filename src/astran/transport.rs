@@ -6,7 +6,8 @@ use reqwest::header::HeaderMap;
 use reqwest::{Request, Response, StatusCode};
 use tokio::time::timeout;
 
-use super::error;
+use super::{Timeouts, error};
+use crate::budget;
 
 /// A whole answer.
 #[derive(Debug)]
@@ -51,11 +52,36 @@ async fn read_capped(response: &mut Response, largest: usize, idle: Duration) ->
     }
 }
 
+/// How much of an answer is taken.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Bytes of its body.
+    pub(super) bytes: usize,
+    /// Between two pieces of it.
+    pub(super) idle: Duration,
+    /// From its head to its end: a body that drips is never silent.
+    pub(super) total: Duration,
+}
+
+impl Limits {
+    /// For an answer that tells of one thing.
+    pub(super) fn small(timeouts: &Timeouts) -> Self {
+        Self { bytes: budget::SMALL_BYTES, idle: timeouts.idle, total: timeouts.small_answer }
+    }
+
+    /// For a listing.
+    pub(super) fn listing(timeouts: &Timeouts) -> Self {
+        Self { bytes: budget::LISTING_BYTES, idle: timeouts.idle, total: timeouts.listing }
+    }
+}
+
 /// The whole of an answer.
-pub(super) async fn read(mut response: Response, largest: usize, idle: Duration) -> Result<Answer, Broken> {
+pub(super) async fn read(mut response: Response, limits: Limits) -> Result<Answer, Broken> {
     let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+    let whole = timeout(limits.total, read_capped(&mut response, limits.bytes, limits.idle)).await;
+    let dripping = || Broken::Off(format!("the answer was not whole after {} s", limits.total.as_secs()));
     // An error's page may be cut short: its beginning says enough.
-    let body = match read_capped(&mut response, largest, idle).await {
+    let body = match whole.unwrap_or_else(|_| Err(dripping())) {
         Err(_) if !status.is_success() => Vec::new(),
         other => other?,
     };

@@ -93,8 +93,11 @@ fn path(record: &Record) -> RemotePath {
 }
 
 async fn compare<V: Vault>(vault: &V, path: &RemotePath, stored: &Stored) -> Result<Finding, Fatal> {
-    match read_back(vault, path).await {
+    match read_back(vault, path, stored.size).await {
         Ok((size, sha256)) if size == stored.size && sha256 == stored.sha256 => Ok(Finding::Same),
+        Ok((size, _)) if size > stored.size => {
+            Ok(Finding::Differs(format!("it is longer than the {} bytes that the receipt says", stored.size)))
+        }
         Ok((size, _)) if size != stored.size => {
             Ok(Finding::Differs(format!("it has {size} bytes, the receipt says {}", stored.size)))
         }
@@ -114,10 +117,14 @@ fn finding(error: VaultError) -> Result<Finding, Fatal> {
 }
 
 /// The document's length and SHA-256, without ever holding more of it than one piece.
-async fn read_back<V: Vault>(vault: &V, path: &RemotePath) -> Result<(u64, String), VaultError> {
+///
+/// No more than one byte beyond `expected` is waited for: a content without an end would be read for ever.
+async fn read_back<V: Vault>(vault: &V, path: &RemotePath, expected: u64) -> Result<(u64, String), VaultError> {
     let mut download = vault.download(path).await?;
     let (mut size, mut hasher) = (0, Sha256::new());
-    while let Some(chunk) = download.chunk().await? {
+    while size <= expected
+        && let Some(chunk) = download.chunk().await?
+    {
         size += chunk.len() as u64;
         hasher.update(&chunk);
     }

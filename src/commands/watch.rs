@@ -42,6 +42,7 @@ pub async fn run(
     let session = Session::open(config, global).await?;
     session.trouble.raise("not logged in yet");
     health.add(Part::Start, Arc::new(session.trouble.clone()));
+    health.add(Part::Login, Arc::new(session.client.login_health()));
     let _answering = monitor.map(|monitor| monitor.start(health.clone(), metrics));
     let started = tokio::select! {
         started = start(&session, &folders, once) => started.map(Some),

@@ -1,5 +1,6 @@
 //! The requests to the login service: login, refresh, logout. Nothing is decided here.
 
+use std::pin::pin;
 use std::time::{Duration, SystemTime};
 
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
@@ -11,13 +12,11 @@ use url::{Url, form_urlencoded};
 
 use super::answer::{self, Asked, Failure, Granted};
 use super::policy::Fingerprint;
-use crate::astran::transport::Answer;
-use crate::astran::{error, transport};
+use crate::astran::transport::{Answer, Limits};
+use crate::astran::{Timeouts, error, transport};
 use crate::config::{Grant, Login};
+use crate::health::Note;
 use crate::secret::{SecretError, Source};
-
-/// No token answer is larger.
-const LARGEST: usize = 1 << 20;
 
 /// All that it takes to ask for tokens.
 pub(super) struct Exchange {
@@ -26,8 +25,10 @@ pub(super) struct Exchange {
     pub(super) logout_url: Url,
     pub(super) realm: String,
     pub(super) login: Login,
-    /// How long the service may be silent.
-    pub(super) idle: Duration,
+    /// How long the service may take.
+    pub(super) timeouts: Timeouts,
+    /// Raised while a token lets all calls wait for longer than is usual.
+    pub(super) slow: Note,
 }
 
 /// The secrets of a login as they are now.
@@ -119,13 +120,29 @@ impl Exchange {
 
     async fn ask(&self, form: String) -> Result<Granted, Failure> {
         let asked = self.asked();
-        let answer = self.round_trip(form).await.map_err(|why| Failure::transient(&asked, why))?;
+        let answer = self.in_time(self.round_trip(form)).await.map_err(|why| Failure::transient(&asked, why))?;
         answer::read(answer.status, &answer.headers, &answer.body, &asked, SystemTime::now())
+    }
+
+    /// A login service that drips its answer would stop all uploads without a word: the wait is told, and has an end.
+    async fn in_time(&self, answer: impl Future<Output = Result<Answer, String>>) -> Result<Answer, String> {
+        let mut answer = pin!(timeout(self.timeouts.token_answer, answer));
+        let done = if let Ok(done) = timeout(self.timeouts.token_soon, &mut answer).await {
+            done
+        } else {
+            let seconds = self.timeouts.token_soon.as_secs();
+            self.slow.raise(format!("the login service has not answered for {seconds} s"));
+            tracing::warn!("no token for {seconds} s: the login service does not answer, and all uploads wait for it");
+            let done = answer.await;
+            self.slow.clear();
+            done
+        };
+        done.unwrap_or_else(|_| Err(format!("no whole answer within {} s", self.timeouts.token_answer.as_secs())))
     }
 
     async fn round_trip(&self, form: String) -> Result<Answer, String> {
         let response = self.post(&self.token_url, form).await?;
-        transport::read(response, LARGEST, self.idle).await.map_err(|e| e.to_string())
+        transport::read(response, Limits::small(&self.timeouts)).await.map_err(|e| e.to_string())
     }
 
     async fn post(&self, url: &Url, form: String) -> Result<Response, String> {
@@ -135,9 +152,9 @@ impl Exchange {
             .header(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"))
             .header(ACCEPT, HeaderValue::from_static("application/json"))
             .body(form);
-        match timeout(self.idle, request.send()).await {
+        match timeout(self.timeouts.idle, request.send()).await {
             Ok(answer) => answer.map_err(|e| error::describe(&e)),
-            Err(_) => Err(format!("no answer within {} s", self.idle.as_secs())),
+            Err(_) => Err(format!("no answer within {} s", self.timeouts.idle.as_secs())),
         }
     }
 

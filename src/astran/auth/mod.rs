@@ -22,6 +22,7 @@ pub(super) use self::token::{Need, Token};
 use super::Timeouts;
 use super::address::Addresses;
 use crate::config::{Login, Service};
+use crate::health::Note;
 use crate::vault::{Kind, VaultError};
 
 /// A call that holds a living token waits no longer than this for a better one.
@@ -59,10 +60,16 @@ impl Tokens {
             logout_url: addresses.logout(),
             realm: service.realm.clone(),
             login: login.clone(),
-            idle: timeouts.idle,
+            timeouts: timeouts.clone(),
+            slow: Note::default(),
         };
         let (current, task) = (Current::default(), OnceLock::new());
         Self { inner: Arc::new(Inner { exchange: Arc::new(exchange), current, logout: timeouts.logout, task }) }
+    }
+
+    /// Whether a token lets all calls wait.
+    pub(super) fn slow(&self) -> &Note {
+        &self.inner.exchange.slow
     }
 
     /// A living token that suits the need.

@@ -7,6 +7,7 @@ use super::fake::Fake;
 use super::{Client, Timeouts};
 use crate::vault::{Content, Document, DocumentId, RemotePath, Vault, VaultError};
 
+mod budgets;
 mod find;
 mod tls;
 mod upload;

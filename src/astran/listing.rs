@@ -1,0 +1,286 @@
+//! Reads documents out of JSON without ever holding more of it than what is kept. Pure.
+//!
+//! serde_json's own values take thirty bytes and more for each two bytes of text: a listing of 16 MiB of `{},` took 4.6 GB. Here
+//! each entry is looked at while it passes, and whatever is neither a text nor a number is skipped.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use crate::budget;
+
+/// A field that is a text, a number or a flag; all else says nothing.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Scalar {
+    Text(String),
+    /// Was longer than [`budget::FIELD_BYTES`], and is cut to that: nothing of ours, and no id that could be used.
+    Cut(String),
+    Number(serde_json::Number),
+    Flag(bool),
+    Nothing,
+}
+
+impl<'de> Deserialize<'de> for Scalar {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ScalarVisitor)
+    }
+}
+
+struct ScalarVisitor;
+
+impl<'de> Visitor<'de> for ScalarVisitor {
+    type Value = Scalar;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("anything")
+    }
+
+    fn visit_bool<E>(self, flag: bool) -> Result<Scalar, E> {
+        Ok(Scalar::Flag(flag))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Scalar, E> {
+        Ok(Scalar::Number(number.into()))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Scalar, E> {
+        Ok(Scalar::Number(number.into()))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Scalar, E> {
+        Ok(serde_json::Number::from_f64(number).map_or(Scalar::Nothing, Scalar::Number))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Scalar, E> {
+        Ok(if text.len() <= budget::FIELD_BYTES {
+            Scalar::Text(text.to_owned())
+        } else {
+            Scalar::Cut(text[..text.floor_char_boundary(budget::FIELD_BYTES)].to_owned())
+        })
+    }
+
+    fn visit_unit<E>(self) -> Result<Scalar, E> {
+        Ok(Scalar::Nothing)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Scalar, A::Error> {
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Scalar::Nothing)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Scalar, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Scalar::Nothing)
+    }
+}
+
+/// An object's fields that mean something to us, in the spellings that are plausible; the last of several counts.
+#[derive(Debug, Default)]
+pub(super) struct Fields {
+    pub(super) upper_id: Option<Scalar>,
+    pub(super) id: Option<Scalar>,
+    pub(super) name: Option<Scalar>,
+    pub(super) sizes: [Option<Scalar>; 3],
+    pub(super) sums: [Option<Scalar>; 3],
+    pub(super) is_folder: Option<Scalar>,
+    pub(super) folder: Option<Scalar>,
+    pub(super) kind: Option<Scalar>,
+    pub(super) version: Option<Scalar>,
+}
+
+#[derive(Deserialize)]
+#[serde(field_identifier)]
+enum Key {
+    #[serde(rename = "ID")]
+    UpperId,
+    #[serde(rename = "id")]
+    Id,
+    #[serde(rename = "name")]
+    Name,
+    #[serde(rename = "size")]
+    Size,
+    #[serde(rename = "length")]
+    Length,
+    #[serde(rename = "fileSize")]
+    FileSize,
+    #[serde(rename = "sha256")]
+    Sha256,
+    #[serde(rename = "checksum")]
+    Checksum,
+    #[serde(rename = "hash")]
+    Hash,
+    #[serde(rename = "isFolder")]
+    IsFolder,
+    #[serde(rename = "folder")]
+    Folder,
+    #[serde(rename = "type")]
+    Kind,
+    #[serde(rename = "version")]
+    Version,
+    #[serde(other)]
+    Other,
+}
+
+impl Fields {
+    fn place(&mut self, key: &Key) -> Option<&mut Option<Scalar>> {
+        Some(match key {
+            Key::UpperId => &mut self.upper_id,
+            Key::Id => &mut self.id,
+            Key::Name => &mut self.name,
+            Key::Size => &mut self.sizes[0],
+            Key::Length => &mut self.sizes[1],
+            Key::FileSize => &mut self.sizes[2],
+            Key::Sha256 => &mut self.sums[0],
+            Key::Checksum => &mut self.sums[1],
+            Key::Hash => &mut self.sums[2],
+            Key::IsFolder => &mut self.is_folder,
+            Key::Folder => &mut self.folder,
+            Key::Kind => &mut self.kind,
+            Key::Version => &mut self.version,
+            Key::Other => return None,
+        })
+    }
+}
+
+/// What stands where a document should: its fields, or `None` for what is no object.
+pub(super) struct Entry(pub(super) Option<Fields>);
+
+impl<'de> Deserialize<'de> for Entry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(EntryVisitor)
+    }
+}
+
+struct EntryVisitor;
+
+impl<'de> Visitor<'de> for EntryVisitor {
+    type Value = Entry;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a document")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entry, A::Error> {
+        let mut fields = Fields::default();
+        while let Some(key) = map.next_key::<Key>()? {
+            match fields.place(&key) {
+                Some(place) => *place = Some(map.next_value()?),
+                None => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(Entry(Some(fields)))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Entry, A::Error> {
+        ScalarVisitor.visit_seq(list).map(|_| Entry(None))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Entry, E> {
+        Ok(Entry(None))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Entry, E> {
+        Ok(Entry(None))
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Entry, E> {
+        Ok(Entry(None))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Entry, E> {
+        Ok(Entry(None))
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Entry, E> {
+        Ok(Entry(None))
+    }
+
+    fn visit_unit<E>(self) -> Result<Entry, E> {
+        Ok(Entry(None))
+    }
+}
+
+/// What came of a listing.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Listed {
+    /// How many entries there were.
+    Entries(usize),
+    /// It is JSON, but no list.
+    NoList,
+}
+
+/// Passes each entry of a listing on; it comes as an array, or as an object that has one under a name that is usual.
+pub(super) struct EachEntry<'a>(pub(super) &'a mut dyn FnMut(Entry));
+
+impl<'de> DeserializeSeed<'de> for EachEntry<'_> {
+    type Value = Listed;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Listed, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for EachEntry<'_> {
+    type Value = Listed;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of documents")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Listed, A::Error> {
+        let mut count = 0;
+        while let Some(entry) = list.next_element::<Entry>()? {
+            count += 1;
+            if count > budget::LISTING_ENTRIES {
+                return Err(A::Error::custom("too many entries"));
+            }
+            (self.0)(entry);
+        }
+        Ok(Listed::Entries(count))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Listed, A::Error> {
+        let mut listed = Listed::NoList;
+        while let Some(key) = map.next_key::<Wrapper>()? {
+            match (key, &listed) {
+                (Wrapper::List, Listed::NoList) => listed = map.next_value_seed(EachEntry(&mut *self.0))?,
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(listed)
+    }
+
+    fn visit_unit<E>(self) -> Result<Listed, E> {
+        Ok(Listed::NoList)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Listed, E> {
+        Ok(Listed::NoList)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Listed, E> {
+        Ok(Listed::NoList)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Listed, E> {
+        Ok(Listed::NoList)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Listed, E> {
+        Ok(Listed::NoList)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Listed, E> {
+        Ok(Listed::NoList)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "lowercase")]
+enum Wrapper {
+    #[serde(alias = "children", alias = "files", alias = "items", alias = "documents", alias = "content")]
+    List,
+    #[serde(other)]
+    Other,
+}
