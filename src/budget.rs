@@ -31,3 +31,8 @@ pub(crate) const FIELD_BYTES: usize = 1024;
 // --- The journal ------------------------------------------------------------------------------------------------------
 
 // --- Logs and health --------------------------------------------------------------------------------------------------
+
+/// Log lines that may wait for a reader of standard error; beyond, they are counted and lost.
+pub(crate) const LOG_LINES: usize = 10_000;
+/// How long the end of the program waits for such a reader.
+pub(crate) const LAST_LOG_LINES: Duration = Duration::from_secs(1);

@@ -206,6 +206,9 @@ pub struct Watch {
     /// Move files that the store refuses into this folder
     #[arg(long, value_name = "DIR")]
     pub failed_dir: Option<PathBuf>,
+    /// Watch this folder though it is a home or a system folder
+    #[arg(long)]
+    pub yes: bool,
     /// How files are sent.
     #[command(flatten)]
     pub sending: Sending,
@@ -226,6 +229,9 @@ pub struct Push {
     /// Move files into this folder once the store has them
     #[arg(long, value_name = "DIR")]
     pub move_to: Option<PathBuf>,
+    /// Remove files from a folder though it is a home or a system folder
+    #[arg(long)]
+    pub yes: bool,
     /// How files are sent.
     #[command(flatten)]
     pub sending: Sending,

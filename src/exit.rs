@@ -3,6 +3,7 @@
 use std::process::{ExitCode, Termination};
 
 use crate::journal::JournalError;
+use crate::printable::printable;
 use crate::vault::{Kind, VaultError};
 
 /// The exit codes, as README and `--help` list them.
@@ -36,7 +37,7 @@ impl Termination for Exit {
 /// What stops the program, as against what one file suffers: an exit code, and a message that says what failed, on
 /// which file or address, why, and what to do.
 #[derive(Debug, thiserror::Error)]
-#[error("{message}")]
+#[error("{}", printable(message))]
 pub struct Fatal {
     /// The code that the program ends with.
     pub exit: Exit,

@@ -2,6 +2,7 @@
 //!
 //! `ASTRAN_BACKUP_FAILPOINT=NAME` kills it when it first comes to the step of that name, `NAME:N` when it comes there for
 //! the Nth time: with SIGKILL, so that nothing is flushed, closed or cleaned up but by the system, as in a crash.
+//! `ASTRAN_BACKUP_PANIC=NAME` makes the program panic there, each time.
 //! `ASTRAN_BACKUP_PAUSES=NAME,NAME` makes each of these steps take some milliseconds, so that others meet it.
 
 #[cfg(not(feature = "failpoints"))]
@@ -22,6 +23,7 @@ mod armed {
     static ARMED: OnceLock<Option<(String, u64)>> = OnceLock::new();
     static MET: AtomicU64 = AtomicU64::new(0);
 
+    static PANIC: OnceLock<Option<String>> = OnceLock::new();
     static PAUSES: OnceLock<Vec<String>> = OnceLock::new();
     const PAUSE: Duration = Duration::from_millis(15);
 
@@ -29,6 +31,7 @@ mod armed {
         if PAUSES.get_or_init(pauses).iter().any(|pause| pause == name) {
             std::thread::sleep(PAUSE);
         }
+        assert!(PANIC.get_or_init(|| std::env::var("ASTRAN_BACKUP_PANIC").ok()).as_deref() != Some(name), "asked for");
         let Some((armed, nth)) = ARMED.get_or_init(read) else { return };
         if armed == name && MET.fetch_add(1, Ordering::Relaxed) + 1 == *nth {
             kill_process(getpid(), Signal::KILL).ok();

@@ -37,6 +37,7 @@ pub mod monitor;
 
 pub mod exit;
 pub(crate) mod failpoint;
+pub(crate) mod log_queue;
 pub(crate) mod printable;
 pub mod secret;
 pub mod shutdown;

@@ -12,20 +12,27 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     leave_no_core();
-    match run(Cli::parse()) {
-        Ok(exit) => exit,
-        Err(fatal) => {
+    let cli = Cli::parse();
+    let environment = Environment::of_process();
+    let logging = match telemetry::init(cli.global.log_format, cli.level(), &environment) {
+        Ok(logging) => logging,
+        Err(error) => {
+            let fatal = Fatal::from(error);
             // A standard error that is closed must not change the exit code: eprintln! would panic.
-            writeln!(std::io::stderr(), "astran-backup: {fatal}").ok();
-            fatal.exit
+            writeln!(std::io::stderr(), "{}", last_word(&fatal)).ok();
+            return fatal.exit.report();
         }
-    }
-    .report()
+    };
+    let ended = run(cli, environment);
+    logging.end(ended.as_ref().err().map(last_word).as_deref());
+    ended.unwrap_or_else(|fatal| fatal.exit).report()
 }
 
-fn run(cli: Cli) -> Result<Exit, Fatal> {
-    let environment = Environment::of_process();
-    telemetry::init(cli.global.log_format, cli.level(), &environment)?;
+fn last_word(fatal: &Fatal) -> String {
+    format!("astran-backup: {fatal}")
+}
+
+fn run(cli: Cli, environment: Environment) -> Result<Exit, Fatal> {
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|error| Fatal::new(Exit::SomeFailed, format!("the program can't start: {error}")))?;
     let ended = runtime.block_on(commands::run(cli, environment));

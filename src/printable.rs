@@ -12,15 +12,85 @@ pub(crate) fn printable(text: &str) -> String {
     })
 }
 
+/// A whole line for a terminal, with the colours that it has; what a name smuggled into it is shown for what it is.
+pub(crate) fn escaped_line(line: &str) -> String {
+    let (text, end) = line.strip_suffix('\n').map_or((line, ""), |text| (text, "\n"));
+    let mut shown = String::with_capacity(line.len());
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let colour = colour_length(rest);
+        let taken = if colour > 0 { colour } else { c.len_utf8() };
+        if colour > 0 || !is_odd(c) {
+            shown.push_str(&rest[..taken]);
+        } else {
+            shown.extend(c.escape_default());
+        }
+        rest = &rest[taken..];
+    }
+    shown + end
+}
+
+/// How long the colour is that a text begins with: nothing else that drives a terminal is let through.
+fn colour_length(text: &str) -> usize {
+    let Some(codes) = text.strip_prefix("\u{1b}[") else { return 0 };
+    let length = codes.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b';').count();
+    if codes.as_bytes().get(length) == Some(&b'm') { length + 3 } else { 0 }
+}
+
+/// A line of JSON, in which no character is left that a terminal would act on: an escape means the same there.
+pub(crate) fn escaped_json(line: &str) -> String {
+    use std::fmt::Write as _;
+    let (text, end) = line.strip_suffix('\n').map_or((line, ""), |text| (text, "\n"));
+    let escaped = text.chars().fold(String::with_capacity(line.len()), |mut shown, c| {
+        if is_odd(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing to a String can't fail.
+                write!(shown, "\\u{unit:04x}").ok();
+            }
+        } else {
+            shown.push(c);
+        }
+        shown
+    });
+    escaped + end
+}
+
 /// Not only control characters: other ends of lines, and marks that turn the direction of writing around and can so make
 /// one name look like another.
 fn is_odd(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    c.is_control()
+        || matches!(c,
+            // Marks that change the direction of writing, and ends of lines and paragraphs.
+            '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+            // What nobody sees: soft hyphen, zero-width characters, fillers, tags.
+            | '\u{00ad}' | '\u{034f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{2065}' | '\u{206a}'..='\u{206f}' | '\u{3164}' | '\u{feff}'
+            | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_nobody_sees_or_what_turns_a_line_around_is_shown_for_what_it_is() {
+        for odd in
+            "\u{61c}\u{200b}\u{200d}\u{200f}\u{202e}\u{2067}\u{2060}\u{feff}\u{ad}\u{e0041}\u{180e}\u{7f}\u{9b}\t"
+                .chars()
+        {
+            assert!(printable(&odd.to_string()).starts_with('\\'), "{odd:?}");
+        }
+        let plain = "Zürich 日本語 ✓ (1) – naïve.pdf";
+        assert_eq!(printable(plain), plain);
+    }
+
+    #[test]
+    fn a_line_keeps_its_colours_and_its_end_and_nothing_else_that_drives_a_terminal() {
+        let line = "\u{1b}[2mINFO\u{1b}[0m file=a\nb\u{1b}[2J\u{202e}\n";
+        assert_eq!(escaped_line(line), "\u{1b}[2mINFO\u{1b}[0m file=a\\nb\\u{1b}[2J\\u{202e}\n");
+        let json = escaped_json("{\"file\":\"a\u{202e}\u{e0041}\"}\n");
+        assert_eq!(json, "{\"file\":\"a\\u202e\\udb40\\udc41\"}\n");
+    }
 
     #[test]
     fn names_can_do_no_harm() {

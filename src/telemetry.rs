@@ -11,6 +11,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
 use crate::config::{ConfigError, Environment};
+use crate::log_queue::LogQueue;
 
 /// The target of everything this crate logs.
 const OWN: &str = env!("CARGO_CRATE_NAME");
@@ -25,15 +26,29 @@ pub enum Format {
     Json,
 }
 
+/// What was started: the way to standard error.
+pub struct Logging(LogQueue);
+
+impl Logging {
+    /// Says a last word, if there is one, and waits until all is written: for a moment, for nobody may read it.
+    pub fn end(self, last: Option<&str>) {
+        if let Some(text) = last {
+            self.0.say(text);
+        }
+        self.0.flush();
+    }
+}
+
 /// Starts logging to standard error.
 ///
 /// `level` holds for this program; libraries say no more than warnings. `ASTRAN_BACKUP_LOG`, else `RUST_LOG`, replaces
 /// both. A second call changes nothing.
-pub fn init(format: Format, level: Level, environment: &Environment) -> Result<(), ConfigError> {
+pub fn init(format: Format, level: Level, environment: &Environment) -> Result<Logging, ConfigError> {
     let filter = filter(level, environment)?;
     let colour = std::io::stderr().is_terminal() && environment.get("NO_COLOR").is_none();
-    let _already_started = subscriber(format, colour, filter, std::io::stderr).try_init().is_err();
-    Ok(())
+    let queue = LogQueue::start(std::io::stderr(), matches!(format, Format::Json));
+    let _already_started = subscriber(format, colour, filter, queue.clone()).try_init().is_err();
+    Ok(Logging(queue))
 }
 
 fn filter(level: Level, environment: &Environment) -> Result<EnvFilter, ConfigError> {

@@ -74,11 +74,11 @@ fn as_text(report: &Report) -> Option<String> {
             };
             format!("{verb}  {file} -> {} ({} bytes){local}", printable(&remote.to_string()), stored.size)
         }
-        Outcome::Failed { reason, moved: None } => format!("failed  {file}: {reason}"),
+        Outcome::Failed { reason, moved: None } => format!("failed  {file}: {}", printable(reason)),
         Outcome::Failed { reason, moved: Some(path) } => {
-            format!("failed  {file}: {reason} (moved to {})", printable(&path.to_string_lossy()))
+            format!("failed  {file}: {} (moved to {})", printable(reason), printable(&path.to_string_lossy()))
         }
-        Outcome::Waits { reason } => format!("waits   {file}: {reason}"),
+        Outcome::Waits { reason } => format!("waits   {file}: {}", printable(reason)),
         Outcome::Again { .. } | Outcome::Skipped { .. } | Outcome::Gone | Outcome::Left => return None,
     })
 }

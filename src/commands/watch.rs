@@ -38,12 +38,13 @@ pub async fn run(
         None => None,
     };
     let (journal, breaks) = super::local_parts(&config)?;
+    let allowed_hosts = config.allowed_hosts.clone();
     let mode = Mode { once, grace: config.grace, keep_receipts: config.keep_receipts };
     let session = Session::open(config, global).await?;
     session.trouble.raise("not logged in yet");
     health.add(Part::Start, Arc::new(session.trouble.clone()));
     health.add(Part::Login, Arc::new(session.client.login_health()));
-    let _answering = monitor.map(|monitor| monitor.start(health.clone(), metrics));
+    let _answering = monitor.map(|monitor| monitor.start(health.clone(), metrics, allowed_hosts));
     let started = tokio::select! {
         started = start(&session, &folders, once) => started.map(Some),
         () = shutdown.reached(Stop::Gently) => Ok(None),

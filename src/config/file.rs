@@ -105,6 +105,7 @@ pub(crate) struct DaemonKeys {
     pub(crate) grace: Option<Duration>,
     #[serde(deserialize_with = "read::listen")]
     pub(crate) listen: Option<SocketAddr>,
+    pub(crate) allowed_hosts: Option<Vec<String>>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -51,6 +51,66 @@ fn inside(what: &str, path: &Path, folder: &Path) -> ConfigError {
     ))
 }
 
+/// System folders that nobody means to have emptied; themselves only, what people make in them is theirs.
+const TOP: [&str; 14] = [
+    "/home",
+    "/media",
+    "/mnt",
+    "/opt",
+    "/root",
+    "/run",
+    "/srv",
+    "/tmp",
+    "/var",
+    "/var/lib",
+    "/var/log",
+    "/var/spool",
+    "/var/tmp",
+    "/dev/shm",
+];
+/// System folders with all that is below them, but for `/dev/shm`, where anybody may have files.
+const WHOLE: [&str; 11] =
+    ["/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/sbin", "/sys", "/usr"];
+
+/// Refuses to watch what nobody means to have emptied.
+pub(super) fn refuse_surprises<'a>(
+    paths: impl Iterator<Item = &'a Path>,
+    homes: &[PathBuf],
+) -> Result<(), ConfigError> {
+    for path in paths {
+        if let Some(what) = surprise(&real(path), homes) {
+            let path = path.display();
+            return Err(ConfigError::new(format!(
+                "{path} is {what}: all files in it would be uploaded and removed; name a folder made for that, or give --yes"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// What a folder is that is better not emptied. Pure.
+fn surprise(real: &Path, homes: &[PathBuf]) -> Option<&'static str> {
+    let shared_memory = real.starts_with("/dev/shm");
+    if real == Path::new("/") {
+        return Some("the whole file system");
+    }
+    if TOP.iter().any(|top| real == Path::new(top)) {
+        return Some("a system folder");
+    }
+    let whole = WHOLE.iter().any(|whole| real.starts_with(whole));
+    if whole && !shared_memory {
+        return Some("a system folder, or in one");
+    }
+    homes.iter().any(|home| home == real).then_some("a home folder")
+}
+
+/// The home folders of this machine, as far as they are known.
+pub(super) fn homes(own: Option<PathBuf>) -> Vec<PathBuf> {
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let listed = users.lines().filter_map(|line| line.split(':').nth(5)).filter(|home| home.starts_with('/'));
+    listed.map(PathBuf::from).chain(own).map(|home| real(&home)).collect()
+}
+
 /// Whether two paths are the same place.
 pub(super) fn same(one: &Path, other: &Path) -> bool {
     real(one) == real(other)
@@ -90,6 +150,24 @@ mod tests {
         match part.to_str() {
             Some("/link") => Ok("/data/in".into()),
             _ => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    /// A pure look at the rule: no test ever names a real folder to a program that may empty it.
+    #[test]
+    fn system_folders_and_homes_are_surprises_and_folders_made_for_it_are_not() {
+        let homes = [PathBuf::from("/home/me"), PathBuf::from("/data/sftp")];
+        let told = |path: &str| surprise(Path::new(path), &homes);
+        for path in
+            ["/", "/etc", "/etc/cron.d", "/usr/lib", "/lib64", "/var", "/var/spool", "/tmp", "/home", "/home/me"]
+        {
+            assert!(told(path).is_some(), "{path}");
+        }
+        for path in ["/dev/null", "/dev/shm", "/proc/1", "/root", "/data/sftp", "/srv"] {
+            assert!(told(path).is_some(), "{path}");
+        }
+        for path in ["/srv/scans", "/home/me/in", "/var/spool/scans", "/tmp/x", "/dev/shm/x", "/data", "/library/in"] {
+            assert_eq!(told(path), None, "{path}");
         }
     }
 

@@ -42,6 +42,7 @@ pub(crate) const KEYS: &[(Table, &str, &str)] = &[
     (Upload, "rescan", r#""5m""#),
     (Daemon, "grace", r#""30s""#),
     (Daemon, "listen", r#""127.0.0.1:9464""#),
+    (Daemon, "allowed_hosts", r#"["monitor.example"]"#),
     (Journal, "keep_receipts", r#""forever""#),
     (Folder, "path", r#""./TemporaryFolder""#),
 ];

@@ -47,9 +47,11 @@ impl Config {
             upload: draft.with_flags(&cli.command),
             grace: keys.daemon.grace.unwrap_or(GRACE),
             listen: keys.daemon.listen,
+            allowed_hosts: keys.daemon.allowed_hosts.clone().unwrap_or_default(),
             keep_receipts: keys.journal.keep_receipts.and_then(|keep| keep.0),
             state_dir: state_dir(cli, environment)?,
         };
+        refuse_surprises(cli, environment, &config)?;
         require_destinations(&given, &config)?;
         config.check_places()?;
         Ok(config)
@@ -223,6 +225,21 @@ fn no_folder(given: &Given<'_>) -> ConfigError {
     ConfigError::new(format!(
         "no folder to watch: name one (astran-backup watch DIR), or add a [[folder]] with its path to {file}"
     ))
+}
+
+/// Nothing is removed by surprise: a slip in a path must not empty a system or a home.
+fn refuse_surprises(cli: &Cli, environment: &Environment, config: &Config) -> Result<(), ConfigError> {
+    let homes = || folders::homes(environment.absolute("HOME"));
+    match &cli.command {
+        Command::Watch(watch) if !watch.yes => {
+            folders::refuse_surprises(config.folders.iter().map(|folder| folder.path.as_path()), &homes())
+        }
+        Command::Push(push) if !push.yes && (push.delete || push.move_to.is_some()) => {
+            let named = push.files.iter().filter(|file| file.is_dir());
+            folders::refuse_surprises(named.map(PathBuf::as_path), &homes())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn require_destinations(given: &Given<'_>, config: &Config) -> Result<(), ConfigError> {

@@ -56,6 +56,8 @@ pub struct Config {
     pub grace: Duration,
     /// Where `watch` without `--once` tells how it is; nowhere where `None`.
     pub listen: Option<SocketAddr>,
+    /// The names beside `localhost` under which it answers there.
+    pub allowed_hosts: Vec<String>,
     /// How long receipts are kept; for ever where `None`.
     pub keep_receipts: Option<Duration>,
     /// Where the journal lies.

@@ -9,11 +9,14 @@ use std::sync::Arc;
 
 use rustix::fs::Stat;
 
+pub(crate) use open::beneath_folder;
 pub use open::{OpenError, Opened, Root, look_at};
 
 /// The folder that is ours in each watched folder: files wait there between their receipt and their removal. Never
 /// watched, never uploaded.
 pub const PRIVATE: &str = ".astran-backup";
+/// How the name of a file begins that waits beside its own place, where there can be no such folder.
+pub(crate) const BESIDE: &str = ".astran-backup~";
 
 /// Which file, and which state of it: what must not have changed between upload and removal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

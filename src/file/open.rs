@@ -98,10 +98,36 @@ impl Root {
         &self.dir
     }
 
-    /// Whether the path leads to this very folder still: not unmounted, removed, renamed or replaced.
+    /// Whether the path leads to this very folder still: not unmounted, removed, renamed or replaced. A link anywhere on the way
+    /// counts as replaced: there was none when the folder was opened.
     pub fn is_current(&self) -> bool {
-        let (Ok(here), Ok(there)) = (fstat(&self.dir), rustix::fs::stat(&self.path)) else { return false };
-        (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
+        let Ok(there) = open_without_links(&self.path) else { return false };
+        match (fstat(&self.dir), fstat(&there)) {
+            (Ok(here), Ok(there)) => (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino),
+            _ => false,
+        }
+    }
+
+    /// Opens the folder that the path leads to now, in place of this one: only if no link is on its way and it has the same owner.
+    /// Whoever may rename this folder away could otherwise put a link to any other one in its place, and have that emptied.
+    pub fn reopen(&self) -> io::Result<Self> {
+        let dir = open_without_links(&self.path).map_err(|errno| match errno {
+            Errno::LOOP | Errno::NOTDIR => {
+                io::Error::other("a symbolic link, or a file, is in its place or on its way: it is not followed")
+            }
+            other => other.into(),
+        })?;
+        if fstat(&dir)?.st_uid != fstat(&self.dir)?.st_uid {
+            return Err(io::Error::other("the folder that is there now belongs to another user"));
+        }
+        let share = super::filesystem::network_share(&dir);
+        Ok(Self { dir, path: self.path.clone(), share })
+    }
+
+    /// Gives up what [`Root::lock`] took: files under way keep the folder open, and when it comes back in its place it must not
+    /// be shut out by its own old lock.
+    pub fn unlock(&self) {
+        rustix::fs::flock(&self.dir, rustix::fs::FlockOperation::Unlock).ok();
     }
 
     /// The name of the network file system that the folder lies on, if any: no events come for what other hosts do there.
@@ -222,6 +248,8 @@ fn beneath(dir: &OwnedFd, relative: &Path, flags: OFlags) -> Result<OwnedFd, Err
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     loop {
         match openat2(dir, relative, flags, Mode::empty(), resolve) {
+            // A path may be longer than the system takes in one go: folders can be nested without a limit.
+            Err(Errno::NAMETOOLONG) => return beneath_by_steps(dir, relative, flags),
             // The kernel saw a rename on the way and can't tell that the path stayed below.
             Err(Errno::AGAIN | Errno::INTR) => {}
             // Old kernels, and sandboxes that forbid what they don't know.
@@ -234,6 +262,19 @@ fn beneath(dir: &OwnedFd, relative: &Path, flags: OFlags) -> Result<OwnedFd, Err
 #[cfg(not(target_os = "linux"))]
 fn beneath(dir: &OwnedFd, relative: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
     beneath_by_steps(dir, relative, flags)
+}
+
+/// Opens a folder by its absolute path, through no link at all.
+fn open_without_links(path: &Path) -> Result<OwnedFd, Errno> {
+    let root = openat(rustix::fs::CWD, "/", FOLDER, Mode::empty())?;
+    let below = path.strip_prefix("/").map_err(|_| Errno::INVAL)?;
+    beneath_folder(&root, below)
+}
+
+/// A folder below another one, reached without a link; the same one for the empty path.
+pub(crate) fn beneath_folder(dir: &OwnedFd, relative: &Path) -> Result<OwnedFd, Errno> {
+    let relative = if relative.as_os_str().is_empty() { Path::new(".") } else { relative };
+    beneath(dir, relative, FOLDER)
 }
 
 /// Opens one component at a time, following no link.

@@ -1,5 +1,7 @@
 //! The answer to a request. Pure, but for what it asks of others.
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
@@ -11,6 +13,26 @@ use crate::metrics::{self, Metrics};
 const TEXT: &str = "text/plain; charset=utf-8";
 
 type Answer = Response<Full<Bytes>>;
+
+/// Whether a request may be answered that names this host. A page of any site can have a browser ask us under a name of its own
+/// that leads to this machine; by an address, `localhost`, or a name that is configured it can't.
+pub(super) fn is_for_us(host: Option<&str>, allowed: &[String]) -> bool {
+    // Browsers always name one.
+    let Some(host) = host else { return true };
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    let known = |other: &str| other.eq_ignore_ascii_case(name);
+    name.parse::<IpAddr>().is_ok() || known("localhost") || allowed.iter().any(|other| known(other))
+}
+
+/// What a request for another host gets.
+pub(super) fn not_for_us() -> Answer {
+    let text =
+        "this address is asked for under a name that it does not know: add the name to allowed_hosts in [daemon]\n";
+    said(StatusCode::MISDIRECTED_REQUEST, TEXT, text.into())
+}
 
 /// Answers a request.
 pub(super) fn answer(method: &Method, path: &str, health: &Health, metrics: &Metrics) -> Answer {

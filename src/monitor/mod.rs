@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::header::HOST;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -45,6 +46,7 @@ pub struct Answering(#[allow(dead_code, reason = "its end is what it is kept for
 struct Told {
     health: Health,
     metrics: Metrics,
+    allowed_hosts: Vec<String>,
 }
 
 impl Monitor {
@@ -58,13 +60,16 @@ impl Monitor {
     }
 
     /// Answers from now on.
-    pub fn start(self, health: Health, metrics: Metrics) -> Answering {
+    pub fn start(self, health: Health, metrics: Metrics, allowed_hosts: Vec<String>) -> Answering {
         match self.0.local_addr() {
+            Ok(address) if !address.ip().is_loopback() => tracing::warn!(
+                "metrics and readiness are at http://{address}/metrics and /readyz, for everybody who can reach this machine"
+            ),
             Ok(address) => tracing::info!("metrics and readiness are at http://{address}/metrics and /readyz"),
             Err(error) => tracing::warn!("metrics and readiness are at an address that can't be told: {error}"),
         }
         let mut answering = JoinSet::new();
-        answering.spawn(listen(self.0, Arc::new(Told { health, metrics })));
+        answering.spawn(listen(self.0, Arc::new(Told { health, metrics, allowed_hosts })));
         Answering(answering)
     }
 }
@@ -106,8 +111,14 @@ async fn listen(listener: TcpListener, told: Arc<Told>) {
 }
 
 async fn serve(stream: TcpStream, told: Arc<Told>) {
-    let service = service_fn(|request| {
-        let answer = answer::answer(request.method(), request.uri().path(), &told.health, &told.metrics);
+    let service = service_fn(|request: hyper::Request<hyper::body::Incoming>| {
+        // What is no text is no name either.
+        let host = request.headers().get(HOST).map(|host| host.to_str().unwrap_or("?"));
+        let answer = if answer::is_for_us(host, &told.allowed_hosts) {
+            answer::answer(request.method(), request.uri().path(), &told.health, &told.metrics)
+        } else {
+            answer::not_for_us()
+        };
         std::future::ready(Ok::<_, Infallible>(answer))
     });
     let mut http = http1::Builder::new();
@@ -129,12 +140,12 @@ mod tests {
         let monitor = Monitor::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = monitor.0.local_addr().unwrap();
         let health = Health::default();
-        (address, monitor.start(health.clone(), Metrics::new(&health)))
+        (address, monitor.start(health.clone(), Metrics::new(&health), vec!["monitor.example".into()]))
     }
 
     async fn get(address: SocketAddr, path: &str) -> String {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         answer
@@ -145,6 +156,27 @@ mod tests {
         let (address, _answering) = started().await;
         let answer = get(address, "/healthz").await;
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("alive\n"), "{answer}");
+    }
+
+    /// Regression: a page of another site could read it through the browser of somebody on this machine.
+    #[tokio::test]
+    async fn a_request_for_another_sites_name_is_refused() {
+        let (address, _answering) = started().await;
+        for (host, status) in [
+            ("evil.example", "421"),
+            ("localhost.evil.example:9464", "421"),
+            ("", "421"),
+            ("monitor.example:9464", "200"),
+            ("LOCALHOST:9464", "200"),
+            ("127.0.0.1:9464", "200"),
+            ("[::1]:9464", "200"),
+        ] {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            assert_eq!(answer.split(' ').nth(1), Some(status), "{host}: {answer}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

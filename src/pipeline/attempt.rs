@@ -53,8 +53,10 @@ impl From<JournalError> for Halt {
 /// How long a receipt alone is reason enough to remove a file.
 const FRESH: Duration = Duration::from_secs(60 * 60);
 
-/// A store that lost its answer may still be storing: before a file is sent again it is looked for twice, so far apart.
-const STILL_STORING: Duration = Duration::from_secs(1);
+/// A store that lost its answer may still be storing, some seconds after a relay has cut us off: before a file is sent again it is
+/// looked for once more after each of these.
+const STILL_STORING: [Duration; 4] =
+    [Duration::from_secs(1), Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
 /// An intent this young may be of an upload that was cut off just now: by a crash, or by a writer who opened the file.
 const YOUNG: Duration = Duration::from_secs(10);
 
@@ -166,8 +168,11 @@ impl<V: Vault> Pipeline<V> {
         let begun = self.shared.started.elapsed();
         let young = begun < YOUNG || entry.started.elapsed().unwrap_or_default() < YOUNG;
         let open = entry.state == State::Open;
-        if open && (answer_lost || young) && !matches!(found, Found::Same(_)) {
-            tokio::time::sleep(STILL_STORING).await;
+        for wait in STILL_STORING {
+            if !open || !(answer_lost || young) || matches!(found, Found::Same(_)) {
+                break;
+            }
+            tokio::time::sleep(wait).await;
             found = self.find(dest, folder, &sent).await?;
         }
         match found {

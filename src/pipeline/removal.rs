@@ -1,5 +1,6 @@
 //! Files on their way out of the folder: set aside, waiting out their grace, gone.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -7,6 +8,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until};
 
 use super::content::Source;
+use super::way::INTERNAL;
 use super::{Local, Outcome, Report};
 use crate::failpoint::failpoint;
 use crate::file::Settled;
@@ -121,7 +123,7 @@ async fn set_aside_all(
     let mut batch = Vec::new();
     while leaving.recv_many(&mut batch, BATCH).await > 0 {
         let mut refused = Vec::new();
-        for set_aside in blocking(std::mem::take(&mut batch), set_aside).await {
+        for set_aside in teller.each(std::mem::take(&mut batch), |leaving| &leaving.file, set_aside).await {
             match set_aside {
                 // Whoever takes them lives until this ends.
                 Ok(file) => drop(resting.send((Instant::now() + GRACE, file))),
@@ -148,7 +150,8 @@ async fn finish_all(mut resting: mpsc::UnboundedReceiver<(Instant, Resting)>, te
         if let Some((due, _)) = batch.last() {
             sleep_until(*due).await;
         }
-        teller.tell(blocking(std::mem::take(&mut batch), finish).await);
+        let ended = teller.each(std::mem::take(&mut batch), |(_, resting)| &resting.file, finish).await;
+        teller.tell(ended);
     }
 }
 
@@ -160,8 +163,18 @@ fn finish((_, resting): (Instant, Resting)) -> Ended {
     Ended { file, attempt, why, outcome }
 }
 
-async fn blocking<T: Send + 'static, U: Send + 'static>(batch: Vec<T>, work: fn(T) -> U) -> Vec<U> {
-    tokio::task::spawn_blocking(move || batch.into_iter().map(work).collect()).await.unwrap_or_default()
+/// Does the work for each, on a thread that may block. A fault of this program in the middle of one is that one's alone: it
+/// answers also with the files of those.
+fn each_by_itself<T, U>(batch: Vec<T>, file: fn(&T) -> &Settled, work: fn(T) -> U) -> (Vec<U>, Vec<Settled>) {
+    let (mut done, mut faulty) = (Vec::with_capacity(batch.len()), Vec::new());
+    for item in batch {
+        let concerned = file(&item).clone();
+        match catch_unwind(AssertUnwindSafe(|| work(item))) {
+            Ok(ended) => done.push(ended),
+            Err(_) => faulty.push(concerned),
+        }
+    }
+    (done, faulty)
 }
 
 /// Tells everybody how removals ended.
@@ -173,6 +186,25 @@ struct Teller {
 }
 
 impl Teller {
+    /// Whoever waits for the end of a file must hear of it, also where this program fails in the middle.
+    async fn each<T: Send + 'static, U: Send + 'static>(
+        &self,
+        batch: Vec<T>,
+        file: fn(&T) -> &Settled,
+        work: fn(T) -> U,
+    ) -> Vec<U> {
+        let worked = tokio::task::spawn_blocking(move || each_by_itself(batch, file, work)).await;
+        let (done, faulty) = worked.unwrap_or_default();
+        for file in faulty {
+            let reason = INTERNAL.to_owned();
+            self.reports
+                .send(Report { file, outcome: Outcome::Failed { reason, moved: None }, put_back: false, aside: None })
+                .ok();
+            self.left.ended(1);
+        }
+        done
+    }
+
     fn tell(&self, ended: Vec<Ended>) {
         let count = ended.len();
         let mut ends = Vec::with_capacity(count);

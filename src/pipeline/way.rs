@@ -120,6 +120,9 @@ impl<V: Vault> Pipeline<V> {
     }
 }
 
+/// What is said of a file in whose middle this program failed.
+pub(super) const INTERNAL: &str = "internal error, please report it; the file is tried again at the next walk";
+
 /// A file's place among those under way. A fault of this program in the middle of one file gives it back too, and is reported:
 /// else whoever waits for that file's end would wait for ever.
 struct Owed<'a, V: Vault> {
@@ -132,7 +135,7 @@ impl<V: Vault> Drop for Owed<'_, V> {
     fn drop(&mut self) {
         self.pipeline.slots.give_back(self.waiting);
         if std::thread::panicking() {
-            let reason = "internal error, please report it; the file is tried again at the next walk".to_owned();
+            let reason = INTERNAL.to_owned();
             self.pipeline.report(self.file.clone(), Outcome::Failed { reason, moved: None });
         }
     }

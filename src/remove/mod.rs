@@ -27,7 +27,8 @@ use crate::file::{OpenError, Opened, Root, Settled, Version, look_at};
 
 pub use keep::{discard, temporary_folder};
 pub use partial::Partial;
-pub use private::{origin, probe, recover, tidy};
+pub(crate) use private::is_beside;
+pub use private::{origin, probe, put_back, recover, tidy};
 
 /// How long a file lies aside before it is unlinked. A writer that had it open across the rename shows by then: with no
 /// grace 34 of 257,000 racing writes were lost, with 20 ms none of 1.7 million.

@@ -175,15 +175,17 @@ async fn times_set_back_hide_no_change() {
     assert_eq!(scratch.read("report"), "new");
 }
 
-/// It was taken for "gone", and the file was uploaded every half second.
+/// Regression: it was taken for "gone", and the file was uploaded every half second; then it stayed for ever.
 #[tokio::test]
-async fn a_file_in_the_place_of_the_private_folder_is_the_systems_trouble_and_not_a_change() {
+async fn a_file_in_the_place_of_the_private_folder_keeps_no_file_from_being_removed() {
     Breaks::install().unwrap();
     let scratch = Scratch::new();
     scratch.write(".astran-backup", "not a folder");
-    let refused = uploaded(&scratch.write("report", "content"), || ()).unwrap_err();
-    assert!(!refused.changed, "{refused}");
-    assert_eq!(scratch.read("report"), "content");
+    let aside = uploaded(&scratch.write("sub/report", "content"), || ()).unwrap();
+    assert_eq!(origin(&aside.place), Path::new("sub/report"));
+    assert!(!scratch.path("sub/report").exists() && scratch.root.path().join(&aside.place).exists());
+    assert_eq!(finish(&aside, &Fate::Delete).unwrap(), Gone::Removed);
+    assert!(!scratch.root.path().join(&aside.place).exists());
 }
 
 /// On another file system than the watched folder; `None` where there is none.

@@ -12,6 +12,7 @@ mod sources;
 mod table;
 
 use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -187,7 +188,7 @@ impl Watch {
         }
         let root = Arc::clone(self.sources.root());
         self.looking = Some(tokio::task::spawn_blocking(move || {
-            due.into_iter().map(|path| (Arc::clone(&path), look::look(&root, &path))).collect()
+            due.into_iter().map(|path| (Arc::clone(&path), look_at(&root, &path))).collect()
         }));
     }
 
@@ -265,6 +266,12 @@ impl Watch {
             );
         }
     }
+}
+
+/// A fault of this program in the middle of one look must not lose the others of its batch, nor this one: the pipeline opens the
+/// file again, and reports what comes of that.
+fn look_at(root: &Root, path: &Path) -> Seen {
+    catch_unwind(AssertUnwindSafe(|| look::look(root, path))).unwrap_or(Seen::Unreadable)
 }
 
 /// The looks under way, once they are over; never without any.

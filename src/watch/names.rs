@@ -23,7 +23,7 @@ impl Names {
 
     /// Whether a file's or folder's name says that it is not finished, or is our own private folder.
     pub fn in_progress(&self, name: &OsStr) -> bool {
-        name == PRIVATE || self.0.is_match(Path::new(name))
+        name == PRIVATE || crate::remove::is_beside(name) || self.0.is_match(Path::new(name))
     }
 
     /// Whether any part of a path below the root does.

@@ -51,13 +51,17 @@ impl Walker {
 
     fn walk_through(&self, below: &Path, recover: bool, enter: &mut impl FnMut(&Path)) -> Result<(), Unheard> {
         let mut files = Vec::with_capacity(BATCH);
-        for entry in WalkDir::new(self.root.path().join(below)).into_iter().filter_entry(|e| self.wanted(e)) {
+        let walk = WalkDir::new(self.root.path().join(below)).follow_root_links(false);
+        for entry in walk.into_iter().filter_entry(|e| self.wanted(e, recover)) {
             match entry {
                 Ok(entry) if entry.file_type().is_dir() => {
                     enter(entry.path());
                     if recover {
                         files.extend(remove::recover(&self.root, &self.relative(entry.path())));
                     }
+                }
+                Ok(entry) if entry.file_type().is_file() && remove::is_beside(entry.file_name()) => {
+                    files.extend(remove::put_back(&self.root, &self.relative(entry.path())));
                 }
                 Ok(entry) if entry.file_type().is_file() => files.push(self.relative(entry.path())),
                 Ok(_) => {}
@@ -70,8 +74,12 @@ impl Walker {
         self.tell(Found::Files(files))
     }
 
-    /// The root itself always; below it all but names in progress and private folders.
-    fn wanted(&self, entry: &DirEntry) -> bool {
+    /// The root itself always; below it all but names in progress and private folders. What was set aside beside its place is of
+    /// interest only where it is to be put back: a running removal has it else.
+    fn wanted(&self, entry: &DirEntry, recover: bool) -> bool {
+        if remove::is_beside(entry.file_name()) {
+            return recover && entry.file_type().is_file();
+        }
         entry.depth() == 0 || !self.names.in_progress(entry.file_name())
     }
 
@@ -127,10 +135,16 @@ mod tests {
         assert_eq!(walk(dir.path(), false), ["a/b/z", "a/y", "x"].map(PathBuf::from));
     }
 
+    /// As this program makes it.
+    fn alone(private: &Path) {
+        fs::set_permissions(private, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    }
+
     #[test]
     fn files_left_aside_by_a_crash_are_put_back_and_found() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join(".astran-backup/0/sub")).unwrap();
+        alone(&dir.path().join(".astran-backup"));
         fs::create_dir_all(dir.path().join("sub")).unwrap();
         fs::write(dir.path().join(".astran-backup/0/sub/x"), "aside").unwrap();
         fs::write(dir.path().join(".astran-backup/0/y"), "aside").unwrap();
@@ -144,6 +158,7 @@ mod tests {
     fn files_left_aside_below_a_sub_folder_are_put_back_and_found_too() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("mounted/.astran-backup/0")).unwrap();
+        alone(&dir.path().join("mounted/.astran-backup"));
         fs::write(dir.path().join("mounted/.astran-backup/0/x"), "aside").unwrap();
         assert_eq!(walk(dir.path(), true), [PathBuf::from("mounted/x")]);
     }

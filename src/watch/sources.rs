@@ -248,20 +248,25 @@ impl Sources {
             return;
         }
         self.next_health = Some(now + HEALTH);
-        if self.root.is_current() {
+        if self.root.is_current() && self.root.lock().unwrap_or(true) {
             self.gone.clear();
             return;
         }
         let folder = self.root.path().display();
-        match Root::open(self.root.path()).and_then(|root| Ok((root.lock()?, root))) {
+        match self.root.reopen().and_then(|root| Ok((root.lock()?, root))) {
             Ok((true, root)) => {
                 tracing::warn!(%folder, "the folder was replaced; watching the one that is there now");
+                self.root.unlock();
                 self.root = Arc::new(root);
                 self.gone.clear();
                 self.opened();
             }
             Ok((false, _)) => self.tell_gone("another instance holds the folder that is there now"),
-            Err(error) => self.tell_gone(&format!("the folder is gone ({error})")),
+            Err(error) => {
+                // It may come back, and is then locked anew.
+                self.root.unlock();
+                self.tell_gone(&format!("the folder is gone ({error})"));
+            }
         }
     }
 

@@ -15,6 +15,7 @@ mod bad_input;
 mod bursts;
 mod ends;
 mod folders;
+mod hostile_hands;
 mod left_alone;
 mod look;
 mod monitor;

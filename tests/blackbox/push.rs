@@ -222,6 +222,8 @@ fn a_file_that_goes_again_from_the_private_folder_leaves_what_waits_beside_it() 
     let world = World::new();
     let private = world.watched().join(".astran-backup/0");
     fs::create_dir_all(&private).unwrap();
+    fs::set_permissions(world.watched().join(".astran-backup"), std::os::unix::fs::PermissionsExt::from_mode(0o700))
+        .unwrap();
     // A leftover whose name is taken stays there.
     fs::write(private.join("waits"), "the only copy").unwrap();
     world.put("waits", "another");

@@ -131,3 +131,22 @@ fn standard_input_of_a_killed_push_is_gone_with_the_next_one_if_it_has_its_recei
         assert_eq!((next.code, left() == 1, next.stderr.contains("first")), (Some(0), kept, kept), "{step}: {next:?}");
     }
 }
+
+/// Regression: the batch brought no report, and the run never ended.
+#[test]
+fn a_fault_of_the_program_in_the_middle_of_a_removal_is_reported_and_the_run_ends() {
+    for step in ["before-set-aside", "after-grace"] {
+        let world = World::new();
+        for name in ["one", "two"] {
+            world.put(name, name);
+        }
+        let mut command = world.command();
+        command.args(["watch", "watched", "--once"]).args(SETTLE).env("ASTRAN_BACKUP_PANIC", step);
+        let ended = said(&mut command);
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert_eq!(ended.stdout.matches("internal error").count(), 2, "{ended:?}");
+        let again = world.once(&SETTLE);
+        assert_eq!(again.code, Some(0), "{again:?}");
+        assert!(world.left().is_empty() && world.sandbox().uploads().len() == 2);
+    }
+}

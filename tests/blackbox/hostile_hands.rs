@@ -1,0 +1,185 @@
+//! Whoever may write into the folder, or own the one above it, must not be able to point the program to anything else.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use crate::support::{Daemon, QUICK, World, eventually};
+
+const NOBODY: u32 = 65534;
+
+fn rename(world: &World, from: &str, to: &str) {
+    fs::rename(world.dir.path().join(from), world.dir.path().join(to)).unwrap();
+}
+
+/// A folder beside the watched one, with a file that must stay.
+fn victim(world: &World) -> PathBuf {
+    let victim = world.dir.path().join("victim");
+    fs::create_dir_all(victim.join("empty")).unwrap();
+    fs::write(victim.join("secret"), "secret").unwrap();
+    victim
+}
+
+/// Regression: within five seconds all that the link led to was uploaded and deleted.
+#[test]
+fn a_folder_replaced_by_a_link_is_gone_and_what_the_link_leads_to_is_left_alone() {
+    let world = World::new();
+    let victim = victim(&world);
+    let daemon = world.watch_quick(&[]);
+    rename(&world, "watched", "away");
+    symlink(&victim, world.watched()).unwrap();
+    daemon.wait_for("symbolic link");
+    fs::remove_file(world.watched()).unwrap();
+    rename(&world, "away", "watched");
+    world.put("second", "second");
+    eventually("with the real folder back it goes on", || world.left().is_empty());
+    assert!(victim.join("secret").exists() && world.stored("/HR_Backup/secret").is_none(), "{}", daemon.heard());
+    assert_eq!(daemon.stop().code, Some(0));
+}
+
+#[test]
+fn a_folder_replaced_by_one_of_another_owner_is_gone() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can make folders of others");
+        return;
+    }
+    let world = World::new();
+    chown(victim(&world), Some(NOBODY), Some(NOBODY)).unwrap();
+    let daemon = world.watch_quick(&[]);
+    rename(&world, "watched", "away");
+    rename(&world, "victim", "watched");
+    daemon.wait_for("belongs to another user");
+    assert!(world.watched().join("secret").exists() && world.stored("/HR_Backup/secret").is_none());
+    assert_eq!(daemon.stop().code, Some(0));
+}
+
+/// Regression: its own lock on the folder that was there before shut it out until a restart.
+#[test]
+fn a_folder_that_is_replaced_and_put_back_is_taken_again() {
+    let world = World::new();
+    let daemon = world.watch_quick(&[]);
+    rename(&world, "watched", "old");
+    fs::create_dir(world.watched()).unwrap();
+    world.put("second", "second");
+    eventually("the new folder is taken", || world.left().is_empty());
+    rename(&world, "watched", "new");
+    rename(&world, "old", "watched");
+    world.put("third", "third");
+    eventually("the old folder is taken again", || world.left().is_empty());
+    assert!(!daemon.heard().contains("another instance"), "{}", daemon.heard());
+    assert_eq!(daemon.stop().code, Some(0));
+}
+
+/// Regression: the empty folders below what the link led to were removed.
+#[test]
+fn a_link_in_the_place_of_the_private_folder_is_never_followed() {
+    let world = World::new();
+    let victim = victim(&world);
+    symlink(&victim, world.watched().join(".astran-backup")).unwrap();
+    world.put("report", "content");
+    let said = world.once_quick(&[]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(world.times_stored("/HR_Backup/report"), 1);
+    let pushed = world.run(["push", "watched"]);
+    assert_eq!(pushed.code, Some(0), "{pushed:?}");
+    assert!(victim.join("empty").is_dir() && victim.join("secret").exists());
+    assert!(!world.watched().join("report").exists(), "it is removed without a private folder");
+}
+
+/// Regression: what another user had put there was taken for this one's, and uploaded.
+#[test]
+fn a_private_folder_that_is_not_ours_alone_is_not_trusted() {
+    let world = World::new();
+    let planted = world.watched().join(".astran-backup/0");
+    fs::create_dir_all(&planted).unwrap();
+    fs::write(planted.join("forged"), "forged").unwrap();
+    fs::set_permissions(world.watched().join(".astran-backup"), fs::Permissions::from_mode(0o777)).unwrap();
+    world.put("report", "content");
+    let said = world.once_quick(&[]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!((world.times_stored("/HR_Backup/report"), world.times_stored("/HR_Backup/forged")), (1, 0));
+    assert!(planted.join("forged").exists() && !world.watched().join("report").exists());
+}
+
+/// Regression: it was "stored, but stays here" for ever, while `check` said that it can be deleted.
+#[test]
+fn a_file_in_the_place_of_the_private_folder_keeps_no_stored_file_from_being_removed() {
+    let world = World::new();
+    world.put(".astran-backup", "not a folder");
+    world.put("sub/report", "content");
+    let said = world.once_quick(&[]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(!world.watched().join("sub/report").exists());
+    assert_eq!(world.left(), [PathBuf::from(".astran-backup")]);
+}
+
+#[test]
+fn what_was_set_aside_beside_its_place_by_a_killed_run_is_put_back() {
+    let world = World::new();
+    world.put("sub/.astran-backup~0~report", "content");
+    let said = world.once_quick(&[]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(world.times_stored("/HR_Backup/report"), 1);
+    assert!(world.left().is_empty());
+}
+
+/// Regression: after 64 KiB all stood still, and SIGTERM ended nothing.
+#[test]
+fn a_standard_error_that_nobody_reads_stops_neither_the_files_nor_the_end() {
+    let world = World::new();
+    let files = 400;
+    for number in 0..files {
+        world.put(format!("file-{number}"), format!("content {number}"));
+    }
+    let mut command = world.command();
+    command.args(["watch", "watched", "-vv"]).args(QUICK).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let unread = child.stderr.take();
+    eventually("all files go", || world.left().is_empty() && world.sandbox().uploads().len() == files);
+    std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    eventually("it ends", || child.try_wait().unwrap().is_some());
+    drop(unread);
+}
+
+#[test]
+fn a_closed_standard_error_and_stray_signals_change_no_exit_code() {
+    let world = World::new();
+    let mut push = world.command();
+    let status = push.args(["push", "no-such-file"]).stderr(Stdio::piped()).spawn().and_then(|mut child| {
+        drop(child.stderr.take());
+        child.wait()
+    });
+    assert_eq!(status.unwrap().code(), Some(4));
+    let daemon = world.watch_quick(&[]);
+    for signal in ["-USR1", "-USR2", "-XFSZ"] {
+        daemon.signal(signal);
+    }
+    world.put("after", "after");
+    eventually("it goes on", || world.left().is_empty());
+    assert_eq!(daemon.stop().code, Some(0));
+}
+
+#[test]
+fn a_name_forges_no_line_of_the_log_or_of_what_is_said_of_files() {
+    let world = World::with(|options| options.max_size = Some(3));
+    world.put("x\nfailed  forged: line\u{1b}[2J\u{202e}\u{200b}", "too large");
+    let said = world.once_quick(&["-v"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    for text in [&said.stdout, &said.stderr] {
+        assert!(!text.contains(['\u{1b}', '\u{202e}', '\u{200b}']), "{text}");
+        assert!(!text.lines().any(|line| line.starts_with("failed  forged")), "{text}");
+    }
+}
+
+/// A core would hold the password and tokens.
+#[test]
+#[cfg(target_os = "linux")]
+fn it_leaves_no_core() {
+    let world = World::new();
+    let daemon: Daemon = world.watch_quick(&[]);
+    let limits = fs::read_to_string(format!("/proc/{}/limits", daemon.pid())).unwrap();
+    let cores = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(cores.split_whitespace().nth(4), Some("0"), "{cores}");
+    assert_eq!(daemon.stop().code, Some(0));
+}
