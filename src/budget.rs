@@ -25,6 +25,10 @@ pub(crate) const LISTING_BYTES: usize = 64 << 20;
 pub(crate) const LISTING_ENTRIES: usize = 1_000_000;
 /// The longest id, name or version of a document that is taken from an answer, in bytes: each goes into the journal.
 pub(crate) const FIELD_BYTES: usize = 1024;
+/// Forms of secrets that are looked for in quoted text: some six each of the login's own and of the tokens of the last hours.
+pub(crate) const KNOWN_SECRETS: usize = 256;
+/// A secret shorter than this, in bytes, can't be told from the text around it.
+pub(crate) const SHORTEST_SECRET: usize = 4;
 
 // --- Files and folders ------------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ use serde::de::DeserializeSeed as _;
 use serde_json::Value;
 
 use super::listing::{EachEntry, Entry, Fields, Listed, Scalar};
+use super::redact::redacted;
 use crate::budget;
 use crate::vault::{Document, DocumentId};
 
@@ -75,7 +76,8 @@ impl Fields {
             version: self.version.as_ref().and_then(Scalar::text_or_number),
             name: self.name.and_then(|name| match name {
                 // A name that was cut is not the one that was sent, and must not look as if it were missing.
-                Scalar::Text(name) | Scalar::Cut(name) => Some(name),
+                // A server that repeats a token there would have it told as a contradiction.
+                Scalar::Text(name) | Scalar::Cut(name) => Some(redacted(&name).into_owned()),
                 _ => None,
             }),
         })

@@ -19,6 +19,7 @@ mod http;
 mod listing;
 mod look;
 mod quote;
+mod redact;
 mod transport;
 
 #[cfg(test)]

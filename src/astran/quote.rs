@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::redact::redacted;
+
 /// The most characters that are quoted of an answer.
 const LONGEST: usize = 200;
 
@@ -36,6 +38,7 @@ fn title(page: &str) -> Option<String> {
 
 /// A text on one line, printable, at most 200 characters, without over-long words.
 pub(super) fn short(text: &str) -> String {
+    let text = redacted(text);
     let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let words: Vec<&str> = clean
         .split_whitespace()

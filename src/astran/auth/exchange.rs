@@ -13,7 +13,8 @@ use url::{Url, form_urlencoded};
 use super::answer::{self, Asked, Failure, Granted};
 use super::policy::Fingerprint;
 use crate::astran::transport::{Answer, Limits};
-use crate::astran::{Timeouts, error, transport};
+use crate::astran::{Timeouts, error, redact, transport};
+use crate::budget;
 use crate::config::{Grant, Login};
 use crate::health::Note;
 use crate::secret::{SecretError, Source};
@@ -57,12 +58,19 @@ impl Exchange {
             Grant::Password { password, .. } => Some(password.read().await?),
             Grant::ClientCredentials => None,
         };
+        if let Some(password) = &password {
+            redact::learn(password.expose_secret());
+        }
         Ok(Secrets { password, client: self.client_secret().await? })
     }
 
     async fn client_secret(&self) -> Result<Option<SecretString>, SecretError> {
         match &self.login.client_secret {
-            Some(source) => source.read().await.map(Some),
+            Some(source) => {
+                let secret = source.read().await?;
+                redact::learn(secret.expose_secret());
+                Ok(Some(secret))
+            }
             None => Ok(None),
         }
     }
@@ -121,7 +129,13 @@ impl Exchange {
     async fn ask(&self, form: String) -> Result<Granted, Failure> {
         let asked = self.asked();
         let answer = self.in_time(self.round_trip(form)).await.map_err(|why| Failure::transient(&asked, why))?;
-        answer::read(answer.status, &answer.headers, &answer.body, &asked, SystemTime::now())
+        let granted = answer::read(answer.status, &answer.headers, &answer.body, &asked, SystemTime::now())?;
+        let header = granted.access.to_str().unwrap_or_default();
+        let tokens = [header.strip_prefix("Bearer ").unwrap_or(header)];
+        let tokens = tokens.into_iter().chain(granted.refresh.as_ref().map(ExposeSecret::expose_secret));
+        // A server that grants a token of one letter would have nothing quoted any more.
+        tokens.filter(|token| token.len() >= budget::SHORTEST_SECRET).for_each(redact::learn);
+        Ok(granted)
     }
 
     /// A login service that drips its answer would stop all uploads without a word: the wait is told, and has an end.

@@ -59,3 +59,36 @@ async fn a_token_that_comes_late_is_no_trouble_any_more() {
     answered.unwrap();
     assert_eq!(health.trouble(), None);
 }
+
+/// Regression: an error page that repeats the request had the password and tokens printed and written into the journal.
+#[tokio::test]
+async fn what_a_server_repeats_of_a_request_is_quoted_without_the_secrets_in_it() {
+    use super::super::fake::{PASSWORD, Seen};
+    let echo = |seen: &Seen| {
+        let form: Vec<String> = seen.form().into_iter().map(|(key, value)| format!("{key}: {value}")).collect();
+        [seen.bearer().to_owned(), String::from_utf8_lossy(&seen.body).into_owned(), form.join(" ")].join(" and ")
+    };
+    let answers: [fn(&str) -> String; 4] = [
+        |text| serde_json::json!({ "error": "invalid_request", "error_description": text }).to_string(),
+        |text| serde_json::json!({ "message": text }).to_string(),
+        |text| format!("<html><title>{text}</title>"),
+        |text| serde_json::json!({ "error": { "message": text } }).to_string(),
+    ];
+    let (access, refresh) = ("short-access-token", "short-refresh-token");
+    for answer in answers {
+        for refuse_login in [true, false] {
+            let fake = Fake::start(move |seen, _| match seen.is_token() && !refuse_login {
+                true => tokens(access, refresh),
+                false => json(400, &answer(&echo(seen))),
+            })
+            .await;
+            let client = fake.client();
+            let told = [client.probe().await.unwrap_err(), upload(&client).await.unwrap_err()];
+            for told in told.iter().map(|error| format!("{error} {error:?}")) {
+                for secret in [PASSWORD, "pass+word", "pass%20word", access, refresh] {
+                    assert!(!told.contains(secret), "{secret}: {told}");
+                }
+            }
+        }
+    }
+}
