@@ -229,3 +229,50 @@ fn files_from_the_future_and_from_before_1970_are_taken_like_others() {
     assert_eq!(world.sandbox().uploads().len(), 3);
     assert_nothing_left(&world);
 }
+
+/// Regression: half of it was stored, and the rest deleted.
+#[test]
+fn on_an_overlay_file_system_a_writer_that_pauses_for_long_loses_nothing() {
+    let world = World::new();
+    for folder in ["lower", "upper", "work"] {
+        std::fs::create_dir(world.dir.path().join(folder)).unwrap();
+    }
+    let mount = "mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work watched";
+    if said(&mut wrapped(&world, mount)).code != Some(0) {
+        eprintln!("skipped: no overlay file system can be mounted here");
+        return;
+    }
+    let writer = "(exec 3>watched/document; echo half >&3; sleep 14; echo rest >&3) &";
+    let shell = format!("{mount} && {writer} exec \"$1\" watch watched --settle 10ms");
+    let daemon = Daemon::start(&mut wrapped(&world, &shell));
+    daemon.wait_for("stored");
+    assert_eq!(world.stored("/HR_Backup/document").as_deref(), Some(&b"half\nrest\n"[..]));
+    assert_eq!(world.times_stored("/HR_Backup/document"), 1);
+    assert_eq!(daemon.stop().code, Some(0));
+}
+
+/// Regression: deleted with their last content unstored, where their writer had them mapped.
+#[test]
+fn files_whose_writers_the_kernel_may_not_tell_us_are_uploaded_once_and_stay_unless_that_is_allowed() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: files of another user take root");
+        return;
+    }
+    let world = World::new();
+    mode(world.dir.path(), 0o755);
+    mode(&world.watched(), 0o777);
+    std::fs::create_dir(world.state()).unwrap();
+    mode(&world.state(), 0o777);
+    let file = world.put("report", "content");
+    let arguments = ["watch", "watched", "--once", "--settle", "10ms"];
+    for _ in 0..2 {
+        let Some(said) = as_nobody(&world, &arguments) else { return };
+        assert_eq!(said.code, Some(0), "{said:?}");
+        assert!(file.exists() && world.times_stored("/HR_Backup/report") == 1, "{said:?}");
+    }
+    world.configure("[upload]\nallow_unleased = true\n");
+    std::os::unix::fs::chown(world.dir.path().join("config.toml"), Some(65534), Some(65534)).unwrap();
+    let said = as_nobody(&world, &[&arguments[..], &["--config", "config.toml"]].concat()).unwrap();
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(!file.exists() && world.times_stored("/HR_Backup/report") == 1, "{said:?}");
+}

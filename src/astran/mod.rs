@@ -40,7 +40,7 @@ pub use self::error::Error;
 use self::find::ShortWay;
 pub use self::look::{Lives, Reached, Renewal};
 use crate::budget;
-use crate::config::{Grant, Login, Service};
+use crate::config::{Login, Service};
 use crate::health::Note;
 use crate::vault::DocumentId;
 
@@ -122,10 +122,7 @@ impl Client {
         let tokens = Tokens::new(login_http, &addresses, service, login, &timeouts);
         let content_type = HeaderValue::from_str(&service.content_type)
             .map_err(|_| Error::ContentType(service.content_type.clone()))?;
-        let user = match &login.grant {
-            Grant::Password { username, .. } => username.clone(),
-            Grant::ClientCredentials => login.client_id.clone(),
-        };
+        let user = login.user().to_owned();
         let (root, short_way) = (tokio::sync::OnceCell::new(), ShortWay::default());
         let inner = Inner { http, addresses, tokens, timeouts, content_type, user, root, short_way };
         Ok(Self { inner: Arc::new(inner) })

@@ -61,7 +61,7 @@ fn lower_escapes(text: &str) -> String {
 }
 
 /// Pure. A secret so short that it stands in every other word can't be taken out: then nothing is quoted.
-fn hide<'a>(text: &'a str, known: impl Iterator<Item = impl AsRef<str>>) -> Cow<'a, str> {
+fn hide(text: &str, known: impl Iterator<Item = impl AsRef<str>>) -> Cow<'_, str> {
     let mut shown = Cow::Borrowed(text);
     for secret in known {
         let secret = secret.as_ref();

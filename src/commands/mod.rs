@@ -22,7 +22,7 @@ use crate::cli::{Cli, Command, Global};
 use crate::config::{Config, Environment};
 use crate::exit::{Exit, Fatal};
 use crate::file::lease::Breaks;
-use crate::journal::Journal;
+use crate::journal::{Journal, JournalError};
 use crate::shutdown::{self, Reloads, Shutdown, Trigger};
 
 use session::Session;
@@ -84,6 +84,7 @@ async fn of_receipts(command: Command, config: Config, global: &Global, shutdown
             history::run(&journal, &options, &mut out).await
         }
         Command::Verify(typed) => {
+            claim_journal(&journal, &config, global).await?;
             let options = verify::Options { json: global.json, since: typed.since };
             looking(config, global, shutdown, async |vault| {
                 verify::run(&journal, vault, &options, &mut io::stdout()).await
@@ -100,6 +101,30 @@ fn local_parts(config: &Config) -> Result<(Journal, Breaks), Fatal> {
     let breaks = Breaks::install()
         .map_err(|error| Fatal::new(Exit::SomeFailed, format!("the signal for leases can't be taken: {error}")))?;
     Ok((open_journal(config)?, breaks))
+}
+
+/// Has the journal belong to the configured service: the receipts of one must never count for another.
+async fn claim_journal(journal: &Journal, config: &Config, global: &Global) -> Result<(), Fatal> {
+    let service = if global.sandbox() {
+        // It has a state of its own; where it listens changes with each run.
+        "the sandbox".to_owned()
+    } else {
+        let (service, login) = (&config.service, config.login()?);
+        format!("{} (realm {}, user {})", service.api_url, service.realm, login.user())
+    };
+    let state = config.state_dir.display();
+    match journal.claim(&service).await {
+        Ok(true) => tracing::warn!(
+            "the receipts in {state} don't say which service they are of; from now on they are those of {service}"
+        ),
+        Ok(false) => {}
+        Err(JournalError::Refused(why)) => {
+            let mend = "give each service a state of its own with --state-dir";
+            return Err(Fatal::new(Exit::Usage, format!("the journal in {state} can't be used: {why}; {mend}")));
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
 }
 
 fn open_journal(config: &Config) -> Result<Journal, Fatal> {

@@ -38,6 +38,7 @@ pub async fn run(
         None => None,
     };
     let (journal, breaks) = super::local_parts(&config)?;
+    super::claim_journal(&journal, &config, global).await?;
     let allowed_hosts = config.allowed_hosts.clone();
     let mode = Mode { once, grace: config.grace, keep_receipts: config.keep_receipts };
     let session = Session::open(config, global).await?;

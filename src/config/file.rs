@@ -88,6 +88,7 @@ pub(crate) struct UploadKeys {
     pub(crate) ignore: Option<Vec<String>>,
     #[serde(deserialize_with = "read::rescan")]
     pub(crate) rescan: Option<Duration>,
+    pub(crate) allow_unleased: Option<bool>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

@@ -40,6 +40,7 @@ pub(crate) const KEYS: &[(Table, &str, &str)] = &[
     (Upload, "failed_dir", r#""./Failed""#),
     (Upload, "ignore", r#"["*.part", "*.tmp"]"#),
     (Upload, "rescan", r#""5m""#),
+    (Upload, "allow_unleased", "true"),
     (Daemon, "grace", r#""30s""#),
     (Daemon, "listen", r#""127.0.0.1:9464""#),
     (Daemon, "allowed_hosts", r#"["monitor.example"]"#),

@@ -99,6 +99,14 @@ pub struct Login {
 }
 
 impl Login {
+    /// Who logs in, by name.
+    pub fn user(&self) -> &str {
+        match &self.grant {
+            Grant::Password { username, .. } => username,
+            Grant::ClientCredentials => &self.client_id,
+        }
+    }
+
     /// Where all secrets come from that a login takes.
     pub fn secrets(&self) -> impl Iterator<Item = &secret::Source> {
         let password = match &self.grant {
@@ -155,6 +163,8 @@ pub struct Policy {
     pub ignore: Vec<String>,
     /// How long between looks at the whole folder, whatever the events said; at least a second.
     pub rescan: Duration,
+    /// Remove files of other users though nobody may tell this one of their writers.
+    pub allow_unleased: bool,
 }
 
 /// How many uploads at once.

@@ -39,6 +39,7 @@ impl Default for Policy {
             failed_dir: None,
             ignore: IN_PROGRESS.map(str::to_owned).to_vec(),
             rescan: Duration::from_secs(300),
+            allow_unleased: false,
         }
     }
 }
@@ -65,6 +66,7 @@ impl Draft {
         replace_some(&mut policy.failed_dir, keys.failed_dir.as_ref());
         replace(&mut policy.ignore, keys.ignore.as_ref());
         replace(&mut policy.rescan, keys.rescan.as_ref());
+        replace(&mut policy.allow_unleased, keys.allow_unleased.as_ref());
         Ok(self)
     }
 

@@ -16,8 +16,10 @@ pub enum Writers {
     None(Lease),
     /// Somebody has the file open for writing.
     Some,
-    /// The file system or our rights allow no answer, for this reason.
+    /// The file system allows no answer, for this reason.
     Unknown(&'static str),
+    /// Our rights allow no answer: it belongs to another user, and this process lacks `CAP_LEASE`.
+    NotAllowed,
 }
 
 /// A read lease on an open file; given up when dropped.
@@ -84,7 +86,7 @@ impl Breaks {
 #[cfg(target_os = "linux")]
 mod sys {
     use super::{Arc, File, Lease, Writers, watch};
-    use crate::file::filesystem::leases_tell_of_writers;
+    use crate::file::filesystem::{leases_tell_of_writers, network_share};
     use std::os::fd::AsRawFd;
 
     /// `fcntl(F_SETLEASE)`, which no safe binding offers.
@@ -100,15 +102,20 @@ mod sys {
     }
 
     pub(super) fn take(file: &Arc<File>) -> Writers {
-        if !leases_tell_of_writers(&**file) {
-            return Writers::Unknown("its file system's leases can't be trusted");
-        }
+        let trusted = leases_tell_of_writers(&**file);
         match set(file, libc::F_RDLCK) {
+            // overlayfs and FUSE grant leases though there are writers by another way; but a refusal is the truth there.
+            Ok(()) if !trusted => {
+                give_up(file);
+                Writers::Unknown("its file system's leases can't be trusted")
+            }
+            // NFS and SMB refuse whatever they have no promise of the server for, writers or not.
+            Err(_) if !trusted && network_share(&**file).is_some_and(|kind| kind != "FUSE") => {
+                Writers::Unknown("its file system's leases can't be trusted")
+            }
             Ok(()) => Writers::None(Lease { file: Arc::clone(file) }),
             Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => Writers::Some,
-            Err(error) if error.raw_os_error() == Some(libc::EACCES) => {
-                Writers::Unknown("it belongs to another user, and this process lacks CAP_LEASE")
-            }
+            Err(error) if trusted && error.raw_os_error() == Some(libc::EACCES) => Writers::NotAllowed,
             Err(_) => Writers::Unknown("its file system offers no leases"),
         }
     }

@@ -248,12 +248,11 @@ fn beneath(dir: &OwnedFd, relative: &Path, flags: OFlags) -> Result<OwnedFd, Err
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     loop {
         match openat2(dir, relative, flags, Mode::empty(), resolve) {
-            // A path may be longer than the system takes in one go: folders can be nested without a limit.
-            Err(Errno::NAMETOOLONG) => return beneath_by_steps(dir, relative, flags),
             // The kernel saw a rename on the way and can't tell that the path stayed below.
             Err(Errno::AGAIN | Errno::INTR) => {}
-            // Old kernels, and sandboxes that forbid what they don't know.
-            Err(Errno::NOSYS | Errno::PERM) => return beneath_by_steps(dir, relative, flags),
+            // Old kernels, and sandboxes that forbid what they don't know; and paths longer than the system takes in one go, for
+            // folders can be nested without a limit.
+            Err(Errno::NOSYS | Errno::PERM | Errno::NAMETOOLONG) => return beneath_by_steps(dir, relative, flags),
             other => return other,
         }
     }

@@ -69,6 +69,13 @@ impl Journal {
         Ok(Self { inner: Arc::new(Inner { path, writer, readers: Mutex::default() }) })
     }
 
+    /// Has the journal belong to this service; [`JournalError::Refused`] where it belongs to another one, whose receipts must not
+    /// count for this. A journal of an older version goes to the first that claims it. Answers whether it was such a one.
+    pub async fn claim(&self, service: &str) -> Result<bool, JournalError> {
+        let service = service.to_owned();
+        self.write(move |connection| record::claim(connection, &service)).await
+    }
+
     /// Whether there is a journal in a state directory.
     pub fn exists(state_dir: &Path) -> bool {
         open::exists(state_dir)

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rustix::process::geteuid;
 
 use super::writer::explain;
 use super::{JournalError, schema};
@@ -90,6 +91,13 @@ fn prepare_dir(dir: &Path) -> Result<(), JournalError> {
     };
     DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(unusable)?;
     let found = fs::metadata(dir).map_err(unusable)?;
+    if found.uid() != geteuid().as_raw() {
+        // Its owner could put links there, and have any file of ours become a database.
+        return Err(JournalError::Unusable(format!(
+            "the state directory {} belongs to another user: name one of this user's own with --state-dir",
+            dir.display()
+        )));
+    }
     if found.mode() & 0o022 != 0 {
         return Err(JournalError::Unusable(format!(
             "others can write the state directory {0}, so nothing in it could be trusted: run `chmod 700 {0}`",
@@ -100,6 +108,11 @@ fn prepare_dir(dir: &Path) -> Result<(), JournalError> {
 }
 
 fn prepare_file(dir: &Path, path: &Path) -> io::Result<()> {
+    for name in [NAME, "journal.sqlite-wal", "journal.sqlite-shm"] {
+        if fs::symlink_metadata(dir.join(name)).is_ok_and(|found| !found.is_file() || found.nlink() != 1) {
+            return Err(io::Error::other(format!("{name} is a link, or no regular file: move it away")));
+        }
+    }
     let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
     // It holds names and reasons that are nobody else's business; an older or restored one may be open to others.
     if file.metadata()?.mode() & 0o077 != 0 {

@@ -12,6 +12,21 @@ use super::row::{
 use super::writer::Fault;
 use super::{AttemptId, Begun, End, Intent, Stored, query, schema};
 
+/// Has the journal belong to a service; one that belongs to another refuses. Answers whether it held receipts or attempts before it
+/// belonged to any.
+pub(super) fn claim(connection: &Connection, service: &str) -> Result<bool, Fault> {
+    let known: Option<String> =
+        connection.prepare_cached("SELECT name FROM service")?.query_row([], |row| row.get(0)).optional()?;
+    match known {
+        Some(known) if known == service => Ok(false),
+        Some(known) => Err(Fault::Refused(format!("it has the receipts of {known}, which say nothing of {service}"))),
+        None => {
+            connection.prepare_cached("INSERT INTO service VALUES (1, ?1)")?.execute([service])?;
+            Ok(connection.query_row("SELECT EXISTS (SELECT 1 FROM attempt)", [], |row| row.get(0))?)
+        }
+    }
+}
+
 /// Writes an intent, unless another local path owns its name.
 pub(super) fn begin(connection: &Connection, intent: &Intent, now: SystemTime) -> Result<Begun, Fault> {
     let folder = known_term(connection, intent.folder.0.as_bytes())?;

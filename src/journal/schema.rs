@@ -57,13 +57,16 @@ INSERT INTO mark VALUES (0, 0, zeroblob(32), 0), (1, 0, zeroblob(32), 0);
 /// Version 2: an attempt without a receipt is found by its file's inode, wherever that was moved to since.
 const VERSION_2: &str = "CREATE INDEX attempt_unknown ON attempt (inode) WHERE state IN (0, 3);";
 
+/// Version 3: which service the receipts are of. Without a row the journal is older, or new, and goes to the first that claims it.
+const VERSION_3: &str = "CREATE TABLE service (id INTEGER PRIMARY KEY CHECK (id = 1), name TEXT NOT NULL) STRICT;";
+
 /// The mark of the last pruned receipt.
 pub(super) const ANCHOR: i64 = 0;
 /// The mark of the newest receipt.
 pub(super) const HEAD: i64 = 1;
 
 /// Step `n` turns version `n` into version `n + 1`. A step that was ever released is never edited.
-pub(super) const STEPS: &[&str] = &[VERSION_1, VERSION_2];
+pub(super) const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3];
 
 /// Why a journal can't be brought to this program's version.
 #[derive(Debug, thiserror::Error)]

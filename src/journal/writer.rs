@@ -2,6 +2,7 @@
 //!
 //! It knows nothing of what it is asked to do.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
@@ -118,7 +119,14 @@ fn stopped() -> JournalError {
     JournalError::Unusable("the journal's thread has stopped: start the program anew, and report this".to_owned())
 }
 
+/// Which file a path leads to.
+fn file_at(path: &Path) -> Option<(u64, u64)> {
+    let found = std::fs::metadata(path).ok()?;
+    Some((found.dev(), found.ino()))
+}
+
 fn serve(connection: &Connection, path: &Path, mut requests: mpsc::Receiver<Box<dyn Job>>) {
+    let opened = file_at(path);
     let mut group = Vec::with_capacity(GROUP);
     while let Some(first) = requests.blocking_recv() {
         group.push(first);
@@ -127,18 +135,22 @@ fn serve(connection: &Connection, path: &Path, mut requests: mpsc::Receiver<Box<
         {
             group.push(next);
         }
-        serve_group(connection, path, &mut group);
+        // What is written into a file that was deleted is gone with this process: no receipt, so nothing may be removed.
+        let failure = if file_at(path) == opened {
+            run_group(connection, &mut group).err().map(|error| explain(path, &error))
+        } else {
+            Some(removed(path))
+        };
+        group.drain(..).for_each(|job| job.answer(failure.as_ref()));
     }
 }
 
-fn serve_group(connection: &Connection, path: &Path, group: &mut Vec<Box<dyn Job>>) {
-    let failure = run_group(connection, group).err();
-    for job in group.drain(..) {
-        match &failure {
-            None => job.answer(None),
-            Some(error) => job.answer(Some(&explain(path, error))),
-        }
-    }
+fn removed(path: &Path) -> JournalError {
+    JournalError::Unusable(format!(
+        "the journal {} was removed or replaced while the program runs: put it back, or start the program anew; until then nothing \
+         is uploaded or removed",
+        path.display()
+    ))
 }
 
 fn run_group(connection: &Connection, group: &mut [Box<dyn Job>]) -> rusqlite::Result<()> {

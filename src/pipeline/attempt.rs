@@ -88,7 +88,7 @@ impl<V: Vault> Pipeline<V> {
         let known = self.shared.journal.of_file(file.root.path(), &file.origin, version).await?;
         let known = known.filter(|entry| !is_link_of(file, entry));
         let refused = known.as_ref().and_then(refusal);
-        match course(known, &version, &self.policy.after, self.asked) {
+        match course(known, &version, self.after(source), self.asked) {
             Course::Skip { failed } => Err(match refused {
                 Some((attempt, reason)) => self.refused_before(source, attempt, reason).await?,
                 None => Halt::Ended(Outcome::Skipped { failed }),

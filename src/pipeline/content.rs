@@ -33,6 +33,8 @@ pub(super) struct Source {
     pub(super) opened: Opened,
     /// The lease on it, where its file system gives one.
     pub(super) lease: Option<Arc<Lease>>,
+    /// The kernel could tell of its writers, but may not tell us.
+    pub(super) lease_denied: bool,
     /// Its bytes, if it is small, once it was read.
     small: Arc<OnceLock<Bytes>>,
     sha256: Arc<Mutex<Option<String>>>,
@@ -68,15 +70,16 @@ impl Source {
     /// Opens a settled file afresh, and takes a lease. Blocks.
     pub(super) fn open(settled: &Settled) -> Result<Self, SourceError> {
         let opened = settled.root.open_file(&settled.relative)?;
-        let lease = match opened.writers() {
-            Writers::None(lease) => Some(Arc::new(lease)),
+        let (lease, lease_denied) = match opened.writers() {
+            Writers::None(lease) => (Some(Arc::new(lease)), false),
             Writers::Some => return Err(SourceError::Unsettled("it is open for writing")),
-            Writers::Unknown(_) => None,
+            Writers::Unknown(_) => (None, false),
+            Writers::NotAllowed => (None, true),
         };
         if !opened.claim() {
             return Err(SourceError::Unsettled("another upload of it is under way"));
         }
-        Ok(Self { opened, lease, small: Arc::default(), sha256: Arc::default() })
+        Ok(Self { opened, lease, lease_denied, small: Arc::default(), sha256: Arc::default() })
     }
 
     /// Reads the file if it is small. Blocks.

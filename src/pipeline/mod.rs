@@ -22,6 +22,7 @@ mod upload;
 mod way;
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -182,6 +183,8 @@ pub struct Pipeline<V> {
     reports: mpsc::UnboundedSender<Report>,
     counts: Folder,
     stopped: OnceLock<VaultError>,
+    /// It was said that files stay because their writers can't be told.
+    unleased_told: AtomicBool,
 }
 
 impl<V: Vault> Pipeline<V> {
@@ -197,7 +200,19 @@ impl<V: Vault> Pipeline<V> {
         let destinations = Destinations::new(shared.patience);
         let removals = Removals::start(shared.journal.clone(), reports.clone());
         let (slots, stopped) = (Slots::new(policy.transfers, counts.under_way.clone()), OnceLock::new());
-        Arc::new(Self { shared, policy, dest, destinations, removals, slots, asked, reports, counts, stopped })
+        Arc::new(Self {
+            shared,
+            policy,
+            dest,
+            destinations,
+            removals,
+            slots,
+            asked,
+            reports,
+            counts,
+            stopped,
+            unleased_told: AtomicBool::new(false),
+        })
     }
 
     /// Who knows whether the destination is in trouble.

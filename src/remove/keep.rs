@@ -77,7 +77,7 @@ fn is_copied(file: Rested<'_>, folder: &Root, name: &Path) -> bool {
     let lease = match copy.writers() {
         Writers::None(lease) => Some(lease),
         Writers::Some => return false,
-        Writers::Unknown(_) => None,
+        Writers::Unknown(_) | Writers::NotAllowed => None,
     };
     let bytes = file.aside.sha256.clone().or_else(|| file.opened.sha256().ok());
     bytes.is_some()

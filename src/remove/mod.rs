@@ -179,7 +179,8 @@ impl Aside {
             Writers::Unknown(reason) if self.leased => {
                 return Err(format!("its writers can't be told any more: {reason}"));
             }
-            Writers::Unknown(_) => None,
+            Writers::NotAllowed if self.leased => return Err("its writers can't be told any more".into()),
+            Writers::Unknown(_) | Writers::NotAllowed => None,
         };
         if opened.version != self.baseline && !self.is_the_same(&opened, lease.as_ref()) {
             return Err("it changed while it lay aside".into());

@@ -132,7 +132,7 @@ fn ours(root: &Root, place: &Path) -> Result<OwnedFd, OpenError> {
         .collect();
     let dir = beneath_folder(root.dir(), &private)?;
     let stat = fstat(&dir)?;
-    if stat.st_uid == geteuid().as_raw() && stat.st_mode & 0o077 == 0 {
+    if stat.st_uid == geteuid().as_raw() && Mode::from_raw_mode(stat.st_mode & 0o077).is_empty() {
         return Ok(dir);
     }
     let why = "the private folder .astran-backup belongs to another user, or others may enter it: remove it, or run chmod 700 on it";

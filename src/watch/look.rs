@@ -12,7 +12,7 @@ pub(super) fn look(root: &Root, relative: &Path) -> Seen {
         Ok(opened) => match opened.writers() {
             Writers::None(_) => Seen::Quiet(opened.version),
             Writers::Some => Seen::Busy(opened.version),
-            Writers::Unknown(_) => Seen::Unsure(opened.version),
+            Writers::Unknown(_) | Writers::NotAllowed => Seen::Unsure(opened.version),
         },
         Err(OpenError::Gone) => Seen::Gone,
         Err(OpenError::Folder) => Seen::Folder,

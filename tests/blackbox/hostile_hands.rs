@@ -183,3 +183,58 @@ fn it_leaves_no_core() {
     assert_eq!(cores.split_whitespace().nth(4), Some("0"), "{cores}");
     assert_eq!(daemon.stop().code, Some(0));
 }
+
+/// Regression: uploads and deletions went on without a receipt.
+#[test]
+fn a_journal_that_is_removed_under_a_running_watch_stops_uploads_and_nothing_is_removed() {
+    let world = World::new();
+    let daemon = world.watch_quick(&[]);
+    fs::remove_dir_all(world.state()).unwrap();
+    let report = world.put("report", "content");
+    daemon.wait_for("was removed or replaced");
+    assert!(report.exists() && world.times_stored("/HR_Backup/report") == 0);
+    daemon.stop();
+    assert_eq!(world.once_quick(&[]).code, Some(0));
+    assert!(!report.exists() && world.times_stored("/HR_Backup/report") == 1);
+}
+
+/// Regression: a victim's file became a database.
+#[test]
+fn a_state_folder_of_another_user_or_with_links_in_it_is_refused() {
+    let world = World::new();
+    let victim = victim(&world).join("secret");
+    let state = world.state().join("astran-backup");
+    fs::create_dir_all(&state).unwrap();
+    symlink(&victim, state.join("journal.sqlite")).unwrap();
+    let said = world.once_quick(&[]);
+    assert!(said.code == Some(1) && said.stderr.contains("is a link"), "{said:?}");
+    assert_eq!(fs::read(&victim).unwrap(), b"secret");
+    if rustix::process::geteuid().is_root() {
+        fs::remove_file(state.join("journal.sqlite")).unwrap();
+        chown(&state, Some(NOBODY), Some(NOBODY)).unwrap();
+        let said = world.once_quick(&[]);
+        assert!(said.code == Some(1) && said.stderr.contains("another user"), "{said:?}");
+    }
+}
+
+/// Regression: exit 0, and nothing was uploaded, because the receipts of another service counted.
+#[test]
+fn the_receipts_of_one_service_never_count_for_another() {
+    let (one, other) = (World::new(), World::new());
+    one.put("report", "content");
+    assert_eq!(one.once_quick(&["--keep"]).code, Some(0));
+    let command = || {
+        let mut command = one.command();
+        for (name, value) in crate::support::access_variables(&other.access) {
+            command.env(name, value);
+        }
+        command.args(["watch", "watched", "--once", "--keep"]).args(QUICK);
+        command
+    };
+    let refused = crate::support::said(&mut command());
+    assert!(refused.code == Some(2) && refused.stderr.contains("--state-dir"), "{refused:?}");
+    let own = crate::support::said(command().args(["--state-dir", "other-state"]));
+    assert_eq!(own.code, Some(0), "{own:?}");
+    assert_eq!(other.times_stored("/HR_Backup/report"), 1);
+    assert_eq!(one.once_quick(&["--keep"]).code, Some(0), "the first service has it still");
+}

@@ -79,3 +79,32 @@ async fn a_journal_of_version_1_opens_whole() {
     store(&journal, "later").await;
     assert!(journal.check().await.unwrap().is_whole());
 }
+
+#[tokio::test]
+async fn a_journal_belongs_to_the_first_service_that_claims_it_and_refuses_others() {
+    let (_dir, state, journal) = fresh();
+    assert!(!journal.claim("one").await.unwrap(), "it holds nothing yet");
+    store(&journal, "a").await;
+    assert!(!journal.claim("one").await.unwrap());
+    drop(journal);
+    let journal = Journal::open(&state).unwrap();
+    let refused = journal.claim("other").await.unwrap_err().to_string();
+    assert!(refused.contains("one") && refused.contains("other"), "{refused}");
+}
+
+/// What version it was before is told by the table that it lacked.
+#[tokio::test]
+async fn a_journal_of_an_earlier_version_goes_to_the_first_that_claims_it_and_that_is_told() {
+    for version in [1, 2] {
+        let (_dir, state, journal) = fresh();
+        store(&journal, "a").await;
+        drop(journal);
+        let older = if version == 1 { "DROP INDEX attempt_unknown;" } else { "" };
+        raw(&state).execute_batch(&format!("DROP TABLE service; {older} PRAGMA user_version = {version};")).unwrap();
+        let journal = Journal::open(&state).unwrap();
+        assert!(journal.check().await.unwrap().is_whole());
+        assert!(journal.claim("one").await.unwrap(), "version {version}");
+        assert!(!journal.claim("one").await.unwrap());
+        journal.claim("other").await.unwrap_err();
+    }
+}

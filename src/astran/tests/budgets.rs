@@ -77,9 +77,8 @@ async fn what_a_server_repeats_of_a_request_is_quoted_without_the_secrets_in_it(
     let (access, refresh) = ("short-access-token", "short-refresh-token");
     for answer in answers {
         for refuse_login in [true, false] {
-            let fake = Fake::start(move |seen, _| match seen.is_token() && !refuse_login {
-                true => tokens(access, refresh),
-                false => json(400, &answer(&echo(seen))),
+            let fake = Fake::start(move |seen, _| {
+                if seen.is_token() && !refuse_login { tokens(access, refresh) } else { json(400, &answer(&echo(seen))) }
             })
             .await;
             let client = fake.client();
