@@ -276,3 +276,23 @@ fn files_whose_writers_the_kernel_may_not_tell_us_are_uploaded_once_and_stay_unl
     assert_eq!(said.code, Some(0), "{said:?}");
     assert!(!file.exists() && world.times_stored("/HR_Backup/report") == 1, "{said:?}");
 }
+
+/// Regression: a full disk could not be emptied, because the private folder could not be made on it.
+#[test]
+fn files_on_a_disk_that_has_no_room_for_a_folder_are_removed_all_the_same() {
+    let world = World::new();
+    if !can_mount(&world) {
+        return;
+    }
+    let fill = "i=0; while touch watched/file-$i; do i=$((i+1)); done 2>/dev/null";
+    let shell = format!(
+        "mount -t tmpfs -o nr_inodes=9 none watched && mkdir watched/sub && echo deep > watched/sub/deep && {{ {fill}; }}; \
+         mkdir watched/no-room 2>/dev/null && exit 9; \
+         \"$1\" watch watched --once --settle 10ms; code=$?; find watched -type f | wc -l; exit $code"
+    );
+    let said = said(&mut wrapped(&world, &shell));
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(said.stdout.lines().last().map(str::trim), Some("0"), "{said:?}");
+    assert_eq!(world.times_stored("/HR_Backup/deep"), 1);
+    assert!(world.sandbox().uploads().len() > 3, "{said:?}");
+}

@@ -185,8 +185,13 @@ pub fn put_back(root: &Root, place: &Path) -> Option<PathBuf> {
 pub(super) fn leftovers(root: &Root, below: &Path) -> Vec<PathBuf> {
     let private = below.join(PRIVATE);
     let mut files = Vec::new();
-    if let Ok(dir) = ours(root, &private) {
-        each_file(&dir, &private, &mut |place| files.push(place));
+    match ours(root, &private) {
+        Ok(dir) => each_file(&dir, &private, &mut |place| files.push(place)),
+        // It may hold what an earlier run of another user set aside: nobody may think that there is nothing.
+        Err(OpenError::Io(error)) => {
+            tracing::warn!(folder = %root.path().join(&private).display(), "what was set aside there is not put back: {error}");
+        }
+        Err(_) => {}
     }
     files
 }
