@@ -58,7 +58,12 @@ INSERT INTO mark VALUES (0, 0, zeroblob(32), 0), (1, 0, zeroblob(32), 0);
 const VERSION_2: &str = "CREATE INDEX attempt_unknown ON attempt (inode) WHERE state IN (0, 3);";
 
 /// Version 3: which service the receipts are of. Without a row the journal is older, or new, and goes to the first that claims it.
-const VERSION_3: &str = "CREATE TABLE service (id INTEGER PRIMARY KEY CHECK (id = 1), name TEXT NOT NULL) STRICT;";
+/// And an attempt is found by its file and the file's time, also where one file was written anew under one path 300,000 times.
+const VERSION_3: &str = "
+CREATE TABLE service (id INTEGER PRIMARY KEY CHECK (id = 1), name TEXT NOT NULL) STRICT;
+DROP INDEX attempt_unknown;
+CREATE INDEX attempt_file ON attempt (inode, mtime);
+";
 
 /// The mark of the last pruned receipt.
 pub(super) const ANCHOR: i64 = 0;

@@ -99,8 +99,10 @@ async fn a_journal_of_an_earlier_version_goes_to_the_first_that_claims_it_and_th
         let (_dir, state, journal) = fresh();
         store(&journal, "a").await;
         drop(journal);
-        let older = if version == 1 { "DROP INDEX attempt_unknown;" } else { "" };
-        raw(&state).execute_batch(&format!("DROP TABLE service; {older} PRAGMA user_version = {version};")).unwrap();
+        let index = "CREATE INDEX attempt_unknown ON attempt (inode) WHERE state IN (0, 3);";
+        let older = if version == 1 { "" } else { index };
+        let undo = "DROP TABLE service; DROP INDEX attempt_file;";
+        raw(&state).execute_batch(&format!("{undo} {older} PRAGMA user_version = {version};")).unwrap();
         let journal = Journal::open(&state).unwrap();
         assert!(journal.check().await.unwrap().is_whole());
         assert!(journal.claim("one").await.unwrap(), "version {version}");
