@@ -6,10 +6,11 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, fstat, openat, statat};
 use rustix::io::Errno;
+use rustix::process::Uid;
 use sha2::{Digest, Sha256};
 
 use super::Version;
@@ -48,6 +49,12 @@ pub enum OpenError {
     /// As root, a hard link to somebody else's file could smuggle that file out.
     #[error("it has more than one hard link and belongs to another user; not uploaded while running as root")]
     ForeignLink,
+    /// Anybody could have made a link to a file of ours, the one with the password maybe.
+    #[error(
+        "it has more than one hard link, and this system lets anybody make one to files of this user; set fs.protected_hardlinks = 1 \
+         (sysctl)"
+    )]
+    UnprotectedLink,
     /// The system refuses, for this reason.
     #[error("it can't be opened: {0}")]
     Io(io::Error),
@@ -166,9 +173,8 @@ impl Root {
             FileType::Directory => return Err(OpenError::Folder),
             other => return Err(OpenError::NotRegular(describe(other))),
         }
-        let me = rustix::process::geteuid();
-        if me.is_root() && stat.st_nlink > 1 && stat.st_uid != me.as_raw() {
-            return Err(OpenError::ForeignLink);
+        if stat.st_nlink > 1 {
+            refuse_link(rustix::process::geteuid(), stat.st_uid, hard_links_are_protected())?;
         }
         Ok(Opened { version: Version::from(&stat), file: Arc::new(File::from(file)) })
     }
@@ -224,6 +230,25 @@ impl Opened {
     /// Whether anybody writes it.
     pub fn writers(&self) -> Writers {
         lease::take(&self.file)
+    }
+}
+
+/// Whether the kernel lets nobody make hard links to files of others. Where it does not tell, it is one that does.
+pub fn hard_links_are_protected() -> bool {
+    static PROTECTED: OnceLock<bool> = OnceLock::new();
+    *PROTECTED.get_or_init(|| {
+        let setting = std::fs::read_to_string("/proc/sys/fs/protected_hardlinks");
+        setting.map_or(true, |setting| setting.trim() != "0")
+    })
+}
+
+/// Refuses a file with several links that may be somebody's way to have another file read and removed. Pure.
+fn refuse_link(me: Uid, owner: u32, protected: bool) -> Result<(), OpenError> {
+    match owner == me.as_raw() {
+        true if protected => Ok(()),
+        true => Err(OpenError::UnprotectedLink),
+        false if me.is_root() => Err(OpenError::ForeignLink),
+        false => Ok(()),
     }
 }
 

@@ -111,3 +111,15 @@ fn root_takes_no_second_name_of_somebody_elses_file() {
     std::os::unix::fs::chown(dir.path().join("outside"), Some(65534), None).unwrap();
     assert!(matches!(root.open_file(Path::new("link")), Err(OpenError::ForeignLink)));
 }
+
+/// Regression: where the kernel does not protect them, a link to the daemon's own password file was uploaded and removed.
+#[test]
+fn a_file_with_several_links_is_refused_where_anybody_could_have_made_one_to_it() {
+    let (root, me, other) = (Uid::ROOT, Uid::from_raw(1000), Uid::from_raw(1001).as_raw());
+    for user in [root, me] {
+        assert!(refuse_link(user, user.as_raw(), true).is_ok());
+        assert!(matches!(refuse_link(user, user.as_raw(), false), Err(OpenError::UnprotectedLink)));
+    }
+    assert!(matches!(refuse_link(root, other, true), Err(OpenError::ForeignLink)));
+    assert!(refuse_link(me, other, false).is_ok(), "what this user may read anybody may give it");
+}

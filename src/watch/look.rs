@@ -16,7 +16,7 @@ pub(super) fn look(root: &Root, relative: &Path) -> Seen {
         },
         Err(OpenError::Gone) => Seen::Gone,
         Err(OpenError::Folder) => Seen::Folder,
-        Err(error @ (OpenError::NotRegular(_) | OpenError::ForeignLink)) => {
+        Err(error @ (OpenError::NotRegular(_) | OpenError::ForeignLink | OpenError::UnprotectedLink)) => {
             tracing::debug!(file = %relative.display(), "left alone: {error}");
             Seen::Unfit
         }

@@ -12,7 +12,7 @@ use super::watches::Need;
 use crate::commands::watch::cannot_open;
 use crate::config::{After, Config, Folder};
 use crate::exit::{Exit, Fatal};
-use crate::file::{PRIVATE, Root};
+use crate::file::{PRIVATE, Root, hard_links_are_protected};
 use crate::journal::Journal;
 use crate::remove;
 
@@ -116,6 +116,16 @@ fn below(root: &Root) -> (u64, Option<String>) {
 
 fn missing(message: String) -> Fatal {
     Fatal::new(Exit::Missing, message)
+}
+
+/// Says nothing where the kernel protects hard links, as all do unless they are told otherwise.
+pub(super) fn hard_links<W: Write>(report: &mut Report<'_, W>) -> Result<(), Fatal> {
+    if hard_links_are_protected() {
+        return Ok(());
+    }
+    let found =
+        "anybody can make hard links to this user's files, so files with several links are left alone".to_owned();
+    report.tell("hard links", &Verdict::Worse(found, "fs.protected_hardlinks = 1 (sysctl)".into()))
 }
 
 /// Where the journal lies: it can be opened, and there is room for it.

@@ -64,6 +64,7 @@ async fn all<W: Write>(session: &Session, report: &mut Report<'_, W>) -> Result<
     service::check(session, secrets, report).await?;
     let need = local::folders(&session.config, report)?;
     watches::check(&need, report)?;
+    local::hard_links(report)?;
     local::state(&session.config.state_dir, report)
 }
 
