@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use support::proof::{Dice, clean_run, rounds, seed, sha256, unique};
+use support::proof::{Dice, clean_run, identity, identity_of, rounds, seed, sha256, unique};
 use support::{Daemon, World};
 
 const SETTLE: [&str; 2] = ["--settle", "1ms"];
@@ -73,7 +73,7 @@ fn storm(pauses: &str) {
 fn judge(world: &World, known: Vec<Known>, operations: u64) {
     let mut stored: BTreeMap<String, u64> = BTreeMap::new();
     for upload in world.sandbox().uploads() {
-        *stored.entry(upload.sha256.unwrap()).or_default() += 1;
+        *stored.entry(identity_of(&upload)).or_default() += 1;
     }
     let (mut closed, mut must, mut counts) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::<_, u64>::new());
     for known in known {
@@ -117,11 +117,12 @@ impl Writer {
     fn run(mut self, left: &AtomicU64) -> Known {
         while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
             self.operation += 1;
-            let what = match self.dice.within(0, 6) {
+            let what = match self.dice.within(0, 7) {
                 0 | 1 => self.replace(),
                 2 => self.append(),
                 3 => self.truncate(),
                 4 => self.rewrite(),
+                5 => self.empty(),
                 _ => self.rename_away(),
             };
             *self.known.counts.entry(what).or_default() += 1;
@@ -202,6 +203,16 @@ impl Writer {
         };
         self.closed(what, content);
         what
+    }
+
+    /// An empty file of a name of its own, which nobody touches any more.
+    fn empty(&mut self) -> &'static str {
+        let name = format!("empty-{}-{}", self.number, self.operation);
+        std::fs::write(self.folder.join(&name), "").unwrap();
+        let identity = identity(&name, "", 0);
+        self.known.closed.insert(identity.clone(), name);
+        self.known.taken.insert(identity);
+        "empty"
     }
 
     fn append(&mut self) -> &'static str {

@@ -24,14 +24,16 @@ use std::sync::Mutex;
 use astran_backup::sandbox::faults::Fault;
 
 use support::World;
-use support::proof::{sha256, unique};
+use support::proof::{identity, sha256, unique};
 
 const SETTLE: [&str; 2] = ["--settle", "10ms"];
-/// Small, large, in a sub-folder under a name that is taken, and empty.
+/// Small, large, in a sub-folder under a name that is taken; `fill` adds an empty one.
 const FILES: [(&str, usize); 4] = [("small.txt", 40), ("large.bin", 700_000), ("sub/small.txt", 40), ("other", 9000)];
 
 fn fill(world: &World) -> BTreeMap<String, String> {
     let mut closed = BTreeMap::new();
+    world.put("empty", "");
+    closed.insert(identity("empty", "", 0), "empty".to_owned());
     for (name, size) in FILES {
         let content = unique(name, size);
         closed.insert(sha256(&content), name.to_owned());

@@ -24,7 +24,7 @@ use std::time::Duration;
 use astran_backup::sandbox::Duplicates;
 
 use support::World;
-use support::proof::{Dice, Reckoning, clean_run, rounds, seed, sha256};
+use support::proof::{Dice, Reckoning, clean_run, identity, identity_of, rounds, seed, sha256};
 use writer::{NAMES, write_until};
 
 const SETTLE: [&str; 2] = ["--settle", "10ms"];
@@ -54,14 +54,16 @@ fn killed_at_any_moment_each_file_that_is_to_be_moved_is_moved_whole() {
 fn assert_each_is_in(world: &World, done: &Path) {
     let moved = sums_below(done);
     assert_eq!(moved.values().sum::<usize>(), world.sandbox().uploads().len(), "{moved:?}");
-    assert!(world.sandbox().uploads().iter().all(|upload| moved[upload.sha256.as_ref().unwrap()] == 1), "{moved:?}");
+    assert!(world.sandbox().uploads().iter().all(|upload| moved[&identity_of(upload)] == 1), "{moved:?}");
 }
 
-/// How often each content lies below a folder, by its SHA-256; unfinished files too.
+/// How often each file lies below a folder, by its identity; unfinished files too.
 fn sums_below(folder: &Path) -> BTreeMap<String, usize> {
     let mut sums = BTreeMap::new();
     for file in support::files_below(folder) {
-        *sums.entry(sha256(&std::fs::read(folder.join(file)).unwrap())).or_default() += 1;
+        let content = std::fs::read(folder.join(&file)).unwrap();
+        let name = file.to_string_lossy();
+        *sums.entry(identity(&name, &sha256(&content), content.len() as u64)).or_default() += 1;
     }
     sums
 }
@@ -75,7 +77,7 @@ fn kill_to_the_end(world: &World, what: &str, arguments: &[&str]) {
 }
 
 /// Kills it again and again while files come under these names; answers what was closed into the folder: for each
-/// SHA-256 where.
+/// identity where.
 fn kill_rounds(world: &World, what: &str, names: &[&str], arguments: &[&str]) -> BTreeMap<String, String> {
     let rounds = rounds(18).div_ceil(3);
     let mut dice = Dice::new(seed(what));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use astran_backup::sandbox::Duplicates;
 
 use crate::SETTLE;
-use crate::support::proof::{Dice, Reckoning, clean_run, rounds, seed, sha256, unique};
+use crate::support::proof::{Dice, Reckoning, clean_run, identity, rounds, seed, sha256, unique};
 use crate::support::{World, eventually, said};
 
 /// A step, and the one at which an earlier run must have been killed to come there.
@@ -50,7 +50,8 @@ fn killed_at_a_named_step_for_the_nth_time_nothing_is_lost_truncated_or_stored_t
 
 fn killed_at(step: &str, before: Option<&str>, nth: u64, duplicates: Duplicates) -> bool {
     let world = World::with(|options| options.duplicates = duplicates);
-    let mut closed = BTreeMap::new();
+    world.put("nothing", "");
+    let mut closed = BTreeMap::from([(identity("nothing", "", 0), "nothing".to_owned())]);
     let mut put = |name: &str, what: &str, size| {
         let content = unique(&format!("{what} {name}"), size);
         closed.insert(sha256(&content), format!("{what} {name}"));

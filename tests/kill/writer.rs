@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use crate::support::proof::{Dice, sha256, unique};
+use crate::support::proof::{Dice, identity, sha256, unique};
 
 /// Few names, so that the same come again while the last file of that name is still on its way.
 pub(crate) const NAMES: [&str; 5] = ["a", "b.pdf", "c.txt", "d e", "f.x.y"];
@@ -25,6 +25,11 @@ pub(crate) fn write_until(
     for number in 0.. {
         if stop.load(Ordering::Relaxed) {
             break;
+        }
+        if dice.one_in(8) {
+            let place = folder.join(format!("empty-{number}"));
+            std::fs::write(&place, "").unwrap();
+            closed.insert(identity(&place.to_string_lossy(), "", 0), place.display().to_string());
         }
         let place = place(folder, names, &mut dice);
         let content = unique(&format!("{number} {}", place.display()), size(&mut dice));

@@ -45,7 +45,7 @@ const NAMES: [&str; 4] = ["a", "sub/a", "b.pdf", "sub/b.pdf"];
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
-        4 => (0..NAMES.len(), prop_oneof![1..200usize, Just(150_000)]).prop_map(|(name, size)| Step::Put(name, size)),
+        4 => (0..NAMES.len(), prop_oneof![6 => 1..200usize, 2 => Just(150_000), 1 => Just(0)]).prop_map(|(name, size)| Step::Put(name, size)),
         2 => Just(Step::Run),
         1 => (0..30u64).prop_map(Step::RunFor),
     ];

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
+use astran_backup::sandbox::Upload;
 use sha2::{Digest, Sha256};
 
 use super::World;
@@ -75,6 +76,17 @@ pub fn sha256(bytes: &[u8]) -> String {
     })
 }
 
+/// By what a closed file is known again: its content. Empty files have all the same one, and are known by their names, which
+/// must be theirs alone.
+pub fn identity(name: &str, sha256: &str, size: u64) -> String {
+    if size > 0 { sha256.to_owned() } else { format!("empty {}", name.rsplit('/').next().unwrap()) }
+}
+
+/// The same of something that the store took.
+pub fn identity_of(upload: &Upload) -> String {
+    identity(&upload.path, upload.sha256.as_ref().unwrap(), upload.size)
+}
+
 /// What a storm came to: what was closed into the folder, held against what the store took.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Reckoning {
@@ -91,12 +103,12 @@ pub struct Reckoning {
 }
 
 impl Reckoning {
-    /// `closed` says what was closed into the folder: for each SHA-256 what it was, for people.
+    /// `closed` says what was closed into the folder: for each [`identity`] what it was, for people.
     pub fn of(world: &World, closed: &BTreeMap<String, String>) -> Self {
         let mut times: BTreeMap<String, usize> = BTreeMap::new();
         let uploads = world.sandbox().uploads();
         for upload in &uploads {
-            *times.entry(upload.sha256.clone().unwrap()).or_default() += 1;
+            *times.entry(identity_of(upload)).or_default() += 1;
         }
         let what = |sha256: &String| format!("{} {sha256}", closed.get(sha256).map_or("?", String::as_str));
         Self {
@@ -106,7 +118,7 @@ impl Reckoning {
             twice: times.iter().filter(|(_, times)| **times > 1).map(|(sha256, _)| what(sha256)).collect(),
             truncated: uploads
                 .iter()
-                .filter(|upload| !closed.contains_key(upload.sha256.as_ref().unwrap()))
+                .filter(|upload| !closed.contains_key(&identity_of(upload)))
                 .map(|upload| format!("{} {} bytes", upload.path, upload.size))
                 .collect(),
         }
