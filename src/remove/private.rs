@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use super::rename::{At, Source, rename_new};
-use crate::file::{BESIDE, OpenError, PRIVATE, Root, beneath_folder, look_at};
+use crate::file::{BESIDE, LOCK, OpenError, PRIVATE, Root, beneath_folder, look_at};
 
 /// How many files of one name may wait at once; far more than can come within the grace.
 const SLOTS: u32 = 10_000;
@@ -186,7 +186,11 @@ pub(super) fn leftovers(root: &Root, below: &Path) -> Vec<PathBuf> {
     let private = below.join(PRIVATE);
     let mut files = Vec::new();
     match ours(root, &private) {
-        Ok(dir) => each_file(&dir, &private, &mut |place| files.push(place)),
+        Ok(dir) => each_file(&dir, &private, &mut |place| {
+            if place != private.join(LOCK) {
+                files.push(place);
+            }
+        }),
         // It may hold what an earlier run of another user set aside: nobody may think that there is nothing.
         Err(OpenError::Io(error)) => {
             tracing::warn!(folder = %root.path().join(&private).display(), "what was set aside there is not put back: {error}");
@@ -259,6 +263,9 @@ pub fn tidy(root: &Root) {
 fn tidy_open(root: &Root) {
     if let Ok(dir) = ours(root, Path::new(PRIVATE)) {
         remove_empty(&dir);
+        if root.has_lock_file() {
+            unlinkat(&dir, LOCK, AtFlags::empty()).ok();
+        }
         // Not empty, or gone already: both are fine.
         unlinkat(root.dir(), PRIVATE, AtFlags::REMOVEDIR).ok();
     }

@@ -17,6 +17,7 @@ mod ends;
 mod folders;
 mod hostile_hands;
 mod left_alone;
+mod locks;
 mod look;
 mod monitor;
 mod names;
