@@ -254,8 +254,9 @@ pub fn tidy(root: &Root) {
     tidy_open(root);
     if !root.is_current()
         && let Ok(now) = root.reopen()
+        && now.lock().unwrap_or(false)
     {
-        // It was replaced while it was watched.
+        // It was replaced while it was watched, and no other instance has it.
         tidy_open(&now);
     }
 }

@@ -20,6 +20,7 @@ mod left_alone;
 mod locks;
 mod look;
 mod monitor;
+mod mounts;
 mod names;
 mod outage;
 mod push;
