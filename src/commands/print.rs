@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::pipeline::{Local, Outcome, Report};
-use crate::printable::printable;
+use crate::printable::{json_line, printable};
 
 /// Lines that may wait for a reader who is in no hurry (a pager, a stopped terminal). Beyond, they are not told: the
 /// journal has them all.
@@ -46,7 +46,7 @@ impl Printer {
 
     /// Tells what became of a file; nothing of what is of no interest to anybody.
     pub(super) fn tell(&self, report: &Report) {
-        let line = if self.json { as_json(report).map(|json| json.to_string()) } else { as_text(report) };
+        let line = if self.json { as_json(report).map(|json| json_line(&json)) } else { as_text(report) };
         let Some(line) = line else { return };
         if self.lines.try_send(line).is_err() && !self.untold.swap(true, Ordering::Relaxed) {
             tracing::warn!("nobody reads standard output: some files are not told of there; see history");
