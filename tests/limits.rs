@@ -156,7 +156,7 @@ fn a_state_folder_that_can_not_be_written_is_told_of_and_nothing_is_touched() {
 fn in_a_folder_that_can_not_be_written_a_file_is_stored_once_and_stays_with_the_reason() {
     let world = World::new();
     put_for_nobody(&world, "report");
-    mode(world.dir.path(), 0o777);
+    mode(world.dir.path(), 0o1777);
     mode(&world.watched(), 0o555);
     for _ in 0..2 {
         let Some(said) = as_nobody(&world, &["watch", "watched", "--once"]) else { return };
@@ -177,7 +177,7 @@ fn a_file_that_can_not_be_read_is_told_of_and_others_go() {
     let world = World::new();
     let secret = put_for_nobody(&world, "secret");
     put_for_nobody(&world, "open");
-    mode(world.dir.path(), 0o777);
+    mode(world.dir.path(), 0o1777);
     mode(&world.watched(), 0o777);
     mode(&secret, 0o000);
     let Some(said) = as_nobody(&world, &["watch", "watched", "--once", "--keep"]) else { return };

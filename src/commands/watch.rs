@@ -11,7 +11,7 @@ use crate::cli::Global;
 use crate::config::{Config, Folder};
 use crate::daemon::{self, Mode, Tally, Watched};
 use crate::exit::{Exit, Fatal};
-use crate::file::Root;
+use crate::file::{NotTaken, Root};
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::monitor::Monitor;
@@ -95,7 +95,7 @@ async fn reload(session: &Session, shared: &Shared<Client>, mut reloads: Reloads
 /// Opens a folder and takes it for this process alone.
 fn take_folder(folder: &Folder, metrics: &Metrics) -> Result<Watched, Fatal> {
     let shown = folder.path.display();
-    let root = Root::open(&folder.path).map_err(|error| cannot_open(&folder.path, &error))?;
+    let root = Root::open_trusted(&folder.path).map_err(|error| not_taken(&folder.path, &error))?;
     match root.lock() {
         Ok(true) => {}
         Ok(false) => return Err(Fatal::new(Exit::Held, held(&root, &shown.to_string()))),
@@ -117,7 +117,15 @@ fn held(root: &Root, shown: &str) -> String {
     }
 }
 
-pub(super) fn cannot_open(path: &Path, error: &std::io::Error) -> Fatal {
+/// Why a folder that is to be emptied is not taken.
+pub(super) fn not_taken(path: &Path, error: &NotTaken) -> Fatal {
+    match error {
+        NotTaken::Io(error) => cannot_open(path, error),
+        NotTaken::Controlled(controlled) => Fatal::new(Exit::Usage, controlled.to_string()),
+    }
+}
+
+fn cannot_open(path: &Path, error: &std::io::Error) -> Fatal {
     let shown = path.display();
     match error.kind() {
         std::io::ErrorKind::NotFound => {

@@ -3,6 +3,8 @@
 mod filesystem;
 pub mod lease;
 mod open;
+mod path_rule;
+mod tree;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,6 +13,8 @@ use rustix::fs::Stat;
 
 pub(crate) use open::beneath_folder;
 pub use open::{OpenError, Opened, Root, hard_links_are_protected, look_at};
+pub use path_rule::{Controlled, NotTaken};
+pub(crate) use tree::{Tree, Unreadable};
 
 /// The folder that is ours in each watched folder: files wait there between their receipt and their removal. Never
 /// watched, never uploaded.

@@ -5,13 +5,15 @@
 
 use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::fs::FileType;
+
 use super::Pipeline;
 use super::attempt::{Halt, open};
-use crate::file::{OpenError, Root, Settled, Version};
+use crate::file::{OpenError, Root, Settled, Tree, Version, look_at};
 use crate::journal::{Begun, Entry, Intent, State};
 use crate::vault::Vault;
 
@@ -125,15 +127,17 @@ pub(crate) fn places_of(root: &Root, wanted: &[Version]) -> Vec<(Version, PathBu
     if inodes.is_empty() {
         return Vec::new();
     }
-    let below = walkdir::WalkDir::new(root.path()).into_iter().filter_map(Result::ok);
-    let files = below.filter(|entry| {
-        entry.file_type().is_file() && entry.metadata().is_ok_and(|metadata| inodes.contains(&metadata.ino()))
-    });
-    let found = files.filter_map(|entry| {
-        let place = entry.path().strip_prefix(root.path()).ok()?;
-        let version = root.open_file(place).ok()?.version;
-        let wanted = wanted.iter().find(|wanted| wanted.same_file(&version))?;
-        Some((*wanted, place.to_owned()))
-    });
-    found.collect()
+    let (mut tree, mut places) = (Tree::of(root, Path::new("")), Vec::new());
+    while let Some(entry) = tree.next(|_, kind| matches!(kind, FileType::Directory | FileType::RegularFile)) {
+        let Ok(entry) = entry else { continue };
+        let name = entry.path.file_name().filter(|_| entry.kind == FileType::RegularFile);
+        let found = name.and_then(|name| look_at(entry.dir, name).ok());
+        if found.is_some_and(|found| inodes.contains(&found.inode))
+            && let Ok(opened) = root.open_file(entry.path)
+            && let Some(version) = wanted.iter().find(|wanted| wanted.same_file(&opened.version))
+        {
+            places.push((*version, entry.path.to_owned()));
+        }
+    }
+    places
 }

@@ -21,6 +21,7 @@ mod look;
 mod monitor;
 mod names;
 mod outage;
+mod places;
 mod push;
 mod readers;
 mod sandbox_command;

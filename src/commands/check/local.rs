@@ -4,15 +4,14 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use rustix::fs::{Access, AtFlags, accessat};
-use walkdir::WalkDir;
+use rustix::fs::{Access, AtFlags, FileType, accessat};
 
 use super::report::{Report, Verdict};
 use super::watches::Need;
-use crate::commands::watch::cannot_open;
+use crate::commands::watch::not_taken;
 use crate::config::{After, Config, Folder};
 use crate::exit::{Exit, Fatal};
-use crate::file::{PRIVATE, Root, hard_links_are_protected};
+use crate::file::{PRIVATE, Root, Tree, Unreadable, hard_links_are_protected};
 use crate::journal::Journal;
 use crate::remove;
 
@@ -30,7 +29,7 @@ pub(super) fn folders<W: Write>(config: &Config, report: &mut Report<'_, W>) -> 
 }
 
 fn look(folder: &Folder, need: &mut Need) -> Result<Verdict, Fatal> {
-    let root = Root::open(&folder.path).map_err(|error| cannot_open(&folder.path, &error))?;
+    let root = Root::open_trusted(&folder.path).map_err(|error| not_taken(&folder.path, &error))?;
     let shown = root.path().display();
     allowed(root.dir(), Access::READ_OK | Access::EXEC_OK)
         .map_err(|why| missing(format!("{shown} can't be read: {why}; give this user the right to read it")))?;
@@ -105,10 +104,13 @@ fn allowed(dir: impl AsFd, access: Access) -> rustix::io::Result<()> {
 /// How many folders there are, itself included; and why one of them can't be read, if so.
 fn below(root: &Root) -> (u64, Option<String>) {
     let (mut folders, mut unreadable) = (0, None);
-    for entry in WalkDir::new(root.path()).into_iter().filter_entry(|entry| entry.file_name() != PRIVATE) {
+    let mut tree = Tree::of(root, Path::new(""));
+    while let Some(entry) = tree.next(|name, _| name != PRIVATE) {
         match entry {
-            Ok(entry) => folders += u64::from(entry.file_type().is_dir()),
-            Err(error) => unreadable = unreadable.or_else(|| Some(error.to_string())),
+            Ok(entry) => folders += u64::from(entry.kind == FileType::Directory),
+            Err(Unreadable { path, why }) => {
+                unreadable = unreadable.or_else(|| Some(format!("{}: {why}", root.path().join(path).display())));
+            }
         }
     }
     (folders, unreadable)

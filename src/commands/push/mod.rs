@@ -41,7 +41,7 @@ pub async fn run(config: Config, global: &Global, typed: &Push, mut shutdown: Sh
     let dest = dest.ok_or_else(|| Fatal::new(Exit::Usage, "no destination: give --dest PATH"))?;
     let (journal, breaks) = super::local_parts(&config)?;
     super::claim_journal(&journal, &config, global).await?;
-    let mut roots = Roots::default();
+    let mut roots = Roots::new(config.upload.after != After::Keep);
     for file in typed.files.iter().filter(|file| *file != Path::new("-")) {
         roots.of(file)?;
     }

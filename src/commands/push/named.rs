@@ -11,7 +11,7 @@ use super::spool::{Spooled, spool};
 use crate::cli::Push;
 use crate::config::{Config, Layout};
 use crate::exit::{Exit, Fatal};
-use crate::file::{Root, Settled};
+use crate::file::{NotTaken, Root, Settled};
 use crate::watch::{Found, Names, Walker};
 
 /// Something that was named.
@@ -72,27 +72,34 @@ fn missing(file: &Path, error: &io::Error) -> Fatal {
 }
 
 /// The folders of the user's that what was named lies in, each open once, however many files of it were named.
-#[derive(Default)]
-pub(super) struct Roots(HashMap<PathBuf, Arc<Root>>);
+pub(super) struct Roots {
+    open: HashMap<PathBuf, Arc<Root>>,
+    /// Whether files are removed from them: then nobody else may have put them where they are.
+    removes: bool,
+}
 
 impl Roots {
+    pub(super) fn new(removes: bool) -> Self {
+        Self { open: HashMap::new(), removes }
+    }
+
     /// The folder itself, or the one that a file lies in.
     pub(super) fn of(&mut self, file: &Path) -> Result<Arc<Root>, Fatal> {
         let is_folder = std::fs::symlink_metadata(file).is_ok_and(|metadata| metadata.is_dir());
         let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let folder = if is_folder { file } else { parent };
-        let path = std::fs::canonicalize(folder).map_err(|error| missing(file, &error))?;
-        if let Some(root) = self.0.get(&path) {
-            return Ok(Arc::clone(root));
-        }
-        let root = Arc::new(Root::open(&path).map_err(|error| missing(file, &error))?);
-        self.0.insert(path, Arc::clone(&root));
-        Ok(root)
+        let opened = if self.removes { Root::open_trusted(folder) } else { Root::open(folder).map_err(NotTaken::Io) };
+        let root = opened.map_err(|error| match error {
+            NotTaken::Io(error) => missing(file, &error),
+            NotTaken::Controlled(controlled) => Fatal::new(Exit::Usage, controlled.to_string()),
+        })?;
+        let kept = self.open.entry(root.path().to_owned()).or_insert_with(|| Arc::new(root));
+        Ok(Arc::clone(kept))
     }
 
     /// All of them.
     pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Root>> {
-        self.0.values()
+        self.open.values()
     }
 }
 

@@ -9,10 +9,10 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use walkdir::WalkDir;
+use rustix::fs::FileType;
 
 use crate::exit::{Exit, Fatal};
-use crate::file::{Opened, PRIVATE, Root, Settled};
+use crate::file::{Opened, PRIVATE, Root, Settled, Tree};
 use crate::journal::{End, Entry, Journal, JournalError, State};
 use crate::remove;
 
@@ -118,9 +118,14 @@ async fn clear(journal: &Journal, root: &Root, own: &Root) -> Result<(), Journal
 
 /// All that is no folder, below the one that it lies in; `None` where not all can be looked at.
 fn files_in(own: &Root) -> Option<Vec<PathBuf>> {
-    let entries: Vec<_> = WalkDir::new(own.path()).into_iter().collect::<Result<_, _>>().ok()?;
-    let files = entries.iter().filter(|entry| !entry.file_type().is_dir());
-    Some(files.filter_map(|entry| entry.path().strip_prefix(own.path()).ok().map(Path::to_owned)).collect())
+    let (mut tree, mut files) = (Tree::of(own, Path::new("")), Vec::new());
+    while let Some(entry) = tree.next(|_, _| true) {
+        let entry = entry.ok()?;
+        if entry.kind != FileType::Directory {
+            files.push(entry.path.to_owned());
+        }
+    }
+    Some(files)
 }
 
 /// What the journal has of just this file: of its push, and of those that a person began by its name since.
