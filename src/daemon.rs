@@ -11,7 +11,7 @@ use crate::exit::{Exit, Fatal};
 use crate::file::{Root, Settled};
 use crate::health::{Health, Note, Part};
 use crate::metrics::Folder;
-use crate::pipeline::{Local, Outcome, Pipeline, Report, Shared};
+use crate::pipeline::{Local, MoveTargets, Outcome, Pipeline, Report, Shared};
 use crate::recovery;
 use crate::remove;
 use crate::retention;
@@ -27,6 +27,8 @@ pub struct Watched {
     pub root: Arc<Root>,
     /// What happens to its files.
     pub policy: Policy,
+    /// Where that moves them to.
+    pub targets: MoveTargets,
     /// Where they go.
     pub dest: RemotePath,
     /// What is counted of them.
@@ -106,14 +108,14 @@ async fn run_folder<V: Vault>(
     health: Health,
     shutdown: Shutdown,
 ) -> Result<Tally, Fatal> {
-    let Watched { root, policy, dest, counts } = folder;
+    let Watched { root, policy, targets, dest, counts } = folder;
     let name = root.path().display().to_string();
     let gone = Note::default();
     let options = watch_options(&policy, mode.once, counts.clone(), gone.clone())?;
     let (ready, queue) = mpsc::channel::<Settled>(QUEUE);
     let (done_sender, done) = mpsc::unbounded_channel();
     let (reports, mut reported) = mpsc::unbounded_channel();
-    let pipeline = Pipeline::new(shared, policy, dest, false, reports, counts.clone());
+    let pipeline = Pipeline::new(shared, policy, targets, dest, false, reports, counts.clone());
     health.add(Part::Destination(name.clone()), pipeline.destination());
     health.add(Part::Folder(name), Arc::new(gone));
 

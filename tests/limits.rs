@@ -296,3 +296,59 @@ fn files_on_a_disk_that_has_no_room_for_a_folder_are_removed_all_the_same() {
     assert_eq!(world.times_stored("/HR_Backup/deep"), 1);
     assert!(world.sandbox().uploads().len() > 3, "{said:?}");
 }
+
+/// There a folder takes a block, and a rename within a folder none.
+#[test]
+fn files_on_a_full_ext4_disk_are_removed_all_the_same() {
+    let world = World::new();
+    let mkfs = "/usr/sbin/mkfs.ext4";
+    if !rustix::process::geteuid().is_root() || !Path::new(mkfs).exists() {
+        eprintln!("skipped: a disk image takes root and mkfs.ext4");
+        return;
+    }
+    let disk =
+        format!("truncate -s 4M disk && {mkfs} -q -m 0 -O ^has_journal disk && mount -o loop disk watched || exit 9");
+    let shell = |script: &str| {
+        let mut command = wrapped(&world, &format!("{disk}; {script}"));
+        // A disk image can't be mounted as the root of a name space of one's own.
+        let arguments: Vec<_> = command.get_args().skip(1).map(ToOwned::to_owned).collect();
+        let envs: Vec<_> = command.get_envs().filter_map(|(k, v)| Some((k.to_owned(), v?.to_owned()))).collect();
+        command = Command::new("unshare");
+        command.arg("-m").args(arguments).current_dir(world.dir.path()).env_clear().envs(envs);
+        said(&mut command)
+    };
+    if shell("true").code != Some(0) {
+        eprintln!("skipped: no disk image can be mounted here");
+        return;
+    }
+    let said = shell(
+        "for n in 1 2 3; do mkdir watched/sub-$n; echo $n > watched/sub-$n/report-$n; done; \
+         cat /dev/zero > watched/sub-1/zeros 2>/dev/null; n=0; while mkdir watched/fill-$n 2>/dev/null; do n=$((n+1)); done; \
+         \"$1\" watch watched --once --settle 10ms; code=$?; find watched -type f; exit $code",
+    );
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(!said.stdout.lines().any(|line| line.starts_with("watched/")), "{said:?}");
+    assert_eq!(world.sandbox().uploads().len(), 4, "{said:?}");
+}
+
+/// Regression: files stayed "stored, but stays here" for ever.
+#[test]
+fn another_file_system_in_the_place_of_the_private_folder_keeps_no_stored_file_from_being_removed() {
+    let world = World::new();
+    if !can_mount(&world) {
+        return;
+    }
+    world.put("report", "content");
+    world.put("sub/report", "other content");
+    let shell = "mkdir watched/.astran-backup && mount -t tmpfs -o mode=700 none watched/.astran-backup || exit 9; \
+                 \"$1\" watch watched --once --settle 10ms; code=$?; find watched; exit $code";
+    let said = said(&mut wrapped(&world, shell));
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(world.sandbox().uploads().len(), 2, "{said:?}");
+    let left: Vec<_> = said.stdout.lines().filter(|line| line.starts_with("watched/")).collect();
+    assert_eq!(
+        left,
+        ["watched/.astran-backup", "watched/sub"].into_iter().filter(|l| left.contains(l)).collect::<Vec<_>>()
+    );
+    assert!(world.left().is_empty());
+}

@@ -15,7 +15,8 @@ use crate::file::{NotTaken, Root};
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::monitor::Monitor;
-use crate::pipeline::{PATIENCE, Shared};
+use crate::pipeline::{MoveTargets, PATIENCE, Shared};
+use crate::remove::MoveTargetError;
 use crate::shutdown::{Reloads, Shutdown, Stop};
 
 /// Watches the configured folders.
@@ -104,8 +105,15 @@ fn take_folder(folder: &Folder, metrics: &Metrics) -> Result<Watched, Fatal> {
     let Some(dest) = folder.policy.dest.clone() else {
         return Err(Fatal::new(Exit::Usage, format!("no destination for {shown}: give --dest PATH")));
     };
+    let targets = MoveTargets::open(&folder.policy).map_err(cannot_move)?;
     let counts = metrics.folder(root.path());
-    Ok(Watched { root: Arc::new(root), policy: folder.policy.clone(), dest, counts })
+    Ok(Watched { root: Arc::new(root), policy: folder.policy.clone(), targets, dest, counts })
+}
+
+/// Files can't be moved where they are to go: a mistake in the configuration, or a folder that can't be had.
+pub(super) fn cannot_move(error: MoveTargetError) -> Fatal {
+    let exit = if matches!(error, MoveTargetError::Io(..)) { Exit::Missing } else { Exit::Usage };
+    Fatal::new(exit, format!("no file is moved there: {error}"))
 }
 
 /// Who has a folder that can't be had alone: those who push share it, another watch shares it with nobody.

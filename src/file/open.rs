@@ -109,6 +109,12 @@ impl Root {
         Ok(Self { dir, path, share })
     }
 
+    /// A folder that was opened by its absolute path, through no link.
+    pub(crate) fn held(dir: OwnedFd, path: PathBuf) -> Self {
+        let share = super::filesystem::network_share(&dir);
+        Self { dir, path, share }
+    }
+
     /// The folder's absolute path when it was opened, without links.
     pub fn path(&self) -> &Path {
         &self.path
@@ -325,7 +331,7 @@ fn beneath_by_pieces(dir: &OwnedFd, relative: &Path, flags: OFlags) -> Result<Ow
 }
 
 /// Opens a folder by its absolute path, through no link at all.
-fn open_without_links(path: &Path) -> Result<OwnedFd, Errno> {
+pub(crate) fn open_without_links(path: &Path) -> Result<OwnedFd, Errno> {
     let root = openat(rustix::fs::CWD, "/", FOLDER, Mode::empty())?;
     let below = path.strip_prefix("/").map_err(|_| Errno::INVAL)?;
     beneath_folder(&root, below)

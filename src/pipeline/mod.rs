@@ -41,6 +41,7 @@ use crate::vault::{RemotePath, Vault, VaultError};
 
 use circuit::Circuit;
 use destination::Destinations;
+pub use local::MoveTargets;
 use removal::Removals;
 use slots::Slots;
 use turns::Turns;
@@ -173,6 +174,7 @@ pub enum Local {
 pub struct Pipeline<V> {
     shared: Arc<Shared<V>>,
     policy: Policy,
+    targets: MoveTargets,
     /// Where all goes; with layout "mirror", below which.
     dest: RemotePath,
     destinations: Destinations,
@@ -188,10 +190,11 @@ pub struct Pipeline<V> {
 }
 
 impl<V: Vault> Pipeline<V> {
-    /// A pipeline that reports on each file that it was given, once.
+    /// A pipeline that reports on each file that it was given, once; `targets` are those of the policy.
     pub fn new(
         shared: Arc<Shared<V>>,
         policy: Policy,
+        targets: MoveTargets,
         dest: RemotePath,
         asked: bool,
         reports: mpsc::UnboundedSender<Report>,
@@ -203,6 +206,7 @@ impl<V: Vault> Pipeline<V> {
         Arc::new(Self {
             shared,
             policy,
+            targets,
             dest,
             destinations,
             removals,

@@ -16,6 +16,7 @@ mod bursts;
 mod ends;
 mod folders;
 mod hostile_hands;
+mod kept_elsewhere;
 mod left_alone;
 mod look;
 mod monitor;

@@ -9,7 +9,7 @@ use astran_backup::file::lease::Breaks;
 use astran_backup::file::{Root, Settled};
 use astran_backup::journal::{AttemptId, Begun, Intent, Journal, Stored};
 use astran_backup::metrics::Folder;
-use astran_backup::pipeline::{Outcome, Pipeline, Report, Shared};
+use astran_backup::pipeline::{MoveTargets, Outcome, Pipeline, Report, Shared};
 use astran_backup::shutdown;
 use astran_backup::vault::{DocumentId, RemotePath};
 use tokio::sync::mpsc;
@@ -40,7 +40,8 @@ impl Life {
         change(&mut policy);
         let shared = Shared::new(Arc::clone(&store), journal.clone(), Breaks::install().unwrap(), None);
         let (sender, reports) = mpsc::unbounded_channel();
-        let pipeline = Pipeline::new(shared, policy, dest(), false, sender, Folder::nowhere());
+        let targets = MoveTargets::open(&policy).unwrap();
+        let pipeline = Pipeline::new(shared, policy, targets, dest(), false, sender, Folder::nowhere());
         let (queue, files) = mpsc::channel(8);
         let (trigger, shutdown) = shutdown::channel();
         tokio::spawn(pipeline.run(files, Duration::ZERO, shutdown));

@@ -8,7 +8,7 @@ use rustix::fs::{Access, AtFlags, FileType, accessat};
 
 use super::report::{Report, Verdict};
 use super::watches::Need;
-use crate::commands::watch::not_taken;
+use crate::commands::watch::{cannot_move, not_taken};
 use crate::config::{After, Config, Folder};
 use crate::exit::{Exit, Fatal};
 use crate::file::{PRIVATE, Root, Tree, Unreadable, hard_links_are_protected};
@@ -39,6 +39,7 @@ fn look(folder: &Folder, need: &mut Need) -> Result<Verdict, Fatal> {
         found.push("files can be deleted");
     }
     for dir in kept_in(folder) {
+        remove::check_move_target(dir).map_err(cannot_move)?;
         writable(dir)?;
     }
     let (folders, unreadable) = below(&root);
@@ -51,7 +52,16 @@ fn look(folder: &Folder, need: &mut Need) -> Result<Verdict, Fatal> {
         need.folders += folders;
         "changes are told by events"
     });
-    Ok(judge(&root, &found.join(", ")))
+    let found = found.join(", ");
+    let set_aside = folder.policy.after != After::Keep || folder.policy.failed_dir.is_some();
+    let private = if set_aside { remove::probe_private(&root) } else { Ok(()) };
+    Ok(match (judge(&root, &found), private) {
+        (Verdict::Fine(found), Err(error)) => Verdict::Worse(
+            format!("{found}; the private folder .astran-backup can't be used: {error}"),
+            "that folder, without which files wait beside their places before they are removed".into(),
+        ),
+        (verdict, _) => verdict,
+    })
 }
 
 fn judge(root: &Root, found: &str) -> Verdict {
