@@ -17,6 +17,16 @@ pub(crate) const LISTING: Duration = Duration::from_secs(600);
 pub(crate) const TOKEN_ANSWER: Duration = Duration::from_secs(30);
 /// A token that takes longer than this is trouble that is told, in the log and by `/readyz`.
 pub(crate) const TOKEN_SOON: Duration = Duration::from_secs(10);
+/// The first wait before the store is asked again for an upload that was cut off; each further one is as long as all before it.
+pub(crate) const FIRST_LOOK: Duration = Duration::from_secs(1);
+/// So long after an upload was cut off its name is looked at once more before a newer file of that name is removed: some relays
+/// try again for minutes, and no longer.
+pub(crate) const LATE: Duration = Duration::from_secs(600);
+/// Attempts of one name that are looked through for one that was cut off in an earlier process: the newest are the ones that count.
+pub(crate) const LATE_ATTEMPTS: usize = 16;
+/// Files that wait for a late store without a place among the uploads; more keep their places, which slows the sending to a
+/// service that loses every answer.
+pub(crate) const LATE_FILES: usize = 256;
 /// The largest answer that tells of one thing, in bytes.
 pub(crate) const SMALL_BYTES: usize = 1 << 20;
 /// The largest listing, in bytes.

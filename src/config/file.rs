@@ -89,6 +89,8 @@ pub(crate) struct UploadKeys {
     #[serde(deserialize_with = "read::rescan")]
     pub(crate) rescan: Option<Duration>,
     pub(crate) allow_unleased: Option<bool>,
+    #[serde(deserialize_with = "read::duration")]
+    pub(crate) store_lag: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

@@ -41,6 +41,7 @@ pub(crate) const KEYS: &[(Table, &str, &str)] = &[
     (Upload, "ignore", r#"["*.part", "*.tmp"]"#),
     (Upload, "rescan", r#""5m""#),
     (Upload, "allow_unleased", "true"),
+    (Upload, "store_lag", r#""1m""#),
     (Daemon, "grace", r#""30s""#),
     (Daemon, "listen", r#""127.0.0.1:9464""#),
     (Daemon, "allowed_hosts", r#"["monitor.example"]"#),

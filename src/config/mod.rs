@@ -165,6 +165,8 @@ pub struct Policy {
     pub rescan: Duration,
     /// Remove files of other users though nobody may tell this one of their writers.
     pub allow_unleased: bool,
+    /// How long the store may still be storing an upload that was cut off.
+    pub store_lag: Duration,
 }
 
 /// How many uploads at once.

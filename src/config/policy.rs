@@ -40,6 +40,7 @@ impl Default for Policy {
             ignore: IN_PROGRESS.map(str::to_owned).to_vec(),
             rescan: Duration::from_secs(300),
             allow_unleased: false,
+            store_lag: Duration::from_secs(60),
         }
     }
 }
@@ -67,6 +68,7 @@ impl Draft {
         replace(&mut policy.ignore, keys.ignore.as_ref());
         replace(&mut policy.rescan, keys.rescan.as_ref());
         replace(&mut policy.allow_unleased, keys.allow_unleased.as_ref());
+        replace(&mut policy.store_lag, keys.store_lag.as_ref());
         Ok(self)
     }
 

@@ -30,7 +30,7 @@ pub use self::query::{Filter, NamePattern, Receipt};
 pub use self::receipt::{Broken, CheckReport, Damage, Mark};
 use self::writer::{Writer, explain};
 use crate::file::Version;
-use crate::vault::RemotePath;
+use crate::vault::{DocumentId, RemotePath};
 
 /// The journal. A clone is another handle to the same one; one writer thread commits what all of them ask for in groups.
 #[derive(Debug, Clone)]
@@ -140,6 +140,18 @@ impl Journal {
     /// one whose answer was lost may have been moved.
     pub async fn of_file(&self, root: &Path, relative: &Path, version: Version) -> Result<Option<Entry>, JournalError> {
         self.look(|connection| query::of_file(connection, root, relative, &version))
+    }
+
+    /// Whether an attempt at a name in a folder of the vault that began before `before` has no outcome, or was given up without one
+    /// and began at `since` or later. Looks at the newest `most` attempts of the name.
+    pub async fn was_cut_off(
+        &self,
+        folder: &DocumentId,
+        name: &str,
+        (since, before): (SystemTime, SystemTime),
+        most: usize,
+    ) -> Result<bool, JournalError> {
+        self.look(|connection| query::was_cut_off(connection, folder, name, (since, before), most))
     }
 
     /// All entries of a root that are open or stored but not ended, oldest first: what a start has to resolve.

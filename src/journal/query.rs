@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::row::{ATTEMPTS, COLUMNS, TERMS, entry, nanoseconds, path_bytes, record, version_columns};
 use super::{AttemptId, End, Entry, Record, State, Stored};
 use crate::file::Version;
-use crate::vault::RemotePath;
+use crate::vault::{DocumentId, RemotePath};
 
 /// Which entries of the history are asked for. The default one asks for all.
 #[derive(Debug, Clone, Default)]
@@ -123,6 +123,25 @@ fn unknown_sql() -> String {
          ORDER BY a.state, a.id DESC LIMIT 1"
     )
 }
+
+/// Whether one of the newest attempts of a name in a folder came to no outcome: one that began before a time, or that was given up
+/// and began since another.
+pub(super) fn was_cut_off(
+    connection: &Connection,
+    folder: &DocumentId,
+    name: &str,
+    (since, before): (SystemTime, SystemTime),
+    most: usize,
+) -> rusqlite::Result<bool> {
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let (since, before) = (nanoseconds(since), nanoseconds(before));
+    let parameters = params![folder.0.as_bytes(), name, most, since, before];
+    connection.prepare_cached(CUT_OFF)?.query_row(parameters, |row| row.get(0))
+}
+
+const CUT_OFF: &str = "SELECT EXISTS (SELECT 1 FROM (SELECT b.started, b.state, b.seq FROM attempt b \
+     WHERE b.folder = (SELECT id FROM term WHERE value = ?1) AND b.name = ?2 ORDER BY b.id DESC LIMIT ?3) \
+     WHERE seq IS NULL AND started < ?5 AND (state = 0 OR (state = 3 AND started >= ?4)))";
 
 /// Whether a later attempt is of the same path.
 pub(super) fn has_newer(connection: &Connection, id: AttemptId) -> rusqlite::Result<bool> {
@@ -270,8 +289,10 @@ mod tests {
             assert!(plan.contains("attempt_file (inode=? AND mtime=?)"), "{plan}");
             assert!(!plan.contains("SCAN a") && !plan.contains("attempt_path"), "{plan}");
         }
-        let plan = plan(&owner_sql());
-        assert!(plan.contains("b USING INDEX attempt_name (folder=? AND name=?)"), "{plan}");
-        assert!(!plan.contains("TEMP B-TREE"), "nothing is sorted: {plan}");
+        for sql in [&owner_sql(), CUT_OFF] {
+            let plan = plan(sql);
+            assert!(plan.contains("b USING INDEX attempt_name (folder=? AND name=?)"), "{plan}");
+            assert!(!plan.contains("TEMP B-TREE"), "nothing is sorted: {plan}");
+        }
     }
 }

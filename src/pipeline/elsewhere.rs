@@ -64,7 +64,7 @@ impl<V: Vault> Pipeline<V> {
     async fn ask_once(&self, other: &Settled, entry: &Entry) -> Result<Asked, Halt> {
         // Where it can't be read now it is as good as any other file that changes: sent by itself.
         let Ok(source) = open(other).await else { return Ok(Asked::Unanswered) };
-        match self.unless_written(&source, self.ask(other, &source, entry, true)).await {
+        match self.unless_written(&source, self.ask(other, &source, entry)).await {
             Some(Ok(Some(_))) => Ok(Asked::Stored),
             Some(Ok(None)) => Ok(Asked::NotStored),
             // Its own end, and none of the file's that asks.

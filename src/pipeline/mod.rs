@@ -11,6 +11,7 @@ mod content;
 mod course;
 mod destination;
 pub(crate) mod elsewhere;
+mod late;
 mod limit;
 mod local;
 mod naming;
@@ -41,6 +42,7 @@ use crate::vault::{RemotePath, Vault, VaultError};
 
 use circuit::Circuit;
 use destination::Destinations;
+use late::Late;
 pub use local::MoveTargets;
 use removal::Removals;
 use slots::Slots;
@@ -60,8 +62,8 @@ pub struct Shared<V> {
     /// One upload at a time for each path in the vault.
     names: Turns,
     patience: Option<Duration>,
-    /// No attempt of an earlier process is younger.
-    started: Instant,
+    /// Names under which an upload that was cut off may still be stored.
+    late: Late,
 }
 
 /// How long the service may be in trouble before a command that is to end gives up: the whole then takes under a minute.
@@ -80,7 +82,7 @@ impl<V: Vault> Shared<V> {
             turns: Turns::default(),
             names: Turns::default(),
             patience,
-            started: Instant::now(),
+            late: Late::new(),
         })
     }
 

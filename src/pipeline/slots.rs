@@ -52,6 +52,13 @@ impl Slots {
         self.counted.inc();
     }
 
+    /// Gives a place back for a while, in the middle of a file: nothing is learnt from that.
+    pub(super) fn lend(&self) {
+        self.places().taken -= 1;
+        self.counted.dec();
+        self.freed.notify_one();
+    }
+
     /// Gives a place back after an upload, and learns from it; `waiting` if other files waited for places meanwhile.
     pub(super) fn give_back(&self, waiting: bool) {
         let mut places = self.places();

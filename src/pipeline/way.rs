@@ -37,7 +37,7 @@ impl<V: Vault> Pipeline<V> {
                 Ok(passes) => passes,
                 Err(error) => return Some(self.stop(error)),
             };
-            match self.attempt(file, answers_lost > 0).await {
+            match self.attempt(file).await {
                 Ok((confirmed, source)) => {
                     passes.success();
                     return self.local_end(file, source, confirmed).await;
@@ -54,6 +54,13 @@ impl<V: Vault> Pipeline<V> {
                 Err(Halt::AnswerLost(error)) if answers_lost == 0 => {
                     answers_lost += 1;
                     tracing::warn!(file = %file.origin.display(), "asking the store whether it has it: {error}");
+                }
+                Err(Halt::Later(wait)) => {
+                    drop(passes);
+                    tokio::select! {
+                        () = self.rest(wait) => {}
+                        () = shutdown.reached(Stop::Gently) => return Some(Outcome::Left),
+                    }
                 }
                 Err(Halt::Service(error)) if self.is_final(&error) => return Some(self.stop(error)),
                 Err(Halt::Service(error) | Halt::AnswerLost(error)) => {

@@ -5,6 +5,7 @@
 #![cfg(feature = "sandbox")]
 
 mod answers;
+mod late;
 mod life;
 mod names;
 mod receipts;

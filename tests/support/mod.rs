@@ -121,6 +121,8 @@ impl World {
             command.env(name, value);
         }
         command.env("ASTRAN_BACKUP_DEST", "/HR_Backup");
+        // The sandbox stores within milliseconds, whoever is cut off: a minute's wait after each kill would prove no more.
+        command.env("ASTRAN_BACKUP_STORE_LAG", "8s");
         command
     }
 
