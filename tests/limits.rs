@@ -306,7 +306,8 @@ fn files_on_a_full_ext4_disk_are_removed_all_the_same() {
         eprintln!("skipped: a disk image takes root and mkfs.ext4");
         return;
     }
-    let disk = format!("truncate -s 4M disk && {mkfs} -q -m 0 -O ^has_journal disk && mount -o loop disk watched || exit 9");
+    let disk =
+        format!("truncate -s 4M disk && {mkfs} -q -m 0 -O ^has_journal disk && mount -o loop disk watched || exit 9");
     let shell = |script: &str| {
         let mut command = wrapped(&world, &format!("{disk}; {script}"));
         // A disk image can't be mounted as the root of a name space of one's own.
@@ -345,6 +346,9 @@ fn another_file_system_in_the_place_of_the_private_folder_keeps_no_stored_file_f
     assert_eq!(said.code, Some(0), "{said:?}");
     assert_eq!(world.sandbox().uploads().len(), 2, "{said:?}");
     let left: Vec<_> = said.stdout.lines().filter(|line| line.starts_with("watched/")).collect();
-    assert_eq!(left, ["watched/.astran-backup", "watched/sub"].into_iter().filter(|l| left.contains(l)).collect::<Vec<_>>());
+    assert_eq!(
+        left,
+        ["watched/.astran-backup", "watched/sub"].into_iter().filter(|l| left.contains(l)).collect::<Vec<_>>()
+    );
     assert!(world.left().is_empty());
 }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use rustix::fs::Stat;
 
-pub(crate) use open::{beneath_folder, open_without_links};
 pub use open::{OpenError, Opened, Root, hard_links_are_protected, look_at};
+pub(crate) use open::{beneath_folder, open_without_links};
 
 /// The folder that is ours in each watched folder: files wait there between their receipt and their removal. Never
 /// watched, never uploaded.

@@ -39,7 +39,9 @@ pub(super) fn move_in(root: &Root, from: &Path) -> Result<PathBuf, OpenError> {
     // The private folder can't be made or used, has another file system, or the path is too long for a name: a rename within the
     // file's own folder works all the same. A full disk must be emptied to make room.
     match move_beside(root, from, &belongs) {
-        Err(OpenError::Io(error)) if is(&error, Errno::NAMETOOLONG) => move_into_slot(root, from, &belongs).map_err(|_| first),
+        Err(OpenError::Io(error)) if is(&error, Errno::NAMETOOLONG) => {
+            move_into_slot(root, from, &belongs).map_err(|_| first)
+        }
         other => other.map_err(|_| first),
     }
 }
@@ -59,7 +61,8 @@ fn move_flat(root: &Root, from: &Path, belongs: &Path) -> Result<PathBuf, OpenEr
 fn move_beside(root: &Root, from: &Path, belongs: &Path) -> Result<PathBuf, OpenError> {
     let from = parent_of(root, from)?;
     let (_, name) = root.parent_of(belongs)?;
-    renamed(&from, || Ok((root.parent_of(belongs)?.0, beside(&chance()?, name)))).map(|name| belongs.with_file_name(name))
+    renamed(&from, || Ok((root.parent_of(belongs)?.0, beside(&chance()?, name))))
+        .map(|name| belongs.with_file_name(name))
 }
 
 /// Renames a file into a folder of its own in the private folder of the root; or of the file's folder, where that is on another file
@@ -284,7 +287,8 @@ pub(super) fn leave_slot(root: &Root, place: &Path) {
     let Ok(private) = private(root, base) else { return };
     for folder in rest.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty()) {
         let above = beneath_folder(&private, folder.parent().unwrap_or(Path::new("")));
-        let removed = above.and_then(|above| unlinkat(&above, folder.file_name().unwrap_or_default(), AtFlags::REMOVEDIR));
+        let removed =
+            above.and_then(|above| unlinkat(&above, folder.file_name().unwrap_or_default(), AtFlags::REMOVEDIR));
         if removed.is_err() {
             return;
         }

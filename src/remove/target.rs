@@ -105,6 +105,8 @@ pub fn check_move_target(configured: &Path) -> Result<(), MoveTargetError> {
     }
 }
 
+// The type of a mode differs between platforms.
+#[allow(clippy::useless_conversion)]
 fn check(dir: &OwnedFd, path: &Path) -> Result<(), MoveTargetError> {
     let stat = fstat(dir).map_err(|errno| MoveTargetError::Io(path.to_owned(), errno.into()))?;
     judge(Owned { uid: stat.st_uid, mode: u32::from(stat.st_mode) }, path)
@@ -219,7 +221,11 @@ mod tests {
             (OTHER, 0o1755, false, false),
         ] {
             let folder = Owned { uid, mode };
-            assert_eq!((folder.protects(ours), folder.protects(theirs)), (protects_ours, protects_theirs), "{folder:?}");
+            assert_eq!(
+                (folder.protects(ours), folder.protects(theirs)),
+                (protects_ours, protects_theirs),
+                "{folder:?}"
+            );
         }
     }
 

@@ -35,9 +35,7 @@ fn collecting(world: &World) -> Said {
 /// Regression: the attacker's content lay in a folder that only root could write.
 #[test]
 fn a_link_in_the_folder_that_files_are_moved_to_is_never_followed() {
-    for (name, world, run) in
-        [("Done", World::new(), moving as fn(&World) -> Said), ("Failed", picky(), collecting)]
-    {
+    for (name, world, run) in [("Done", World::new(), moving as fn(&World) -> Said), ("Failed", picky(), collecting)] {
         let victim = folder(&world, "victim", 0o700);
         symlink(&victim, folder(&world, name, 0o700).join("sub")).unwrap();
         let evil = world.put("sub/evil", "* * * * * root evil");
@@ -51,9 +49,7 @@ fn a_link_in_the_folder_that_files_are_moved_to_is_never_followed() {
 /// Regression: whoever may write there could put links into it, or take the files away.
 #[test]
 fn a_folder_that_others_may_write_is_refused_before_any_file_is_moved_to_it() {
-    for (name, world, run) in
-        [("Done", World::new(), moving as fn(&World) -> Said), ("Failed", picky(), collecting)]
-    {
+    for (name, world, run) in [("Done", World::new(), moving as fn(&World) -> Said), ("Failed", picky(), collecting)] {
         let file = world.put("report", "content");
         for mode in [0o770, 0o707, 0o777] {
             folder(&world, name, mode);

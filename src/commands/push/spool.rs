@@ -57,6 +57,7 @@ pub(super) async fn spool(name: String, folder: PathBuf) -> Result<Spooled, Fata
 }
 
 /// Answers the file's folder, locked before the file is there.
+#[expect(clippy::disallowed_methods, reason = "the state folder is this user's alone")]
 fn read_into(place: &Path) -> io::Result<File> {
     let parent = place.parent().unwrap_or(Path::new("."));
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
@@ -70,6 +71,7 @@ fn read_into(place: &Path) -> io::Result<File> {
 }
 
 /// Discards what pushes that were killed have left though the store has it, and tells of the rest: the only copies.
+#[expect(clippy::disallowed_methods, reason = "the state folder is this user's alone")]
 pub(super) async fn clear_leftovers(journal: &Journal, folder: &Path) -> Result<(), JournalError> {
     // None has ever been there.
     let Ok(root) = Root::open(folder) else { return Ok(()) };
@@ -117,6 +119,7 @@ async fn clear(journal: &Journal, root: &Root, own: &Root) -> Result<(), Journal
 }
 
 /// All that is no folder, below the one that it lies in; `None` where not all can be looked at.
+#[expect(clippy::disallowed_methods, reason = "the state folder is this user's alone")]
 fn files_in(own: &Root) -> Option<Vec<PathBuf>> {
     let entries: Vec<_> = WalkDir::new(own.path()).into_iter().collect::<Result<_, _>>().ok()?;
     let files = entries.iter().filter(|entry| !entry.file_type().is_dir());
