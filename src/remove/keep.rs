@@ -32,7 +32,8 @@ pub(super) fn move_below(file: Rested<'_>, target: &MoveTarget) -> io::Result<Pa
     let (folder, mode) = target.folder()?;
     let parent = file.aside.origin.parent().unwrap_or(Path::new(""));
     let to_dir = make_below(folder.dir(), parent, mode).map_err(|errno| in_the_way(errno, parent))?;
-    let to = Root::held(to_dir, folder.path().join(parent));
+    // Told as it was configured.
+    let to = Root::held(to_dir, target.configured().join(parent));
     let (from_dir, from) = parent_of(&file.aside.root, &file.aside.place).map_err(io::Error::other)?;
     for name in numbered(&file.aside.origin) {
         match rename_new(At::new(&from_dir, from), At::new(to.dir(), &name), Source::Ours) {

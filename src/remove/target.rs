@@ -81,6 +81,10 @@ impl MoveTarget {
         Ok(Self { configured: configured.to_owned(), folder: Root::held(dir, real) })
     }
 
+    pub(super) fn configured(&self) -> &Path {
+        &self.configured
+    }
+
     /// The folder as it is now, and the mode for folders in it: who may read it may read them.
     pub(super) fn folder(&self) -> io::Result<(Root, Mode)> {
         let folder = if self.folder.is_current() {

@@ -59,7 +59,7 @@ fn look(folder: &Folder, need: &mut Need) -> Result<Verdict, Fatal> {
     Ok(match (judge(&root, &found), private) {
         (Verdict::Fine(found), Err(error)) => Verdict::Worse(
             format!("{found}; the private folder .astran-backup can't be used: {error}"),
-            "that folder, without which files wait beside their places before they are removed".into(),
+            "nothing of another user or file system in its place; until then files wait beside their places before they are removed".into(),
         ),
         (verdict, _) => verdict,
     })

@@ -86,7 +86,7 @@ pub(super) async fn clear_leftovers(journal: &Journal, folder: &Path) -> Result<
     Ok(())
 }
 
-/// Whether a folder's name is one of ours: those of a removal's slots are shorter.
+/// Whether a folder's name is one of ours: those of removals are shorter or longer.
 fn is_own(name: &OsStr) -> bool {
     name.len() == 16 && name.as_encoded_bytes().iter().all(u8::is_ascii_hexdigit)
 }
