@@ -105,13 +105,13 @@ fn take_folder(folder: &Folder, metrics: &Metrics) -> Result<Watched, Fatal> {
     let Some(dest) = folder.policy.dest.clone() else {
         return Err(Fatal::new(Exit::Usage, format!("no destination for {shown}: give --dest PATH")));
     };
-    let targets = MoveTargets::open(&folder.policy).map_err(cannot_move)?;
+    let targets = MoveTargets::open(&folder.policy).map_err(|error| cannot_move(&error))?;
     let counts = metrics.folder(root.path());
     Ok(Watched { root: Arc::new(root), policy: folder.policy.clone(), targets, dest, counts })
 }
 
 /// Files can't be moved where they are to go: a mistake in the configuration, or a folder that can't be had.
-pub(super) fn cannot_move(error: MoveTargetError) -> Fatal {
+pub(super) fn cannot_move(error: &MoveTargetError) -> Fatal {
     let exit = if matches!(error, MoveTargetError::Io(..)) { Exit::Missing } else { Exit::Usage };
     Fatal::new(exit, format!("no file is moved there: {error}"))
 }
@@ -147,6 +147,7 @@ fn cannot_open(path: &Path, error: &std::io::Error) -> Fatal {
 }
 
 /// So that the first minute needs no preparation.
+#[expect(clippy::disallowed_methods, reason = "a person tries the sandbox with a folder of their own")]
 fn make_folders(folders: &[Folder]) -> Result<(), Fatal> {
     for folder in folders {
         std::fs::create_dir_all(&folder.path).map_err(|error| cannot_open(&folder.path, &error))?;

@@ -31,8 +31,9 @@ pub(super) struct Rested<'a> {
 pub(super) fn move_below(file: Rested<'_>, target: &MoveTarget) -> io::Result<PathBuf> {
     let (folder, mode) = target.folder()?;
     let parent = file.aside.origin.parent().unwrap_or(Path::new(""));
-    let to_dir = make_below(folder.dir(), parent, mode).map_err(|error| in_the_way(&error, parent))?;
-    let to = Root::held(to_dir, folder.path().join(parent));
+    let to_dir = make_below(folder.dir(), parent, mode).map_err(|errno| in_the_way(errno, parent))?;
+    // Told as it was configured.
+    let to = Root::held(to_dir, target.configured().join(parent));
     let (from_dir, from) = parent_of(&file.aside.root, &file.aside.place).map_err(io::Error::other)?;
     for name in numbered(&file.aside.origin) {
         match rename_new(At::new(&from_dir, from), At::new(to.dir(), &name), Source::Ours) {
@@ -45,8 +46,8 @@ pub(super) fn move_below(file: Rested<'_>, target: &MoveTarget) -> io::Result<Pa
     Err(Errno::EXIST.into())
 }
 
-fn in_the_way(errno: &Errno, parent: &Path) -> io::Error {
-    match *errno {
+fn in_the_way(errno: Errno, parent: &Path) -> io::Error {
+    match errno {
         Errno::LOOP | Errno::NOTDIR | Errno::XDEV => io::Error::other(format!(
             "where it is to be moved, a link or a file lies in the place of the folder {}, and is not followed",
             parent.display()

@@ -5,7 +5,7 @@
 //! encoded. So the private folder is flat: it needs no folder for each sub-folder, which a full disk has no room for. Where there can
 //! be no private folder, or the path is longer than a name can be, the file waits beside its own place as
 //! `sub/.astran-backup~0123456789abcdef~report`. A name that is too long for that too waits in a folder of its own, with its whole
-//! path: `.astran-backup/0123456789abcdef/sub/report`. Earlier versions put all files so, in folders numbered from 0.
+//! path: `.astran-backup/0123456789abcdef~/sub/report`. Earlier versions put all files so, in folders numbered from 0.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -173,6 +173,7 @@ mod tests {
         for (place, belongs) in [
             (".astran-backup/0/sub/report", "sub/report"),
             (".astran-backup/0123456789abcdef/report", "report"),
+            (".astran-backup/0123456789abcdef~/sub/report", "sub/report"),
             ("mounted/.astran-backup/0/report", "mounted/report"),
             ("sub/.astran-backup~0~report", "sub/report"),
             ("sub/report", "sub/report"),

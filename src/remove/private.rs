@@ -71,7 +71,8 @@ fn move_into_slot(root: &Root, from: &Path, belongs: &Path) -> Result<PathBuf, O
     let beside = belongs.parent().unwrap_or(Path::new(""));
     let name = belongs.file_name().map(Path::new).ok_or(OpenError::Gone)?;
     let into = |base: &Path, tail: &Path| {
-        let slot = PathBuf::from(chance()?);
+        // A name that nobody else gives: standard input waits in folders with names by chance too.
+        let slot = PathBuf::from(format!("{}~", chance()?));
         let from = parent_of(root, from)?;
         let below = slot.join(tail.parent().unwrap_or(Path::new("")));
         let place = base.join(PRIVATE).join(&below).join(name);
@@ -155,10 +156,14 @@ fn making_private(root: &Root, base: &Path) -> Result<OwnedFd, OpenError> {
 /// Says once for each folder that the private one in it is not used.
 fn tell_once(root: &Root, base: &Path, error: &OpenError) {
     static TOLD: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
-    let OpenError::Io(error) = error else { return };
+    let is_ours_to_tell = match error {
+        OpenError::NotRegular(_) => true,
+        // What the system refuses is told with the file that it is refused for.
+        OpenError::Io(error) => error.raw_os_error().is_none(),
+        _ => false,
+    };
     let folder = root.path().join(base).join(PRIVATE);
-    // What the system refuses is told with the file that it is refused for.
-    if error.raw_os_error().is_none() && TOLD.lock().unwrap_or_else(PoisonError::into_inner).insert(folder.clone()) {
+    if is_ours_to_tell && TOLD.lock().unwrap_or_else(PoisonError::into_inner).insert(folder.clone()) {
         tracing::warn!(
             folder = %folder.display(),
             "files are set aside beside their places meanwhile, and what lies there stays there: {error}"
@@ -283,7 +288,7 @@ fn remove_empty(dir: &OwnedFd) {
 
 /// Removes the folders of the private folder that a file lay in which has left this place, as far as they are empty now.
 pub(super) fn leave_slot(root: &Root, place: &Path) {
-    let Some((base, rest)) = in_private(place) else { return };
+    let Some((base, rest)) = in_private(place).filter(|(_, rest)| rest.components().count() > 1) else { return };
     let Ok(private) = private(root, base) else { return };
     for folder in rest.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty()) {
         let above = beneath_folder(&private, folder.parent().unwrap_or(Path::new("")));

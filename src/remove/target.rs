@@ -81,6 +81,10 @@ impl MoveTarget {
         Ok(Self { configured: configured.to_owned(), folder: Root::held(dir, real) })
     }
 
+    pub(super) fn configured(&self) -> &Path {
+        &self.configured
+    }
+
     /// The folder as it is now, and the mode for folders in it: who may read it may read them.
     pub(super) fn folder(&self) -> io::Result<(Root, Mode)> {
         let folder = if self.folder.is_current() {
@@ -105,6 +109,8 @@ pub fn check_move_target(configured: &Path) -> Result<(), MoveTargetError> {
     }
 }
 
+// The type of a mode differs between platforms.
+#[allow(clippy::useless_conversion)]
 fn check(dir: &OwnedFd, path: &Path) -> Result<(), MoveTargetError> {
     let stat = fstat(dir).map_err(|errno| MoveTargetError::Io(path.to_owned(), errno.into()))?;
     judge(Owned { uid: stat.st_uid, mode: u32::from(stat.st_mode) }, path)

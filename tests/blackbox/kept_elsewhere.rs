@@ -128,9 +128,14 @@ fn the_private_folder_holds_no_folders() {
     for number in 0..20 {
         world.put(format!("sub-{number}/deep/report"), format!("content {number}"));
     }
-    eventually("they are set aside", || files_below(&private).len() == 20);
-    assert!(fs::read_dir(&private).unwrap().all(|entry| entry.unwrap().file_type().unwrap().is_file()));
-    eventually("they are gone", || world.left().is_empty() && files_below(&private).is_empty());
+    let mut seen = 0;
+    eventually("they are gone", || {
+        let there: Vec<_> = fs::read_dir(&private).unwrap().map(Result::unwrap).collect();
+        assert!(there.iter().all(|entry| entry.file_type().unwrap().is_file()));
+        seen += there.len();
+        there.is_empty() && world.left().is_empty() && world.sandbox().uploads().len() == 21
+    });
+    assert!(seen > 0, "none was set aside there");
     assert_eq!(daemon.stop().code, Some(0));
     assert_eq!(world.sandbox().uploads().len(), 21);
     assert!(!private.exists());
@@ -233,4 +238,40 @@ fn a_folder_to_move_to_that_is_replaced_while_files_go_there_is_opened_anew_by_t
     assert!(world.watched().join("third").exists() && files_below(&victim).is_empty());
     assert_eq!(daemon.stop().code, Some(0));
     assert_eq!(files_below(&world.dir.path().join("Old")), [Path::new("first-of-all")]);
+}
+
+/// Regression: what another user had put there was taken for this one's, and files set aside there could be taken away.
+#[test]
+fn a_private_folder_of_another_user_is_left_alone_and_told_of() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can make folders of others");
+        return;
+    }
+    let world = World::new();
+    let private = world.watched().join(".astran-backup");
+    for forged in ["0123456789abcdef~u1%2Fforged", "0/u1/forged"] {
+        fs::create_dir_all(private.join(forged).parent().unwrap()).unwrap();
+        fs::write(private.join(forged), "forged").unwrap();
+    }
+    fs::create_dir(world.watched().join("u1")).unwrap();
+    fs::set_permissions(&private, Permissions::from_mode(0o700)).unwrap();
+    chown(&private, Some(NOBODY), Some(NOBODY)).unwrap();
+    world.put("report", "content");
+    let said = world.once_quick(&[]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(said.stderr.contains("belongs to another user"), "{said:?}");
+    assert_eq!((world.times_stored("/HR_Backup/report"), world.sandbox().uploads().len()), (1, 1));
+    assert!(world.left().is_empty() && files_below(&private).len() == 2);
+}
+
+#[test]
+fn check_tells_of_a_private_folder_that_can_not_be_used() {
+    let world = World::new();
+    world.put(".astran-backup", "not a folder");
+    world.configure("[[folder]]\npath = \"./watched\"\n");
+    let said = world.run(["--config", "config.toml", "check"]);
+    assert_eq!(said.code, Some(0), "files are removed all the same: {said:?}");
+    assert!(said.stdout.contains("the private folder .astran-backup can't be used"), "{said:?}");
+    println!("{}", said.stdout);
+    assert_eq!(world.left().len(), 1, "nothing is left of the trial");
 }

@@ -39,7 +39,7 @@ fn look(folder: &Folder, need: &mut Need) -> Result<Verdict, Fatal> {
         found.push("files can be deleted");
     }
     for dir in kept_in(folder) {
-        remove::check_move_target(dir).map_err(cannot_move)?;
+        remove::check_move_target(dir).map_err(|error| cannot_move(&error))?;
         writable(dir)?;
     }
     let (folders, unreadable) = below(&root);
@@ -58,7 +58,7 @@ fn look(folder: &Folder, need: &mut Need) -> Result<Verdict, Fatal> {
     Ok(match (judge(&root, &found), private) {
         (Verdict::Fine(found), Err(error)) => Verdict::Worse(
             format!("{found}; the private folder .astran-backup can't be used: {error}"),
-            "that folder, without which files wait beside their places before they are removed".into(),
+            "nothing of another user or file system in its place; until then files wait beside their places before they are removed".into(),
         ),
         (verdict, _) => verdict,
     })
@@ -112,6 +112,7 @@ fn allowed(dir: impl AsFd, access: Access) -> rustix::io::Result<()> {
 }
 
 /// How many folders there are, itself included; and why one of them can't be read, if so.
+#[expect(clippy::disallowed_methods, reason = "it counts folders, and touches nothing")]
 fn below(root: &Root) -> (u64, Option<String>) {
     let (mut folders, mut unreadable) = (0, None);
     let mut tree = Tree::of(root, Path::new(""));

@@ -51,7 +51,7 @@ pub async fn run(config: Config, global: &Global, typed: &Push, mut shutdown: Sh
             () = shutdown.reached(Stop::Gently) => return Ok(Exit::Interrupted),
         }
     }
-    let targets = MoveTargets::open(&config.upload).map_err(watch::cannot_move)?;
+    let targets = MoveTargets::open(&config.upload).map_err(|error| watch::cannot_move(&error))?;
     let find = |file: &PathBuf| Named::find(file, typed, &config, &mut roots);
     let named = typed.files.iter().map(find).collect::<Result<Vec<_>, _>>()?;
     for named in &named {

@@ -57,6 +57,7 @@ pub(super) async fn spool(name: String, folder: PathBuf) -> Result<Spooled, Fata
 }
 
 /// Answers the file's folder, locked before the file is there.
+#[expect(clippy::disallowed_methods, reason = "the state folder is this user's alone")]
 fn read_into(place: &Path) -> io::Result<File> {
     let parent = place.parent().unwrap_or(Path::new("."));
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
@@ -70,6 +71,7 @@ fn read_into(place: &Path) -> io::Result<File> {
 }
 
 /// Discards what pushes that were killed have left though the store has it, and tells of the rest: the only copies.
+#[expect(clippy::disallowed_methods, reason = "the state folder is this user's alone")]
 pub(super) async fn clear_leftovers(journal: &Journal, folder: &Path) -> Result<(), JournalError> {
     // None has ever been there.
     let Ok(root) = Root::open(folder) else { return Ok(()) };
@@ -84,7 +86,7 @@ pub(super) async fn clear_leftovers(journal: &Journal, folder: &Path) -> Result<
     Ok(())
 }
 
-/// Whether a folder's name is one of ours: those of a removal's slots are shorter.
+/// Whether a folder's name is one of ours: those of removals are shorter or longer.
 fn is_own(name: &OsStr) -> bool {
     name.len() == 16 && name.as_encoded_bytes().iter().all(u8::is_ascii_hexdigit)
 }
@@ -117,6 +119,7 @@ async fn clear(journal: &Journal, root: &Root, own: &Root) -> Result<(), Journal
 }
 
 /// All that is no folder, below the one that it lies in; `None` where not all can be looked at.
+#[expect(clippy::disallowed_methods, reason = "the state folder is this user's alone")]
 fn files_in(own: &Root) -> Option<Vec<PathBuf>> {
     let (mut tree, mut files) = (Tree::of(own, Path::new("")), Vec::new());
     while let Some(entry) = tree.next(|_, _| true) {
