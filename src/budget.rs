@@ -46,8 +46,8 @@ pub(crate) const SHORTEST_SECRET: usize = 4;
 /// Hardly any real tree is deeper; a few walks at once stay far below the 1,024 descriptors that many systems give.
 pub(crate) const WALK_OPEN: usize = 32;
 /// How long the other folders wait at the start for one whose file system does not answer. A healthy one takes milliseconds, unless
-/// an upload of a moved file is to be looked for in all of it.
-pub(crate) const RECOVERY: Duration = Duration::from_secs(30);
+/// an upload of a moved file is to be looked for in all of it; a folder that takes longer starts later, and nothing else changes.
+pub(crate) const RECOVERY: Duration = Duration::from_secs(10);
 /// How long the end waits for the private folder of one watched folder to be cleared away: what is left of it does no harm.
 pub(crate) const TIDY: Duration = Duration::from_secs(5);
 

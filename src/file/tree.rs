@@ -391,7 +391,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("shut")).unwrap();
         fs::create_dir_all(dir.path().join("open")).unwrap();
-        fs::set_permissions(dir.path().join("shut"), std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap();
+        fs::set_permissions(dir.path().join("shut"), std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
         let root = Root::open(dir.path()).unwrap();
         let mut tree = Tree::of(&root, Path::new(""));
         let (mut folders, mut shut) = (0, Vec::new());

@@ -82,7 +82,10 @@ impl<V: Vault> Pipeline<V> {
     async fn take_course(&self, file: &Settled, source: &Source) -> Result<Confirmed, Halt> {
         let version = source.opened.version;
         let known = self.shared.journal.of_file(file.root.path(), &file.origin, version).await?;
-        let known = known.filter(|entry| !is_link_of(file, entry));
+        let known = match known {
+            Some(entry) if is_link_of(file, &entry).await => None,
+            other => other,
+        };
         let refused = known.as_ref().and_then(refusal);
         match course(known, &version, self.after(source), self.asked) {
             Course::Skip { failed } => Err(match refused {

@@ -258,18 +258,9 @@ pub fn probe_private(root: &Root) -> Result<(), OpenError> {
 }
 
 /// Removes the private folder below a root where nothing lies in it any more. Only what is reached from the open root without a
-/// link: a link of that name led to any folder, whose empty folders were removed.
+/// link: a link of that name led to any folder, whose empty folders were removed; and what lies at the root's path by now may be
+/// another process's.
 pub fn tidy(root: &Root) {
-    tidy_open(root);
-    if !root.is_current()
-        && let Ok(now) = root.reopen()
-    {
-        // It was replaced while it was watched.
-        tidy_open(&now);
-    }
-}
-
-fn tidy_open(root: &Root) {
     if let Ok(dir) = private(root, Path::new("")) {
         remove_empty(&dir);
         // Not empty, or gone already: both are fine.

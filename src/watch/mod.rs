@@ -99,14 +99,15 @@ const BATCH: usize = 512;
 
 /// Watches a folder until it is told to stop or, with `once`, until all that was there is done.
 ///
-/// Ends by dropping `ready`, and when the pipeline has answered for each file it was given, or `done` has ended.
+/// Ends by dropping `ready`, and when the pipeline has answered for each file it was given, or `done` has ended. Tells what it came
+/// to, and which folder it held at the end: where the first one was replaced, that is another one.
 pub async fn run(
     root: Arc<Root>,
     options: Options,
     ready: mpsc::Sender<Settled>,
     done: mpsc::UnboundedReceiver<Done>,
     shutdown: Shutdown,
-) -> Outcome {
+) -> (Outcome, Arc<Root>) {
     let sources = Sources::start(root, &options);
     let watch = Watch {
         sources,
@@ -141,7 +142,7 @@ impl Watch {
         ready: mpsc::Sender<Settled>,
         mut done: mpsc::UnboundedReceiver<Done>,
         mut shutdown: Shutdown,
-    ) -> Outcome {
+    ) -> (Outcome, Arc<Root>) {
         while !self.finished() {
             self.start_looking();
             let has_ready = self.table.has_ready();
@@ -165,13 +166,13 @@ impl Watch {
     }
 
     /// Files in the pipeline are its own to end; their reports are taken so that none is lost in the count.
-    async fn drain(mut self, mut done: mpsc::UnboundedReceiver<Done>) -> Outcome {
+    async fn drain(mut self, mut done: mpsc::UnboundedReceiver<Done>) -> (Outcome, Arc<Root>) {
         while self.out > 0 {
             let Some(report) = done.recv().await else { break };
             self.done(&report);
         }
         self.outcome.cut = self.out as u64;
-        self.outcome
+        (self.outcome, Arc::clone(self.sources.root()))
     }
 
     fn finished(&self) -> bool {
