@@ -112,7 +112,8 @@ fn a_folder_replaced_by_one_that_another_instance_holds_is_left_to_that_one() {
     let held = world.dir.path().join("held");
     std::fs::create_dir(&held).unwrap();
     std::fs::write(held.join("report"), "content").unwrap();
-    let other = astran_backup::file::Root::open(&held).unwrap();
+    let locks = astran_backup::file::lock::Locks::open(&world.state().join("astran-backup")).unwrap();
+    let other = astran_backup::file::Root::open(&held).unwrap().with_locks(&locks, true);
     assert!(other.lock().unwrap());
     renameat_with(CWD, &held, CWD, world.watched(), RenameFlags::EXCHANGE).unwrap();
     daemon.wait_for("another instance holds the folder");

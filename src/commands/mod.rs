@@ -17,11 +17,13 @@ pub mod verify;
 pub mod watch;
 
 use std::io;
+use std::sync::Arc;
 
 use crate::cli::{Cli, Command, Global};
 use crate::config::{Config, Environment};
 use crate::exit::{Exit, Fatal};
 use crate::file::lease::Breaks;
+use crate::file::lock::Locks;
 use crate::journal::{Journal, JournalError};
 use crate::shutdown::{self, Reloads, Shutdown, Trigger};
 
@@ -97,10 +99,16 @@ async fn of_receipts(command: Command, config: Config, global: &Global, shutdown
 }
 
 /// What uploading needs beside the service.
-fn local_parts(config: &Config) -> Result<(Journal, Breaks), Fatal> {
+fn local_parts(config: &Config) -> Result<(Journal, Arc<Locks>, Breaks), Fatal> {
     let breaks = Breaks::install()
         .map_err(|error| Fatal::new(Exit::SomeFailed, format!("the signal for leases can't be taken: {error}")))?;
-    Ok((open_journal(config)?, breaks))
+    // It sees that the state directory is there, and ours.
+    let journal = open_journal(config)?;
+    let locks = Locks::open(&config.state_dir).map_err(|error| {
+        let state = config.state_dir.display();
+        Fatal::new(Exit::SomeFailed, format!("the locks in the state directory {state} can't be used: {error}"))
+    })?;
+    Ok((journal, locks, breaks))
 }
 
 /// Has the journal belong to the configured service: the receipts of one must never count for another.

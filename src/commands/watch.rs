@@ -11,6 +11,7 @@ use crate::cli::Global;
 use crate::config::{Config, Folder};
 use crate::daemon::{self, Mode, Tally, Watched};
 use crate::exit::{Exit, Fatal};
+use crate::file::lock::Locks;
 use crate::file::{NotTaken, Root};
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
@@ -32,13 +33,16 @@ pub async fn run(
     }
     let health = Health::default();
     let metrics = Metrics::new(&health);
-    let folders = config.folders.iter().map(|folder| take_folder(folder, &metrics)).collect::<Result<Vec<_>, _>>()?;
+    let roots = config.folders.iter().map(open_folder).collect::<Result<Vec<_>, _>>()?;
+    let (journal, locks, breaks) = super::local_parts(&config)?;
+    let folders = config.folders.iter().zip(roots);
+    let folders = folders.map(|(folder, root)| take_folder(folder, root, &locks, &metrics));
+    let folders = folders.collect::<Result<Vec<_>, _>>()?;
     // Before anything is sent: a mistake is told to whoever starts us.
     let monitor = match config.listen.filter(|_| !once) {
         Some(address) => Some(Monitor::bind(address).await?),
         None => None,
     };
-    let (journal, breaks) = super::local_parts(&config)?;
     super::claim_journal(&journal, &config, global).await?;
     let allowed_hosts = config.allowed_hosts.clone();
     let mode = Mode { once, grace: config.grace, keep_receipts: config.keep_receipts };
@@ -93,10 +97,14 @@ async fn reload(session: &Session, shared: &Shared<Client>, mut reloads: Reloads
     }
 }
 
-/// Opens a folder and takes it for this process alone.
-fn take_folder(folder: &Folder, metrics: &Metrics) -> Result<Watched, Fatal> {
+fn open_folder(folder: &Folder) -> Result<Root, Fatal> {
+    Root::open_trusted(&folder.path).map_err(|error| not_taken(&folder.path, &error))
+}
+
+/// Takes a folder for this process alone.
+fn take_folder(folder: &Folder, root: Root, locks: &Arc<Locks>, metrics: &Metrics) -> Result<Watched, Fatal> {
     let shown = folder.path.display();
-    let root = Root::open_trusted(&folder.path).map_err(|error| not_taken(&folder.path, &error))?;
+    let root = root.with_locks(locks, folder.policy.removes());
     match root.lock() {
         Ok(true) => {}
         Ok(false) => return Err(Fatal::new(Exit::Held, held(&root, &shown.to_string()))),

@@ -45,6 +45,13 @@ impl Default for Policy {
     }
 }
 
+impl Policy {
+    /// Whether files leave the folder: those that are stored, or those that are refused.
+    pub(crate) fn removes(&self) -> bool {
+        self.after != After::Keep || self.failed_dir.is_some()
+    }
+}
+
 /// A policy on its way.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Draft {

@@ -2,6 +2,7 @@
 
 mod filesystem;
 pub mod lease;
+pub mod lock;
 mod open;
 mod path_rule;
 mod tree;
@@ -19,6 +20,8 @@ pub(crate) use tree::{Tree, Unreadable};
 /// The folder that is ours in each watched folder: files wait there between their receipt and their removal. Never
 /// watched, never uploaded.
 pub const PRIVATE: &str = ".astran-backup";
+/// The lock file's name in the private folder: no file that was set aside.
+pub(crate) const LOCK: &str = "lock";
 /// How the name of a file begins that waits beside its own place, where there can be no such folder.
 pub(crate) const BESIDE: &str = ".astran-backup~";
 

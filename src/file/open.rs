@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 
 use super::Version;
 use super::lease::{self, Lease, Writers};
+use super::lock::Holder;
 use super::path_rule::{self, Links, NotTaken, PASS};
 use crate::hex;
 
@@ -25,6 +26,7 @@ pub struct Root {
     dir: OwnedFd,
     path: PathBuf,
     share: Option<&'static str>,
+    pub(super) holder: Holder,
 }
 
 /// A regular file opened for reading, and its state when it was opened.
@@ -98,7 +100,7 @@ impl Root {
         let flags = FOLDER.difference(OFlags::NOFOLLOW);
         let dir = openat(rustix::fs::CWD, &path, flags, Mode::empty())?;
         let share = super::filesystem::network_share(&dir);
-        Ok(Self { dir, path, share })
+        Ok(Self { dir, path, share, holder: Holder::default() })
     }
 
     /// Holds a folder open that is to be emptied, if nobody else could have put it where it is. The path may lead through links
@@ -106,13 +108,13 @@ impl Root {
     pub fn open_trusted(path: &Path) -> Result<Self, NotTaken> {
         let (dir, path) = path_rule::open(path, Links::Follow)?;
         let share = super::filesystem::network_share(&dir);
-        Ok(Self { dir, path, share })
+        Ok(Self { dir, path, share, holder: Holder::default() })
     }
 
     /// A folder that was opened by its absolute path, through no link.
     pub(crate) fn held(dir: OwnedFd, path: PathBuf) -> Self {
         let share = super::filesystem::network_share(&dir);
-        Self { dir, path, share }
+        Self { dir, path, share, holder: Holder::default() }
     }
 
     /// The folder's absolute path when it was opened, without links.
@@ -150,13 +152,7 @@ impl Root {
             return Err(io::Error::other("the folder that is there now belongs to another user"));
         }
         let share = super::filesystem::network_share(&dir);
-        Ok(Self { dir, path, share })
-    }
-
-    /// Gives up what [`Root::lock`] took: files under way keep the folder open, and when it comes back in its place it must not
-    /// be shut out by its own old lock.
-    pub fn unlock(&self) {
-        rustix::fs::flock(&self.dir, rustix::fs::FlockOperation::Unlock).ok();
+        Ok(Self { dir, path, share, holder: self.holder.of_replacement() })
     }
 
     /// The name of the network file system that the folder lies on, if any: no events come for what other hosts do there.
@@ -167,23 +163,6 @@ impl Root {
     /// Whether leases on its file system tell of every writer on this host.
     pub fn leases_tell_of_writers(&self) -> bool {
         super::lease::tell_of_writers(&self.dir)
-    }
-
-    /// Takes the folder for this process alone, as long as it is held open; false where another instance has it.
-    ///
-    /// The lock is on the folder itself, so that it needs no file and ends with the process however that ends.
-    pub fn lock(&self) -> io::Result<bool> {
-        match rustix::fs::flock(&self.dir, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(true),
-            Err(Errno::WOULDBLOCK) => Ok(false),
-            Err(errno) => Err(errno.into()),
-        }
-    }
-
-    /// Takes the folder together with others who share it, so that nobody can have it alone meanwhile; false where
-    /// somebody has.
-    pub fn share(&self) -> bool {
-        rustix::fs::flock(&self.dir, rustix::fs::FlockOperation::NonBlockingLockShared).is_ok()
     }
 
     /// Opens a document: a regular file below the folder, reached without a link.
@@ -239,14 +218,6 @@ impl Opened {
     /// Its state now.
     pub fn now(&self) -> io::Result<Version> {
         Ok(Version::from(&fstat(&self.file)?))
-    }
-
-    /// Takes the file for one upload, as long as it is held open: no other process of ours sends it meanwhile, and this one
-    /// not under another name after a rename. False where another has it.
-    pub fn claim(&self) -> bool {
-        let claimed = rustix::fs::flock(&self.file, rustix::fs::FlockOperation::NonBlockingLockExclusive);
-        // Where the file system has no such locks there is nobody to find out.
-        claimed != Err(Errno::WOULDBLOCK)
     }
 
     /// Whether anybody writes it.

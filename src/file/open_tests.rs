@@ -76,36 +76,6 @@ fn a_replaced_folder_is_noticed() {
 }
 
 #[test]
-fn a_locked_folder_can_not_be_locked_again() {
-    let (_dir, root) = root();
-    let second = Root::open(root.path()).unwrap();
-    assert!(root.lock().unwrap());
-    assert!(!second.lock().unwrap());
-    drop(root);
-    assert!(second.lock().unwrap());
-}
-
-#[test]
-fn a_folder_that_somebody_has_alone_is_not_shared_and_a_shared_one_nobody_has_alone() {
-    let (_dir, root) = root();
-    let [second, third] = [(); 2].map(|()| Root::open(root.path()).unwrap());
-    assert!(root.lock().unwrap());
-    assert!(!second.share());
-    drop(root);
-    assert!(second.share() && third.share());
-    assert!(!third.lock().unwrap());
-}
-
-#[test]
-fn a_file_is_claimed_by_one_at_a_time() {
-    let (_dir, root) = root();
-    let [first, second] = [(); 2].map(|()| root.open_file(Path::new("sub/report")).unwrap());
-    assert!(first.claim() && !second.claim());
-    drop(first);
-    assert!(second.claim());
-}
-
-#[test]
 fn without_a_lease_times_that_are_set_back_hide_no_change() {
     let (_dir, root) = root();
     let path = root.path().join("sub/report");

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use crate::failpoint::failpoint;
 use crate::file::lease::{Lease, Writers};
+use crate::file::lock::Claim;
 use crate::file::{OpenError, Opened, Settled};
 use crate::hex;
 use crate::vault::Content;
@@ -35,6 +36,8 @@ pub(super) struct Source {
     pub(super) lease: Option<Arc<Lease>>,
     /// The kernel could tell of its writers, but may not tell us.
     pub(super) lease_denied: bool,
+    /// No other upload takes the file as long as this lives.
+    _claim: Arc<Claim>,
     /// Its bytes, if it is small, once it was read.
     small: Arc<OnceLock<Bytes>>,
     sha256: Arc<Mutex<Option<String>>>,
@@ -76,10 +79,9 @@ impl Source {
             Writers::Unknown(_) => (None, false),
             Writers::NotAllowed => (None, true),
         };
-        if !opened.claim() {
-            return Err(SourceError::Unsettled("another upload of it is under way"));
-        }
-        Ok(Self { opened, lease, lease_denied, small: Arc::default(), sha256: Arc::default() })
+        let claim = settled.root.claim(&opened);
+        let claim = Arc::new(claim.ok_or(SourceError::Unsettled("another upload of it is under way"))?);
+        Ok(Self { opened, lease, lease_denied, _claim: claim, small: Arc::default(), sha256: Arc::default() })
     }
 
     /// Reads the file if it is small. Blocks.

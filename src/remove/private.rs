@@ -22,7 +22,7 @@ use rustix::process::geteuid;
 use super::make_below;
 use super::place::{beside, chance, flat, in_private, origin};
 use super::rename::{At, Source, rename_new};
-use crate::file::{OpenError, PRIVATE, Root, beneath_folder, look_at};
+use crate::file::{LOCK, OpenError, PRIVATE, Root, beneath_folder, look_at};
 
 /// How often another name is tried: one that is taken by chance is not met twice, nor is a private folder that is tidied away just now.
 const TRIES: u32 = 8;
@@ -190,8 +190,13 @@ pub fn put_back(root: &Root, place: &Path) -> Option<PathBuf> {
 
 pub(super) fn leftovers(root: &Root, below: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
+    let folder = below.join(PRIVATE);
     match private(root, below) {
-        Ok(dir) => each_file(&dir, &below.join(PRIVATE), &mut |place| files.push(place)),
+        Ok(dir) => each_file(&dir, &folder, &mut |place| {
+            if place != folder.join(LOCK) {
+                files.push(place);
+            }
+        }),
         // It may hold what an earlier run of another user set aside: nobody may think that there is nothing.
         Err(error) => tell_once(root, below, &error),
     }
@@ -263,6 +268,9 @@ pub fn probe_private(root: &Root) -> Result<(), OpenError> {
 pub fn tidy(root: &Root) {
     if let Ok(dir) = private(root, Path::new("")) {
         remove_empty(&dir);
+        if root.has_lock_file() {
+            unlinkat(&dir, LOCK, AtFlags::empty()).ok();
+        }
         // Not empty, or gone already: both are fine.
         unlinkat(root.dir(), PRIVATE, AtFlags::REMOVEDIR).ok();
     }

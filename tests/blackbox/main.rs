@@ -18,6 +18,7 @@ mod folders;
 mod hostile_hands;
 mod kept_elsewhere;
 mod left_alone;
+mod locks;
 mod look;
 mod monitor;
 mod names;

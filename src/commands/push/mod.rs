@@ -39,9 +39,9 @@ const BETWEEN: Duration = Duration::from_millis(20);
 pub async fn run(config: Config, global: &Global, typed: &Push, mut shutdown: Shutdown) -> Result<Exit, Fatal> {
     let dest = config.upload.dest.clone();
     let dest = dest.ok_or_else(|| Fatal::new(Exit::Usage, "no destination: give --dest PATH"))?;
-    let (journal, breaks) = super::local_parts(&config)?;
+    let (journal, locks, breaks) = super::local_parts(&config)?;
     super::claim_journal(&journal, &config, global).await?;
-    let mut roots = Roots::new(config.upload.after != After::Keep);
+    let mut roots = Roots::new(Arc::clone(&locks), config.upload.removes());
     for file in typed.files.iter().filter(|file| *file != Path::new("-")) {
         roots.of(file)?;
     }
@@ -55,8 +55,8 @@ pub async fn run(config: Config, global: &Global, typed: &Push, mut shutdown: Sh
     let find = |file: &PathBuf| Named::find(file, typed, &config, &mut roots);
     let named = typed.files.iter().map(find).collect::<Result<Vec<_>, _>>()?;
     for named in &named {
-        if let Named::Input(_, folder) = named {
-            spool::clear_leftovers(&journal, folder).await?;
+        if let Named::Input(_, folder, _) = named {
+            spool::clear_leftovers(&journal, &locks, folder).await?;
         }
     }
     let session = Session::open(config, global).await?;
@@ -130,11 +130,17 @@ async fn upload(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::file::lock::Locks;
+
+    /// The folder, as each of several processes with the same state has it open.
+    fn open(dir: &tempfile::TempDir) -> Root {
+        Root::open(dir.path()).unwrap().with_locks(&Locks::open(dir.path()).unwrap(), true)
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_folder_that_a_watch_has_is_waited_for_in_no_way_that_anybody_notices() {
         let dir = tempfile::tempdir().unwrap();
-        let (watch, push) = (Root::open(dir.path()).unwrap(), Root::open(dir.path()).unwrap());
+        let (watch, push) = (open(&dir), open(&dir));
         assert!(watch.lock().unwrap());
         let start = tokio::time::Instant::now();
         share(&push).await;
@@ -144,14 +150,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_folder_that_another_push_has_alone_for_a_moment_is_shared_after_it() {
         let dir = tempfile::tempdir().unwrap();
-        let open = || Root::open(dir.path()).unwrap();
-        let (other, push) = (open(), open());
+        let (other, push) = (open(&dir), open(&dir));
         assert!(other.lock().unwrap());
         let moment = async {
             tokio::time::sleep(Duration::from_millis(50)).await;
             drop(other);
         };
         tokio::join!(share(&push), moment);
-        assert!(!open().lock().unwrap(), "nobody can have it alone now");
+        assert!(!open(&dir).lock().unwrap(), "nobody can have it alone now");
     }
 }

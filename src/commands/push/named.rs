@@ -11,6 +11,7 @@ use super::spool::{Spooled, spool};
 use crate::cli::Push;
 use crate::config::{Config, Layout};
 use crate::exit::{Exit, Fatal};
+use crate::file::lock::Locks;
 use crate::file::{NotTaken, Root, Settled};
 use crate::watch::{Found, Names, Walker};
 
@@ -21,7 +22,7 @@ pub(super) enum Named {
     /// A folder, of which all files are meant whose names don't say "in progress".
     Folder(Arc<Root>, Arc<Names>, Layout),
     /// Standard input, to be called this, by way of this folder: its length must be known before it is sent.
-    Input(String, PathBuf),
+    Input(String, PathBuf, Arc<Locks>),
 }
 
 /// What was found.
@@ -40,7 +41,7 @@ impl Named {
         if file == Path::new("-") {
             let name = typed.name.clone();
             let name = name.ok_or_else(|| Fatal::new(Exit::Usage, "standard input has no name: give --name NAME"))?;
-            return Ok(Self::Input(name, config.state_dir.join("stdin")));
+            return Ok(Self::Input(name, config.state_dir.join("stdin"), Arc::clone(&roots.locks)));
         }
         if typed.name.is_some() {
             return Err(Fatal::new(Exit::Usage, "--name goes with - (standard input); files have their own names"));
@@ -74,13 +75,14 @@ fn missing(file: &Path, error: &io::Error) -> Fatal {
 /// The folders of the user's that what was named lies in, each open once, however many files of it were named.
 pub(super) struct Roots {
     open: HashMap<PathBuf, Arc<Root>>,
+    locks: Arc<Locks>,
     /// Whether files are removed from them: then nobody else may have put them where they are.
     removes: bool,
 }
 
 impl Roots {
-    pub(super) fn new(removes: bool) -> Self {
-        Self { open: HashMap::new(), removes }
+    pub(super) fn new(locks: Arc<Locks>, removes: bool) -> Self {
+        Self { open: HashMap::new(), locks, removes }
     }
 
     /// The folder itself, or the one that a file lies in.
@@ -93,8 +95,12 @@ impl Roots {
             NotTaken::Io(error) => missing(file, &error),
             NotTaken::Controlled(controlled) => Fatal::new(Exit::Usage, controlled.to_string()),
         })?;
-        let kept = self.open.entry(root.path().to_owned()).or_insert_with(|| Arc::new(root));
-        Ok(Arc::clone(kept))
+        if let Some(root) = self.open.get(root.path()) {
+            return Ok(Arc::clone(root));
+        }
+        let root = Arc::new(root.with_locks(&self.locks, self.removes));
+        self.open.insert(root.path().to_owned(), Arc::clone(&root));
+        Ok(root)
     }
 
     /// All of them.
@@ -127,8 +133,8 @@ pub(super) async fn find_all(mut named: Vec<Named>, found: mpsc::Sender<Find>) -
                 let by_itself = |file: &Path| goes_by_itself(root.path(), file, layout, &seen);
                 walk(&root, names, by_itself, &found).await?;
             }
-            Named::Input(name, folder) => {
-                found.send(Find::Input(spool(name, folder).await?)).await.unwrap_or_default();
+            Named::Input(name, folder, locks) => {
+                found.send(Find::Input(spool(name, folder, &locks).await?)).await.unwrap_or_default();
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Standard input's own file, and those that pushes which were killed have left.
 //!
-//! Each lies in a folder of its own, which is locked until its push has ended: the file's own lock is the upload's.
+//! Each lies in a folder of its own, which is locked until its push has ended.
 
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
@@ -12,6 +12,7 @@ use std::sync::Arc;
 use rustix::fs::FileType;
 
 use crate::exit::{Exit, Fatal};
+use crate::file::lock::Locks;
 use crate::file::{Opened, PRIVATE, Root, Settled, Tree};
 use crate::journal::{End, Entry, Journal, JournalError, State};
 use crate::remove;
@@ -37,7 +38,7 @@ impl Drop for Unfinished {
 
 /// Writes standard input to a file of its own, from where it is uploaded as `name`. Whatever is piped in never has to fit
 /// into memory, and is still there if the upload fails.
-pub(super) async fn spool(name: String, folder: PathBuf) -> Result<Spooled, Fatal> {
+pub(super) async fn spool(name: String, folder: PathBuf, locks: &Arc<Locks>) -> Result<Spooled, Fatal> {
     let failed = |error: io::Error| {
         let shown = folder.display();
         Fatal::new(Exit::SomeFailed, format!("standard input can't be kept in {shown} until it is uploaded: {error}"))
@@ -51,7 +52,7 @@ pub(super) async fn spool(name: String, folder: PathBuf) -> Result<Spooled, Fata
     let place = folder.join(&relative);
     let spooled = tokio::task::spawn_blocking(move || read_into(&place));
     let own = spooled.await.map_err(|error| failed(io::Error::other(error)))?.map_err(failed)?;
-    let root = Root::open(&folder).map_err(failed)?;
+    let root = Root::open(&folder).map_err(failed)?.with_locks(locks, false);
     unfinished.0 = None;
     Ok(Spooled { file: Settled::new(Arc::new(root), relative), _own: own })
 }
@@ -72,15 +73,16 @@ fn read_into(place: &Path) -> io::Result<File> {
 
 /// Discards what pushes that were killed have left though the store has it, and tells of the rest: the only copies.
 #[expect(clippy::disallowed_methods, reason = "the state folder is this user's alone")]
-pub(super) async fn clear_leftovers(journal: &Journal, folder: &Path) -> Result<(), JournalError> {
+pub(super) async fn clear_leftovers(journal: &Journal, locks: &Arc<Locks>, folder: &Path) -> Result<(), JournalError> {
     // None has ever been there.
     let Ok(root) = Root::open(folder) else { return Ok(()) };
     let folders = std::fs::read_dir(root.path().join(PRIVATE)).into_iter().flatten().flatten();
     for own in folders.filter(|entry| is_own(&entry.file_name()) && entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        let Ok(in_use) = File::open(own.path()) else { continue };
         let Ok(own) = Root::open(&own.path()) else { continue };
-        // Else its push is at work, or somebody pushes it by its name.
-        if own.lock().unwrap_or(false) {
-            clear(journal, &root, &own).await?;
+        // Else its push is at work. Nobody but this user can lock a folder that nobody else may enter.
+        if in_use.try_lock().is_ok() {
+            clear(journal, &root, &own.with_locks(locks, false)).await?;
         }
     }
     Ok(())
@@ -97,16 +99,15 @@ async fn clear(journal: &Journal, root: &Root, own: &Root) -> Result<(), Journal
     let mut spare = Vec::new();
     for place in files_in(own).unwrap_or_default() {
         let Ok(opened) = own.open_file(&place) else { return Ok(()) };
-        if !opened.claim() {
-            return Ok(());
-        }
+        // Else somebody pushes it by its name.
+        let Some(claim) = own.claim(&opened) else { return Ok(()) };
         let known = known(journal, root, own, &place, &opened).await?;
         let unchanged = |entry: &Entry| entry.intent.version.ctime == opened.version.ctime;
         if !known.as_ref().is_some_and(|entry| has_receipt(entry) && unchanged(entry)) {
             tell(&own.path().join(place), known.is_some());
             return Ok(());
         }
-        spare.push((opened, known));
+        spare.push((claim, known));
     }
     if !spare.is_empty() {
         remove::discard(own.path());
@@ -191,6 +192,11 @@ mod tests {
             Self { journal, root: Root::open(&folder).unwrap(), dir }
         }
 
+        /// As another process has them.
+        fn locks(&self) -> Arc<Locks> {
+            Locks::open(self.dir.path()).unwrap()
+        }
+
         fn place(&self) -> PathBuf {
             self.root.path().join(OWN).join("dump")
         }
@@ -214,7 +220,7 @@ mod tests {
         }
 
         async fn is_kept(&self) -> bool {
-            clear_leftovers(&self.journal, &self.dir.path().join("stdin")).await.unwrap();
+            clear_leftovers(&self.journal, &self.locks(), &self.dir.path().join("stdin")).await.unwrap();
             self.place().exists()
         }
     }
@@ -264,10 +270,10 @@ mod tests {
         own.lock().unwrap();
         assert!(left.is_kept().await, "its push has not ended");
         drop(own);
-        let file = File::open(left.place()).unwrap();
-        file.lock().unwrap();
+        let root = Root::open(&left.root.path().join(OWN)).unwrap().with_locks(&left.locks(), false);
+        let claim = root.claim(&root.open_file(Path::new("dump")).unwrap()).unwrap();
         assert!(left.is_kept().await, "it is uploaded by its name");
-        drop(file);
+        drop(claim);
         let beside = left.place().with_file_name("beside");
         std::fs::write(&beside, "a person's").unwrap();
         assert!(left.is_kept().await, "the store has not all of it");

@@ -1,0 +1,119 @@
+//! Who has a folder and who sends a file: no reader of the folder can get in the way, and two of us never do.
+
+use std::fs::{self, File};
+use std::path::Path;
+
+use astran_backup::sandbox::faults::{Call, Fault, Rule};
+
+use crate::support::{Daemon, QUICK, Said, World, eventually, said};
+
+/// Runs `watch --once` with a state of its own.
+fn once_with_state(world: &World, state: &str) -> Said {
+    said(world.command().args(["watch", "watched", "--once", "--state-dir", state]).args(QUICK))
+}
+
+fn private(world: &World) -> std::path::PathBuf {
+    world.watched().join(".astran-backup")
+}
+
+/// Regression: the start ended with 6, "another instance".
+#[test]
+fn a_reader_that_locks_the_folder_keeps_no_watch_from_starting_and_no_push_from_removing() {
+    let world = World::new();
+    let reader = File::open(world.watched()).unwrap();
+    reader.lock_shared().unwrap();
+    world.put("report", "content");
+    let watched = world.once_quick(&[]);
+    assert_eq!(watched.code, Some(0), "{watched:?}");
+    world.put("pushed", "content");
+    reader.unlock().unwrap();
+    reader.lock().unwrap();
+    let pushed = world.run(["push", "--delete", "watched/pushed"]);
+    assert_eq!(pushed.code, Some(0), "{pushed:?}");
+    assert!(world.left().is_empty() && world.sandbox().uploads().len() == 2);
+}
+
+/// Regression: the file was never taken, "another upload of it is under way".
+#[test]
+fn a_reader_that_locks_a_file_keeps_it_from_nothing() {
+    let world = World::new();
+    let reader = File::open(world.put("report", "content")).unwrap();
+    reader.lock_shared().unwrap();
+    let daemon = world.watch(&QUICK);
+    eventually("it is stored and removed", || world.left().is_empty());
+    assert_eq!(world.times_stored("/HR_Backup/report"), 1);
+    assert_eq!(daemon.stop().code, Some(0));
+}
+
+#[test]
+fn a_second_watch_of_the_folder_ends_with_6_whatever_state_it_has() {
+    let world = World::new();
+    let daemon = world.watch_quick(&[]);
+    for state in ["state/astran-backup", "other-state"] {
+        let second = once_with_state(&world, state);
+        assert_eq!(second.code, Some(6), "{state}: {second:?}");
+        assert!(second.stderr.contains("another instance watches"), "{state}: {second:?}");
+    }
+    world.put("report", "content");
+    eventually("the first one goes on", || world.left().is_empty());
+    assert_eq!(daemon.stop().code, Some(0));
+    let after = once_with_state(&world, "other-state");
+    assert_eq!(after.code, Some(0), "the folder is free again: {after:?}");
+}
+
+#[test]
+fn a_watch_with_another_state_beside_a_push_that_removes_files_ends_with_6() {
+    let world = World::new();
+    world.faults().add(Rule::new(Call::Upload, Fault::Stall { ms: 60_000 }));
+    world.put("report", "content");
+    let push = Daemon::start(world.command().args(["push", "watched", "--delete"]));
+    eventually("its upload has begun", || world.sandbox().stats().faults == 1);
+    let watch = once_with_state(&world, "other-state");
+    assert_eq!(watch.code, Some(6), "{watch:?}");
+    assert!(watch.stderr.contains("a push is removing files from watched"), "{watch:?}");
+    push.kill();
+    assert_eq!(once_with_state(&world, "other-state").code, Some(0), "the folder is free again");
+    assert!(world.left().is_empty());
+}
+
+#[test]
+fn the_lock_file_is_nobodys_document_and_goes_with_its_watch() {
+    let world = World::new();
+    let daemon = world.watch_quick(&[]);
+    eventually("the first one is removed", || world.left().is_empty());
+    assert!(private(&world).join("lock").is_file());
+    daemon.kill();
+    assert!(private(&world).join("lock").is_file(), "a killed watch leaves it");
+    let after = world.once_quick(&[]);
+    assert_eq!(after.code, Some(0), "{after:?}");
+    assert!(!private(&world).exists(), "the next one removes it");
+    assert_eq!(world.sandbox().uploads().len(), 1);
+    let locks: Vec<_> = fs::read_dir(world.state().join("astran-backup/locks")).unwrap().flatten().collect();
+    assert!(locks.len() <= 2 && locks.iter().all(|lock| lock.metadata().unwrap().len() == 0), "{locks:?}");
+}
+
+#[test]
+fn where_files_are_kept_nothing_is_made_in_the_folder() {
+    let world = World::new();
+    world.put("report", "content");
+    let daemon = world.watch_quick(&["--keep"]);
+    eventually("both are stored", || world.sandbox().uploads().len() == 2);
+    assert!(!private(&world).exists());
+    let second = world.once_quick(&["--keep"]);
+    assert_eq!(second.code, Some(6), "{second:?}");
+    assert_eq!(daemon.stop().code, Some(0));
+}
+
+/// Somebody may tidy up what they don't know.
+#[test]
+fn a_watch_whose_private_folder_was_removed_still_has_the_folder_alone() {
+    let world = World::new();
+    let daemon = world.watch_quick(&[]);
+    eventually("the first one is removed", || world.left().is_empty());
+    fs::remove_dir_all(private(&world)).unwrap();
+    eventually("the lock is taken again", || private(&world).join("lock").is_file());
+    let second = once_with_state(&world, "other-state");
+    assert_eq!(second.code, Some(6), "{second:?}");
+    assert_eq!(daemon.stop().code, Some(0));
+    assert!(!private(&world).exists() && world.left() == Vec::<&Path>::new());
+}
