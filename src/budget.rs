@@ -42,9 +42,9 @@ pub(crate) const SHORTEST_SECRET: usize = 4;
 
 // --- Files and folders ------------------------------------------------------------------------------------------------
 
-/// Folders that a walk holds open at most, one below the other: a deeper tree must not take the descriptors that uploads need.
-/// Hardly any real tree is deeper; a few walks at once stay far below the 1,024 descriptors that many systems give.
-pub(crate) const WALK_OPEN: usize = 32;
+/// Folders that a walk holds open at most, one below the other: a deeper tree must not take the descriptors that uploads need, of
+/// which there may be 64 in all. To come back to a folder that was closed costs one more open.
+pub(crate) const WALK_OPEN: usize = 10;
 /// How long the other folders wait at the start for one whose file system does not answer. A healthy one takes milliseconds, unless
 /// an upload of a moved file is to be looked for in all of it; a folder that takes longer starts later, and nothing else changes.
 pub(crate) const RECOVERY: Duration = Duration::from_secs(10);

@@ -160,7 +160,7 @@ async fn catch_up(folder: &str, late: Recovery, trouble: &Note, mut shutdown: Sh
 
 /// Removes the private folder of the folder that was held at the end, where it is empty. Not waited for for long: the end of the
 /// program must not hang with a share.
-async fn tidy(root: Arc<Root>) {
+pub(crate) async fn tidy(root: Arc<Root>) {
     let folder = root.path().display().to_string();
     let tidying = tokio::task::spawn_blocking(move || remove::tidy(&root));
     if timeout(budget::TIDY, tidying).await.is_err() {

@@ -8,7 +8,7 @@ use rustix::fs::FileType;
 use tokio::sync::mpsc;
 
 use super::names::Names;
-use crate::file::{Root, Tree, Unreadable};
+use crate::file::{PRIVATE, Root, Tree, Unreadable, look_at};
 use crate::remove;
 
 /// What a walk finds. All paths are below the root.
@@ -61,7 +61,8 @@ impl Walker {
             match entry {
                 Ok(entry) if entry.kind == FileType::Directory => {
                     enter(&self.root.path().join(entry.path));
-                    if recover {
+                    // Asked of the open folder: to reach it by its path takes the longer the deeper it lies.
+                    if recover && look_at(entry.dir, PRIVATE.as_ref()).is_ok() {
                         files.extend(remove::recover(&self.root, entry.path));
                     }
                 }

@@ -15,14 +15,13 @@ use super::session::Session;
 use super::watch;
 use crate::cli::{Global, Push};
 use crate::config::{After, Config};
-use crate::daemon::Tally;
+use crate::daemon::{self, Tally};
 use crate::exit::{Exit, Fatal};
 use crate::file::Root;
 use crate::journal::Journal;
 use crate::metrics::Folder;
 use crate::pipeline::{MoveTargets, PATIENCE, Pipeline, Shared};
 use crate::recovery;
-use crate::remove;
 use crate::shutdown::{Shutdown, Stop};
 use crate::vault::RemotePath;
 
@@ -76,7 +75,7 @@ pub async fn run(config: Config, global: &Global, typed: &Push, mut shutdown: Sh
         Err(fatal) => Err(fatal),
     };
     for root in roots.all() {
-        remove::tidy(root);
+        daemon::tidy(Arc::clone(root)).await;
     }
     session.close().await;
     ended?.map_or(Ok(Exit::Interrupted), |tally| watch::exit_of(&tally, true, &shutdown))
