@@ -131,6 +131,7 @@ impl<V: Vault> Pipeline<V> {
         let stored = self.stored(&sent, document, adopted).await?;
         failpoint("before-receipt");
         self.shared.journal.stored(attempt, stored.clone()).await?;
+        self.shared.flow.moved();
         failpoint("after-receipt");
         Ok(Confirmed { attempt, remote: dest.join(&sent.name), stored })
     }

@@ -25,6 +25,7 @@ use crate::file::{Root, Settled};
 use crate::health::Note;
 use crate::metrics::Folder;
 use crate::shutdown::{Shutdown, Stop};
+use crate::standstill::Flow;
 
 use events::Hint;
 pub use names::Names;
@@ -48,6 +49,8 @@ pub struct Options {
     pub counts: Folder,
     /// Where it is noted that the folder is gone.
     pub gone: Note,
+    /// Looks at files that wait for the file system, and those that are done.
+    pub looks: Flow,
 }
 
 /// What the pipeline says of a file that it was given.
@@ -187,6 +190,7 @@ impl Watch {
             return;
         }
         let root = Arc::clone(self.sources.root());
+        self.options.looks.waits();
         self.looking = Some(tokio::task::spawn_blocking(move || {
             due.into_iter().map(|path| (Arc::clone(&path), look_at(&root, &path))).collect()
         }));
@@ -194,6 +198,7 @@ impl Watch {
 
     fn looked(&mut self, seen: Looks) {
         self.looking = None;
+        self.options.looks.ended(1);
         let now = Instant::now();
         for (path, seen) in seen {
             match self.table.looked(&path, seen, now, &self.options.rules) {
@@ -208,9 +213,9 @@ impl Watch {
     }
 
     fn hand_on(&mut self, place: mpsc::Permit<'_, Settled>) {
-        if let Some(path) = self.table.take_ready() {
+        if let Some((path, size)) = self.table.take_ready() {
             self.out += 1;
-            place.send(Settled::new(Arc::clone(self.sources.root()), path.to_path_buf()));
+            place.send(Settled::new(Arc::clone(self.sources.root()), path.to_path_buf()).of_size(size));
         }
     }
 
@@ -300,7 +305,15 @@ mod tests {
         pub(super) fn for_test(once: bool) -> Self {
             let names = Arc::new(Names::new(&[]).unwrap());
             let (rules, rescan) = (Rules::new(Duration::ZERO), Duration::from_secs(60));
-            Self { names, rules, rescan, once, counts: Folder::nowhere(), gone: Note::default() }
+            Self {
+                names,
+                rules,
+                rescan,
+                once,
+                counts: Folder::nowhere(),
+                gone: Note::default(),
+                looks: Flow::default(),
+            }
         }
     }
 

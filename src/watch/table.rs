@@ -160,14 +160,16 @@ impl Table {
         false
     }
 
-    /// The next file for the queue.
-    pub(super) fn take_ready(&mut self) -> Option<Arc<Path>> {
+    /// The next file for the queue, and its size.
+    pub(super) fn take_ready(&mut self) -> Option<(Arc<Path>, u64)> {
         if !self.has_ready() {
             return None;
         }
         let path = self.ready.pop_front()?;
-        self.slots.get_mut(&path)?.stage = Stage::Out(None);
-        Some(path)
+        let slot = self.slots.get_mut(&path)?;
+        slot.stage = Stage::Out(None);
+        let size = slot.candidate.size();
+        Some((path, size))
     }
 
     /// The pipeline is done with a file. Answers whether an event told of it, or none was to be expected.

@@ -14,6 +14,7 @@ mod bad_answers;
 mod bad_input;
 mod bursts;
 mod ends;
+mod floods;
 mod folders;
 mod hostile_hands;
 mod left_alone;

@@ -8,6 +8,8 @@ mod answers;
 mod life;
 mod names;
 mod receipts;
+mod sizes;
+mod standstill;
 mod store;
 #[path = "../support/mod.rs"]
 mod support;
