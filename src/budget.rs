@@ -32,6 +32,13 @@ pub(crate) const SHORTEST_SECRET: usize = 4;
 
 // --- Files and folders ------------------------------------------------------------------------------------------------
 
+/// Files of one folder on their way at once, some 300 bytes each, but for those that events bring: beyond, the folder itself keeps them.
+pub(crate) const FILES_ON_THEIR_WAY: usize = 32_768;
+/// Beyond so many, events are dropped, and the folder is walked through later.
+pub(crate) const FILES_BY_EVENTS: usize = 2 * FILES_ON_THEIR_WAY;
+/// Files of one folder that are done with and known to lie there. Beyond, a walk may take one for a file that no event told of: a
+/// warning too many.
+pub(crate) const FILES_LYING: usize = 65_536;
 /// A file of more bytes than this is large: it may take minutes or hours, and never has the places that are kept for others.
 pub(crate) const LARGE_FILE: u64 = 64 << 20;
 /// Of so many uploads at once, one is kept for files that are not large; at least one, unless there is no other.
@@ -70,7 +77,15 @@ pub(crate) const LOG_LINES: usize = 10_000;
 /// Lines that one place of the program may log in a second; beyond, they are counted and left out. A folder with thousands of files
 /// in the same trouble says the same of each.
 pub(crate) const LOG_LINES_A_SECOND: u32 = 20;
+/// Connections to the metrics at once: the oldest makes room for the newest.
+pub(crate) const MONITOR_CONNECTIONS: usize = 16;
+/// How long such a connection may take from its first byte to its last; a scrape takes milliseconds.
+pub(crate) const MONITOR_CONNECTION: Duration = Duration::from_secs(5);
+/// Room for such a request's line and headers, in bytes.
+pub(crate) const MONITOR_HEAD: usize = 16 * 1024;
 /// How long nothing may move while files wait before that is told as a standstill: longer than any one answer may take to begin.
 pub(crate) const STANDSTILL: Duration = Duration::from_secs(60);
+/// Failures that are told to people on standard output in a second; beyond, they are counted, and the journal has them.
+pub(crate) const FAILURE_LINES_A_SECOND: u32 = 100;
 /// How long the end of the program waits for such a reader.
 pub(crate) const LAST_LOG_LINES: Duration = Duration::from_secs(1);

@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
+use crate::budget;
 use crate::file::{Root, Settled};
 use crate::health::Note;
 use crate::metrics::Folder;
@@ -93,10 +94,6 @@ pub struct Outcome {
     pub cut: u64,
 }
 
-/// Files on their way at most, but for those that events bring: beyond, the folder itself keeps them.
-const MOST: usize = 32_768;
-/// Events are dropped, and the folder walked through later, beyond so many.
-const MOST_BY_EVENTS: usize = 2 * MOST;
 /// Files looked at in one go.
 const BATCH: usize = 512;
 
@@ -149,7 +146,7 @@ impl Watch {
             self.start_looking();
             let has_ready = self.table.has_ready();
             let due = self.table.next_due().filter(|_| self.looking.is_none());
-            let room = self.table.len() < MOST;
+            let room = self.table.len() < budget::FILES_ON_THEIR_WAY;
             tokio::select! {
                 () = shutdown.reached(Stop::Gently) => break,
                 Some(report) = done.recv() => self.done(&report),
@@ -228,7 +225,7 @@ impl Watch {
             }
             News::Hint(Hint::Look(path, cause)) => {
                 let Some(relative) = self.wanted(&path) else { return };
-                if self.table.len() < MOST_BY_EVENTS {
+                if self.table.len() < budget::FILES_BY_EVENTS {
                     self.table.hint(&relative, cause, Instant::now());
                 } else {
                     self.sources.walk_soon();
@@ -327,13 +324,13 @@ mod tests {
             sources.next(true).await;
         }
         let mut table = Table::default();
-        for number in 0..MOST_BY_EVENTS {
+        for number in 0..budget::FILES_BY_EVENTS {
             table.hint(Path::new(&number.to_string()), Cause::Closed, Instant::now());
         }
         let (outcome, unreadable) = (Outcome::default(), HashSet::new());
         let mut watch = Watch { sources, table, looking: None, out: 0, options, outcome, unreadable };
         watch.news(News::Hint(Hint::Look(root.path().join("one more"), Cause::Closed)));
-        assert_eq!(watch.table.len(), MOST_BY_EVENTS);
+        assert_eq!(watch.table.len(), budget::FILES_BY_EVENTS);
         assert!(!watch.sources.exhausted(), "a walk is to come");
     }
 }

@@ -27,4 +27,5 @@ mod readers;
 mod sandbox_command;
 mod secrets;
 mod standard_input;
+mod standstill;
 mod tls;
