@@ -19,6 +19,7 @@ use crate::recovery;
 use crate::remove;
 use crate::retention;
 use crate::shutdown::{Shutdown, Stop};
+use crate::standstill::{Flow, Standstill};
 use crate::vault::{RemotePath, Vault, VaultError};
 use crate::watch::settle::Rules;
 use crate::watch::{self, Done, Names, Next};
@@ -79,6 +80,12 @@ pub async fn run<V: Vault>(
 ) -> Result<Tally, Fatal> {
     // Ends with this run.
     let mut beside = JoinSet::new();
+    let standstill = Standstill::default();
+    standstill.add(shared.flow());
+    beside.spawn(standstill.clone().watch());
+    if !mode.once {
+        beside.spawn(retention::forget_failures_daily(shared.journal().clone()));
+    }
     if let Some(keep) = mode.keep_receipts.filter(|_| !mode.once) {
         beside.spawn(retention::prune_daily(shared.journal().clone(), keep));
     }
@@ -86,14 +93,20 @@ pub async fn run<V: Vault>(
     for (part, circuit) in shared.circuits() {
         health.add(part, circuit);
     }
+    health.add(Part::Progress, Arc::new(standstill.clone()));
     let mut running = JoinSet::new();
     for (folder, late) in started {
-        let shared = Arc::clone(&shared);
-        running.spawn(run_folder(shared, folder, late, mode, tell.clone(), health.clone(), shutdown.clone()));
+        let looks = Flow::default();
+        standstill.add(looks.clone());
+        let (shared, tell) = (Arc::clone(&shared), tell.clone());
+        running.spawn(run_folder(shared, folder, late, mode, tell, health.clone(), looks, shutdown.clone()));
     }
     let mut tally = Tally::default();
     while let Some(ended) = running.join_next().await {
         tally.add(ended.map_err(|error| Fatal::new(Exit::SomeFailed, format!("internal error: {error}")))??);
+    }
+    if mode.once {
+        retention::forget_failures(shared.journal()).await;
     }
     if let Some(keep) = mode.keep_receipts.filter(|_| mode.once) {
         retention::prune(shared.journal(), keep).await;
@@ -175,12 +188,13 @@ async fn run_folder<V: Vault>(
     mode: Mode,
     tell: impl Fn(&Report),
     health: Health,
+    looks: Flow,
     shutdown: Shutdown,
 ) -> Result<Tally, Fatal> {
     let Watched { root, policy, targets, dest, counts } = folder;
     let name = root.path().display().to_string();
     let gone = Note::default();
-    let options = watch_options(&policy, mode.once, counts.clone(), gone.clone())?;
+    let options = watch::Options { looks, ..watch_options(&policy, mode.once, counts.clone(), gone.clone())? };
     let (ready, queue) = mpsc::channel::<Settled>(QUEUE);
     let (done_sender, done) = mpsc::unbounded_channel();
     let (reports, mut reported) = mpsc::unbounded_channel();
@@ -239,7 +253,15 @@ fn watch_options(policy: &Policy, once: bool, counts: Folder, gone: Note) -> Res
         .map_err(|error| Fatal::new(Exit::Usage, format!("a pattern of names to ignore can't be used: {error}")))?;
     let rules = Rules::new(policy.settle);
     let rules = if once { rules.with_patience(ONCE_PATIENCE) } else { rules };
-    Ok(watch::Options { names: Arc::new(names), rules, rescan: policy.rescan, once, counts, gone })
+    Ok(watch::Options {
+        names: Arc::new(names),
+        rules,
+        rescan: policy.rescan,
+        once,
+        counts,
+        gone,
+        looks: Flow::default(),
+    })
 }
 
 fn done_of(report: Report) -> Done {

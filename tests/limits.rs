@@ -186,6 +186,62 @@ fn a_file_that_can_not_be_read_is_told_of_and_others_go() {
     assert_eq!(world.times_stored("/HR_Backup/open"), 1);
     assert_eq!(world.times_stored("/HR_Backup/secret"), 0);
     assert_eq!(world.left().len(), 2);
+
+    // Regression: the journal knew nothing of it, so that no command told of it and none helped.
+    let failed = || as_nobody(&world, &["history", "--failed"]).unwrap().stdout;
+    assert!(failed().contains("secret") && failed().contains("ermission"), "{}", failed());
+    let arguments = ["watch", "watched", "--once", "--keep", "--settle", "10ms"];
+    let again = as_nobody(&world, &arguments).unwrap();
+    assert!(again.code == Some(1) && failed().lines().count() == 1, "one row a file: {again:?}");
+    assert_eq!(as_nobody(&world, &["retry"]).unwrap().code, Some(0));
+    assert_eq!(failed(), "");
+    assert_eq!(as_nobody(&world, &arguments).unwrap().code, Some(1));
+    assert_eq!(failed().lines().count(), 1);
+    mode(&secret, 0o600);
+    let readable = as_nobody(&world, &arguments).unwrap();
+    assert_eq!(readable.code, Some(0), "it is tried again without a word from anybody: {readable:?}");
+    assert_eq!(world.times_stored("/HR_Backup/secret"), 1);
+    assert_eq!(failed(), "");
+}
+
+/// The program under a limit of the shell, with this world's environment.
+fn limited(world: &World, limit: &str, arguments: &str) -> Command {
+    let inner = world.command();
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(format!("ulimit {limit}; exec \"$0\" {arguments}")).arg(inner.get_program());
+    command.current_dir(world.dir.path()).env_clear();
+    command.envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    command
+}
+
+/// Regression: told as a disk that fails.
+#[test]
+fn a_limit_for_the_size_of_a_file_that_the_journal_meets_is_told_as_such() {
+    let world = World::new();
+    for number in 0..300 {
+        world.put(format!("file-{number}"), format!("content {number}"));
+    }
+    let daemon = Daemon::start(&mut limited(&world, "-f 300", "watch watched --settle 10ms"));
+    daemon.wait_for("ulimit -f");
+    assert!(!daemon.heard().contains("its disk fails"), "{}", daemon.heard());
+    daemon.kill();
+    clean_run(&world, &SETTLE);
+    assert_eq!(world.sandbox().uploads().len(), 300, "stored twice");
+}
+
+/// Regression: 69,000 lines a second.
+#[test]
+fn a_watch_with_hardly_any_descriptors_says_so_once_and_sends_all() {
+    let world = World::new();
+    for number in 0..200 {
+        world.put(format!("file-{number}"), vec![b'x'; 200_000 + number]);
+    }
+    let daemon = Daemon::start(&mut limited(&world, "-n 40", "watch watched --settle 10ms -v"));
+    eventually("all is sent", || world.left().is_empty());
+    let ended = daemon.stop();
+    let log: Vec<&str> = ended.stdout.lines().filter(|line| !line.starts_with("stored")).collect();
+    assert!(log.len() < 100, "{} lines, such as\n{}", log.len(), log[..100].join("\n"));
+    assert_eq!(world.sandbox().uploads().len(), 200, "stored twice");
 }
 
 #[test]

@@ -71,6 +71,7 @@ fn what_it_shows_in_force_is_the_default() {
     assert_eq!(draft.policy, Policy::default());
     for shown in [
         "transfers",
+        "max_size",
         "settle",
         "verify",
         "after",

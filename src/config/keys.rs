@@ -31,6 +31,7 @@ pub(crate) const KEYS: &[(Table, &str, &str)] = &[
     (Login, "grant", r#""password""#),
     (Upload, "dest", r#""/HR_Backup""#),
     (Upload, "transfers", r#""auto""#),
+    (Upload, "max_size", r#""100GiB""#),
     (Upload, "settle", r#""500ms""#),
     (Upload, "verify", r#""answer""#),
     (Upload, "after", r#""delete""#),

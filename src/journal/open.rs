@@ -17,7 +17,7 @@ use super::{JournalError, schema};
 const NAME: &str = "journal.sqlite";
 
 /// How long another process may hold the write lock: its groups take milliseconds, its pruning a second.
-const BUSY: Duration = Duration::from_secs(10);
+pub(super) const BUSY: Duration = Duration::from_secs(10);
 
 /// How many pages (of 4 KiB) the write-ahead log takes at most before they go into the journal itself.
 ///

@@ -154,7 +154,8 @@ pub(super) fn has_newer(connection: &Connection, id: AttemptId) -> rusqlite::Res
 pub(super) fn path_has_failed(connection: &Connection, id: AttemptId) -> rusqlite::Result<bool> {
     let sql = "SELECT b.state = 2 FROM attempt a JOIN attempt b ON b.root = a.root AND b.relative = a.relative \
                WHERE a.id = ?1 ORDER BY b.id DESC LIMIT 1";
-    connection.prepare_cached(sql)?.query_row([id.0], |row| row.get(0))
+    // One that is gone has made way for a newer failure.
+    Ok(connection.prepare_cached(sql)?.query_row([id.0], |row| row.get(0)).optional()?.unwrap_or(true))
 }
 
 fn is_abandoned(entry: &Entry) -> bool {
@@ -181,6 +182,23 @@ pub(super) fn unresolved(connection: &Connection, root: &Path) -> rusqlite::Resu
          AND a.root = (SELECT id FROM term WHERE value = ?1) ORDER BY a.id"
     );
     connection.prepare_cached(&sql)?.query_map([path_bytes(root)], entry)?.collect()
+}
+
+/// How many failures are looked through at a time.
+const FAILURES_AT_ONCE: i64 = 1000;
+
+/// Some failures without a receipt that began before a time, oldest first, from the one behind `after` on.
+pub(super) fn failures_page(
+    connection: &Connection,
+    before: SystemTime,
+    after: AttemptId,
+) -> rusqlite::Result<Vec<Entry>> {
+    let sql = format!(
+        "{COLUMNS}{ATTEMPTS}{TERMS}WHERE a.state <= 2 AND a.state = 2 AND a.seq IS NULL AND a.started < ?1 AND a.id > ?2 \
+         ORDER BY a.id LIMIT ?3"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    statement.query_map(params![nanoseconds(before), after.0, FAILURES_AT_ONCE], entry)?.collect()
 }
 
 /// One entry.

@@ -9,6 +9,7 @@ use super::confirm::{Found, Sent};
 use super::content::{Source, SourceError};
 use super::course::{Course, course};
 use super::elsewhere::is_link_of;
+use super::unsent::outgrew_its_place;
 use super::{Outcome, Pipeline};
 use crate::failpoint::failpoint;
 use crate::file::Settled;
@@ -38,6 +39,10 @@ pub(super) enum Halt {
     Destination(VaultError),
     /// The journal's trouble.
     Journal(JournalError),
+    /// The file can't be read, for this reason: not written down yet.
+    Unreadable(String),
+    /// Nothing can be opened now, for want of descriptors or memory.
+    Scarce(String),
     /// The request may have been carried out: the open intent says what to ask for.
     AnswerLost(VaultError),
     /// An upload that was cut off may still be stored: the file is tried again after this time, and nothing is held until then.
@@ -60,7 +65,10 @@ const FRESH: Duration = Duration::from_secs(60 * 60);
 impl<V: Vault> Pipeline<V> {
     /// One attempt. It ends at once when somebody opens the file for writing: the writer waits until then.
     pub(super) async fn attempt(&self, file: &Settled) -> Result<(Confirmed, Source), Halt> {
-        let source = open(file).await?;
+        let source = open(file).await?.telling(self.shared.flow());
+        if outgrew_its_place(file, &source) {
+            return Err(again(file, "it has grown since it settled"));
+        }
         match self.unless_written(&source, self.take_course(file, &source)).await {
             Some(ended) => Ok((ended?, source)),
             None => Err(again(file, "somebody opened it for writing")),
@@ -217,7 +225,8 @@ async fn blocking<T: Send + 'static>(
     done.map_err(|error| match error {
         SourceError::Gone => Halt::Ended(Outcome::Gone),
         SourceError::Unsettled(reason) => again(file, reason),
-        SourceError::Unreadable(reason) => failed(reason),
+        SourceError::Unreadable(reason) => Halt::Unreadable(reason),
+        SourceError::Scarce(why) => Halt::Scarce(why),
     })
 }
 
@@ -236,14 +245,9 @@ pub(super) async fn hashed(file: &Settled, source: &Source) -> Result<String, Ha
 
 /// What it means that a file could not be read to its end.
 pub(super) fn unread(file: &Settled, source: &Source, reason: String) -> Halt {
-    if source.check().is_err() { again(file, "it changed while it was read") } else { failed(reason) }
+    if source.check().is_err() { again(file, "it changed while it was read") } else { Halt::Unreadable(reason) }
 }
 
 pub(super) fn again(file: &Settled, reason: &str) -> Halt {
     Halt::Ended(Outcome::Again { reason: reason.to_owned(), place: file.relative.clone() })
-}
-
-/// Local trouble that leaves nothing to write down: it is met again, and told again, at the next walk.
-fn failed(reason: String) -> Halt {
-    Halt::Ended(Outcome::Failed { reason, moved: None })
 }

@@ -68,7 +68,7 @@ impl<V: Vault> Pipeline<V> {
             Some(Ok(Some(_))) => Ok(Asked::Stored),
             Some(Ok(None)) => Ok(Asked::NotStored),
             // Its own end, and none of the file's that asks.
-            None | Some(Err(Halt::Ended(_))) => Ok(Asked::Unanswered),
+            None | Some(Err(Halt::Ended(_) | Halt::Unreadable(_) | Halt::Scarce(_))) => Ok(Asked::Unanswered),
             Some(Err(halt)) => Err(halt),
         }
     }

@@ -13,10 +13,11 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::Pipeline;
 use super::attempt::{Confirmed, Halt, again};
 use super::confirm::{Found, Sent};
 use super::content::Source;
-use super::{Pipeline, Slots};
+use super::slots::{Class, Slots};
 use crate::budget;
 use crate::file::Settled;
 use crate::journal::{Entry, Intent, State};
@@ -181,30 +182,30 @@ impl<V: Vault> Pipeline<V> {
     }
 
     /// Waits without a place among the uploads, where not too many files do.
-    pub(super) async fn rest(&self, wait: Duration) {
+    pub(super) async fn rest(&self, class: Class, wait: Duration) {
         let resting = self.shared.late.resting.try_acquire();
-        let lent = resting.is_ok().then(|| Lent::new(&self.slots));
+        let lent = resting.is_ok().then(|| Lent::new(&self.slots, class));
         tokio::time::sleep(wait).await;
         if lent.is_some() {
-            self.slots.free().await;
+            self.slots.free(class).await;
         }
     }
 }
 
 /// A place that is given back for a while; taken again when this is dropped, also in the middle of the wait, for whoever ends
 /// the file gives it back once more.
-struct Lent<'a>(&'a Slots);
+struct Lent<'a>(&'a Slots, Class);
 
 impl<'a> Lent<'a> {
-    fn new(slots: &'a Slots) -> Self {
-        slots.lend();
-        Self(slots)
+    fn new(slots: &'a Slots, class: Class) -> Self {
+        slots.lend(class);
+        Self(slots, class)
     }
 }
 
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
-        self.0.take();
+        self.0.take(self.1);
     }
 }
 

@@ -10,6 +10,7 @@ mod confirm;
 mod content;
 mod course;
 mod destination;
+mod dispatch;
 pub(crate) mod elsewhere;
 mod late;
 mod limit;
@@ -19,6 +20,7 @@ mod receipt;
 mod removal;
 mod slots;
 mod turns;
+mod unsent;
 mod upload;
 mod way;
 
@@ -38,10 +40,12 @@ use crate::health::{Knows, Part};
 use crate::journal::{Journal, Stored};
 use crate::metrics::Folder;
 use crate::shutdown::{Shutdown, Stop};
+use crate::standstill::Flow;
 use crate::vault::{RemotePath, Vault, VaultError};
 
 use circuit::Circuit;
 use destination::Destinations;
+use dispatch::Held;
 use late::Late;
 pub use local::MoveTargets;
 use removal::Removals;
@@ -64,6 +68,8 @@ pub struct Shared<V> {
     patience: Option<Duration>,
     /// Names under which an upload that was cut off may still be stored.
     late: Late,
+    /// What waits in all pipelines, and what moves.
+    flow: Flow,
 }
 
 /// How long the service may be in trouble before a command that is to end gives up: the whole then takes under a minute.
@@ -83,6 +89,7 @@ impl<V: Vault> Shared<V> {
             names: Turns::default(),
             patience,
             late: Late::new(),
+            flow: Flow::default(),
         })
     }
 
@@ -97,6 +104,11 @@ impl<V: Vault> Shared<V> {
             (Part::Service, Arc::clone(&self.service) as Arc<dyn Knows>),
             (Part::Journal, Arc::clone(&self.journal_circuit) as Arc<dyn Knows>),
         ]
+    }
+
+    /// What waits in all pipelines, and what moves.
+    pub fn flow(&self) -> Flow {
+        self.flow.clone()
     }
 
     /// The journal that receipts go to.
@@ -203,8 +215,9 @@ impl<V: Vault> Pipeline<V> {
         counts: Folder,
     ) -> Arc<Self> {
         let destinations = Destinations::new(shared.patience);
-        let removals = Removals::start(shared.journal.clone(), reports.clone());
-        let (slots, stopped) = (Slots::new(policy.transfers, counts.under_way.clone()), OnceLock::new());
+        let removals = Removals::start(shared.journal.clone(), reports.clone(), shared.flow());
+        let slots = Slots::new(policy.transfers, counts.under_way.clone(), shared.flow());
+        let stopped = OnceLock::new();
         Arc::new(Self {
             shared,
             policy,
@@ -234,28 +247,29 @@ impl<V: Vault> Pipeline<V> {
         grace: Duration,
         mut shutdown: Shutdown,
     ) -> Option<VaultError> {
-        let mut under_way = JoinSet::new();
+        let (mut under_way, mut held) = (JoinSet::new(), Held::default());
         while self.stopped.get().is_none() {
             // Those that have ended keep their memory until somebody asks for them.
             while under_way.try_join_next().is_some() {}
-            let settled = tokio::select! {
+            let next = tokio::select! {
                 biased;
                 () = shutdown.reached(Stop::Gently) => break,
-                settled = async { self.slots.free().await; queue.recv().await } => settled,
+                next = self.next(&mut queue, &mut held) => next,
             };
-            let Some(settled) = settled else { break };
-            self.slots.take();
-            let more = !queue.is_empty();
+            let Some((settled, class)) = next else { break };
+            self.slots.take(class);
+            let more = !queue.is_empty() || !held.is_empty();
             let (pipeline, shutdown) = (Arc::clone(&self), shutdown.clone());
-            under_way.spawn(async move { pipeline.one(settled, more, shutdown).await });
+            under_way.spawn(async move { pipeline.one(settled, class, more, shutdown).await });
         }
-        self.leave(queue);
+        self.leave(queue, held);
         self.finish(under_way, grace, shutdown).await;
         self.stopped.get().cloned()
     }
 
     /// Files that were handed over and not begun stay as they are.
-    fn leave(&self, mut queue: mpsc::Receiver<Settled>) {
+    fn leave(&self, mut queue: mpsc::Receiver<Settled>, held: Held) {
+        held.into_files().for_each(|file| self.report(file, Outcome::Left));
         queue.close();
         while let Ok(file) = queue.try_recv() {
             self.report(file, Outcome::Left);

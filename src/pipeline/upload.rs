@@ -13,6 +13,9 @@ use crate::vault::{DocumentId, Kind, RemotePath, Vault, VaultError};
 impl<V: Vault> Pipeline<V> {
     /// Sends a file, under another name where its own is taken by other content.
     pub(super) async fn upload(&self, file: &Settled, source: &Source) -> Result<Confirmed, Halt> {
+        if let Some(reason) = self.beyond_max_size(source) {
+            return Err(self.fail_unsent(file, source, reason).await);
+        }
         load(file, source).await?;
         let (dest, name) = match self.dest_of(file) {
             Ok(place) => place,

@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
 mod chain;
+mod failures;
 mod keeping;
 mod names;
 mod opening;

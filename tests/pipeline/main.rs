@@ -9,6 +9,8 @@ mod late;
 mod life;
 mod names;
 mod receipts;
+mod sizes;
+mod standstill;
 mod store;
 #[path = "../support/mod.rs"]
 mod support;
