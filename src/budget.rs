@@ -17,6 +17,16 @@ pub(crate) const LISTING: Duration = Duration::from_secs(600);
 pub(crate) const TOKEN_ANSWER: Duration = Duration::from_secs(30);
 /// A token that takes longer than this is trouble that is told, in the log and by `/readyz`.
 pub(crate) const TOKEN_SOON: Duration = Duration::from_secs(10);
+/// The first wait before the store is asked again for an upload that was cut off; each further one is as long as all before it.
+pub(crate) const FIRST_LOOK: Duration = Duration::from_secs(1);
+/// So long after an upload was cut off its name is looked at once more before a newer file of that name is removed: some relays
+/// try again for minutes, and no longer.
+pub(crate) const LATE: Duration = Duration::from_secs(600);
+/// Attempts of one name that are looked through for one that was cut off in an earlier process: the newest are the ones that count.
+pub(crate) const LATE_ATTEMPTS: usize = 16;
+/// Files that wait for a late store without a place among the uploads; more keep their places, which slows the sending to a
+/// service that loses every answer.
+pub(crate) const LATE_FILES: usize = 256;
 /// The largest answer that tells of one thing, in bytes.
 pub(crate) const SMALL_BYTES: usize = 1 << 20;
 /// The largest listing, in bytes.
@@ -32,11 +42,68 @@ pub(crate) const SHORTEST_SECRET: usize = 4;
 
 // --- Files and folders ------------------------------------------------------------------------------------------------
 
+/// Folders that a walk holds open at most, one below the other: a deeper tree must not take the descriptors that uploads need, of
+/// which there may be 64 in all. To come back to a folder that was closed costs one more open.
+pub(crate) const WALK_OPEN: usize = 10;
+/// How long the other folders wait at the start for one whose file system does not answer. A healthy one takes milliseconds, unless
+/// an upload of a moved file is to be looked for in all of it; a folder that takes longer starts later, and nothing else changes.
+pub(crate) const RECOVERY: Duration = Duration::from_secs(10);
+/// How long the end waits for the private folder of one watched folder to be cleared away: what is left of it does no harm.
+pub(crate) const TIDY: Duration = Duration::from_secs(5);
+/// Files of one folder on their way at once, some 300 bytes each, but for those that events bring: beyond, the folder itself keeps them.
+pub(crate) const FILES_ON_THEIR_WAY: usize = 32_768;
+/// Beyond so many, events are dropped, and the folder is walked through later.
+pub(crate) const FILES_BY_EVENTS: usize = 2 * FILES_ON_THEIR_WAY;
+/// Files of one folder that are done with and known to lie there. Beyond, a walk may take one for a file that no event told of: a
+/// warning too many.
+pub(crate) const FILES_LYING: usize = 65_536;
+/// A file of more bytes than this is large: it may take minutes or hours, and never has the places that are kept for others.
+pub(crate) const LARGE_FILE: u64 = 64 << 20;
+/// Of so many uploads at once, one is kept for files that are not large; at least one, unless there is no other.
+pub(crate) const KEPT_FOR_SMALL: usize = 4;
+/// Large files that a daemon has in memory while they wait for a place. Beyond, they are left to the next walk through their folder,
+/// for what is in memory counts against what a walk may bring: 33,000 of them would keep all others from being seen.
+pub(crate) const LARGE_WAITING: usize = 1024;
+/// The pause before a file is opened again where the process or the system has no descriptors left, and the longest it grows to.
+pub(crate) const SCARCE_PAUSE: Duration = Duration::from_millis(100);
+pub(crate) const SCARCE_PAUSE_MOST: Duration = Duration::from_secs(10);
+/// The pause after so many tries in a row (1 or more) that found nothing left: it doubles.
+pub(crate) fn scarce_pause(tries: u32) -> Duration {
+    SCARCE_PAUSE.saturating_mul(2u32.saturating_pow(tries.saturating_sub(1))).min(SCARCE_PAUSE_MOST)
+}
+/// So many tries in a row, some 45 s, are patience enough for a command that is to end.
+pub(crate) const SCARCE_TRIES: u32 = 10;
+/// After such a shortage the number of uploads at once grows again in steps this far apart.
+pub(crate) const SCARCE_STEP: Duration = Duration::from_secs(10);
+/// How often a shortage of descriptors is told while it lasts.
+pub(crate) const SCARCE_TOLD: Duration = Duration::from_secs(60);
+
 // --- The journal ------------------------------------------------------------------------------------------------------
+
+/// Failures without a receipt that the journal keeps, some 300 bytes each; beyond, the oldest are forgotten. Any number of names that
+/// can't be sent may be put into a folder.
+pub(crate) const FAILURES: usize = 100_000;
+/// They are counted after so many new ones: that looks along all of them.
+pub(crate) const FAILURES_COUNTED_EVERY: u64 = 1000;
+/// How long a failure is kept whose file is gone: for people to see it.
+pub(crate) const FAILURE_KEPT: Duration = Duration::from_secs(24 * 3600);
 
 // --- Logs and health --------------------------------------------------------------------------------------------------
 
 /// Log lines that may wait for a reader of standard error; beyond, they are counted and lost.
 pub(crate) const LOG_LINES: usize = 10_000;
+/// Lines that one place of the program may log in a second; beyond, they are counted and left out. A folder with thousands of files
+/// in the same trouble says the same of each.
+pub(crate) const LOG_LINES_A_SECOND: u32 = 20;
+/// Connections to the metrics at once: the oldest makes room for the newest.
+pub(crate) const MONITOR_CONNECTIONS: usize = 16;
+/// How long such a connection may take from its first byte to its last; a scrape takes milliseconds.
+pub(crate) const MONITOR_CONNECTION: Duration = Duration::from_secs(5);
+/// Room for such a request's line and headers, in bytes.
+pub(crate) const MONITOR_HEAD: usize = 16 * 1024;
+/// How long nothing may move while files wait before that is told as a standstill: longer than any one answer may take to begin.
+pub(crate) const STANDSTILL: Duration = Duration::from_secs(60);
+/// Failures that are told to people on standard output in a second; beyond, they are counted, and the journal has them.
+pub(crate) const FAILURE_LINES_A_SECOND: u32 = 100;
 /// How long the end of the program waits for such a reader.
 pub(crate) const LAST_LOG_LINES: Duration = Duration::from_secs(1);

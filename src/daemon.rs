@@ -4,18 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinHandle, JoinSet};
+use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::budget;
 use crate::config::Policy;
 use crate::exit::{Exit, Fatal};
 use crate::file::{Root, Settled};
 use crate::health::{Health, Note, Part};
+use crate::journal::Journal;
 use crate::metrics::Folder;
-use crate::pipeline::{Local, Outcome, Pipeline, Report, Shared};
+use crate::pipeline::{Local, MoveTargets, Outcome, Pipeline, Report, Shared};
 use crate::recovery;
 use crate::remove;
 use crate::retention;
-use crate::shutdown::Shutdown;
+use crate::shutdown::{Shutdown, Stop};
+use crate::standstill::{Flow, Standstill};
 use crate::vault::{RemotePath, Vault, VaultError};
 use crate::watch::settle::Rules;
 use crate::watch::{self, Done, Names, Next};
@@ -27,6 +31,8 @@ pub struct Watched {
     pub root: Arc<Root>,
     /// What happens to its files.
     pub policy: Policy,
+    /// Where that moves them to.
+    pub targets: MoveTargets,
     /// Where they go.
     pub dest: RemotePath,
     /// What is counted of them.
@@ -74,23 +80,33 @@ pub async fn run<V: Vault>(
 ) -> Result<Tally, Fatal> {
     // Ends with this run.
     let mut beside = JoinSet::new();
+    let standstill = Standstill::default();
+    standstill.add(shared.flow());
+    beside.spawn(standstill.clone().watch());
+    if !mode.once {
+        beside.spawn(retention::forget_failures_daily(shared.journal().clone()));
+    }
     if let Some(keep) = mode.keep_receipts.filter(|_| !mode.once) {
         beside.spawn(retention::prune_daily(shared.journal().clone(), keep));
     }
-    // Before any starts: what stops one from starting must not cut the uploads of the others.
-    for folder in &folders {
-        recovery::resolve(shared.journal(), &folder.root).await?;
-    }
+    let started = resolve_all(shared.journal(), folders).await?;
     for (part, circuit) in shared.circuits() {
         health.add(part, circuit);
     }
+    health.add(Part::Progress, Arc::new(standstill.clone()));
     let mut running = JoinSet::new();
-    for folder in folders {
-        running.spawn(run_folder(Arc::clone(&shared), folder, mode, tell.clone(), health.clone(), shutdown.clone()));
+    for (folder, late) in started {
+        let looks = Flow::default();
+        standstill.add(looks.clone());
+        let (shared, tell) = (Arc::clone(&shared), tell.clone());
+        running.spawn(run_folder(shared, folder, late, mode, tell, health.clone(), looks, shutdown.clone()));
     }
     let mut tally = Tally::default();
     while let Some(ended) = running.join_next().await {
         tally.add(ended.map_err(|error| Fatal::new(Exit::SomeFailed, format!("internal error: {error}")))??);
+    }
+    if mode.once {
+        retention::forget_failures(shared.journal()).await;
     }
     if let Some(keep) = mode.keep_receipts.filter(|_| mode.once) {
         retention::prune(shared.journal(), keep).await;
@@ -98,26 +114,100 @@ pub async fn run<V: Vault>(
     Ok(tally)
 }
 
+/// The look for what a stopped run left behind in a folder.
+type Recovery = JoinHandle<Result<(), Fatal>>;
+
+/// Resolves what a stopped run left behind, in all folders side by side, before any of them starts: what stops one from starting must
+/// not cut the uploads of the others. Nor do they wait for one whose file system does not answer: its look goes on, and is told.
+async fn resolve_all(journal: &Journal, folders: Vec<Watched>) -> Result<Vec<(Watched, Option<Recovery>)>, Fatal> {
+    let resolve = |folder: Watched| {
+        let (journal, root) = (journal.clone(), Arc::clone(&folder.root));
+        (folder, tokio::spawn(async move { recovery::resolve(&journal, &root).await }))
+    };
+    all_within(budget::RECOVERY, folders.into_iter().map(resolve).collect()).await
+}
+
+/// Waits for all of these, but not for long: those that are not over by then are handed back. The first failure is that of all.
+async fn all_within<T>(limit: Duration, looks: Vec<(T, Recovery)>) -> Result<Vec<(T, Option<Recovery>)>, Fatal> {
+    let end = Instant::now() + limit;
+    let mut started = Vec::with_capacity(looks.len());
+    for (folder, mut look) in looks {
+        let late = match timeout_at(end, &mut look).await {
+            Ok(over) => ended(over).map(|()| None)?,
+            Err(_) => Some(look),
+        };
+        started.push((folder, late));
+    }
+    Ok(started)
+}
+
+fn ended(look: Result<Result<(), Fatal>, JoinError>) -> Result<(), Fatal> {
+    look.unwrap_or_else(|error| Err(Fatal::new(Exit::SomeFailed, format!("internal error: {error}"))))
+}
+
+/// Waits for a folder that did not answer when the others started; an error is what it came to instead. A failure is this folder's
+/// alone by now, and so is the wait.
+async fn catch_up(folder: &str, late: Recovery, trouble: &Note, mut shutdown: Shutdown) -> Result<(), Tally> {
+    trouble.raise("its file system does not answer");
+    tracing::warn!(folder, "its file system does not answer; the other folders go on, and this one when it answers");
+    let over = tokio::select! {
+        over = late => ended(over),
+        () = shutdown.reached(Stop::Gently) => return Err(Tally::default()),
+    };
+    match over {
+        Ok(()) => {
+            trouble.clear();
+            tracing::info!(folder, "its file system answers; watching it from now on");
+            Ok(())
+        }
+        Err(error) => {
+            trouble.raise("what an earlier run left there can't be resolved");
+            tracing::error!(
+                folder,
+                "what an earlier run left there can't be resolved, so it is not watched until the next start: {error}"
+            );
+            Err(Tally { failed: 1, ..Tally::default() })
+        }
+    }
+}
+
+/// Removes the private folder of the folder that was held at the end, where it is empty. Not waited for for long: the end of the
+/// program must not hang with a share.
+pub(crate) async fn tidy(root: Arc<Root>) {
+    let folder = root.path().display().to_string();
+    let tidying = tokio::task::spawn_blocking(move || remove::tidy(&root));
+    if timeout(budget::TIDY, tidying).await.is_err() {
+        tracing::warn!(folder, "its file system does not answer; an empty private folder may be left there");
+    }
+}
+
 async fn run_folder<V: Vault>(
     shared: Arc<Shared<V>>,
     folder: Watched,
+    late: Option<Recovery>,
     mode: Mode,
     tell: impl Fn(&Report),
     health: Health,
+    looks: Flow,
     shutdown: Shutdown,
 ) -> Result<Tally, Fatal> {
-    let Watched { root, policy, dest, counts } = folder;
+    let Watched { root, policy, targets, dest, counts } = folder;
     let name = root.path().display().to_string();
     let gone = Note::default();
-    let options = watch_options(&policy, mode.once, counts.clone(), gone.clone())?;
+    let options = watch::Options { looks, ..watch_options(&policy, mode.once, counts.clone(), gone.clone())? };
     let (ready, queue) = mpsc::channel::<Settled>(QUEUE);
     let (done_sender, done) = mpsc::unbounded_channel();
     let (reports, mut reported) = mpsc::unbounded_channel();
-    let pipeline = Pipeline::new(shared, policy, dest, false, reports, counts.clone());
+    let pipeline = Pipeline::new(shared, policy, targets, dest, false, reports, counts.clone());
     health.add(Part::Destination(name.clone()), pipeline.destination());
-    health.add(Part::Folder(name), Arc::new(gone));
+    health.add(Part::Folder(name.clone()), Arc::new(gone.clone()));
+    if let Some(late) = late
+        && let Err(tally) = catch_up(&name, late, &gone, shutdown.clone()).await
+    {
+        return Ok(tally);
+    }
 
-    let watching = watch::run(Arc::clone(&root), options, ready, done, shutdown.clone());
+    let watching = watch::run(root, options, ready, done, shutdown.clone());
     let uploading = pipeline.run(queue, mode.grace, shutdown);
     let mut tally = Tally::default();
     let counted = &mut tally;
@@ -137,8 +227,8 @@ async fn run_folder<V: Vault>(
         }
     };
     // They end one after the other: no more files, no more uploads, no more reports.
-    let (watched, stopped, ()) = tokio::join!(watching, uploading, reporting);
-    remove::tidy(&root);
+    let ((watched, root), stopped, ()) = tokio::join!(watching, uploading, reporting);
+    tidy(root).await;
     tally.failed += watched.unreadable + watched.still_open;
     tally.left += watched.cut;
     tally.stopped = stopped;
@@ -163,7 +253,15 @@ fn watch_options(policy: &Policy, once: bool, counts: Folder, gone: Note) -> Res
         .map_err(|error| Fatal::new(Exit::Usage, format!("a pattern of names to ignore can't be used: {error}")))?;
     let rules = Rules::new(policy.settle);
     let rules = if once { rules.with_patience(ONCE_PATIENCE) } else { rules };
-    Ok(watch::Options { names: Arc::new(names), rules, rescan: policy.rescan, once, counts, gone })
+    Ok(watch::Options {
+        names: Arc::new(names),
+        rules,
+        rescan: policy.rescan,
+        once,
+        counts,
+        gone,
+        looks: Flow::default(),
+    })
 }
 
 fn done_of(report: Report) -> Done {
@@ -206,6 +304,59 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::health::Knows as _;
+    use crate::shutdown;
+    use tokio::sync::oneshot;
+
+    /// A look that does not end, as on a share that does not answer, until its sender is dropped.
+    fn hung() -> (oneshot::Sender<()>, Recovery) {
+        let (answer, answered) = oneshot::channel::<()>();
+        (answer, tokio::spawn(async move { answered.await.map_err(|_| Fatal::new(Exit::SomeFailed, "never")) }))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_folder_that_does_not_answer_holds_up_no_other_and_starts_when_it_answers() {
+        let (answer, look) = hung();
+        let looks = vec![("hung", look), ("well", tokio::spawn(async { Ok(()) }))];
+        let start = Instant::now();
+        let mut started = all_within(budget::RECOVERY, looks).await.unwrap();
+        assert_eq!(start.elapsed(), budget::RECOVERY);
+        assert!(started[1].1.is_none(), "the other one may start");
+        let late = started.remove(0).1.unwrap();
+
+        let (trouble, (_trigger, shutdown)) = (Note::default(), shutdown::channel());
+        let caught_up = tokio::spawn({
+            let trouble = trouble.clone();
+            async move { catch_up("hung", late, &trouble, shutdown).await }
+        });
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        assert!(trouble.trouble().is_some() && !caught_up.is_finished());
+        answer.send(()).unwrap();
+        assert!(caught_up.await.unwrap().is_ok() && trouble.trouble().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_late_folder_that_fails_or_a_stop_meanwhile_ends_only_its_own_start() {
+        for stops in [false, true] {
+            let (answer, look) = hung();
+            let (trouble, (trigger, shutdown)) = (Note::default(), shutdown::channel());
+            if stops {
+                trigger.raise();
+            } else {
+                drop(answer);
+            }
+            let tally = catch_up("hung", look, &trouble, shutdown).await.unwrap_err();
+            assert_eq!(tally.failed, u64::from(!stops), "a stop is no failure");
+            assert!(trouble.trouble().is_some());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_fails_in_time_lets_none_start() {
+        let (_answer, look) = hung();
+        let fails = tokio::spawn(async { Err(Fatal::new(Exit::Missing, "no")) });
+        assert_eq!(all_within(budget::RECOVERY, vec![((), look), ((), fails)]).await.unwrap_err().exit, Exit::Missing);
+    }
 
     #[test]
     fn whatever_is_not_done_shows_in_the_count() {

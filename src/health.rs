@@ -19,6 +19,8 @@ pub enum Part {
     Destination(String),
     /// This watched folder itself.
     Folder(String),
+    /// Whatever it is that keeps files from getting further.
+    Progress,
 }
 
 impl fmt::Display for Part {
@@ -30,6 +32,7 @@ impl fmt::Display for Part {
             Self::Journal => f.write_str("the journal"),
             Self::Destination(folder) => write!(f, "the destination of {folder}"),
             Self::Folder(folder) => write!(f, "the folder {folder}"),
+            Self::Progress => f.write_str("the files"),
         }
     }
 }

@@ -10,8 +10,11 @@
 //!
 //! Who may import whom: [`watch`] knows no HTTP; [`astran`] knows no files, folders or configuration; `watch` and
 //! [`pipeline`] don't know each other, the [`file::Settled`] is all that passes between them. All may count in [`metrics`]
-//! and be asked by [`health`]; [`monitor`] tells over HTTP what these two say, and knows nobody else. Only [`daemon`] and
+//! in [`standstill`], and be asked by [`health`]; [`monitor`] tells over HTTP what these two say, and knows nobody else. Only [`daemon`] and
 //! [`commands`] see everything.
+
+// Tests make, move and remove files as any other program does. What is no test is judged where it is built without tests.
+#![cfg_attr(test, allow(clippy::disallowed_methods))]
 
 pub(crate) mod budget;
 pub mod cli;
@@ -37,10 +40,12 @@ pub mod monitor;
 
 pub mod exit;
 pub(crate) mod failpoint;
+pub(crate) mod log_limit;
 pub(crate) mod log_queue;
 pub(crate) mod printable;
 pub mod secret;
 pub mod shutdown;
+pub mod standstill;
 pub mod telemetry;
 
 #[cfg(feature = "sandbox")]

@@ -5,12 +5,13 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::time::{Duration, Instant};
 
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::budget;
+use crate::log_limit::LogLimit;
 use crate::printable::{escaped_json, escaped_line};
 
 enum Message {
@@ -27,12 +28,12 @@ pub(crate) struct LogQueue {
 }
 
 impl LogQueue {
-    /// Starts the thread. With `json` each line is an object already, and stays one.
-    pub(crate) fn start(to: impl Write + Send + 'static, json: bool) -> Self {
+    /// Starts the thread. With `json` each line is an object already, and stays one. The thread tells also what `limit` left out.
+    pub(crate) fn start(to: impl Write + Send + 'static, json: bool, limit: LogLimit) -> Self {
         let (lines, waiting) = sync_channel(budget::LOG_LINES);
         let lost = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&lost);
-        std::thread::spawn(move || write_all(&waiting, to, &counted));
+        std::thread::spawn(move || write_all(&waiting, to, &counted, &limit, json));
         Self { lines, lost, json }
     }
 
@@ -63,10 +64,22 @@ impl LogQueue {
     }
 }
 
-fn write_all(waiting: &Receiver<Message>, mut to: impl Write, lost: &AtomicU64) {
-    for message in waiting {
+fn write_all(waiting: &Receiver<Message>, mut to: impl Write, lost: &AtomicU64, limit: &LogLimit, json: bool) {
+    loop {
+        // What was left out is told soon, though nothing more may be logged.
+        let message = if limit.is_counting() {
+            waiting.recv_timeout(Duration::from_secs(1))
+        } else {
+            waiting.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        };
+        let is_end = matches!(message, Ok(Message::Flush(_)));
+        for (count, example) in limit.left_out(Instant::now(), is_end) {
+            to.write_all(left_out_line(count, &example, json).as_bytes()).ok();
+        }
         match message {
-            Message::Line(line) => {
+            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {}
+            Ok(Message::Line(line)) => {
                 // Nobody reads any more: the work goes on all the same.
                 to.write_all(&line).ok();
                 let lost = lost.swap(0, Ordering::Relaxed);
@@ -74,11 +87,21 @@ fn write_all(waiting: &Receiver<Message>, mut to: impl Write, lost: &AtomicU64) 
                     writeln!(to, "astran-backup: {lost} log lines were lost: standard error was not read").ok();
                 }
             }
-            Message::Flush(done) => {
+            Ok(Message::Flush(done)) => {
                 to.flush().ok();
                 done.send(()).ok();
             }
         }
+    }
+}
+
+fn left_out_line(count: u64, example: &str, json: bool) -> String {
+    let message = format!("{count} more lines like this were left out: {example}");
+    if json {
+        let line = serde_json::json!({ "level": "WARN", "message": message, "left_out": count });
+        escaped_json(&format!("{line}\n"))
+    } else {
+        escaped_line(&format!("astran-backup: {message}\n"))
     }
 }
 

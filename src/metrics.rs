@@ -190,7 +190,7 @@ impl Collector for Troubles {
                 Part::Journal => ("journal", None),
                 Part::Destination(folder) => ("destination", Some(folder.clone())),
                 Part::Login => ("login", None),
-                Part::Start | Part::Folder(_) => continue,
+                Part::Start | Part::Folder(_) | Part::Progress => continue,
             };
             number(why.is_some()).encode(circuits.encode_family(&Circuit { circuit, folder })?)?;
         }

@@ -37,6 +37,12 @@ fn colour_length(text: &str) -> usize {
     if codes.as_bytes().get(length) == Some(&b'm') { length + 3 } else { 0 }
 }
 
+/// A value as one line of JSON for standard output, which may be a terminal: names in it can do no more harm there than in text.
+pub(crate) fn json_line(value: &impl serde::Serialize) -> String {
+    // What this program prints has texts for keys, and no value of its own that could refuse.
+    escaped_json(&serde_json::to_string(value).unwrap_or_default())
+}
+
 /// A line of JSON, in which no character is left that a terminal would act on: an escape means the same there.
 pub(crate) fn escaped_json(line: &str) -> String {
     use std::fmt::Write as _;

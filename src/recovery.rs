@@ -4,31 +4,45 @@
 //! through the pipeline. Here only those entries are ended whose file is gone: nobody would come to ask for them.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::exit::Fatal;
+use crate::exit::{Exit, Fatal};
 use crate::failpoint::failpoint;
 use crate::file::{OpenError, Root};
-use crate::journal::{End, Entry, Journal, State};
+use crate::journal::{AttemptId, End, Entry, Journal, State};
 use crate::pipeline::elsewhere::places_of;
 use crate::remove;
 
-/// Puts back what was set aside, and ends the entries whose files are gone.
-pub(crate) async fn resolve(journal: &Journal, root: &Root) -> Result<(), Fatal> {
-    let aside = remove::recover(root, Path::new(""));
+/// Puts back what was set aside, and ends the entries whose files are gone. All that asks the file system, which may be a share that
+/// does not answer, runs on threads that may block.
+pub(crate) async fn resolve(journal: &Journal, root: &Arc<Root>) -> Result<(), Fatal> {
+    let aside = on_disk(root, |root| remove::recover(root, Path::new(""))).await?;
     failpoint("after-recovery");
     let unresolved = journal.unresolved(root.path()).await?;
-    let over: Vec<_> = unresolved.iter().filter_map(|entry| Some((entry, end_of(entry, root, &aside)?))).collect();
+    for (attempt, end) in on_disk(root, move |root| over(root, &unresolved, &aside)).await? {
+        journal.end(attempt, end).await?;
+    }
+    Ok(())
+}
+
+async fn on_disk<T: Send + 'static>(
+    root: &Arc<Root>,
+    work: impl FnOnce(&Root) -> T + Send + 'static,
+) -> Result<T, Fatal> {
+    let root = Arc::clone(root);
+    let done = tokio::task::spawn_blocking(move || work(&root)).await;
+    done.map_err(|error| Fatal::new(Exit::SomeFailed, format!("internal error: {error}")))
+}
+
+/// The entries that are over, and how they ended. Blocks.
+fn over(root: &Root, unresolved: &[Entry], aside: &[PathBuf]) -> Vec<(AttemptId, End)> {
+    let over: Vec<_> = unresolved.iter().filter_map(|entry| Some((entry, end_of(entry, root, aside)?))).collect();
     let sent = |entry: &Entry| entry.state == State::Open && entry.intent.names_folder();
     let open = over.iter().filter(|(entry, _)| sent(entry)).map(|(entry, _)| entry.intent.version);
     let moved = places_of(root, &open.collect::<Vec<_>>());
-    for (entry, end) in over {
-        // Moved while its upload was open: its name is not free before it was asked for.
-        let is_moved = sent(entry) && moved.iter().any(|(version, _)| *version == entry.intent.version);
-        if !is_moved {
-            journal.end(entry.id, end).await?;
-        }
-    }
-    Ok(())
+    // Moved while its upload was open: its name is not free before it was asked for.
+    let is_moved = |entry: &Entry| sent(entry) && moved.iter().any(|(version, _)| *version == entry.intent.version);
+    over.into_iter().filter(|(entry, _)| !is_moved(entry)).map(|(entry, end)| (entry.id, end)).collect()
 }
 
 /// How an entry ended without a word, if its file is gone; `aside` are those that lie where they were set aside.
@@ -54,7 +68,7 @@ fn end_of(entry: &Entry, root: &Root, aside: &[PathBuf]) -> Option<End> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::{AttemptId, Intent};
+    use crate::journal::Intent;
     use crate::vault::{DocumentId, RemotePath};
     use std::time::SystemTime;
 

@@ -1,10 +1,12 @@
-//! Receipts are kept for as long as the configuration says: for ever, unless it says otherwise.
+//! Receipts are kept for as long as the configuration says: for ever, unless it says otherwise. Failures are kept as long as their
+//! files are there, and a day longer, so that people see them.
 
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use crate::journal::{Journal, JournalError};
+use crate::budget;
+use crate::journal::{AttemptId, Entry, Journal, JournalError};
 
 /// Between two prunings of a daemon.
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -23,6 +25,44 @@ pub async fn prune_daily(journal: Journal, keep: Duration) {
 /// Deletes the receipts that are older than that; what remains can still be checked.
 pub async fn prune(journal: &Journal, keep: Duration) {
     prune_at(journal, SystemTime::now(), keep).await;
+}
+
+/// Forgets failures at once, and once a day from then on.
+pub async fn forget_failures_daily(journal: Journal) {
+    loop {
+        forget_failures(&journal).await;
+        tokio::time::sleep(DAY).await;
+    }
+}
+
+/// Forgets failures whose files are gone, and those beyond the most that are kept. Whoever makes files that can't be sent, and takes
+/// them away, would fill the disk with them.
+pub async fn forget_failures(journal: &Journal) {
+    match try_forget(journal).await {
+        Ok(0) => {}
+        Ok(count) => tracing::info!(count, "failures were forgotten whose files are gone"),
+        Err(error) => tracing::warn!("failures whose files are gone can't be forgotten: {error}"),
+    }
+}
+
+async fn try_forget(journal: &Journal) -> Result<u64, JournalError> {
+    let Some(before) = SystemTime::now().checked_sub(budget::FAILURE_KEPT) else { return Ok(0) };
+    let (mut count, mut after) = (0, AttemptId(0));
+    loop {
+        let page = journal.failures_page(before, after).await?;
+        let Some(last) = page.last() else { return Ok(count) };
+        after = last.id;
+        let gone = tokio::task::spawn_blocking(move || {
+            page.iter().filter(|entry| is_gone(entry)).map(|entry| entry.id).collect()
+        });
+        // Where looking fails in the middle, nothing is known to be gone.
+        count += journal.forget_failures(gone.await.unwrap_or_default()).await?;
+    }
+}
+
+fn is_gone(entry: &Entry) -> bool {
+    let found = std::fs::symlink_metadata(entry.intent.root.join(&entry.intent.relative));
+    found.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
 /// A moment by both clocks.

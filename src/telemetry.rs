@@ -11,6 +11,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
 use crate::config::{ConfigError, Environment};
+use crate::log_limit::LogLimit;
 use crate::log_queue::LogQueue;
 
 /// The target of everything this crate logs.
@@ -46,8 +47,9 @@ impl Logging {
 pub fn init(format: Format, level: Level, environment: &Environment) -> Result<Logging, ConfigError> {
     let filter = filter(level, environment)?;
     let colour = std::io::stderr().is_terminal() && environment.get("NO_COLOR").is_none();
-    let queue = LogQueue::start(std::io::stderr(), matches!(format, Format::Json));
-    let _already_started = subscriber(format, colour, filter, queue.clone()).try_init().is_err();
+    let limit = LogLimit::default();
+    let queue = LogQueue::start(std::io::stderr(), matches!(format, Format::Json), limit.clone());
+    let _already_started = subscriber(format, colour, filter, limit, queue.clone()).try_init().is_err();
     Ok(Logging(queue))
 }
 
@@ -63,7 +65,13 @@ fn filter(level: Level, environment: &Environment) -> Result<EnvFilter, ConfigEr
     EnvFilter::try_new(format!("{libraries},{OWN}={level}")).map_err(|e| ConfigError::new(e.to_string()))
 }
 
-fn subscriber<W>(format: Format, colour: bool, filter: EnvFilter, writer: W) -> impl Subscriber + Send + Sync
+fn subscriber<W>(
+    format: Format,
+    colour: bool,
+    filter: EnvFilter,
+    limit: LogLimit,
+    writer: W,
+) -> impl Subscriber + Send + Sync
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
@@ -73,7 +81,7 @@ where
         Format::Text => layer.boxed(),
         Format::Json => layer.json().flatten_event(true).boxed(),
     };
-    tracing_subscriber::registry().with(filter_fn(may_be_logged)).with(filter).with(layer)
+    tracing_subscriber::registry().with(filter_fn(may_be_logged)).with(filter).with(limit).with(layer)
 }
 
 /// Whatever the variables ask for: what HTTP and TLS libraries say beyond information may hold forms with passwords.
@@ -104,7 +112,8 @@ mod tests {
     fn logged(format: Format, level: Level, environment: &Environment) -> String {
         let kept = Kept::default();
         let sink = kept.clone();
-        let subscriber = subscriber(format, false, filter(level, environment).unwrap(), move || sink.clone());
+        let filter = filter(level, environment).unwrap();
+        let subscriber = subscriber(format, false, filter, LogLimit::default(), move || sink.clone());
         tracing::subscriber::with_default(subscriber, || {
             tracing::trace!("own trace");
             tracing::debug!("own debug");

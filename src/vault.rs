@@ -196,19 +196,32 @@ pub struct VaultError {
     pub retry_after: Option<Duration>,
     /// Whether the store may have carried the upload out all the same: look there before it is repeated.
     pub maybe_stored: bool,
+    /// Whether all of an upload's content had gone out before it failed: behind a relay that hands it on late, the store may
+    /// carry it out some time after this error.
+    pub all_sent: bool,
 }
 
 impl VaultError {
     /// An error without a `Retry-After`. An unknown outcome may have been stored; everything else was not, unless
     /// [`VaultError::after_sending`] says so.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), retry_after: None, maybe_stored: kind == Kind::Unknown }
+        let unknown = kind == Kind::Unknown;
+        Self { kind, message: message.into(), retry_after: None, maybe_stored: unknown, all_sent: unknown }
     }
 
     /// The same error of an upload that the store may have carried out before it failed.
     #[must_use]
     pub fn after_sending(mut self) -> Self {
         self.maybe_stored = true;
+        self.all_sent = true;
+        self
+    }
+
+    /// The same error of an upload whose content had all gone out, or had not.
+    #[must_use]
+    pub fn with_all_sent(mut self, all_sent: bool) -> Self {
+        self.all_sent = all_sent;
+        self.maybe_stored &= all_sent;
         self
     }
 

@@ -1,7 +1,6 @@
 //! `check`: a line for each thing that must hold, with what mends it, and the code of the first that does not.
 #![cfg(feature = "sandbox")]
-#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
-#![allow(clippy::disallowed_methods, reason = "a test removes what it has made")]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 mod support;
 

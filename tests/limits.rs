@@ -156,7 +156,7 @@ fn a_state_folder_that_can_not_be_written_is_told_of_and_nothing_is_touched() {
 fn in_a_folder_that_can_not_be_written_a_file_is_stored_once_and_stays_with_the_reason() {
     let world = World::new();
     put_for_nobody(&world, "report");
-    mode(world.dir.path(), 0o777);
+    mode(world.dir.path(), 0o1777);
     mode(&world.watched(), 0o555);
     for _ in 0..2 {
         let Some(said) = as_nobody(&world, &["watch", "watched", "--once"]) else { return };
@@ -177,7 +177,7 @@ fn a_file_that_can_not_be_read_is_told_of_and_others_go() {
     let world = World::new();
     let secret = put_for_nobody(&world, "secret");
     put_for_nobody(&world, "open");
-    mode(world.dir.path(), 0o777);
+    mode(world.dir.path(), 0o1777);
     mode(&world.watched(), 0o777);
     mode(&secret, 0o000);
     let Some(said) = as_nobody(&world, &["watch", "watched", "--once", "--keep"]) else { return };
@@ -186,6 +186,62 @@ fn a_file_that_can_not_be_read_is_told_of_and_others_go() {
     assert_eq!(world.times_stored("/HR_Backup/open"), 1);
     assert_eq!(world.times_stored("/HR_Backup/secret"), 0);
     assert_eq!(world.left().len(), 2);
+
+    // Regression: the journal knew nothing of it, so that no command told of it and none helped.
+    let failed = || as_nobody(&world, &["history", "--failed"]).unwrap().stdout;
+    assert!(failed().contains("secret") && failed().contains("ermission"), "{}", failed());
+    let arguments = ["watch", "watched", "--once", "--keep", "--settle", "10ms"];
+    let again = as_nobody(&world, &arguments).unwrap();
+    assert!(again.code == Some(1) && failed().lines().count() == 1, "one row a file: {again:?}");
+    assert_eq!(as_nobody(&world, &["retry"]).unwrap().code, Some(0));
+    assert_eq!(failed(), "");
+    assert_eq!(as_nobody(&world, &arguments).unwrap().code, Some(1));
+    assert_eq!(failed().lines().count(), 1);
+    mode(&secret, 0o600);
+    let readable = as_nobody(&world, &arguments).unwrap();
+    assert_eq!(readable.code, Some(0), "it is tried again without a word from anybody: {readable:?}");
+    assert_eq!(world.times_stored("/HR_Backup/secret"), 1);
+    assert_eq!(failed(), "");
+}
+
+/// The program under a limit of the shell, with this world's environment.
+fn limited(world: &World, limit: &str, arguments: &str) -> Command {
+    let inner = world.command();
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(format!("ulimit {limit}; exec \"$0\" {arguments}")).arg(inner.get_program());
+    command.current_dir(world.dir.path()).env_clear();
+    command.envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    command
+}
+
+/// Regression: told as a disk that fails.
+#[test]
+fn a_limit_for_the_size_of_a_file_that_the_journal_meets_is_told_as_such() {
+    let world = World::new();
+    for number in 0..300 {
+        world.put(format!("file-{number}"), format!("content {number}"));
+    }
+    let daemon = Daemon::start(&mut limited(&world, "-f 300", "watch watched --settle 10ms"));
+    daemon.wait_for("ulimit -f");
+    assert!(!daemon.heard().contains("its disk fails"), "{}", daemon.heard());
+    daemon.kill();
+    clean_run(&world, &SETTLE);
+    assert_eq!(world.sandbox().uploads().len(), 300, "stored twice");
+}
+
+/// Regression: 69,000 lines a second.
+#[test]
+fn a_watch_with_hardly_any_descriptors_says_so_once_and_sends_all() {
+    let world = World::new();
+    for number in 0..200 {
+        world.put(format!("file-{number}"), vec![b'x'; 200_000 + number]);
+    }
+    let daemon = Daemon::start(&mut limited(&world, "-n 40", "watch watched --settle 10ms -v"));
+    eventually("all is sent", || world.left().is_empty());
+    let ended = daemon.stop();
+    let log: Vec<&str> = ended.stdout.lines().filter(|line| !line.starts_with("stored")).collect();
+    assert!(log.len() < 100, "{} lines, such as\n{}", log.len(), log[..100].join("\n"));
+    assert_eq!(world.sandbox().uploads().len(), 200, "stored twice");
 }
 
 #[test]
@@ -297,4 +353,60 @@ fn files_on_a_disk_that_has_no_room_for_a_folder_are_removed_all_the_same() {
     assert_eq!(said.stdout.lines().last().map(str::trim), Some("0"), "{said:?}");
     assert_eq!(world.times_stored("/HR_Backup/deep"), 1);
     assert!(world.sandbox().uploads().len() > 3, "{said:?}");
+}
+
+/// There a folder takes a block, and a rename within a folder none.
+#[test]
+fn files_on_a_full_ext4_disk_are_removed_all_the_same() {
+    let world = World::new();
+    let mkfs = "/usr/sbin/mkfs.ext4";
+    if !rustix::process::geteuid().is_root() || !Path::new(mkfs).exists() {
+        eprintln!("skipped: a disk image takes root and mkfs.ext4");
+        return;
+    }
+    let disk =
+        format!("truncate -s 4M disk && {mkfs} -q -m 0 -O ^has_journal disk && mount -o loop disk watched || exit 9");
+    let shell = |script: &str| {
+        let mut command = wrapped(&world, &format!("{disk}; {script}"));
+        // A disk image can't be mounted as the root of a name space of one's own.
+        let arguments: Vec<_> = command.get_args().skip(1).map(ToOwned::to_owned).collect();
+        let envs: Vec<_> = command.get_envs().filter_map(|(k, v)| Some((k.to_owned(), v?.to_owned()))).collect();
+        command = Command::new("unshare");
+        command.arg("-m").args(arguments).current_dir(world.dir.path()).env_clear().envs(envs);
+        said(&mut command)
+    };
+    if shell("true").code != Some(0) {
+        eprintln!("skipped: no disk image can be mounted here");
+        return;
+    }
+    let said = shell(
+        "for n in 1 2 3; do mkdir watched/sub-$n; echo $n > watched/sub-$n/report-$n; done; \
+         cat /dev/zero > watched/sub-1/zeros 2>/dev/null; n=0; while mkdir watched/fill-$n 2>/dev/null; do n=$((n+1)); done; \
+         \"$1\" watch watched --once --settle 10ms; code=$?; find watched -type f; exit $code",
+    );
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(!said.stdout.lines().any(|line| line.starts_with("watched/")), "{said:?}");
+    assert_eq!(world.sandbox().uploads().len(), 4, "{said:?}");
+}
+
+/// Regression: files stayed "stored, but stays here" for ever.
+#[test]
+fn another_file_system_in_the_place_of_the_private_folder_keeps_no_stored_file_from_being_removed() {
+    let world = World::new();
+    if !can_mount(&world) {
+        return;
+    }
+    world.put("report", "content");
+    world.put("sub/report", "other content");
+    let shell = "mkdir watched/.astran-backup && mount -t tmpfs -o mode=700 none watched/.astran-backup || exit 9; \
+                 \"$1\" watch watched --once --settle 10ms; code=$?; find watched; exit $code";
+    let said = said(&mut wrapped(&world, shell));
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(world.sandbox().uploads().len(), 2, "{said:?}");
+    let left: Vec<_> = said.stdout.lines().filter(|line| line.starts_with("watched/")).collect();
+    assert_eq!(
+        left,
+        ["watched/.astran-backup", "watched/sub"].into_iter().filter(|l| left.contains(l)).collect::<Vec<_>>()
+    );
+    assert!(world.left().is_empty());
 }

@@ -33,12 +33,11 @@ fn a_file_that_changed_in_its_grace_and_whose_name_is_taken_is_stored_beside_the
     let world = World::with(|options| options.duplicates = Duplicates::SecondDocument);
     let daemon = world.watch(&SETTLE);
     world.put("report", "first");
-    let aside = world.watched().join(".astran-backup/0/report");
-    eventually("it is set aside", || aside.exists());
+    let aside = world.wait_for_aside("report");
     world.put("report", "newcomer");
     std::fs::write(&aside, "changed").unwrap();
     eventually("all three are stored", || world.sandbox().uploads().len() == 3);
-    eventually("all are removed", || world.left().is_empty() && !aside.exists());
+    eventually("all are removed", || world.left().is_empty() && world.aside("report").is_none());
     assert_eq!(daemon.stop().code, Some(0));
     assert_nothing_left(&world);
 }
@@ -48,12 +47,11 @@ fn a_stored_file_that_is_opened_for_writing_but_not_changed_is_not_sent_again() 
     let world = World::new();
     let daemon = world.watch(&SETTLE);
     world.put("report", "content");
-    let aside = world.watched().join(".astran-backup/0/report");
-    eventually("it is set aside", || aside.exists());
+    let aside = world.wait_for_aside("report");
     let held = std::fs::File::options().append(true).open(&aside).unwrap();
     daemon.wait_for("to be uploaded again");
     drop(held);
-    eventually("it is removed", || world.left().is_empty() && !aside.exists());
+    eventually("it is removed", || world.left().is_empty() && world.aside("report").is_none());
     assert_eq!(daemon.stop().code, Some(0));
     assert_eq!(world.sandbox().uploads().len(), 1);
     assert_nothing_left(&world);
@@ -136,18 +134,17 @@ fn a_refused_file_that_lies_in_the_private_folder_is_tried_again_when_asked_for(
     let daemon = support::Daemon::start(command.args(["--config", "config.toml", "watch", "watched"]));
     daemon.wait_for("watching");
     world.put("report", "first");
-    let aside = world.watched().join(".astran-backup/0/report");
-    eventually("it is set aside", || aside.exists());
+    let aside = world.wait_for_aside("report");
     let refusal = Fault::Status { status: 422, retry_after: None, body: None, content_type: None, carried_out: false };
     world.faults().add(Rule::new(Call::Upload, refusal).always());
     world.put("report", "newcomer");
     std::fs::write(&aside, "changed").unwrap();
     eventually("both are refused", || world.sandbox().stats().requests["upload"] >= 3);
-    assert!(aside.exists());
+    assert!(world.aside("report").is_some());
     world.faults().clear();
     world.run(["retry"]);
     eventually("all three are stored", || world.sandbox().uploads().len() == 3);
-    eventually("all are removed", || world.left().is_empty() && !aside.exists());
+    eventually("all are removed", || world.left().is_empty() && world.aside("report").is_none());
     assert_eq!(daemon.stop().code, Some(0));
     assert_nothing_left(&world);
 }

@@ -20,17 +20,11 @@ fn history(world: &World, key: &str) -> usize {
     world.run(["history", "--json"]).stdout.matches(key).count()
 }
 
-/// Where a file of this name lies while it waits out its grace.
-fn aside(world: &World, name: &str) -> PathBuf {
-    world.watched().join(".astran-backup/0").join(name)
-}
-
 /// Killed with the file set aside.
 fn killed_in_the_grace(world: &World, name: &str) -> PathBuf {
     let daemon = world.watch(&SETTLE);
-    let place = aside(world, name);
     world.put(name, "first");
-    eventually("it is set aside", || place.exists());
+    let place = world.wait_for_aside(name);
     daemon.kill();
     place
 }
@@ -130,8 +124,7 @@ fn a_file_set_aside_and_changed_whose_upload_was_cut_is_not_sent_again_though_a_
     let world = World::new();
     let daemon = world.watch(&SETTLE);
     world.put("report", "first");
-    let place = aside(&world, "report");
-    eventually("it is set aside", || place.exists());
+    let place = world.wait_for_aside("report");
     let mut newcomer = std::fs::File::create(world.watched().join("report")).unwrap();
     std::io::Write::write_all(&mut newcomer, b"newcomer").unwrap();
     world.faults().add(Rule::new(Call::Upload, Fault::Delay { ms: NEVER }));
@@ -191,8 +184,7 @@ fn what_a_killed_push_was_about_to_remove_is_removed_by_the_next_one() {
     world.put("report", "content");
     let mut command = world.command();
     let push = support::Daemon::start(command.args(["push", "--delete", "watched/report"]));
-    let place = aside(&world, "report");
-    eventually("it is set aside", || place.exists());
+    let place = world.wait_for_aside("report");
     push.kill();
     assert_eq!(world.run(["push", "--delete", "watched"]).code, Some(0));
     assert!(!place.exists() && world.left().is_empty());

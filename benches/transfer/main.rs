@@ -7,7 +7,7 @@
 //! `ASTRAN_BENCH_FILES` (5000), `ASTRAN_BENCH_MIB` (1024) and `ASTRAN_BENCH_RUNS` (3) change the sizes; `TMPDIR` says on
 //! which disk. Figures are medians; memory is the program's peak, read every few milliseconds while it runs.
 
-#![allow(clippy::unwrap_used, clippy::cast_precision_loss, missing_docs)]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::cast_precision_loss, missing_docs)]
 
 mod others;
 #[path = "../../tests/support/mod.rs"]

@@ -130,10 +130,10 @@ impl Inner {
             }
         }
         let (answer, all_sent) = sent;
-        let body = success(&call, &answer).map_err(|mut e| {
-            // What the store never had in full it can't have stored.
-            e.maybe_stored &= all_sent;
-            e
+        let body = success(&call, &answer).map_err(|e| {
+            // A proxy may say "busy" of what is still being stored behind it. What the store never had in full it can't have stored.
+            let may_come = e.maybe_stored || answer.status == StatusCode::SERVICE_UNAVAILABLE;
+            e.with_all_sent(all_sent && may_come)
         })?;
         if !all_sent {
             return Err(call.error(Kind::Unknown, "the service answers that it has it before all of it was sent"));

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::exit::{Exit, Fatal};
 use crate::hex;
 use crate::journal::{CheckReport, End, Filter, Journal, NamePattern, Record, State};
-use crate::printable::printable;
+use crate::printable::{json_line, printable};
 use crate::retention;
 
 /// What is asked for.
@@ -39,7 +39,7 @@ pub async fn run(journal: &Journal, options: &Options, out: &mut dyn Write) -> R
     loop {
         let page = journal.history_page(&filter, after, PAGE).await?;
         for record in &page {
-            let line = if options.json { object(record).to_string() } else { line(record) };
+            let line = if options.json { json_line(&object(record)) } else { line(record) };
             if !printed(writeln!(out, "{line}"))? {
                 return Ok(Exit::Done);
             }

@@ -5,7 +5,7 @@ use std::io::Write;
 use serde::Serialize;
 
 use crate::exit::{Exit, Fatal};
-use crate::printable::printable;
+use crate::printable::{json_line, printable};
 use crate::vault::{Document, Kind, RemotePath, Vault};
 
 /// What is asked of `ls`.
@@ -79,15 +79,14 @@ fn print_json(parent: &RemotePath, found: &[Document], out: &mut impl Write) -> 
             version: document.version.as_deref(),
             sha256: document.sha256.as_deref(),
         };
-        serde_json::to_writer(&mut *out, &line)?;
-        out.write_all(b"\n")?;
+        writeln!(out, "{}", json_line(&line))?;
     }
     Ok(())
 }
 
 fn print_text(found: &[Document], out: &mut impl Write) -> std::io::Result<()> {
     for document in found {
-        let name = document.name.as_deref().map_or_else(|| format!("({})", document.id), printable);
+        let name = document.name.as_deref().map_or_else(|| format!("({})", printable(&document.id.0)), printable);
         let (size, slash) = match (document.folder, document.size) {
             (Some(true), _) => (String::new(), "/"),
             (_, Some(size)) => (human(size), ""),
@@ -148,6 +147,23 @@ mod tests {
         assert_eq!(list("/docs", false).await.unwrap(), "       0 B  a\\n.pdf\n       5 B  b.pdf\n");
         assert_eq!(list("/docs/b.pdf", false).await.unwrap(), "       5 B  b.pdf\n");
         assert_eq!(list("/none", false).await.unwrap_err().exit, Exit::Missing);
+    }
+
+    /// Regression: the id of a document without a name went to the terminal as it came, and names in JSON turned the line around.
+    #[test]
+    fn nothing_that_the_store_says_drives_the_terminal() {
+        let odd = "a\u{1b}[2J\u{202e}\nb".to_owned();
+        let id = crate::vault::DocumentId(odd.clone());
+        let document = |name| Document { id: id.clone(), name, size: None, sha256: None, folder: None, version: None };
+        let (mut text, mut json) = (Vec::new(), Vec::new());
+        let found = [document(None), document(Some(odd))];
+        print_text(&found, &mut text).unwrap();
+        print_json(&RemotePath::default(), &found, &mut json).unwrap();
+        for shown in [text, json] {
+            let shown = String::from_utf8(shown).unwrap();
+            assert_eq!(shown.lines().count(), 2, "{shown:?}");
+            assert!(!shown.contains(['\u{1b}', '\u{202e}']), "{shown:?}");
+        }
     }
 
     #[tokio::test]

@@ -2,17 +2,20 @@
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::budget;
 use crate::pipeline::{Local, Outcome, Report};
-use crate::printable::printable;
+use crate::printable::{json_line, printable};
 
 /// Lines that may wait for a reader who is in no hurry (a pager, a stopped terminal). Beyond, they are not told: the
 /// journal has them all.
 const WAITING: usize = 10_000;
+const SECOND: Duration = Duration::from_secs(1);
 /// How long the end waits for such a reader.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -21,8 +24,16 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 pub(super) struct Printer {
     /// One JSON object a line.
     json: bool,
-    lines: mpsc::SyncSender<String>,
+    lines: mpsc::SyncSender<Line>,
     untold: Arc<AtomicBool>,
+}
+
+/// A line on its way.
+#[derive(Debug)]
+struct Line {
+    text: String,
+    /// There may be thousands of its kind in a second, each about another file in the same trouble.
+    is_limited: bool,
 }
 
 /// The end of all printing.
@@ -31,14 +42,10 @@ pub(super) struct Printed(mpsc::Receiver<()>);
 
 impl Printer {
     pub(super) fn start(json: bool) -> (Self, Printed) {
-        let (lines, to_print) = mpsc::sync_channel::<String>(WAITING);
+        let (lines, to_print) = mpsc::sync_channel::<Line>(WAITING);
         let (printed, end) = mpsc::channel();
         std::thread::spawn(move || {
-            let mut out = io::stdout().lock();
-            for line in to_print {
-                // Nobody reads any more: the files go on all the same.
-                writeln!(out, "{line}").ok();
-            }
+            print_all(&to_print, io::stdout().lock());
             drop(printed);
         });
         (Self { json, lines, untold: Arc::default() }, Printed(end))
@@ -46,9 +53,11 @@ impl Printer {
 
     /// Tells what became of a file; nothing of what is of no interest to anybody.
     pub(super) fn tell(&self, report: &Report) {
-        let line = if self.json { as_json(report).map(|json| json.to_string()) } else { as_text(report) };
-        let Some(line) = line else { return };
-        if self.lines.try_send(line).is_err() && !self.untold.swap(true, Ordering::Relaxed) {
+        let line = if self.json { as_json(report).map(|json| json_line(&json)) } else { as_text(report) };
+        let Some(text) = line else { return };
+        // Scripts are told of each file.
+        let is_limited = !self.json && matches!(report.outcome, Outcome::Failed { .. } | Outcome::Waits { .. });
+        if self.lines.try_send(Line { text, is_limited }).is_err() && !self.untold.swap(true, Ordering::Relaxed) {
             tracing::warn!("nobody reads standard output: some files are not told of there; see history");
         }
     }
@@ -59,6 +68,36 @@ impl Printed {
     pub(super) fn wait(self) {
         // Either way there is nothing more to do.
         self.0.recv_timeout(LAST_WORDS).ok();
+    }
+}
+
+/// Prints lines until no more come: of those that are limited so many in a second, and how many more there were.
+fn print_all(lines: &mpsc::Receiver<Line>, mut out: impl Write) {
+    let (mut since, mut told, mut left_out) = (Instant::now(), 0, 0u64);
+    loop {
+        // Told soon, though no more lines may come.
+        let next = if left_out > 0 {
+            lines.recv_timeout(SECOND.saturating_sub(since.elapsed()))
+        } else {
+            lines.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        };
+        let is_over = since.elapsed() >= SECOND || matches!(next, Err(RecvTimeoutError::Disconnected));
+        // Nobody may read any more: the files go on all the same.
+        if is_over && left_out > 0 {
+            writeln!(out, "failed  {left_out} more files: see history --failed").ok();
+        }
+        if is_over {
+            (since, told, left_out) = (Instant::now(), 0, 0);
+        }
+        match next {
+            Ok(line) if line.is_limited && told >= budget::FAILURE_LINES_A_SECOND => left_out += 1,
+            Ok(line) => {
+                told += u32::from(line.is_limited);
+                writeln!(out, "{}", line.text).ok();
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
     }
 }
 
@@ -114,4 +153,28 @@ fn as_json(report: &Report) -> Option<Value> {
         Outcome::Waits { reason } => with(of("waits"), json!({ "reason": reason })),
         Outcome::Again { .. } | Outcome::Skipped { .. } | Outcome::Gone | Outcome::Left => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_of_failures_are_some_lines_and_a_count_and_every_stored_file_is_told() {
+        let (sender, lines) = mpsc::sync_channel(10_000);
+        for number in 0..2000 {
+            sender.send(Line { text: format!("failed  {number}"), is_limited: true }).unwrap();
+            sender.send(Line { text: format!("stored  {number}"), is_limited: false }).unwrap();
+        }
+        drop(sender);
+        let mut out = Vec::new();
+        print_all(&lines, &mut out);
+        let text = String::from_utf8(out).unwrap();
+        let count = |start: &str| text.lines().filter(|line| line.starts_with(start)).count();
+        assert_eq!(count("stored"), 2000);
+        // A machine that is busy may take more than a second for it.
+        assert!((101..1000).contains(&count("failed")), "{}", count("failed"));
+        let more = text.lines().last().unwrap();
+        assert!(more.ends_with("more files: see history --failed"), "{more}");
+    }
 }

@@ -12,11 +12,12 @@ use crate::config::{Config, Folder};
 use crate::daemon::{self, Mode, Tally, Watched};
 use crate::exit::{Exit, Fatal};
 use crate::file::lock::Locks;
-use crate::file::{Root, lease};
+use crate::file::{NotTaken, Root, lease};
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::monitor::Monitor;
-use crate::pipeline::{PATIENCE, Shared};
+use crate::pipeline::{MoveTargets, PATIENCE, Shared};
+use crate::remove::MoveTargetError;
 use crate::shutdown::{Reloads, Shutdown, Stop};
 
 /// Watches the configured folders.
@@ -97,7 +98,7 @@ async fn reload(session: &Session, shared: &Shared<Client>, mut reloads: Reloads
 }
 
 fn open_folder(folder: &Folder) -> Result<Root, Fatal> {
-    Root::open(&folder.path).map_err(|error| cannot_open(&folder.path, &error))
+    Root::open_trusted(&folder.path).map_err(|error| not_taken(&folder.path, &error))
 }
 
 /// Takes a folder for this process alone.
@@ -120,8 +121,15 @@ fn take_folder(folder: &Folder, root: Root, locks: &Arc<Locks>, metrics: &Metric
     let Some(dest) = folder.policy.dest.clone() else {
         return Err(Fatal::new(Exit::Usage, format!("no destination for {shown}: give --dest PATH")));
     };
+    let targets = MoveTargets::open(&folder.policy).map_err(|error| cannot_move(&error))?;
     let counts = metrics.folder(root.path());
-    Ok(Watched { root: Arc::new(root), policy: folder.policy.clone(), dest, counts })
+    Ok(Watched { root: Arc::new(root), policy: folder.policy.clone(), targets, dest, counts })
+}
+
+/// Files can't be moved where they are to go: a mistake in the configuration, or a folder that can't be had.
+pub(super) fn cannot_move(error: &MoveTargetError) -> Fatal {
+    let exit = if matches!(error, MoveTargetError::Io(..)) { Exit::Missing } else { Exit::Usage };
+    Fatal::new(exit, format!("no file is moved there: {error}"))
 }
 
 /// Who has a folder that can't be had alone: those who push share it, another watch shares it with nobody.
@@ -133,7 +141,15 @@ fn held(root: &Root, shown: &str) -> String {
     }
 }
 
-pub(super) fn cannot_open(path: &Path, error: &std::io::Error) -> Fatal {
+/// Why a folder that is to be emptied is not taken.
+pub(super) fn not_taken(path: &Path, error: &NotTaken) -> Fatal {
+    match error {
+        NotTaken::Io(error) => cannot_open(path, error),
+        NotTaken::Controlled(controlled) => Fatal::new(Exit::Usage, controlled.to_string()),
+    }
+}
+
+fn cannot_open(path: &Path, error: &std::io::Error) -> Fatal {
     let shown = path.display();
     match error.kind() {
         std::io::ErrorKind::NotFound => {
@@ -147,6 +163,7 @@ pub(super) fn cannot_open(path: &Path, error: &std::io::Error) -> Fatal {
 }
 
 /// So that the first minute needs no preparation.
+#[expect(clippy::disallowed_methods, reason = "a person tries the sandbox with a folder of their own")]
 fn make_folders(folders: &[Folder]) -> Result<(), Fatal> {
     for folder in folders {
         std::fs::create_dir_all(&folder.path).map_err(|error| cannot_open(&folder.path, &error))?;

@@ -69,12 +69,22 @@ fn what_it_shows_in_force_is_the_default() {
     assert_eq!(upload.dest.take().unwrap().to_string(), "/HR_Backup");
     let draft = Draft::default().with_keys(&upload, str::to_owned).unwrap();
     assert_eq!(draft.policy, Policy::default());
-    for shown in
-        ["transfers", "settle", "verify", "after", "on_conflict", "layout", "ignore", "rescan", "allow_unleased"]
-    {
+    for shown in [
+        "transfers",
+        "max_size",
+        "settle",
+        "verify",
+        "after",
+        "on_conflict",
+        "layout",
+        "ignore",
+        "rescan",
+        "allow_unleased",
+        "store_lag",
+    ] {
         assert!(keys_of(EXAMPLE).contains(&("upload".into(), shown.into())), "{shown}");
     }
-    assert_eq!(keys_of(EXAMPLE).iter().filter(|(table, _)| table == "upload").count(), 10, "a default untested here");
+    assert_eq!(keys_of(EXAMPLE).iter().filter(|(table, _)| table == "upload").count(), 11, "a default untested here");
 
     let with = load_with(EXAMPLE);
     let bare = load_with("[service]\nrealm = \"my-realm\"\n");

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::read;
-use super::{Layout, OnConflict, Transfers, Verify};
+use super::{Layout, MaxSize, OnConflict, Transfers, Verify};
 use crate::vault::RemotePath;
 
 /// All tables.
@@ -74,6 +74,8 @@ pub(crate) struct UploadKeys {
     pub(crate) dest: Option<RemotePath>,
     #[serde(deserialize_with = "read::transfers")]
     pub(crate) transfers: Option<Transfers>,
+    #[serde(deserialize_with = "read::max_size")]
+    pub(crate) max_size: Option<MaxSize>,
     #[serde(deserialize_with = "read::duration")]
     pub(crate) settle: Option<Duration>,
     pub(crate) verify: Option<Verify>,
@@ -89,6 +91,8 @@ pub(crate) struct UploadKeys {
     #[serde(deserialize_with = "read::rescan")]
     pub(crate) rescan: Option<Duration>,
     pub(crate) allow_unleased: Option<bool>,
+    #[serde(deserialize_with = "read::duration")]
+    pub(crate) store_lag: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

@@ -8,8 +8,8 @@ use super::{After, ConfigError, Folder};
 /// A path that is ours, and what it is called in an error.
 pub(super) type Ours<'a> = (&'a str, &'a Path);
 
-/// No two watched folders may share files, and none may hold what is ours: it would be uploaded and deleted.
-pub(super) fn check(folders: &[Folder], ours: &[Ours<'_>]) -> Result<(), ConfigError> {
+/// No two watched folders may share files: each file must have one way to go.
+pub(super) fn are_apart(folders: &[Folder]) -> Result<(), ConfigError> {
     let places: Vec<PathBuf> = folders.iter().map(|f| real(&f.path)).collect();
     for (i, inner) in places.iter().enumerate() {
         for (j, outer) in places.iter().enumerate() {
@@ -18,7 +18,18 @@ pub(super) fn check(folders: &[Folder], ours: &[Ours<'_>]) -> Result<(), ConfigE
             }
         }
     }
-    let of_policies = folders.iter().flat_map(|folder| of_policy(folder).into_iter().flatten());
+    Ok(())
+}
+
+/// No folder that is emptied may hold what is ours, nor where any folder's files are kept, of those too that are not watched just
+/// now: it would be uploaded and deleted. There is no flag to allow it: that can't be what anybody means.
+pub(super) fn hold_nothing_of_ours(
+    folders: &[Folder],
+    configured: &[Folder],
+    ours: &[Ours<'_>],
+) -> Result<(), ConfigError> {
+    let places: Vec<PathBuf> = folders.iter().map(|f| real(&f.path)).collect();
+    let of_policies = folders.iter().chain(configured).flat_map(|folder| of_policy(folder).into_iter().flatten());
     for (what, path) in of_policies.chain(ours.iter().copied()) {
         let at = real(path);
         if let Some(i) = places.iter().position(|place| at.starts_with(place)) {
@@ -47,30 +58,59 @@ fn shared(inner: &Path, outer: &Path, same: bool) -> ConfigError {
 fn inside(what: &str, path: &Path, folder: &Path) -> ConfigError {
     let (path, folder) = (path.display(), folder.display());
     ConfigError::new(format!(
-        "{what} ({path}) lies in the watched folder {folder}: what is there would be uploaded; put it elsewhere"
+        "{what} ({path}) lies in the folder {folder}: what is there would be uploaded; put it elsewhere"
     ))
 }
 
 /// System folders that nobody means to have emptied; themselves only, what people make in them is theirs.
-const TOP: [&str; 14] = [
+const TOP: [&str; 24] = [
+    "/Users",
+    "/Volumes",
     "/home",
+    "/lost+found",
     "/media",
     "/mnt",
     "/opt",
+    "/private",
+    "/private/tmp",
+    "/private/var",
     "/root",
     "/run",
     "/srv",
     "/tmp",
     "/var",
+    "/var/backups",
+    "/var/cache",
     "/var/lib",
     "/var/log",
+    "/var/mail",
     "/var/spool",
+    "/var/spool/cron",
     "/var/tmp",
     "/dev/shm",
 ];
 /// System folders with all that is below them, but for `/dev/shm`, where anybody may have files.
-const WHOLE: [&str; 11] =
-    ["/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/sbin", "/sys", "/usr"];
+const WHOLE: [&str; 19] = [
+    "/Applications",
+    "/Library",
+    "/System",
+    "/bin",
+    "/boot",
+    "/dev",
+    "/efi",
+    "/etc",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/nix",
+    "/private/etc",
+    "/proc",
+    "/sbin",
+    "/snap",
+    "/sys",
+    "/usr",
+];
 
 /// Refuses to watch what nobody means to have emptied.
 pub(super) fn refuse_surprises<'a>(
@@ -101,7 +141,10 @@ fn surprise(real: &Path, homes: &[PathBuf]) -> Option<&'static str> {
     if whole && !shared_memory {
         return Some("a system folder, or in one");
     }
-    homes.iter().any(|home| home == real).then_some("a home folder")
+    if homes.iter().any(|home| home == real) {
+        return Some("a home folder");
+    }
+    homes.iter().any(|home| home.starts_with(real)).then_some("a folder with home folders in it")
 }
 
 /// The home folders of this machine, as far as they are known.
@@ -163,10 +206,13 @@ mod tests {
         {
             assert!(told(path).is_some(), "{path}");
         }
-        for path in ["/dev/null", "/dev/shm", "/proc/1", "/root", "/data/sftp", "/srv"] {
+        for path in ["/dev/null", "/dev/shm", "/proc/1", "/root", "/data/sftp", "/srv", "/nix/store", "/private/etc/x"]
+        {
             assert!(told(path).is_some(), "{path}");
         }
-        for path in ["/srv/scans", "/home/me/in", "/var/spool/scans", "/tmp/x", "/dev/shm/x", "/data", "/library/in"] {
+        assert_eq!(told("/data"), Some("a folder with home folders in it"));
+        for path in ["/srv/scans", "/home/me/in", "/var/spool/scans", "/tmp/x", "/dev/shm/x", "/data/in", "/library/in"]
+        {
             assert_eq!(told(path), None, "{path}");
         }
     }
@@ -185,26 +231,35 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let (a, b) = (temp.path().join("a"), temp.path().join("ab"));
         std::fs::create_dir(&a).unwrap();
-        assert!(check(&[folder(&a), folder(&b)], &[]).is_ok());
+        assert!(are_apart(&[folder(&a), folder(&b)]).is_ok());
         for inner in [a.join("in"), a.clone(), a.join("../a/./")] {
-            let why = check(&[folder(&a), folder(&inner)], &[]).unwrap_err().to_string();
+            let why = are_apart(&[folder(&a), folder(&inner)]).unwrap_err().to_string();
             assert!(why.contains("both are watched"), "{why}");
         }
         let link = temp.path().join("link");
         std::os::unix::fs::symlink(&a, &link).unwrap();
-        assert!(check(&[folder(&a), folder(&link)], &[]).is_err());
+        assert!(are_apart(&[folder(&a), folder(&link)]).is_err());
     }
 
     #[test]
     fn what_is_ours_lies_elsewhere() {
         let (watched, outside) = (Path::new("/w/in"), Path::new("/w/out"));
-        assert!(check(&[folder(watched)], &[("the journal", outside)]).is_ok());
-        assert!(check(&[folder(watched)], &[("the journal", &watched.join("x"))]).is_err());
-        let mut moving = folder(watched);
+        let check = |folder: Folder, configured: &[Folder], ours: &[Ours<'_>]| {
+            hold_nothing_of_ours(&[folder], configured, ours).map_err(|error| error.to_string())
+        };
+        assert!(check(folder(watched), &[], &[("the journal", outside)]).is_ok());
+        for ours in [watched, &watched.join("x"), &watched.join("x/../y/z")] {
+            assert!(check(folder(watched), &[], &[("the journal", ours)]).is_err());
+        }
+        let (mut moving, mut failing) = (folder(watched), folder(watched));
         moving.policy.after = After::Move(watched.join("done"));
-        assert!(check(&[moving], &[]).unwrap_err().to_string().contains("move_to"));
-        let mut failing = folder(watched);
         failing.policy.failed_dir = Some(watched.to_owned());
-        assert!(check(&[failing], &[]).is_err());
+        for (keeps, what) in [(moving, "move_to"), (failing, "failed_dir")] {
+            assert!(check(keeps.clone(), &[], &[]).unwrap_err().contains(what));
+            // Of another folder, which may be watched by another process.
+            let other = Folder { path: "/w/other".into(), ..keeps };
+            assert!(check(folder(watched), std::slice::from_ref(&other), &[]).unwrap_err().contains(what));
+            assert!(check(folder(Path::new("/w/out")), &[other], &[]).is_ok());
+        }
     }
 }

@@ -38,12 +38,13 @@ impl Config {
             Err(missing) => (None, missing),
         };
         let keys = &given.written.keys;
+        let configured = configured(&given, &draft)?;
         let config = Self {
             file: given.written.origin.clone(),
             service: service::service(&given)?,
             login,
             login_missing,
-            folders: watched(&given, &draft)?,
+            folders: watched(&given, &draft, &configured)?,
             upload: draft.with_flags(&cli.command),
             grace: keys.daemon.grace.unwrap_or(GRACE),
             listen: keys.daemon.listen,
@@ -53,11 +54,11 @@ impl Config {
         };
         refuse_surprises(cli, environment, &config)?;
         require_destinations(&given, &config)?;
-        config.check_places()?;
+        config.check_places(&configured, &cli.command)?;
         Ok(config)
     }
 
-    fn check_places(&self) -> Result<(), ConfigError> {
+    fn check_places(&self, configured: &[Folder], command: &Command) -> Result<(), ConfigError> {
         let mut ours = vec![("the folder of the journal", self.state_dir.as_path())];
         ours.extend(self.file.as_deref().map(|path| ("the configuration file", path)));
         ours.extend(self.service.ca_file.as_deref().map(|path| ("the certificate file", path)));
@@ -68,7 +69,10 @@ impl Config {
                 .filter_map(Source::path)
                 .map(|path| ("a file with a secret", path)),
         );
-        folders::check(&self.folders, &ours)
+        folders::are_apart(&self.folders)?;
+        let pushed = pushed(command).map(|path| Folder { path: path.clone(), policy: self.upload.clone() });
+        let emptied: Vec<_> = self.folders.iter().cloned().chain(pushed).collect();
+        folders::hold_nothing_of_ours(&emptied, configured, &ours)
     }
 }
 
@@ -183,24 +187,27 @@ fn upload_draft(given: &Given<'_>) -> Result<Draft, ConfigError> {
     if let Some(dest) = given.typed("--dest", None, "ASTRAN_BACKUP_DEST", values::remote_path)? {
         draft.policy.dest = Some(dest);
     }
+    if let Some(lag) = given.typed("--store-lag", None, "ASTRAN_BACKUP_STORE_LAG", values::duration)? {
+        draft.policy.store_lag = lag;
+    }
     Ok(draft)
 }
 
-fn watched(given: &Given<'_>, draft: &Draft) -> Result<Vec<Folder>, ConfigError> {
-    let mut folders = Vec::new();
-    for (index, keys) in given.written.keys.folder.iter().enumerate() {
-        folders.push(folder(given, draft, index, keys)?);
-    }
-    if given.cli.global.sandbox() {
-        // Their files are meant for the real service: in a stand-in they would be stored nowhere, and deleted here.
-        folders.clear();
-    }
-    let Command::Watch(watch) = &given.cli.command else { return Ok(folders) };
+/// Each `[[folder]]`.
+fn configured(given: &Given<'_>, draft: &Draft) -> Result<Vec<Folder>, ConfigError> {
+    given.written.keys.folder.iter().enumerate().map(|(index, keys)| folder(given, draft, index, keys)).collect()
+}
+
+fn watched(given: &Given<'_>, draft: &Draft, configured: &[Folder]) -> Result<Vec<Folder>, ConfigError> {
+    // With --sandbox none of them: their files are meant for the real service; in a stand-in they would be stored nowhere, and
+    // deleted here.
+    let configured = if given.cli.global.sandbox() { &[] } else { configured };
+    let Command::Watch(watch) = &given.cli.command else { return Ok(configured.to_vec()) };
     let Some(dir) = &watch.dir else {
-        return if folders.is_empty() { Err(no_folder(given)) } else { Ok(folders) };
+        return if configured.is_empty() { Err(no_folder(given)) } else { Ok(configured.to_vec()) };
     };
-    let configured = folders.into_iter().find(|folder| folders::same(&folder.path, dir));
-    let policy = configured.map_or_else(|| draft.clone().with_flags(&given.cli.command), |folder| folder.policy);
+    let known = configured.iter().find(|folder| folders::same(&folder.path, dir));
+    let policy = known.map_or_else(|| draft.clone().with_flags(&given.cli.command), |folder| folder.policy.clone());
     Ok(vec![Folder { path: dir.clone(), policy }])
 }
 
@@ -234,12 +241,20 @@ fn refuse_surprises(cli: &Cli, environment: &Environment, config: &Config) -> Re
         Command::Watch(watch) if !watch.yes => {
             folders::refuse_surprises(config.folders.iter().map(|folder| folder.path.as_path()), &homes())
         }
-        Command::Push(push) if !push.yes && (push.delete || push.move_to.is_some()) => {
-            let named = push.files.iter().filter(|file| file.is_dir());
-            folders::refuse_surprises(named.map(PathBuf::as_path), &homes())
+        Command::Push(push) if !push.yes => {
+            folders::refuse_surprises(pushed(&cli.command).map(PathBuf::as_path), &homes())
         }
         _ => Ok(()),
     }
+}
+
+/// The folders that a push empties.
+fn pushed(command: &Command) -> impl Iterator<Item = &PathBuf> {
+    let removing = match command {
+        Command::Push(push) if push.delete || push.move_to.is_some() => push.files.as_slice(),
+        _ => &[],
+    };
+    removing.iter().filter(|file| file.is_dir())
 }
 
 fn require_destinations(given: &Given<'_>, config: &Config) -> Result<(), ConfigError> {

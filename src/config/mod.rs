@@ -147,6 +147,8 @@ pub struct Policy {
     pub dest: Option<RemotePath>,
     /// How many uploads at once.
     pub transfers: Transfers,
+    /// The largest file that is sent.
+    pub max_size: MaxSize,
     /// How long a closed file must stay untouched before it is taken.
     pub settle: Duration,
     /// What it takes to believe that the store has a file.
@@ -165,6 +167,8 @@ pub struct Policy {
     pub rescan: Duration,
     /// Remove files of other users though nobody may tell this one of their writers.
     pub allow_unleased: bool,
+    /// How long the store may still be storing an upload that was cut off.
+    pub store_lag: Duration,
 }
 
 /// How many uploads at once.
@@ -175,6 +179,10 @@ pub enum Transfers {
     /// Just so many; at least 1.
     Fixed(usize),
 }
+
+/// The largest file that is sent, in bytes; of any size where `None`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MaxSize(pub Option<u64>);
 
 /// What it takes to believe that the store has a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::file::{AfterWord, UploadKeys};
-use super::{After, ConfigError, Layout, OnConflict, Policy, Transfers, Verify};
+use super::{After, ConfigError, Layout, MaxSize, OnConflict, Policy, Transfers, Verify};
 use crate::cli::{Command, Push, Sending, Watch};
 
 /// Names that browsers, editors, copying tools and office programs give to files they have not finished, and hidden files.
@@ -31,6 +31,7 @@ impl Default for Policy {
         Self {
             dest: None,
             transfers: Transfers::Auto,
+            max_size: MaxSize(None),
             settle: Duration::from_millis(500),
             verify: Verify::Answer,
             after: After::Delete,
@@ -40,6 +41,7 @@ impl Default for Policy {
             ignore: IN_PROGRESS.map(str::to_owned).to_vec(),
             rescan: Duration::from_secs(300),
             allow_unleased: false,
+            store_lag: Duration::from_secs(60),
         }
     }
 }
@@ -66,6 +68,7 @@ impl Draft {
         let policy = &mut self.policy;
         replace_some(&mut policy.dest, keys.dest.as_ref());
         replace(&mut policy.transfers, keys.transfers.as_ref());
+        replace(&mut policy.max_size, keys.max_size.as_ref());
         replace(&mut policy.settle, keys.settle.as_ref());
         replace(&mut policy.verify, keys.verify.as_ref());
         replace(&mut policy.on_conflict, keys.on_conflict.as_ref());
@@ -74,6 +77,7 @@ impl Draft {
         replace(&mut policy.ignore, keys.ignore.as_ref());
         replace(&mut policy.rescan, keys.rescan.as_ref());
         replace(&mut policy.allow_unleased, keys.allow_unleased.as_ref());
+        replace(&mut policy.store_lag, keys.store_lag.as_ref());
         Ok(self)
     }
 

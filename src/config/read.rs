@@ -9,7 +9,7 @@ use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use url::Url;
 
 use super::file::Keep;
-use super::{Transfers, values};
+use super::{MaxSize, Transfers, values};
 use crate::vault::RemotePath;
 
 type Read<'de, D, T> = Result<Option<T>, <D as Deserializer<'de>>::Error>;
@@ -67,6 +67,10 @@ pub(super) fn keep_receipts<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, Ke
 
 pub(super) fn transfers<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, Transfers> {
     text_or_number(de, values::transfers)
+}
+
+pub(super) fn max_size<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, MaxSize> {
+    text_or_number(de, values::max_size)
 }
 
 pub(super) fn globs<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, Vec<String>> {

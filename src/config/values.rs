@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use url::{Host, Url};
 
-use super::Transfers;
+use super::{MaxSize, Transfers};
 use crate::vault::RemotePath;
 
 /// The most uploads at once: more would only wait for one another.
@@ -44,6 +44,41 @@ pub fn keep_receipts(text: &str) -> Result<Option<Duration>, String> {
         Duration::ZERO => Err("would keep no receipt at all: write \"forever\", or a duration such as 365d".into()),
         kept => Ok(Some(kept)),
     }
+}
+
+/// The largest file that is sent: `none`, or a size.
+pub fn max_size(text: &str) -> Result<MaxSize, String> {
+    if text == "none" {
+        return Ok(MaxSize(None));
+    }
+    match size(text)? {
+        0 => Err("would refuse every file: write \"none\", or a size such as 100GiB".into()),
+        most => Ok(MaxSize(Some(most))),
+    }
+}
+
+/// A number of bytes with its unit: `8MiB`, `100 GiB`, `2GB`.
+fn size(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let (number, unit) = text.split_at(text.bytes().take_while(u8::is_ascii_digit).count());
+    let number: u64 =
+        number.parse().map_err(|_| "is no size: write a whole number and a unit, like 8MiB or 100GiB".to_owned())?;
+    let factor = match unit.trim_start().to_ascii_lowercase().as_str() {
+        "" => {
+            return Err(format!("`{text}` lacks a unit: write {text}B, {text}KiB, {text}MiB, {text}GiB or {text}TiB"));
+        }
+        "b" => 1,
+        "kib" => 1 << 10,
+        "mib" => 1 << 20,
+        "gib" => 1 << 30,
+        "tib" => 1 << 40,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        "tb" => 1_000_000_000_000,
+        other => return Err(format!("`{other}` is no unit of size: write B, KiB, MiB, GiB or TiB")),
+    };
+    number.checked_mul(factor).ok_or_else(|| "is larger than any file".into())
 }
 
 /// An address of this machine to listen on; port 0 takes a free one.
@@ -168,7 +203,7 @@ mod tests {
         #[test]
         fn no_text_makes_a_value_panic(text in ".*") {
             drop((duration(&text), transfers(&text), address(&text), realm(&text), glob(&text), content_type(&text)));
-            drop(listen(&text));
+            drop((listen(&text), max_size(&text)));
         }
 
         #[test]
@@ -193,6 +228,18 @@ mod tests {
         }
         for text in ["", "5", "5.5", "0", "-1s", "1M", "soon", "1s2", "1000years"] {
             assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_as_people_write_them() {
+        let most = |bytes| Ok(MaxSize(Some(bytes)));
+        for (text, bytes) in [("1B", 1), ("8MiB", 8 << 20), ("100 GiB", 100 << 30), ("2tib", 2 << 40), ("3kB", 3000)] {
+            assert_eq!(max_size(text), most(bytes), "{text}");
+        }
+        assert_eq!(max_size("none"), Ok(MaxSize(None)));
+        for text in ["", "5", "-1B", "1.5GiB", "8M", "GiB", "0B", "99999999TiB", "1MiBB"] {
+            assert!(max_size(text).is_err(), "{text}");
         }
     }
 

@@ -173,6 +173,8 @@ mod tests {
             ("[upload]\nsettle = \"5\"", "write 5ms, 5s"),
             ("[upload]\nrescan = \"1ms\"", "less than a second"),
             ("[upload]\ntransfers = 0", "a number from 1 to 256"),
+            ("[upload]\nmax_size = 5", "write 5B"),
+            ("[upload]\nmax_size = \"0B\"", "refuse every file"),
             ("[upload]\ntransfers = 1.5", "a number from 1 to 256"),
             ("[upload]\nverify = \"lsting\"", "`listing`"),
             ("[upload]\ndest = \"/a/../b\"", "`..`"),

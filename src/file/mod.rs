@@ -5,14 +5,18 @@ pub mod lease;
 pub mod lock;
 pub mod mounts;
 mod open;
+mod path_rule;
+mod tree;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustix::fs::Stat;
 
-pub(crate) use open::beneath_folder;
 pub use open::{OpenError, Opened, Root, hard_links_are_protected, look_at};
+pub(crate) use open::{beneath_folder, open_without_links};
+pub use path_rule::{Controlled, NotTaken};
+pub(crate) use tree::{Tree, Unreadable};
 
 /// The folder that is ours in each watched folder: files wait there between their receipt and their removal. Never
 /// watched, never uploaded.
@@ -74,13 +78,21 @@ pub struct Settled {
     /// Where it lay when it was found, below the root: what it is called. Differs from `relative` only for a file that
     /// was set aside and could not be put back because its name was taken by then.
     pub origin: PathBuf,
+    /// Its size when it settled, in bytes; `None` where nobody looked. What is opened may have another.
+    pub size: Option<u64>,
 }
 
 impl Settled {
+    /// The same, of this size when it settled.
+    #[must_use]
+    pub fn of_size(self, size: u64) -> Self {
+        Self { size: Some(size), ..self }
+    }
+
     /// A file at the place where it was found.
     pub fn new(root: Arc<Root>, relative: PathBuf) -> Self {
         let origin = crate::remove::origin(&relative);
-        Self { root, relative, origin }
+        Self { root, relative, origin, size: None }
     }
 }
 

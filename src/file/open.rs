@@ -3,7 +3,9 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
+#[cfg(target_os = "linux")]
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -16,6 +18,7 @@ use sha2::{Digest, Sha256};
 use super::Version;
 use super::lease::{self, Lease, Writers};
 use super::lock::Holder;
+use super::path_rule::{self, Links, NotTaken, PASS};
 use crate::hex;
 
 /// A folder held open: what is opened through it lies in it, whatever its path leads to by then.
@@ -87,6 +90,10 @@ const READ: OFlags =
     OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC).union(OFlags::NOCTTY);
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::DIRECTORY);
 
+/// The kernel takes 4,096 bytes at once, one of them for the end.
+#[cfg(target_os = "linux")]
+const LONGEST_PIECE: usize = 4095;
+
 impl Root {
     /// Holds a folder open. The path may lead through links; what is below may not.
     pub fn open(path: &Path) -> io::Result<Self> {
@@ -95,6 +102,20 @@ impl Root {
         let dir = openat(rustix::fs::CWD, &path, flags, Mode::empty())?;
         let share = super::filesystem::network_share(&dir);
         Ok(Self { dir, path, share, holder: Holder::default() })
+    }
+
+    /// Holds a folder open that is to be emptied, if nobody else could have put it where it is. The path may lead through links
+    /// that only trusted users could have made.
+    pub fn open_trusted(path: &Path) -> Result<Self, NotTaken> {
+        let (dir, path) = path_rule::open(path, Links::Follow)?;
+        let share = super::filesystem::network_share(&dir);
+        Ok(Self { dir, path, share, holder: Holder::default() })
+    }
+
+    /// A folder that was opened by its absolute path, through no link.
+    pub(crate) fn held(dir: OwnedFd, path: PathBuf) -> Self {
+        let share = super::filesystem::network_share(&dir);
+        Self { dir, path, share, holder: Holder::default() }
     }
 
     /// The folder's absolute path when it was opened, without links.
@@ -117,20 +138,22 @@ impl Root {
         }
     }
 
-    /// Opens the folder that the path leads to now, in place of this one: only if no link is on its way and it has the same owner.
-    /// Whoever may rename this folder away could otherwise put a link to any other one in its place, and have that emptied.
+    /// Opens the folder that the path leads to now, in place of this one: only if no link is on its way, it has the same owner, and
+    /// nobody else could have put it there. Whoever may rename this folder away could otherwise put a link to any other one in its
+    /// place, and have that emptied.
     pub fn reopen(&self) -> io::Result<Self> {
-        let dir = open_without_links(&self.path).map_err(|errno| match errno {
-            Errno::LOOP | Errno::NOTDIR => {
+        let (dir, path) = path_rule::open(&self.path, Links::Refuse).map_err(|refused| match refused {
+            NotTaken::Io(error) if is_no_folder(&error) => {
                 io::Error::other("a symbolic link, or a file, is in its place or on its way: it is not followed")
             }
-            other => other.into(),
+            NotTaken::Io(error) => error,
+            controlled @ NotTaken::Controlled(_) => io::Error::other(controlled.to_string()),
         })?;
         if fstat(&dir)?.st_uid != fstat(&self.dir)?.st_uid {
             return Err(io::Error::other("the folder that is there now belongs to another user"));
         }
         let share = super::filesystem::network_share(&dir);
-        Ok(Self { dir, path: self.path.clone(), share, holder: self.holder.of_replacement() })
+        Ok(Self { dir, path, share, holder: self.holder.of_replacement() })
     }
 
     /// The name of the network file system that the folder lies on, if any: no events come for what other hosts do there.
@@ -230,8 +253,12 @@ fn refuse_link(me: Uid, owner: u32, protected: bool) -> Result<(), OpenError> {
 }
 
 /// The state of what a name in an open folder leads to, no link followed.
-pub fn look_at(dir: &OwnedFd, name: &OsStr) -> Result<Version, Errno> {
+pub fn look_at(dir: impl AsFd, name: &OsStr) -> Result<Version, Errno> {
     Ok(Version::from(&statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?))
+}
+
+fn is_no_folder(error: &io::Error) -> bool {
+    [Errno::LOOP, Errno::NOTDIR].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 fn describe(kind: FileType) -> &'static str {
@@ -252,9 +279,10 @@ fn beneath(dir: &OwnedFd, relative: &Path, flags: OFlags) -> Result<OwnedFd, Err
         match openat2(dir, relative, flags, Mode::empty(), resolve) {
             // The kernel saw a rename on the way and can't tell that the path stayed below.
             Err(Errno::AGAIN | Errno::INTR) => {}
-            // Old kernels, and sandboxes that forbid what they don't know; and paths longer than the system takes in one go, for
-            // folders can be nested without a limit.
-            Err(Errno::NOSYS | Errno::PERM | Errno::NAMETOOLONG) => return beneath_by_steps(dir, relative, flags),
+            // Old kernels, and sandboxes that forbid what they don't know.
+            Err(Errno::NOSYS | Errno::PERM) => return beneath_by_steps(dir, relative, flags),
+            // Folders can be nested without a limit, but a path that the system takes at once has one.
+            Err(Errno::NAMETOOLONG) => return beneath_by_pieces(dir, relative, flags),
             other => return other,
         }
     }
@@ -265,8 +293,23 @@ fn beneath(dir: &OwnedFd, relative: &Path, flags: OFlags) -> Result<OwnedFd, Err
     beneath_by_steps(dir, relative, flags)
 }
 
+/// Opens a path that is longer than the system takes at once, one piece of it after the other.
+#[cfg(target_os = "linux")]
+fn beneath_by_pieces(dir: &OwnedFd, relative: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let mut rest = relative.as_os_str().as_bytes();
+    let mut at: Option<OwnedFd> = None;
+    while rest.len() > LONGEST_PIECE {
+        // Without one a single name is too long.
+        let cut = rest[..LONGEST_PIECE].iter().rposition(|byte| *byte == b'/').ok_or(Errno::NAMETOOLONG)?;
+        at = Some(beneath(at.as_ref().unwrap_or(dir), Path::new(OsStr::from_bytes(&rest[..cut])), PASS)?);
+        rest = &rest[cut + 1..];
+    }
+    let at = at.ok_or(Errno::NAMETOOLONG)?;
+    beneath(&at, Path::new(OsStr::from_bytes(rest)), flags)
+}
+
 /// Opens a folder by its absolute path, through no link at all.
-fn open_without_links(path: &Path) -> Result<OwnedFd, Errno> {
+pub(crate) fn open_without_links(path: &Path) -> Result<OwnedFd, Errno> {
     let root = openat(rustix::fs::CWD, "/", FOLDER, Mode::empty())?;
     let below = path.strip_prefix("/").map_err(|_| Errno::INVAL)?;
     beneath_folder(&root, below)
@@ -291,7 +334,7 @@ fn beneath_by_steps(dir: &OwnedFd, relative: &Path, flags: OFlags) -> Result<Own
     let Some((last, folders)) = names.split_last() else { return openat(dir, ".", flags, Mode::empty()) };
     let mut at: Option<OwnedFd> = None;
     for folder in folders {
-        at = Some(openat(at.as_ref().unwrap_or(dir), *folder, FOLDER, Mode::empty())?);
+        at = Some(openat(at.as_ref().unwrap_or(dir), *folder, PASS, Mode::empty())?);
     }
     openat(at.as_ref().unwrap_or(dir), *last, flags, Mode::empty())
 }

@@ -45,6 +45,27 @@ fn folders_and_pipes_are_told_apart_from_documents() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn a_path_that_is_longer_than_the_system_takes_at_once_opens_and_no_link_on_it_is_followed() {
+    let (_dir, root) = root();
+    let mut at = root.parent_of(Path::new("sub")).unwrap().0;
+    let name = "d".repeat(250);
+    for _ in 0..40 {
+        rustix::fs::mkdirat(&at, &name, Mode::RWXU).unwrap();
+        at = openat(&at, &name, FOLDER, Mode::empty()).unwrap();
+    }
+    openat(&at, "file", OFlags::CREATE | OFlags::WRONLY, Mode::RUSR).unwrap();
+    rustix::fs::symlinkat(".", &at, "link").unwrap();
+    let deep: PathBuf = std::iter::repeat_n(name.as_str(), 40).collect();
+    assert!(root.open_file(&deep.join("file")).is_ok());
+    assert!(matches!(root.open_file(&deep.join("none")), Err(OpenError::Gone)));
+    assert!(matches!(root.open_file(&deep.join("link/file")), Err(OpenError::NotRegular("symbolic link"))));
+    for too_long in [deep.join("n".repeat(256)), "n".repeat(5000).into()] {
+        assert_eq!(beneath(&root.dir, &too_long, READ).unwrap_err(), Errno::NAMETOOLONG);
+    }
+}
+
+#[test]
 fn a_replaced_folder_is_noticed() {
     let (dir, root) = root();
     assert!(root.is_current());

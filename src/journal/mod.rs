@@ -20,17 +20,19 @@ mod schema;
 mod writer;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rusqlite::Connection;
 
 pub use self::entry::{AttemptId, Begun, End, Entry, Intent, Link, Record, State, Stored};
 pub use self::query::{Filter, NamePattern, Receipt};
 pub use self::receipt::{Broken, CheckReport, Damage, Mark};
-use self::writer::{Writer, explain};
+use self::writer::{Writer, explain, is_busy};
+use crate::budget;
 use crate::file::Version;
-use crate::vault::RemotePath;
+use crate::vault::{DocumentId, RemotePath};
 
 /// The journal. A clone is another handle to the same one; one writer thread commits what all of them ask for in groups.
 #[derive(Debug, Clone)]
@@ -44,6 +46,8 @@ struct Inner {
     writer: Writer,
     /// For reads, which must not wait for the writer. Opened as they are needed.
     readers: Mutex<Vec<Connection>>,
+    /// Failures written by this process.
+    failures: AtomicU64,
 }
 
 /// Why the journal did not do what it was asked for.
@@ -57,7 +61,6 @@ pub enum JournalError {
     Refused(String),
 }
 
-#[expect(clippy::unused_async, reason = "short reads need no waiting here; in a backend on another host they will")]
 impl Journal {
     /// Opens or creates the journal in a state directory (made with mode 0700 where missing).
     ///
@@ -66,7 +69,7 @@ impl Journal {
     pub fn open(state_dir: &Path) -> Result<Self, JournalError> {
         let (connection, path) = open::open(state_dir)?;
         let writer = Writer::start(connection, path.clone())?;
-        Ok(Self { inner: Arc::new(Inner { path, writer, readers: Mutex::default() }) })
+        Ok(Self { inner: Arc::new(Inner { path, writer, readers: Mutex::default(), failures: AtomicU64::new(0) }) })
     }
 
     /// Has the journal belong to this service; [`JournalError::Refused`] where it belongs to another one, whose receipts must not
@@ -108,16 +111,46 @@ impl Journal {
         self.write(move |connection| record::moved(connection, id, &intent, &stored, SystemTime::now())).await
     }
 
-    /// Writes that a file failed before anything was sent.
+    /// Writes that a file failed before anything was sent, in the place of what an earlier failure of its path said.
     pub async fn refuse(&self, intent: Intent, reason: String) -> Result<AttemptId, JournalError> {
-        self.write(move |connection| record::refuse(connection, &intent, &reason, SystemTime::now())).await
+        let id = self.write(move |connection| record::refuse(connection, &intent, &reason, SystemTime::now())).await?;
+        self.limit_failures().await?;
+        Ok(id)
+    }
+
+    /// Now and then forgets the oldest failures beyond the most that are kept: any number of names that can't be sent may be put into
+    /// a folder.
+    async fn limit_failures(&self) -> Result<(), JournalError> {
+        let written = self.inner.failures.fetch_add(1, Ordering::Relaxed);
+        if !written.is_multiple_of(budget::FAILURES_COUNTED_EVERY) {
+            return Ok(());
+        }
+        let forgotten = self.write(|connection| record::limit_failures(connection, budget::FAILURES)).await?;
+        if forgotten > 0 {
+            tracing::warn!(
+                forgotten,
+                most = budget::FAILURES,
+                "the journal has too many failures: the oldest were forgotten"
+            );
+        }
+        Ok(())
+    }
+
+    /// Some failures without a receipt that began before this time, oldest first, from the one behind `after` on.
+    pub async fn failures_page(&self, before: SystemTime, after: AttemptId) -> Result<Vec<Entry>, JournalError> {
+        self.read(move |connection| query::failures_page(connection, before, after)).await
+    }
+
+    /// Forgets these failures, but for those that have a receipt by now. Answers how many.
+    pub async fn forget_failures(&self, ids: Vec<AttemptId>) -> Result<u64, JournalError> {
+        self.write(move |connection| record::forget_failures(connection, &ids)).await
     }
 
     /// Has a failure stand as the newest of its path, where people look for it, though another file has had that path since,
     /// and has not failed. Answers its number from now on.
     pub async fn renew(&self, id: AttemptId) -> Result<AttemptId, JournalError> {
         // Two that have failed must not take turns for ever.
-        if self.look(|connection| query::path_has_failed(connection, id))? {
+        if self.look(move |connection| query::path_has_failed(connection, id)).await? {
             return Ok(id);
         }
         self.write(move |connection| record::renew(connection, id, SystemTime::now())).await
@@ -127,7 +160,9 @@ impl Journal {
     ///
     /// The last word counts. `Removed`, `Moved` and `Kept` need a receipt.
     pub async fn end(&self, id: AttemptId, end: End) -> Result<(), JournalError> {
-        self.write(move |connection| record::end(connection, id, &end)).await
+        let has_failed = matches!(end, End::Failed { .. });
+        self.write(move |connection| record::end(connection, id, &end)).await?;
+        if has_failed { self.limit_failures().await } else { Ok(()) }
     }
 
     /// Writes how several attempts ended, in one commit.
@@ -139,12 +174,27 @@ impl Journal {
     /// receipt under whatever path, else the newest of the path. A file that was set aside may have been followed by others;
     /// one whose answer was lost may have been moved.
     pub async fn of_file(&self, root: &Path, relative: &Path, version: Version) -> Result<Option<Entry>, JournalError> {
-        self.look(|connection| query::of_file(connection, root, relative, &version))
+        let (root, relative) = (root.to_owned(), relative.to_owned());
+        self.look(move |connection| query::of_file(connection, &root, &relative, &version)).await
+    }
+
+    /// Whether an attempt at a name in a folder of the vault that began before `before` has no outcome, or was given up without one
+    /// and began at `since` or later. Looks at the newest `most` attempts of the name.
+    pub async fn was_cut_off(
+        &self,
+        folder: &DocumentId,
+        name: &str,
+        (since, before): (SystemTime, SystemTime),
+        most: usize,
+    ) -> Result<bool, JournalError> {
+        let (folder, name) = (folder.clone(), name.to_owned());
+        self.look(move |connection| query::was_cut_off(connection, &folder, &name, (since, before), most)).await
     }
 
     /// All entries of a root that are open or stored but not ended, oldest first: what a start has to resolve.
     pub async fn unresolved(&self, root: &Path) -> Result<Vec<Entry>, JournalError> {
-        self.look(|connection| query::unresolved(connection, root))
+        let root = root.to_owned();
+        self.look(move |connection| query::unresolved(connection, &root)).await
     }
 
     /// Lets failed files be tried again: these (absolute; a folder means all below it), or all where there are none.
@@ -207,10 +257,17 @@ impl Journal {
         self.inner.writer.ask(work).await
     }
 
-    /// A short read of what is committed, on the caller's thread: it takes some microseconds, and a way to the writer and
-    /// back takes tens, besides the commit that it would have to wait for.
-    fn look<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, JournalError> {
-        self.inner.read(work)
+    /// A short read of what is committed, on the caller's thread: it takes some microseconds, and a way to another thread and back
+    /// takes tens. Only where it can't be answered at once (no connection is open yet, or another process holds the journal) it is
+    /// done on a thread that may wait.
+    async fn look<T: Send + 'static>(
+        &self,
+        work: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, JournalError> {
+        match self.inner.read_at_once(&work) {
+            Some(done) => done,
+            None => self.read(work).await,
+        }
     }
 
     /// A long read, beside the writes.
@@ -225,6 +282,24 @@ impl Journal {
 }
 
 impl Inner {
+    /// Reads without waiting for anybody; `None` where that can't be.
+    fn read_at_once<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Option<Result<T, JournalError>> {
+        // To open one takes a way to the disk, and may have to wait.
+        let connection = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
+        let value = connection.busy_timeout(Duration::ZERO).and_then(|()| work(&connection));
+        let restored = connection.busy_timeout(open::BUSY);
+        if restored.is_ok() {
+            self.readers.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        }
+        match value {
+            Err(error) if is_busy(&error) => None,
+            value => Some(value.map_err(|error| explain(&self.path, &error))),
+        }
+    }
+
     fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, JournalError> {
         // Whoever panicked while holding it left at worst one connection less.
         let idle = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
@@ -233,5 +308,35 @@ impl Inner {
         let value = work(&connection).map_err(|error| explain(&self.path, &error));
         self.readers.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
         value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Regression: a read that had to wait for another process's lock stopped the whole runtime for up to ten seconds.
+    #[tokio::test]
+    async fn a_read_that_must_wait_for_another_process_lets_all_else_go_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(&dir.path().join("state")).unwrap();
+        // A connection that was used is there to answer at once.
+        journal.unresolved(Path::new("/")).await.unwrap();
+        let other = open::connect(&journal.inner.path).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        // No read of the journal's own needs this lock; it stands for whatever may hold one up.
+        let read = journal.look(|connection| connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK"));
+        let mut ticks = 0;
+        let ticking = async {
+            while ticks < 20 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                ticks += 1;
+            }
+            other.execute_batch("ROLLBACK").unwrap();
+        };
+        // While the read blocks this only thread nobody ends the other transaction, and the read fails.
+        let (read, ()) = tokio::join!(read, ticking);
+        read.unwrap();
+        assert_eq!(ticks, 20);
     }
 }

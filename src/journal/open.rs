@@ -17,7 +17,7 @@ use super::{JournalError, schema};
 const NAME: &str = "journal.sqlite";
 
 /// How long another process may hold the write lock: its groups take milliseconds, its pruning a second.
-const BUSY: Duration = Duration::from_secs(10);
+pub(super) const BUSY: Duration = Duration::from_secs(10);
 
 /// How many pages (of 4 KiB) the write-ahead log takes at most before they go into the journal itself.
 ///
@@ -82,6 +82,10 @@ fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
     }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the state folder is configured; its owner and mode are checked, and nothing is in it before that"
+)]
 fn prepare_dir(dir: &Path) -> Result<(), JournalError> {
     let unusable = |error: io::Error| {
         JournalError::Unusable(format!(
@@ -107,6 +111,7 @@ fn prepare_dir(dir: &Path) -> Result<(), JournalError> {
     Ok(())
 }
 
+#[expect(clippy::disallowed_methods, reason = "the state folder is this user's alone, and a link in it is refused")]
 fn prepare_file(dir: &Path, path: &Path) -> io::Result<()> {
     for name in [NAME, "journal.sqlite-wal", "journal.sqlite-shm"] {
         if fs::symlink_metadata(dir.join(name)).is_ok_and(|found| !found.is_file() || found.nlink() != 1) {

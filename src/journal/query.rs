@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::row::{ATTEMPTS, COLUMNS, TERMS, entry, nanoseconds, path_bytes, record, version_columns};
 use super::{AttemptId, End, Entry, Record, State, Stored};
 use crate::file::Version;
-use crate::vault::RemotePath;
+use crate::vault::{DocumentId, RemotePath};
 
 /// Which entries of the history are asked for. The default one asks for all.
 #[derive(Debug, Clone, Default)]
@@ -124,6 +124,25 @@ fn unknown_sql() -> String {
     )
 }
 
+/// Whether one of the newest attempts of a name in a folder came to no outcome: one that began before a time, or that was given up
+/// and began since another.
+pub(super) fn was_cut_off(
+    connection: &Connection,
+    folder: &DocumentId,
+    name: &str,
+    (since, before): (SystemTime, SystemTime),
+    most: usize,
+) -> rusqlite::Result<bool> {
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let (since, before) = (nanoseconds(since), nanoseconds(before));
+    let parameters = params![folder.0.as_bytes(), name, most, since, before];
+    connection.prepare_cached(CUT_OFF)?.query_row(parameters, |row| row.get(0))
+}
+
+const CUT_OFF: &str = "SELECT EXISTS (SELECT 1 FROM (SELECT b.started, b.state, b.seq FROM attempt b \
+     WHERE b.folder = (SELECT id FROM term WHERE value = ?1) AND b.name = ?2 ORDER BY b.id DESC LIMIT ?3) \
+     WHERE seq IS NULL AND started < ?5 AND (state = 0 OR (state = 3 AND started >= ?4)))";
+
 /// Whether a later attempt is of the same path.
 pub(super) fn has_newer(connection: &Connection, id: AttemptId) -> rusqlite::Result<bool> {
     let sql = "SELECT EXISTS (SELECT 1 FROM attempt a JOIN attempt b \
@@ -135,7 +154,8 @@ pub(super) fn has_newer(connection: &Connection, id: AttemptId) -> rusqlite::Res
 pub(super) fn path_has_failed(connection: &Connection, id: AttemptId) -> rusqlite::Result<bool> {
     let sql = "SELECT b.state = 2 FROM attempt a JOIN attempt b ON b.root = a.root AND b.relative = a.relative \
                WHERE a.id = ?1 ORDER BY b.id DESC LIMIT 1";
-    connection.prepare_cached(sql)?.query_row([id.0], |row| row.get(0))
+    // One that is gone has made way for a newer failure.
+    Ok(connection.prepare_cached(sql)?.query_row([id.0], |row| row.get(0)).optional()?.unwrap_or(true))
 }
 
 fn is_abandoned(entry: &Entry) -> bool {
@@ -162,6 +182,23 @@ pub(super) fn unresolved(connection: &Connection, root: &Path) -> rusqlite::Resu
          AND a.root = (SELECT id FROM term WHERE value = ?1) ORDER BY a.id"
     );
     connection.prepare_cached(&sql)?.query_map([path_bytes(root)], entry)?.collect()
+}
+
+/// How many failures are looked through at a time.
+const FAILURES_AT_ONCE: i64 = 1000;
+
+/// Some failures without a receipt that began before a time, oldest first, from the one behind `after` on.
+pub(super) fn failures_page(
+    connection: &Connection,
+    before: SystemTime,
+    after: AttemptId,
+) -> rusqlite::Result<Vec<Entry>> {
+    let sql = format!(
+        "{COLUMNS}{ATTEMPTS}{TERMS}WHERE a.state <= 2 AND a.state = 2 AND a.seq IS NULL AND a.started < ?1 AND a.id > ?2 \
+         ORDER BY a.id LIMIT ?3"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    statement.query_map(params![nanoseconds(before), after.0, FAILURES_AT_ONCE], entry)?.collect()
 }
 
 /// One entry.
@@ -270,8 +307,10 @@ mod tests {
             assert!(plan.contains("attempt_file (inode=? AND mtime=?)"), "{plan}");
             assert!(!plan.contains("SCAN a") && !plan.contains("attempt_path"), "{plan}");
         }
-        let plan = plan(&owner_sql());
-        assert!(plan.contains("b USING INDEX attempt_name (folder=? AND name=?)"), "{plan}");
-        assert!(!plan.contains("TEMP B-TREE"), "nothing is sorted: {plan}");
+        for sql in [&owner_sql(), CUT_OFF] {
+            let plan = plan(sql);
+            assert!(plan.contains("b USING INDEX attempt_name (folder=? AND name=?)"), "{plan}");
+            assert!(!plan.contains("TEMP B-TREE"), "nothing is sorted: {plan}");
+        }
     }
 }

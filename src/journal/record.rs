@@ -189,10 +189,44 @@ pub(super) fn end(connection: &Connection, id: AttemptId, end: &End) -> Result<(
          WHERE id = ?1 AND (?2 IN (2, 3) OR seq IS NOT NULL OR state NOT IN (0, 2, 3))",
     )?;
     if update.execute(params![id.0, state, detail])? == 1 {
-        return Ok(());
+        return if state == state::FAILED { forget_earlier_failure(connection, id) } else { Ok(()) };
     }
     let known = query::by_id(connection, id)?.is_some();
     Err(if known { refused(id, "has no receipt, so its file can't have been dealt with") } else { unknown(id) })
+}
+
+/// One row for each path: a failure takes the place of the failure before it, if that was of the same file, or of one that was never
+/// sent. Any other one may be of a file that lies set aside, and is not to be sent again.
+fn forget_earlier_failure(connection: &Connection, id: AttemptId) -> Result<(), Fault> {
+    let mut delete = connection.prepare_cached(
+        "DELETE FROM attempt WHERE id = (SELECT b.id FROM attempt a JOIN attempt b ON b.root = a.root AND b.relative = a.relative \
+         AND b.id < a.id WHERE a.id = ?1 ORDER BY b.id DESC LIMIT 1) AND state = 2 AND seq IS NULL \
+         AND (inode = (SELECT inode FROM attempt WHERE id = ?1) OR folder = (SELECT id FROM term WHERE value = x''))",
+    )?;
+    delete.execute([id.0])?;
+    Ok(())
+}
+
+/// Forgets the oldest failures without a receipt beyond the newest `most`. Answers how many. The newest attempt of all stays, so that
+/// its number never comes again.
+pub(super) fn limit_failures(connection: &Connection, most: usize) -> Result<usize, Fault> {
+    let mut delete = connection.prepare_cached(
+        "DELETE FROM attempt WHERE state <= 2 AND state = 2 AND seq IS NULL AND id <> (SELECT max(id) FROM attempt) AND id <= \
+         (SELECT id FROM attempt WHERE state <= 2 AND state = 2 ORDER BY id DESC LIMIT 1 OFFSET ?1)",
+    )?;
+    Ok(delete.execute([i64::try_from(most).unwrap_or(i64::MAX)])?)
+}
+
+/// Forgets failures without a receipt, but for the newest attempt of all. Answers how many.
+pub(super) fn forget_failures(connection: &Connection, ids: &[AttemptId]) -> Result<u64, Fault> {
+    let mut delete = connection.prepare_cached(
+        "DELETE FROM attempt WHERE id = ?1 AND state = 2 AND seq IS NULL AND id <> (SELECT max(id) FROM attempt)",
+    )?;
+    let mut count = 0;
+    for id in ids {
+        count += delete.execute([id.0])? as u64;
+    }
+    Ok(count)
 }
 
 /// Lets failed files be tried again: those that `wanted` takes by their root and path. Answers how many. Not counted are those

@@ -172,6 +172,26 @@ fn undo(connection: &Connection) -> rusqlite::Result<()> {
     if connection.is_autocommit() { Ok(()) } else { connection.execute_batch("ROLLBACK") }
 }
 
+/// Whether another connection has a lock that was needed.
+pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}
+
+/// Whether the journal is as large as this process may make a file: `SQLite` tells that as a disk that fails.
+fn meets_size_limit(path: &Path) -> bool {
+    let Some(limit) = rustix::process::getrlimit(rustix::process::Resource::Fsize).current else { return false };
+    let name = |ending: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(ending);
+        PathBuf::from(name)
+    };
+    ["", "-wal", "-shm"].into_iter().any(|ending| {
+        let size = std::fs::metadata(name(ending)).map_or(0, |found| found.len());
+        // The next piece that it would write is no larger.
+        size > 0 && size + 64 * 1024 > limit
+    })
+}
+
 /// The error for the person who gets it: which file, why, what to do.
 pub(super) fn explain(path: &Path, error: &rusqlite::Error) -> JournalError {
     let advice = match error.sqlite_error_code() {
@@ -180,6 +200,10 @@ pub(super) fn explain(path: &Path, error: &rusqlite::Error) -> JournalError {
         }
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
             "it can't be written; make its folder writable for this user"
+        }
+        Some(ErrorCode::SystemIoFailure) if meets_size_limit(path) => {
+            "it can't grow, for this process may make no file larger (ulimit -f, LimitFSIZE=); raise that limit, nothing is uploaded \
+             or removed until it can be written"
         }
         Some(ErrorCode::SystemIoFailure) => "its disk fails; look at the system's log",
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {

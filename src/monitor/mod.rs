@@ -20,16 +20,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
+use crate::budget;
 use crate::exit::{Exit, Fatal};
 use crate::health::Health;
 use crate::metrics::Metrics;
 
-/// Connections at once.
-const MOST: usize = 16;
-/// How long a connection may take from its first byte to its last; a scrape takes milliseconds.
-const LONGEST: Duration = Duration::from_secs(5);
-/// Room for a request's line and headers.
-const LONGEST_HEAD: usize = 16 * 1024;
 /// Before connections are taken again after that has failed: for want of descriptors mostly, and uploads come first.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -95,7 +90,7 @@ async fn listen(listener: TcpListener, told: Arc<Told>) {
                 // A panic ends its connection, and nothing else.
                 while connections.try_join_next().is_some() {}
                 oldest_first.retain(|connection| !connection.is_finished());
-                if oldest_first.len() >= MOST
+                if oldest_first.len() >= budget::MONITOR_CONNECTIONS
                     && let Some(oldest) = oldest_first.pop_front()
                 {
                     oldest.abort();
@@ -122,11 +117,11 @@ async fn serve(stream: TcpStream, told: Arc<Told>) {
         std::future::ready(Ok::<_, Infallible>(answer))
     });
     let mut http = http1::Builder::new();
-    http.keep_alive(false).max_buf_size(LONGEST_HEAD);
-    match timeout(LONGEST, http.serve_connection(TokioIo::new(stream), service)).await {
+    http.keep_alive(false).max_buf_size(budget::MONITOR_HEAD);
+    match timeout(budget::MONITOR_CONNECTION, http.serve_connection(TokioIo::new(stream), service)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!("a connection to the metrics ended: {error}"),
-        Err(_) => tracing::debug!("a connection to the metrics was cut after {LONGEST:?}"),
+        Err(_) => tracing::debug!("a connection to the metrics was cut after {:?}", budget::MONITOR_CONNECTION),
     }
 }
 
@@ -188,7 +183,7 @@ mod tests {
             let start = Instant::now();
             // Cut, with or without a word.
             stream.read_to_end(&mut Vec::new()).await.ok();
-            assert!(start.elapsed() <= LONGEST + Duration::from_millis(1), "{:?}", start.elapsed());
+            assert!(start.elapsed() <= budget::MONITOR_CONNECTION + Duration::from_millis(1), "{:?}", start.elapsed());
         }
     }
 
@@ -197,19 +192,19 @@ mod tests {
         let (address, _answering) = started().await;
         let start = Instant::now();
         let mut silent = Vec::new();
-        for _ in 0..4 * MOST {
+        for _ in 0..4 * budget::MONITOR_CONNECTIONS {
             silent.push(TcpStream::connect(address).await.unwrap());
         }
         assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 200 OK\r\n"));
         // The first of them made room.
         assert_eq!(silent[0].read(&mut [0]).await.unwrap_or_default(), 0);
-        assert!(start.elapsed() < LONGEST, "{:?}", start.elapsed());
+        assert!(start.elapsed() < budget::MONITOR_CONNECTION, "{:?}", start.elapsed());
     }
 
     #[tokio::test]
     async fn a_request_with_a_body_or_a_head_without_end_or_of_nonsense_harms_nobody() {
         let (address, _answering) = started().await;
-        let long = format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(8 * LONGEST_HEAD));
+        let long = format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(8 * budget::MONITOR_HEAD));
         for said in [&long, "\0\u{1}\r\n\r\n", "POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999\r\n\r\nx"]
         {
             let mut stream = TcpStream::connect(address).await.unwrap();

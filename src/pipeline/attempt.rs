@@ -3,10 +3,13 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::confirm::{Found, Sent};
 use super::content::{Source, SourceError};
 use super::course::{Course, course};
 use super::elsewhere::is_link_of;
+use super::unsent::outgrew_its_place;
 use super::{Outcome, Pipeline};
 use crate::failpoint::failpoint;
 use crate::file::Settled;
@@ -36,8 +39,14 @@ pub(super) enum Halt {
     Destination(VaultError),
     /// The journal's trouble.
     Journal(JournalError),
+    /// The file can't be read, for this reason: not written down yet.
+    Unreadable(String),
+    /// Nothing can be opened now, for want of descriptors or memory.
+    Scarce(String),
     /// The request may have been carried out: the open intent says what to ask for.
     AnswerLost(VaultError),
+    /// An upload that was cut off may still be stored: the file is tried again after this time, and nothing is held until then.
+    Later(Duration),
 }
 
 impl From<JournalError> for Halt {
@@ -53,19 +62,14 @@ impl From<JournalError> for Halt {
 /// How long a receipt alone is reason enough to remove a file.
 const FRESH: Duration = Duration::from_secs(60 * 60);
 
-/// A store that lost its answer may still be storing, some seconds after a relay has cut us off: before a file is sent again it is
-/// looked for once more after each of these.
-const STILL_STORING: [Duration; 4] =
-    [Duration::from_secs(1), Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
-/// An intent this young may be of an upload that was cut off just now: by a crash, or by a writer who opened the file.
-const YOUNG: Duration = Duration::from_secs(10);
-
 impl<V: Vault> Pipeline<V> {
-    /// One attempt; with `answer_lost`, just after an answer was lost. It ends at once when somebody opens the file for
-    /// writing: the writer waits until then.
-    pub(super) async fn attempt(&self, file: &Settled, answer_lost: bool) -> Result<(Confirmed, Source), Halt> {
-        let source = open(file).await?;
-        match self.unless_written(&source, self.take_course(file, &source, answer_lost)).await {
+    /// One attempt. It ends at once when somebody opens the file for writing: the writer waits until then.
+    pub(super) async fn attempt(&self, file: &Settled) -> Result<(Confirmed, Source), Halt> {
+        let source = open(file).await?.telling(self.shared.flow());
+        if outgrew_its_place(file, &source) {
+            return Err(again(file, "it has grown since it settled"));
+        }
+        match self.unless_written(&source, self.take_course(file, &source)).await {
             Some(ended) => Ok((ended?, source)),
             None => Err(again(file, "somebody opened it for writing")),
         }
@@ -83,10 +87,13 @@ impl<V: Vault> Pipeline<V> {
         }
     }
 
-    async fn take_course(&self, file: &Settled, source: &Source, answer_lost: bool) -> Result<Confirmed, Halt> {
+    async fn take_course(&self, file: &Settled, source: &Source) -> Result<Confirmed, Halt> {
         let version = source.opened.version;
         let known = self.shared.journal.of_file(file.root.path(), &file.origin, version).await?;
-        let known = known.filter(|entry| !is_link_of(file, entry));
+        let known = match known {
+            Some(entry) if is_link_of(file, &entry).await => None,
+            other => other,
+        };
         let refused = known.as_ref().and_then(refusal);
         match course(known, &version, self.after(source), self.asked) {
             Course::Skip { failed } => Err(match refused {
@@ -97,7 +104,7 @@ impl<V: Vault> Pipeline<V> {
             Course::Resolve(entry) if self.ask_for_other(file, &version, &entry).await? => {
                 self.upload(file, source).await
             }
-            Course::Resolve(entry) => self.resolve(file, source, entry, answer_lost).await,
+            Course::Resolve(entry) => self.resolve(file, source, entry).await,
             Course::Upload => self.upload(file, source).await,
         }
     }
@@ -119,7 +126,8 @@ impl<V: Vault> Pipeline<V> {
         let Intent { dest, folder, name, .. } = &entry.intent;
         let sent = Sent { name: name.clone(), size: source.opened.version.size, sha256 };
         if let Some(stored) = entry.stored.clone().filter(|stored| stored.sha256 == sent.sha256)
-            && (is_fresh(&entry) || matches!(self.find(dest, folder, &sent).await?, Found::Same(_)))
+            && ((is_fresh(&entry) && !self.shared.late.is_recent(&dest.join(name)))
+                || matches!(self.find(dest, folder, &sent).await?, Found::Same(_)))
         {
             return Ok(Confirmed { attempt: entry.id, remote: dest.join(name), stored });
         }
@@ -131,50 +139,29 @@ impl<V: Vault> Pipeline<V> {
         self.upload(file, source).await
     }
 
-    /// An upload was begun and its outcome is unknown: the store is asked, and what it has is not sent again.
-    async fn resolve(
-        &self,
-        file: &Settled,
-        source: &Source,
-        entry: Entry,
-        answer_lost: bool,
-    ) -> Result<Confirmed, Halt> {
-        if let Some(confirmed) = self.ask(file, source, &entry, answer_lost).await? {
+    /// An upload was begun and its outcome is unknown: the store is asked, and what it has is not sent again. Nor is what it may
+    /// still be storing.
+    async fn resolve(&self, file: &Settled, source: &Source, entry: Entry) -> Result<Confirmed, Halt> {
+        if let Some(confirmed) = self.ask(file, source, &entry).await? {
             return Ok(confirmed);
         }
-        self.abandon(entry.id, "the store does not have it").await?;
+        let cut = self.shared.late.cut_of(&entry);
+        self.wait_for_late(cut)?;
+        self.abandon(entry.id, &not_found(cut)).await?;
         self.upload(file, source).await
     }
 
     /// Asks the store for what an upload without an outcome may have left there. Its receipt, if so.
-    pub(super) async fn ask(
-        &self,
-        file: &Settled,
-        source: &Source,
-        entry: &Entry,
-        answer_lost: bool,
-    ) -> Result<Option<Confirmed>, Halt> {
+    pub(super) async fn ask(&self, file: &Settled, source: &Source, entry: &Entry) -> Result<Option<Confirmed>, Halt> {
         let Intent { dest, folder, name, .. } = &entry.intent;
         let sha256 = hashed(file, source).await?;
         let sent = Sent { name: name.clone(), size: source.opened.version.size, sha256 };
         failpoint("resolving");
-        let mut found = match self.find(dest, folder, &sent).await {
+        let found = match self.find(dest, folder, &sent).await {
             // What was given up is asked for where that can be done; where it can't, it is no reason to wait.
             Err(Halt::Ended(_)) if entry.state != State::Open => return Ok(None),
             found => found?,
         };
-        // By a clock that was set back none is older than it is; by one that was set forward since an earlier process died
-        // all are.
-        let begun = self.shared.started.elapsed();
-        let young = begun < YOUNG || entry.started.elapsed().unwrap_or_default() < YOUNG;
-        let open = entry.state == State::Open;
-        for wait in STILL_STORING {
-            if !open || !(answer_lost || young) || matches!(found, Found::Same(_)) {
-                break;
-            }
-            tokio::time::sleep(wait).await;
-            found = self.find(dest, folder, &sent).await?;
-        }
         match found {
             Found::Same(document) if entry.intent.root != file.root.path() || entry.intent.relative != file.origin => {
                 self.moved(file, source, entry, sent, document).await.map(Some)
@@ -182,6 +169,17 @@ impl<V: Vault> Pipeline<V> {
             Found::Same(document) => self.receipt(entry.id, dest, sent, document, true).await.map(Some),
             Found::Other | Found::Nothing => Ok(None),
         }
+    }
+}
+
+/// What is written down of an upload that was asked for in vain. Never that the store does not have it: it may come later still.
+fn not_found(cut: Option<Instant>) -> String {
+    match cut {
+        Some(cut) => {
+            let seconds = cut.elapsed().as_secs();
+            format!("not found in the store {seconds} s after its upload was cut off; it may have come later")
+        }
+        None => "not found in the store; not all of it was sent".to_owned(),
     }
 }
 
@@ -227,7 +225,8 @@ async fn blocking<T: Send + 'static>(
     done.map_err(|error| match error {
         SourceError::Gone => Halt::Ended(Outcome::Gone),
         SourceError::Unsettled(reason) => again(file, reason),
-        SourceError::Unreadable(reason) => failed(reason),
+        SourceError::Unreadable(reason) => Halt::Unreadable(reason),
+        SourceError::Scarce(why) => Halt::Scarce(why),
     })
 }
 
@@ -246,14 +245,9 @@ pub(super) async fn hashed(file: &Settled, source: &Source) -> Result<String, Ha
 
 /// What it means that a file could not be read to its end.
 pub(super) fn unread(file: &Settled, source: &Source, reason: String) -> Halt {
-    if source.check().is_err() { again(file, "it changed while it was read") } else { failed(reason) }
+    if source.check().is_err() { again(file, "it changed while it was read") } else { Halt::Unreadable(reason) }
 }
 
-fn again(file: &Settled, reason: &str) -> Halt {
+pub(super) fn again(file: &Settled, reason: &str) -> Halt {
     Halt::Ended(Outcome::Again { reason: reason.to_owned(), place: file.relative.clone() })
-}
-
-/// Local trouble that leaves nothing to write down: it is met again, and told again, at the next walk.
-fn failed(reason: String) -> Halt {
-    Halt::Ended(Outcome::Failed { reason, moved: None })
 }

@@ -3,6 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::hex;
+use crate::standstill::Flow;
 use crate::vault::{Document, DocumentId, Download, Kind, RemotePath, Vault, VaultError};
 
 /// What was sent, or is to be found again.
@@ -46,9 +47,11 @@ pub(super) enum Found {
 
 /// Looks in a folder of the vault for what was (or may have been) sent: by its path, then among the folder's children,
 /// for a store that keeps several documents under one name shows only one by path. Same means the same bytes: the
-/// store's own SHA-256, or the content read back. With `read_back` only the content counts, wherever it can be had.
+/// store's own SHA-256, or the content read back. With `read_back` only the content counts, wherever it can be had. Tells `flow` of
+/// each piece that is read back.
 pub(super) async fn find<V: Vault>(
     vault: &V,
+    flow: &Flow,
     path: &RemotePath,
     folder: &DocumentId,
     sent: &Sent,
@@ -56,7 +59,7 @@ pub(super) async fn find<V: Vault>(
 ) -> Result<Found, VaultError> {
     let whole = path.join(&sent.name);
     let Some(document) = vault.at(&whole).await? else { return Ok(Found::Nothing) };
-    if is_same(vault, &whole, &document, sent, read_back).await? {
+    if is_same(vault, flow, &whole, &document, sent, read_back).await? {
         return Ok(Found::Same(document));
     }
     // Only the store's word can tell the others apart: their content can't be asked for by path.
@@ -68,6 +71,7 @@ pub(super) async fn find<V: Vault>(
 
 async fn is_same<V: Vault>(
     vault: &V,
+    flow: &Flow,
     path: &RemotePath,
     document: &Document,
     sent: &Sent,
@@ -76,11 +80,16 @@ async fn is_same<V: Vault>(
     if document.folder == Some(true) || contradiction(document, sent).is_some() {
         return Ok(false);
     }
-    Ok((document.sha256.is_some() && !read_back) || content_matches(vault, path, sent).await?)
+    Ok((document.sha256.is_some() && !read_back) || content_matches(vault, flow, path, sent).await?)
 }
 
 /// Reads a document back and compares length and SHA-256.
-pub(super) async fn content_matches<V: Vault>(vault: &V, path: &RemotePath, sent: &Sent) -> Result<bool, VaultError> {
+pub(super) async fn content_matches<V: Vault>(
+    vault: &V,
+    flow: &Flow,
+    path: &RemotePath,
+    sent: &Sent,
+) -> Result<bool, VaultError> {
     let mut download = match vault.download(path).await {
         Ok(download) => download,
         Err(error) if error.kind == Kind::Missing => return Ok(false),
@@ -92,6 +101,7 @@ pub(super) async fn content_matches<V: Vault>(vault: &V, path: &RemotePath, sent
     let mut hash = Sha256::new();
     let mut length = 0;
     while let Some(chunk) = download.chunk().await? {
+        flow.moved();
         length += chunk.len() as u64;
         if length > sent.size {
             // Longer already; a content without an end would be read for ever.
@@ -207,7 +217,7 @@ mod tests {
         let (path, folder) = (RemotePath::default(), DocumentId("f".into()));
         let sent = Sent { name: "x".into(), size: 4, sha256: hex(&Sha256::digest(b"1234")) };
         let vault = Folder { named: named.to_vec(), content };
-        find(&vault, &path, &folder, &sent, read_back).await.map_err(|error| error.kind)
+        find(&vault, &Flow::default(), &path, &folder, &sent, read_back).await.map_err(|error| error.kind)
     }
 
     /// A document of four bytes whose SHA-256 the store does not tell.

@@ -18,6 +18,7 @@ use crate::file::lease::{Lease, Writers};
 use crate::file::lock::Claim;
 use crate::file::{OpenError, Opened, Settled};
 use crate::hex;
+use crate::standstill::Flow;
 use crate::vault::Content;
 
 /// Files up to this size are read in one go, in bytes.
@@ -41,6 +42,8 @@ pub(super) struct Source {
     /// Its bytes, if it is small, once it was read.
     small: Arc<OnceLock<Bytes>>,
     sha256: Arc<Mutex<Option<String>>>,
+    /// Each piece that is read is a movement there.
+    flow: Flow,
 }
 
 /// Why a file can't be taken now.
@@ -55,13 +58,16 @@ pub(super) enum SourceError {
     /// It can't be read, for this reason.
     #[error("{0}")]
     Unreadable(String),
+    /// Nothing can be opened now, for want of descriptors or memory: no fault of the file.
+    #[error("{0}")]
+    Scarce(String),
 }
 
 impl From<OpenError> for SourceError {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::Gone => Self::Gone,
-            error if error.is_scarcity() => Self::Unsettled("no file can be opened now: raise the limit (ulimit -n)"),
+            error if error.is_scarcity() => Self::Scarce(error.to_string()),
             other => Self::Unreadable(other.to_string()),
         }
     }
@@ -81,7 +87,13 @@ impl Source {
         };
         let claim = settled.root.claim(&opened);
         let claim = Arc::new(claim.ok_or(SourceError::Unsettled("another upload of it is under way"))?);
-        Ok(Self { opened, lease, lease_denied, _claim: claim, small: Arc::default(), sha256: Arc::default() })
+        let (small, sha256, flow) = (Arc::default(), Arc::default(), Flow::default());
+        Ok(Self { opened, lease, lease_denied, _claim: claim, small, sha256, flow })
+    }
+
+    /// The same, telling this flow of each piece that is read.
+    pub(super) fn telling(self, flow: Flow) -> Self {
+        Self { flow, ..self }
     }
 
     /// Reads the file if it is small. Blocks.
@@ -185,6 +197,7 @@ impl Source {
                 self.set_sha256(&hash.finalize_reset());
             }
             pass_on(Bytes::from_owner(piece))?;
+            self.flow.moved();
             failpoint("mid-body");
         }
         Ok(())

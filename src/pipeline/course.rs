@@ -40,6 +40,10 @@ pub(super) fn course(latest: Option<Entry>, version: &Version, after: &After, as
             After::Keep => Course::Skip { failed: false },
             After::Delete | After::Move(_) => Course::Finish(entry),
         },
+        // Nothing was sent: it could not be read, or not be sent under its name. To find out whether that is so still costs nothing.
+        State::Ended(End::Failed { .. }) if !entry.intent.names_folder() && before.ctime != version.ctime => {
+            Course::Upload
+        }
         // Put back from an attempt to move it away, it has another ctime, and is refused all the same.
         State::Ended(End::Failed { .. }) if before.same_content(version) && !asked => Course::Skip { failed: true },
         State::Stored | State::Ended(_) => Course::Upload,
@@ -82,6 +86,15 @@ mod tests {
         assert_eq!(course(failed(), &VERSION, &After::Delete, false), Course::Skip { failed: true });
         assert_eq!(course(failed(), &CHANGED, &After::Delete, false), Course::Upload);
         assert_eq!(course(failed(), &VERSION, &After::Delete, true), Course::Upload);
+    }
+
+    #[test]
+    fn a_file_that_failed_unsent_is_tried_again_once_anything_about_it_changed() {
+        let mut unsent = failed().unwrap();
+        unsent.intent.folder = DocumentId(String::new());
+        let course = |version| course(Some(unsent.clone()), version, &After::Delete, false);
+        assert_eq!(course(&VERSION), Course::Skip { failed: true });
+        assert_eq!(course(&RENAMED), Course::Upload);
     }
 
     #[test]

@@ -5,13 +5,15 @@
 
 use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::fs::FileType;
+
 use super::Pipeline;
 use super::attempt::{Halt, open};
-use crate::file::{OpenError, Root, Settled, Version};
+use crate::file::{OpenError, Root, Settled, Tree, Version, look_at};
 use crate::journal::{Begun, Entry, Intent, State};
 use crate::vault::Vault;
 
@@ -62,11 +64,11 @@ impl<V: Vault> Pipeline<V> {
     async fn ask_once(&self, other: &Settled, entry: &Entry) -> Result<Asked, Halt> {
         // Where it can't be read now it is as good as any other file that changes: sent by itself.
         let Ok(source) = open(other).await else { return Ok(Asked::Unanswered) };
-        match self.unless_written(&source, self.ask(other, &source, entry, true)).await {
+        match self.unless_written(&source, self.ask(other, &source, entry)).await {
             Some(Ok(Some(_))) => Ok(Asked::Stored),
             Some(Ok(None)) => Ok(Asked::NotStored),
             // Its own end, and none of the file's that asks.
-            None | Some(Err(Halt::Ended(_))) => Ok(Asked::Unanswered),
+            None | Some(Err(Halt::Ended(_) | Halt::Unreadable(_) | Halt::Scarce(_))) => Ok(Asked::Unanswered),
             Some(Err(halt)) => Err(halt),
         }
     }
@@ -76,7 +78,7 @@ impl<V: Vault> Pipeline<V> {
     pub(super) async fn begin(&self, file: &Settled, intent: &Intent) -> Result<Begun, Halt> {
         let begun = self.shared.journal.begin(intent.clone()).await?;
         let Begun::NameTaken(owner) = &begun else { return Ok(begun) };
-        if owner.state != State::Open || !is_ours(file, owner) || !is_gone(&file.root, owner) {
+        if owner.state != State::Open || !is_ours(file, owner) || !is_gone(&file.root, owner).await {
             return Ok(begun);
         }
         let asked = match find(file, owner).await {
@@ -91,10 +93,16 @@ impl<V: Vault> Pipeline<V> {
 }
 
 /// Whether the same file has another name as well: a hard link is another document, not a file that was moved.
-pub(super) fn is_link_of(file: &Settled, entry: &Entry) -> bool {
-    let theirs = entry.intent.root.join(&entry.intent.relative);
+pub(super) async fn is_link_of(file: &Settled, entry: &Entry) -> bool {
+    let (theirs, inode) = (entry.intent.root.join(&entry.intent.relative), entry.intent.version.inode);
     theirs != file.root.path().join(&file.origin)
-        && std::fs::symlink_metadata(theirs).is_ok_and(|metadata| metadata.ino() == entry.intent.version.inode)
+        && on_disk(move || std::fs::symlink_metadata(theirs).is_ok_and(|found| found.ino() == inode)).await
+            == Some(true)
+}
+
+/// Asks the file system on a thread that may block: a share may not answer for long. `None` where the question itself fails.
+async fn on_disk<T: Send + 'static>(ask: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    tokio::task::spawn_blocking(ask).await.ok()
 }
 
 /// Whether an entry is of a file of this root: of others somebody else takes care.
@@ -103,37 +111,41 @@ fn is_ours(file: &Settled, entry: &Entry) -> bool {
 }
 
 /// Whether an entry's file is no longer at its place. Where that can't be told it may be there.
-fn is_gone(root: &Root, entry: &Entry) -> bool {
-    match root.open_file(&entry.intent.relative) {
-        Ok(found) => !found.version.same_file(&entry.intent.version),
+async fn is_gone(root: &Arc<Root>, entry: &Entry) -> bool {
+    let (root, place, version) = (Arc::clone(root), entry.intent.relative.clone(), entry.intent.version);
+    let gone = on_disk(move || match root.open_file(&place) {
+        Ok(found) => !found.version.same_file(&version),
         Err(error) => matches!(error, OpenError::Gone),
-    }
+    });
+    gone.await == Some(true)
 }
 
 /// Where an entry's file lies below the root, but for where `file` does. Looks at all that is there: for the rare file whose
 /// upload has no outcome, and whose place another one has.
 async fn find(file: &Settled, entry: &Entry) -> Option<Settled> {
     let (root, wanted) = (Arc::clone(&file.root), entry.intent.version);
-    let found = tokio::task::spawn_blocking(move || places_of(&root, &[wanted])).await.ok()?;
+    let found = on_disk(move || places_of(&root, &[wanted])).await?;
     let mut others = found.into_iter().filter(|(_, place)| *place != file.relative);
     others.next().map(|(_, place)| Settled::new(Arc::clone(&file.root), place))
 }
 
-/// Which of these files lie below a root, set aside or not, and where.
+/// Which of these files lie below a root, set aside or not, and where. Blocks.
 pub(crate) fn places_of(root: &Root, wanted: &[Version]) -> Vec<(Version, PathBuf)> {
     let inodes: HashSet<u64> = wanted.iter().map(|version| version.inode).collect();
     if inodes.is_empty() {
         return Vec::new();
     }
-    let below = walkdir::WalkDir::new(root.path()).into_iter().filter_map(Result::ok);
-    let files = below.filter(|entry| {
-        entry.file_type().is_file() && entry.metadata().is_ok_and(|metadata| inodes.contains(&metadata.ino()))
-    });
-    let found = files.filter_map(|entry| {
-        let place = entry.path().strip_prefix(root.path()).ok()?;
-        let version = root.open_file(place).ok()?.version;
-        let wanted = wanted.iter().find(|wanted| wanted.same_file(&version))?;
-        Some((*wanted, place.to_owned()))
-    });
-    found.collect()
+    let (mut tree, mut places) = (Tree::of(root, Path::new("")), Vec::new());
+    while let Some(entry) = tree.next(|_, kind| matches!(kind, FileType::Directory | FileType::RegularFile)) {
+        let Ok(entry) = entry else { continue };
+        let name = entry.path.file_name().filter(|_| entry.kind == FileType::RegularFile);
+        let found = name.and_then(|name| look_at(entry.dir, name).ok());
+        if found.is_some_and(|found| inodes.contains(&found.inode))
+            && let Ok(opened) = root.open_file(entry.path)
+            && let Some(version) = wanted.iter().find(|wanted| wanted.same_file(&opened.version))
+        {
+            places.push((*version, entry.path.to_owned()));
+        }
+    }
+    places
 }

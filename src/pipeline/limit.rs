@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::budget;
 use crate::config::Transfers;
 
 /// The most that is ever tried.
@@ -26,6 +27,8 @@ const STALE: u32 = 50;
 pub(super) struct Limit {
     now: usize,
     search: Option<Search>,
+    /// What a shortage of descriptors allows, and since when.
+    scarcity: Option<(usize, Instant)>,
 }
 
 #[derive(Debug)]
@@ -42,17 +45,36 @@ impl Limit {
     /// The limit that a configuration asks for.
     pub(super) fn new(transfers: Transfers, now: Instant) -> Self {
         match transfers {
-            Transfers::Fixed(number) => Self { now: number.max(1), search: None },
+            Transfers::Fixed(number) => Self { now: number.max(1), search: None, scarcity: None },
             Transfers::Auto => {
                 let search = Search { since: now, finished: 0, best: None, steady: 0 };
-                Self { now: START, search: Some(search) }
+                Self { now: START, search: Some(search), scarcity: None }
             }
         }
     }
 
-    /// How many may be under way.
-    pub(super) fn get(&self) -> usize {
+    /// How many may be under way now.
+    pub(super) fn get(&mut self, now: Instant) -> usize {
+        if let Some((allowed, since)) = &mut self.scarcity {
+            while now.duration_since(*since) >= budget::SCARCE_STEP && *allowed < self.now {
+                (*allowed, *since) = (*allowed * 2, *since + budget::SCARCE_STEP);
+            }
+            if *allowed < self.now {
+                return *allowed;
+            }
+            self.scarcity = None;
+        }
         self.now
+    }
+
+    /// No file can be opened, for want of descriptors: half as many at once, but no less than one, and more again step by step.
+    /// Those under way meet the same shortage together, so it counts once in a while.
+    pub(super) fn scarce(&mut self, now: Instant) {
+        let allowed = self.get(now);
+        let recent = self.scarcity.is_some_and(|(_, since)| now.duration_since(since) < budget::SCARCE_PAUSE);
+        if !recent {
+            self.scarcity = Some(((allowed / 2).max(1), now));
+        }
     }
 
     /// An upload is finished, while so many others waited for their turn: only then does the number make a difference.
@@ -107,18 +129,18 @@ mod tests {
         let mut elapsed = 0.0;
         for _ in 0..5000 {
             #[allow(clippy::cast_precision_loss)]
-            let pace = (limit.get() as f64 / latency).min(rate);
+            let pace = (limit.now as f64 / latency).min(rate);
             elapsed += 1.0 / pace;
             limit.finished(true, start + Duration::from_secs_f64(elapsed));
         }
-        limit.get()
+        limit.now
     }
 
     #[test]
     fn a_fixed_number_stays() {
         let mut limit = Limit::new(Transfers::Fixed(3), Instant::now());
         (0..100).for_each(|_| limit.finished(true, Instant::now() + Duration::from_secs(1)));
-        assert_eq!(limit.get(), 3);
+        assert_eq!(limit.now, 3);
     }
 
     #[test]
@@ -137,6 +159,6 @@ mod tests {
         let start = Instant::now();
         let mut limit = Limit::new(Transfers::Auto, start);
         (1..1000).for_each(|second| limit.finished(false, start + Duration::from_secs(second)));
-        assert_eq!(limit.get(), START);
+        assert_eq!(limit.now, START);
     }
 }

@@ -1,16 +1,38 @@
 //! The local end of a file: what becomes of it once the store has it, or has refused it.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::attempt::Confirmed;
 use super::content::Source;
 use super::removal::{Leaving, Why};
 use super::{Local, Outcome, Pipeline};
-use crate::config::After;
+use crate::config::{After, Policy};
 use crate::file::Settled;
 use crate::journal::{AttemptId, End};
-use crate::remove::Fate;
+use crate::remove::{Fate, MoveTarget, MoveTargetError};
 use crate::vault::Vault;
+
+/// The folders that a policy moves files to, open.
+#[derive(Debug, Clone, Default)]
+pub struct MoveTargets {
+    /// Those that the store has.
+    stored: Option<Arc<MoveTarget>>,
+    /// Those that it refused.
+    failed: Option<Arc<MoveTarget>>,
+}
+
+impl MoveTargets {
+    /// Opens them: once, before any file is sent.
+    pub fn open(policy: &Policy) -> Result<Self, MoveTargetError> {
+        let open = |folder| MoveTarget::open(folder).map(Arc::new);
+        let stored = match &policy.after {
+            After::Move(folder) => Some(open(folder)?),
+            After::Delete | After::Keep => None,
+        };
+        Ok(Self { stored, failed: policy.failed_dir.as_deref().map(open).transpose()? })
+    }
+}
 
 impl<V: Vault> Pipeline<V> {
     /// What is to become of a file that the store has. One whose writers the kernel knows, and may not tell us, is kept: a writer
@@ -31,15 +53,15 @@ impl<V: Vault> Pipeline<V> {
     /// What becomes of a file with a receipt; `None` where its removal is under way and will be reported.
     pub(super) async fn local_end(&self, file: &Settled, source: Source, confirmed: Confirmed) -> Option<Outcome> {
         let Confirmed { attempt, remote, stored } = confirmed;
-        let fate = match self.after(&source) {
-            After::Keep => {
+        let fate = match (self.after(&source), &self.targets.stored) {
+            (After::Delete, _) => Fate::Delete,
+            (After::Move(_), Some(folder)) => Fate::MoveTo(Arc::clone(folder)),
+            (After::Keep, _) | (After::Move(_), None) => {
                 if let Err(error) = self.shared.journal.end(attempt, End::Kept).await {
                     tracing::warn!("that a file was kept could not be written down: {error}");
                 }
                 return Some(Outcome::Stored { remote, stored, local: Local::Kept });
             }
-            After::Delete => Fate::Delete,
-            After::Move(folder) => Fate::MoveTo(folder.clone()),
         };
         self.removals
             .add(Leaving { file: file.clone(), source, fate, attempt, why: Why::Stored(remote, stored) })
@@ -55,9 +77,9 @@ impl<V: Vault> Pipeline<V> {
         attempt: AttemptId,
         reason: String,
     ) -> Option<Outcome> {
-        match &self.policy.failed_dir {
+        match &self.targets.failed {
             Some(folder) => {
-                let fate = Fate::MoveTo(folder.clone());
+                let fate = Fate::MoveTo(Arc::clone(folder));
                 self.removals
                     .add(Leaving { file: file.clone(), source, fate, attempt, why: Why::Failed(reason) })
                     .await;

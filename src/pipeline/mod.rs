@@ -10,7 +10,9 @@ mod confirm;
 mod content;
 mod course;
 mod destination;
+mod dispatch;
 pub(crate) mod elsewhere;
+mod late;
 mod limit;
 mod local;
 mod naming;
@@ -18,6 +20,7 @@ mod receipt;
 mod removal;
 mod slots;
 mod turns;
+mod unsent;
 mod upload;
 mod way;
 
@@ -37,10 +40,14 @@ use crate::health::{Knows, Part};
 use crate::journal::{Journal, Stored};
 use crate::metrics::Folder;
 use crate::shutdown::{Shutdown, Stop};
+use crate::standstill::Flow;
 use crate::vault::{RemotePath, Vault, VaultError};
 
 use circuit::Circuit;
 use destination::Destinations;
+use dispatch::Held;
+use late::Late;
+pub use local::MoveTargets;
 use removal::Removals;
 use slots::Slots;
 use turns::Turns;
@@ -59,8 +66,10 @@ pub struct Shared<V> {
     /// One upload at a time for each path in the vault.
     names: Turns,
     patience: Option<Duration>,
-    /// No attempt of an earlier process is younger.
-    started: Instant,
+    /// Names under which an upload that was cut off may still be stored.
+    late: Late,
+    /// What waits in all pipelines, and what moves.
+    flow: Flow,
 }
 
 /// How long the service may be in trouble before a command that is to end gives up: the whole then takes under a minute.
@@ -79,7 +88,8 @@ impl<V: Vault> Shared<V> {
             turns: Turns::default(),
             names: Turns::default(),
             patience,
-            started: Instant::now(),
+            late: Late::new(),
+            flow: Flow::default(),
         })
     }
 
@@ -94,6 +104,11 @@ impl<V: Vault> Shared<V> {
             (Part::Service, Arc::clone(&self.service) as Arc<dyn Knows>),
             (Part::Journal, Arc::clone(&self.journal_circuit) as Arc<dyn Knows>),
         ]
+    }
+
+    /// What waits in all pipelines, and what moves.
+    pub fn flow(&self) -> Flow {
+        self.flow.clone()
     }
 
     /// The journal that receipts go to.
@@ -173,6 +188,7 @@ pub enum Local {
 pub struct Pipeline<V> {
     shared: Arc<Shared<V>>,
     policy: Policy,
+    targets: MoveTargets,
     /// Where all goes; with layout "mirror", below which.
     dest: RemotePath,
     destinations: Destinations,
@@ -188,21 +204,24 @@ pub struct Pipeline<V> {
 }
 
 impl<V: Vault> Pipeline<V> {
-    /// A pipeline that reports on each file that it was given, once.
+    /// A pipeline that reports on each file that it was given, once; `targets` are those of the policy.
     pub fn new(
         shared: Arc<Shared<V>>,
         policy: Policy,
+        targets: MoveTargets,
         dest: RemotePath,
         asked: bool,
         reports: mpsc::UnboundedSender<Report>,
         counts: Folder,
     ) -> Arc<Self> {
         let destinations = Destinations::new(shared.patience);
-        let removals = Removals::start(shared.journal.clone(), reports.clone());
-        let (slots, stopped) = (Slots::new(policy.transfers, counts.under_way.clone()), OnceLock::new());
+        let removals = Removals::start(shared.journal.clone(), reports.clone(), shared.flow());
+        let slots = Slots::new(policy.transfers, counts.under_way.clone(), shared.flow());
+        let stopped = OnceLock::new();
         Arc::new(Self {
             shared,
             policy,
+            targets,
             dest,
             destinations,
             removals,
@@ -228,28 +247,29 @@ impl<V: Vault> Pipeline<V> {
         grace: Duration,
         mut shutdown: Shutdown,
     ) -> Option<VaultError> {
-        let mut under_way = JoinSet::new();
+        let (mut under_way, mut held) = (JoinSet::new(), Held::default());
         while self.stopped.get().is_none() {
             // Those that have ended keep their memory until somebody asks for them.
             while under_way.try_join_next().is_some() {}
-            let settled = tokio::select! {
+            let next = tokio::select! {
                 biased;
                 () = shutdown.reached(Stop::Gently) => break,
-                settled = async { self.slots.free().await; queue.recv().await } => settled,
+                next = self.next(&mut queue, &mut held) => next,
             };
-            let Some(settled) = settled else { break };
-            self.slots.take();
-            let more = !queue.is_empty();
+            let Some((settled, class)) = next else { break };
+            self.slots.take(class);
+            let more = !queue.is_empty() || !held.is_empty();
             let (pipeline, shutdown) = (Arc::clone(&self), shutdown.clone());
-            under_way.spawn(async move { pipeline.one(settled, more, shutdown).await });
+            under_way.spawn(async move { pipeline.one(settled, class, more, shutdown).await });
         }
-        self.leave(queue);
+        self.leave(queue, held);
         self.finish(under_way, grace, shutdown).await;
         self.stopped.get().cloned()
     }
 
     /// Files that were handed over and not begun stay as they are.
-    fn leave(&self, mut queue: mpsc::Receiver<Settled>) {
+    fn leave(&self, mut queue: mpsc::Receiver<Settled>, held: Held) {
+        held.into_files().for_each(|file| self.report(file, Outcome::Left));
         queue.close();
         while let Ok(file) = queue.try_recv() {
             self.report(file, Outcome::Left);

@@ -50,7 +50,10 @@ impl<V: Vault> Pipeline<V> {
             }
             Verify::Content => {
                 let path = intent.dest.join(&intent.name);
-                (confirm::content_matches(vault, &path, sent).await, "reading it back gives other bytes")
+                (
+                    confirm::content_matches(vault, &self.shared.flow, &path, sent).await,
+                    "reading it back gives other bytes",
+                )
             }
         };
         // A question without an answer leaves the intent open: it is asked again.
@@ -131,6 +134,7 @@ impl<V: Vault> Pipeline<V> {
         let stored = self.stored(&sent, document, adopted).await?;
         failpoint("before-receipt");
         self.shared.journal.stored(attempt, stored.clone()).await?;
+        self.shared.flow.moved();
         failpoint("after-receipt");
         Ok(Confirmed { attempt, remote: dest.join(&sent.name), stored })
     }
@@ -156,7 +160,11 @@ impl<V: Vault> Pipeline<V> {
 
     pub(super) async fn find(&self, dest: &RemotePath, folder: &DocumentId, sent: &Sent) -> Result<Found, Halt> {
         let read_back = self.policy.verify == Verify::Content;
-        confirm::find(&*self.shared.vault, dest, folder, sent, read_back).await.map_err(unanswered)
+        let (vault, flow) = (&*self.shared.vault, &self.shared.flow);
+        let found = confirm::find(vault, flow, dest, folder, sent, read_back).await;
+        // A store that is asked again and again for what it may be storing still is no standstill.
+        flow.moved();
+        found.map_err(unanswered)
     }
 }
 

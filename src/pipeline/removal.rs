@@ -14,6 +14,7 @@ use crate::failpoint::failpoint;
 use crate::file::Settled;
 use crate::journal::{AttemptId, End, Journal, Stored};
 use crate::remove::{self, Aside, Fate, GRACE, Gone, NotRemoved};
+use crate::standstill::Flow;
 use crate::vault::RemotePath;
 
 /// A file that is to leave its place.
@@ -68,10 +69,12 @@ pub(super) struct Removals {
 struct Left {
     count: AtomicUsize,
     none: Notify,
+    flow: Flow,
 }
 
 impl Left {
     fn ended(&self, count: usize) {
+        self.flow.ended(count);
         if self.count.fetch_sub(count, Ordering::AcqRel) == count {
             self.none.notify_waiters();
         }
@@ -82,10 +85,10 @@ impl Left {
 const BATCH: usize = 256;
 
 impl Removals {
-    pub(super) fn start(journal: Journal, reports: mpsc::UnboundedSender<Report>) -> Self {
+    pub(super) fn start(journal: Journal, reports: mpsc::UnboundedSender<Report>, flow: Flow) -> Self {
         let (leaving, to_set_aside) = mpsc::channel(BATCH);
         let (resting, to_finish) = mpsc::unbounded_channel();
-        let left = Arc::new(Left::default());
+        let left = Arc::new(Left { flow, ..Left::default() });
         let teller = Teller { journal, reports, left: Arc::clone(&left) };
         tokio::spawn(set_aside_all(to_set_aside, resting, teller.clone()));
         tokio::spawn(finish_all(to_finish, teller));
@@ -97,6 +100,7 @@ impl Removals {
         // The task that takes them lives as long as anybody can call this.
         let Ok(place) = self.leaving.reserve().await else { return };
         self.left.count.fetch_add(1, Ordering::AcqRel);
+        self.left.flow.waits();
         place.send(leaving);
     }
 
@@ -357,7 +361,7 @@ mod tests {
         let Why::Stored(_, confirmed) = stored() else { unreachable!() };
         let attempt = journal.adopt(intent, confirmed).await.unwrap();
         let (reports, _reported) = mpsc::unbounded_channel();
-        let removals = Removals::start(journal.clone(), reports);
+        let removals = Removals::start(journal.clone(), reports, Flow::default());
         removals.add(Leaving { file, source, fate: Fate::Delete, attempt, why: stored() }).await;
         removals.drained().await;
         assert!(!watched.join("x").exists());

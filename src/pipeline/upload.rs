@@ -13,6 +13,9 @@ use crate::vault::{DocumentId, Kind, RemotePath, Vault, VaultError};
 impl<V: Vault> Pipeline<V> {
     /// Sends a file, under another name where its own is taken by other content.
     pub(super) async fn upload(&self, file: &Settled, source: &Source) -> Result<Confirmed, Halt> {
+        if let Some(reason) = self.beyond_max_size(source) {
+            return Err(self.fail_unsent(file, source, reason).await);
+        }
         load(file, source).await?;
         let (dest, name) = match self.dest_of(file) {
             Ok(place) => place,
@@ -47,16 +50,23 @@ impl<V: Vault> Pipeline<V> {
         // Whoever has the name just now may come to nothing, or to the same bytes: only its end says.
         let _turn = self.shared.names.take(dest.join(name).to_string().into()).await;
         let intent = intent(file, source, dest, folder, name);
+        self.nothing_late(&intent).await?;
         failpoint("before-intent");
         let attempt = match self.begin(file, &intent).await? {
             Begun::Go(attempt) => attempt,
             Begun::NameTaken(owner) => return self.adopt(file, source, intent, &owner).await,
         };
         failpoint("after-intent");
+        let mut sending = self.shared.late.sending(dest.join(name), source);
         let answer = self.timed(self.shared.vault.upload(folder, name, &|| Ok(source.content()))).await;
         failpoint("after-send");
+        sending.answered(answer.as_ref().err());
         match answer {
-            Ok(document) => self.confirm(file, source, attempt, intent, document).await.map(Some),
+            Ok(document) => {
+                let confirmed = self.confirm(file, source, attempt, intent.clone(), document).await?;
+                self.not_covered(file, &intent, &confirmed).await?;
+                Ok(Some(confirmed))
+            }
             Err(error) if error.maybe_stored => Err(Halt::AnswerLost(error)),
             Err(error) if error.kind == Kind::Conflict => self.conflict(file, source, attempt, &intent).await,
             Err(error) => Err(self.not_taken(file, source, attempt, dest, error).await?),

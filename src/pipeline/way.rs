@@ -2,7 +2,9 @@
 
 use super::attempt::Halt;
 use super::circuit::Pass;
+use super::slots::Class;
 use super::{Outcome, Pipeline};
+use crate::budget;
 use crate::file::Settled;
 use crate::shutdown::{Shutdown, Stop};
 use crate::vault::{Kind, Vault, VaultError};
@@ -12,10 +14,10 @@ use crate::vault::{Kind, Vault, VaultError};
 const MOST_FAILURES: u32 = 10;
 
 impl<V: Vault> Pipeline<V> {
-    /// Brings a file to an end, reports it, and gives back its place; `waiting` if others wait for that.
-    pub(super) async fn one(&self, file: Settled, waiting: bool, shutdown: Shutdown) {
-        let owed = Owed { pipeline: self, file: &file, waiting };
-        let outcome = self.way(&file, shutdown).await;
+    /// Brings a file to an end, reports it, and gives back its place of this class; `waiting` if others wait for that.
+    pub(super) async fn one(&self, file: Settled, class: Class, waiting: bool, shutdown: Shutdown) {
+        let owed = Owed { pipeline: self, file: &file, class, waiting };
+        let outcome = self.way(&file, class, shutdown).await;
         drop(owed);
         // Without one its removal is under way, and is reported when it is over.
         if let Some(outcome) = outcome {
@@ -23,9 +25,9 @@ impl<V: Vault> Pipeline<V> {
         }
     }
 
-    async fn way(&self, file: &Settled, mut shutdown: Shutdown) -> Option<Outcome> {
+    async fn way(&self, file: &Settled, class: Class, mut shutdown: Shutdown) -> Option<Outcome> {
         let _turn = self.shared.turns.take(file.root.path().join(&file.origin)).await;
-        let (mut answers_lost, mut failures) = (0, 0);
+        let (mut answers_lost, mut failures, mut scarce) = (0, 0, 0);
         loop {
             let passes = tokio::select! {
                 biased;
@@ -37,7 +39,11 @@ impl<V: Vault> Pipeline<V> {
                 Ok(passes) => passes,
                 Err(error) => return Some(self.stop(error)),
             };
-            match self.attempt(file, answers_lost > 0).await {
+            let ended = match self.attempt(file).await {
+                Err(Halt::Unreadable(reason)) => Err(self.unreadable(file, reason).await),
+                ended => ended,
+            };
+            match ended {
                 Ok((confirmed, source)) => {
                     passes.success();
                     return self.local_end(file, source, confirmed).await;
@@ -50,10 +56,31 @@ impl<V: Vault> Pipeline<V> {
                 Err(Halt::RefusedBefore(attempt, source, reason)) => {
                     return self.refused_end(file, source, attempt, reason).await;
                 }
+                // Written down by now.
+                Err(Halt::Unreadable(reason)) => return Some(Outcome::Failed { reason, moved: None }),
+                Err(Halt::Scarce(why)) => {
+                    scarce += 1;
+                    if self.shared.patience.is_some() && scarce > budget::SCARCE_TRIES {
+                        return Some(Outcome::Waits { reason: why });
+                    }
+                    drop(passes);
+                    let pause = self.slots.scarce(scarce, &why);
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => {}
+                        () = shutdown.reached(Stop::Gently) => return Some(Outcome::Left),
+                    }
+                }
                 // Looked for at once; but where answers are lost again and again, the service is in trouble.
                 Err(Halt::AnswerLost(error)) if answers_lost == 0 => {
                     answers_lost += 1;
                     tracing::warn!(file = %file.origin.display(), "asking the store whether it has it: {error}");
+                }
+                Err(Halt::Later(wait)) => {
+                    drop(passes);
+                    tokio::select! {
+                        () = self.rest(class, wait) => {}
+                        () = shutdown.reached(Stop::Gently) => return Some(Outcome::Left),
+                    }
                 }
                 Err(Halt::Service(error)) if self.is_final(&error) => return Some(self.stop(error)),
                 Err(Halt::Service(error) | Halt::AnswerLost(error)) => {
@@ -128,12 +155,13 @@ pub(super) const INTERNAL: &str = "internal error, please report it; the file is
 struct Owed<'a, V: Vault> {
     pipeline: &'a Pipeline<V>,
     file: &'a Settled,
+    class: Class,
     waiting: bool,
 }
 
 impl<V: Vault> Drop for Owed<'_, V> {
     fn drop(&mut self) {
-        self.pipeline.slots.give_back(self.waiting);
+        self.pipeline.slots.give_back(self.class, self.waiting);
         if std::thread::panicking() {
             let reason = INTERNAL.to_owned();
             self.pipeline.report(self.file.clone(), Outcome::Failed { reason, moved: None });

@@ -1,16 +1,19 @@
-//! Files that are kept, in another folder; and folders of our own.
+//! Files that are kept, in another folder.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, fstat, fsync, openat};
+use rustix::fs::{fstat, fsync};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
+use super::private::parent_of;
 use super::rename::{At, Source, rename_new};
-use super::{Aside, Partial, unlink};
+use super::{Aside, MoveTarget, Partial, make_below, unlink};
 use crate::failpoint::failpoint;
 use crate::file::lease::{Lease, Writers};
 use crate::file::{Opened, Root};
@@ -23,33 +26,42 @@ pub(super) struct Rested<'a> {
     pub(super) lease: Option<&'a Lease>,
 }
 
-/// Moves a file that was set aside below another folder, under its own path; under a numbered name where that is taken.
-pub(super) fn move_below(file: Rested<'_>, folder: &Path) -> io::Result<PathBuf> {
-    let wanted = folder.join(&file.aside.origin);
-    let parent = wanted.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    std::fs::create_dir_all(parent)?;
-    let to_dir = openat(CWD, parent, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    let (from_dir, from) = file.aside.root.parent_of(&file.aside.place).map_err(|e| io::Error::other(e.to_string()))?;
-    for name in numbered(&wanted) {
-        match rename_new(At::new(&from_dir, from), At::new(&to_dir, &name), Source::Ours) {
-            Ok(()) => return Ok(parent.join(name)),
+/// Moves a file that was set aside below another folder, under its own path; under a numbered name where that is taken. What lies
+/// below that folder is reached through no link.
+pub(super) fn move_below(file: Rested<'_>, target: &MoveTarget) -> io::Result<PathBuf> {
+    let (folder, mode) = target.folder()?;
+    let parent = file.aside.origin.parent().unwrap_or(Path::new(""));
+    let to_dir = make_below(folder.dir(), parent, mode).map_err(|errno| in_the_way(errno, parent))?;
+    // Told as it was configured.
+    let to = Root::held(to_dir, target.configured().join(parent));
+    let (from_dir, from) = parent_of(&file.aside.root, &file.aside.place).map_err(io::Error::other)?;
+    for name in numbered(&file.aside.origin) {
+        match rename_new(At::new(&from_dir, from), At::new(to.dir(), &name), Source::Ours) {
+            Ok(()) => return Ok(to.path().join(name)),
             Err(Errno::EXIST) => {}
-            Err(Errno::XDEV) => return copy_below(file, &wanted),
+            Err(Errno::XDEV) => return copy_below(file, &to),
             Err(errno) => return Err(errno.into()),
         }
     }
     Err(Errno::EXIST.into())
 }
 
+fn in_the_way(errno: Errno, parent: &Path) -> io::Error {
+    match errno {
+        Errno::LOOP | Errno::NOTDIR | Errno::XDEV => io::Error::other(format!(
+            "where it is to be moved, a link or a file lies in the place of the folder {}, and is not followed",
+            parent.display()
+        )),
+        other => other.into(),
+    }
+}
+
 /// To another file system: copied whole, on disk, named; only then is the first one unlinked. A crash in between leaves
 /// both, and the next try finds the copy by its bytes.
-fn copy_below(file: Rested<'_>, wanted: &Path) -> io::Result<PathBuf> {
-    let parent = wanted.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    let folder = Root::open(parent)?;
-    for name in numbered(wanted) {
-        let target = parent.join(&name);
-        if !is_copied(file, &folder, &name) {
-            match copy(file, &target) {
+fn copy_below(file: Rested<'_>, to: &Root) -> io::Result<PathBuf> {
+    for name in numbered(&file.aside.origin) {
+        if !is_copied(file, to, Path::new(&name)) {
+            match copy(file, to.dir(), name.clone()) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 Err(error) => return Err(error),
@@ -57,7 +69,7 @@ fn copy_below(file: Rested<'_>, wanted: &Path) -> io::Result<PathBuf> {
         }
         failpoint("after-copy");
         unlink(&file.aside.root, &file.aside.place)?;
-        return Ok(target);
+        return Ok(to.path().join(name));
     }
     Err(Errno::EXIST.into())
 }
@@ -88,8 +100,8 @@ fn is_copied(file: Rested<'_>, folder: &Root, name: &Path) -> bool {
         && file.opened.is_unchanged(file.lease)
 }
 
-fn copy(file: Rested<'_>, target: &Path) -> io::Result<()> {
-    let mut to = Partial::create(target)?;
+fn copy(file: Rested<'_>, dir: &OwnedFd, name: OsString) -> io::Result<()> {
+    let mut to = Partial::create_in(dir.try_clone()?, name)?;
     io::copy(&mut Positioned { file: &file.opened.file, at: 0 }, &mut to)?;
     failpoint("before-copy");
     // The kernel takes a lease away from whoever copies for too long.
@@ -100,13 +112,13 @@ fn copy(file: Rested<'_>, target: &Path) -> io::Result<()> {
 }
 
 /// The name itself, then `name (1).ext`, `name (2).ext` …
-fn numbered(wanted: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+fn numbered(wanted: &Path) -> impl Iterator<Item = OsString> + use<> {
     let name = wanted.file_name().unwrap_or_default().to_owned();
     let (stem, extension) =
         (wanted.file_stem().unwrap_or_default().to_owned(), wanted.extension().map(ToOwned::to_owned));
     (0..1000).map(move |n| {
         if n == 0 {
-            return PathBuf::from(&name);
+            return name.clone();
         }
         let mut numbered = stem.clone();
         numbered.push(format!(" ({n})"));
@@ -114,27 +126,8 @@ fn numbered(wanted: &Path) -> impl Iterator<Item = PathBuf> + use<> {
             numbered.push(".");
             numbered.push(extension);
         }
-        PathBuf::from(numbered)
+        numbered
     })
-}
-
-/// Makes a new folder for our own use, for this user alone, where temporary files belong.
-pub fn temporary_folder(purpose: &str) -> io::Result<PathBuf> {
-    let folder = std::env::temp_dir().join(format!("astran-backup-{purpose}-{}", random()));
-    std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
-    Ok(folder)
-}
-
-/// Removes a folder of our own with all that is in it; what can't be removed stays.
-pub fn discard(folder: &Path) {
-    std::fs::remove_dir_all(folder).ok();
-}
-
-fn random() -> String {
-    let mut random = [0u8; 8];
-    // A name that exists already is refused later on.
-    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty()).ok();
-    format!("{:016x}", u64::from_ne_bytes(random))
 }
 
 /// Reads a file from an offset of its own, so that a shared descriptor's offset does not matter.

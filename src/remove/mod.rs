@@ -8,10 +8,13 @@
 
 #![expect(clippy::disallowed_methods, reason = "this is the module that may")]
 
+mod folder;
 mod keep;
 mod partial;
+mod place;
 mod private;
 mod rename;
+mod target;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,22 +28,25 @@ use crate::failpoint::failpoint;
 use crate::file::lease::{Lease, Writers};
 use crate::file::{OpenError, Opened, Root, Settled, Version, look_at};
 
-pub use keep::{discard, temporary_folder};
+use folder::make_below;
+pub use folder::{discard, temporary_folder};
 pub use partial::Partial;
-pub(crate) use private::is_beside;
-pub use private::{origin, probe, put_back, recover, tidy};
+pub(crate) use place::is_beside;
+pub use place::origin;
+pub use private::{probe, probe_private, put_back, recover, tidy};
+pub use target::{MoveTarget, MoveTargetError, check_move_target};
 
 /// How long a file lies aside before it is unlinked. A writer that had it open across the rename shows by then: with no
 /// grace 34 of 257,000 racing writes were lost, with 20 ms none of 1.7 million.
 pub const GRACE: Duration = Duration::from_secs(1);
 
 /// What becomes of a file that the store has.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Fate {
     /// It is unlinked.
     Delete,
     /// It is moved below this folder, under its path below the watched one.
-    MoveTo(PathBuf),
+    MoveTo(Arc<MoveTarget>),
 }
 
 /// A file in the private folder, waiting out its grace.
@@ -126,12 +132,15 @@ pub fn finish(aside: &Aside, fate: &Fate) -> Result<Gone, NotRemoved> {
     };
     let ended = match fate {
         Fate::Delete => unlink(&aside.root, &aside.place).map(|()| Gone::Removed),
-        Fate::MoveTo(folder) => {
+        Fate::MoveTo(target) => {
             let rested = keep::Rested { aside, opened: &opened, lease: lease.as_ref() };
-            keep::move_below(rested, folder).map(Gone::Moved)
+            keep::move_below(rested, target).map(Gone::Moved)
         }
     };
     drop(lease);
+    if ended.is_ok() {
+        private::leave_slot(&aside.root, &aside.place);
+    }
     ended.map_err(|error| {
         let NotRemoved { reason, place, .. } = aside.put_back(format!("it can't be removed: {error}"));
         NotRemoved { reason, changed: false, place }
@@ -155,7 +164,7 @@ impl Aside {
     /// The state after the rename, if what was renamed is what was uploaded. A rename changes ctime, so only the
     /// rest can be compared here; the lease vouches for the moment between.
     fn check_renamed(&self, opened: &Opened, lease: Option<&Lease>) -> Result<Version, String> {
-        let (dir, name) = self.root.parent_of(&self.place).map_err(|e| e.to_string())?;
+        let (dir, name) = private::parent_of(&self.root, &self.place).map_err(|e| e.to_string())?;
         let named = look_at(&dir, name).map_err(|e| e.to_string())?;
         let held = opened.now().map_err(|e| e.to_string())?;
         if (named.device, named.inode) != (held.device, held.inode) {
@@ -201,7 +210,7 @@ impl Aside {
 }
 
 fn unlink(root: &Root, place: &Path) -> io::Result<()> {
-    let (dir, name) = root.parent_of(place).map_err(|e| io::Error::other(e.to_string()))?;
+    let (dir, name) = private::parent_of(root, place).map_err(io::Error::other)?;
     match unlinkat(&dir, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(errno) => Err(errno.into()),

@@ -1,14 +1,18 @@
 //! A file that is not there until it is whole.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, fsync, openat, renameat, unlinkat};
+use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use super::rename::{At, Source, rename_new};
+use crate::file::look_at;
 
 /// A file being written beside its place, readable by its owner only; gone if it is dropped before it is kept.
 ///
@@ -17,25 +21,37 @@ use super::rename::{At, Source, rename_new};
 #[derive(Debug)]
 pub struct Partial {
     file: File,
-    path: PathBuf,
-    place: PathBuf,
+    /// The folder that it lies in: opened once, whatever its path leads to by then.
+    dir: OwnedFd,
+    name: OsString,
+    /// What it is to be called.
+    place: OsString,
     kept: bool,
 }
 
+const OPEN: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
+
 impl Partial {
-    /// Begins a file that is to be at `place`.
+    /// Begins a file that is to be at `place`, as the system resolves it.
     pub fn create(place: &Path) -> io::Result<Self> {
         let name = place.file_name().ok_or_else(|| io::Error::new(ErrorKind::InvalidInput, "it names no file"))?;
+        let folder = place.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let dir = openat(CWD, folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        Self::create_in(dir, name.to_owned())
+    }
+
+    /// Begins a file that is to have this name in an open folder.
+    pub(super) fn create_in(dir: OwnedFd, place: OsString) -> io::Result<Self> {
         // A name can be as long as the file system allows: more of it is only for people.
-        let name: String = name.to_string_lossy().chars().take(20).collect();
+        let shown: String = place.to_string_lossy().chars().take(20).collect();
         for attempt in 0..100u32 {
-            let path = place.with_file_name(format!(".astran-backup.{attempt}.{name}"));
-            let begun = match begin(&path)? {
-                None if discard_abandoned(&path) => begin(&path)?,
+            let name = OsString::from(format!(".astran-backup.{attempt}.{shown}"));
+            let begun = match begin(&dir, &name)? {
+                None if discard_abandoned(&dir, &name) => begin(&dir, &name)?,
                 begun => begun,
             };
             if let Some(file) = begun {
-                return Ok(Self { file, path, place: place.to_owned(), kept: false });
+                return Ok(Self { file, dir, name, place, kept: false });
             }
         }
         Err(io::Error::new(ErrorKind::AlreadyExists, "a hundred unfinished files lie beside it"))
@@ -45,13 +61,12 @@ impl Partial {
     pub fn keep(mut self, force: bool) -> io::Result<()> {
         self.file.sync_all()?;
         if force {
-            replace(&self.path, &self.place)?;
+            renameat(&self.dir, &self.name, &self.dir, &self.place)?;
         } else {
-            rename_new(At::path(&self.path), At::path(&self.place), Source::Ours)?;
+            rename_new(At::new(&self.dir, &self.name), At::new(&self.dir, &self.place), Source::Ours)?;
         }
         self.kept = true;
-        let folder = self.place.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(folder)?.sync_all()
+        Ok(fsync(&self.dir)?)
     }
 }
 
@@ -68,17 +83,18 @@ impl Write for Partial {
 impl Drop for Partial {
     fn drop(&mut self) {
         if !self.kept {
-            discard(&self.path);
+            discard(&self.dir, &self.name);
         }
     }
 }
 
 /// Makes the file and locks it; `None` where the name is taken.
-fn begin(path: &Path) -> io::Result<Option<File>> {
-    let file = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(None),
-        Err(error) => return Err(error),
+fn begin(dir: &OwnedFd, name: &OsStr) -> io::Result<Option<File>> {
+    let flags = OPEN | OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+    let file = match openat(dir, name, flags, Mode::RUSR | Mode::WUSR) {
+        Ok(file) => File::from(file),
+        Err(Errno::EXIST) => return Ok(None),
+        Err(errno) => return Err(errno.into()),
     };
     // Before the lock came somebody may have taken it for an abandoned one.
     let lost = matches!(file.try_lock(), Err(TryLockError::WouldBlock)) || file.metadata()?.nlink() == 0;
@@ -86,25 +102,20 @@ fn begin(path: &Path) -> io::Result<Option<File>> {
 }
 
 /// Removes a file that was begun and that nobody writes any more; answers whether it did. Where locks can't tell it stays.
-fn discard_abandoned(path: &Path) -> bool {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let Ok(file) = openat(CWD, path, flags, Mode::empty()).map(File::from) else { return false };
+fn discard_abandoned(dir: &OwnedFd, name: &OsStr) -> bool {
+    let Ok(file) = openat(dir, name, OPEN | OFlags::RDONLY, Mode::empty()).map(File::from) else { return false };
     let Ok(held) = file.metadata() else { return false };
     if !held.is_file() || held.uid() != geteuid().as_raw() || file.try_lock().is_err() {
         return false;
     }
     // Under the lock: whoever had it before may have put it into its place, and another may have begun one since.
-    let same = |named: std::fs::Metadata| (named.dev(), named.ino()) == (held.dev(), held.ino());
-    std::fs::symlink_metadata(path).is_ok_and(same) && std::fs::remove_file(path).is_ok()
+    let same = look_at(dir, name).is_ok_and(|named| (named.device, named.inode) == (held.dev(), held.ino()));
+    same && unlinkat(dir, name, AtFlags::empty()).is_ok()
 }
 
-fn replace(from: &Path, to: &Path) -> io::Result<()> {
-    std::fs::rename(from, to)
-}
-
-fn discard(path: &Path) {
-    if let Err(error) = std::fs::remove_file(path) {
-        tracing::warn!(path = %path.display(), %error, "an unfinished file can't be removed");
+fn discard(dir: &OwnedFd, name: &OsStr) {
+    if let Err(error) = unlinkat(dir, name, AtFlags::empty()) {
+        tracing::warn!(name = %name.display(), %error, "an unfinished file can't be removed");
     }
 }
 

@@ -1,136 +1,133 @@
-//! The private folder: where a file's place in it says where it belongs.
+//! Setting files aside and putting them back: the private folder, and what serves where there can be none. What their places are
+//! called is told in [`super::place`].
 //!
-//! Where there can be no such folder a file waits beside its own place: `sub/report` as `sub/.astran-backup~0~report`.
-//!
-//! `report` in `sub` waits as `.astran-backup/0/sub/report`; a second one of the same name, while the first is there, as
-//! `.astran-backup/1/sub/report`. So a crash leaves no file whose origin nobody knows, at no cost of a record.
+//! The private folder is trusted only if it is this user's and nobody else may enter it, and that is asked of its open descriptor
+//! each time: then nobody can have put anything into it but this user, so all that lies there is put back after a crash, whether
+//! the journal knows of it or not (a journal that was lost must not cost a file). Where it is not trusted, nothing is put into it
+//! and nothing is taken out; files are set aside beside their places meanwhile, for a second private folder under another name
+//! would be one more place to look for after a crash, and a full disk has no room for it.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, fstat, mkdirat, statat, unlinkat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, fstat, mkdirat, renameat, statat, unlinkat};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
+use super::make_below;
+use super::place::{beside, chance, flat, in_private, origin};
 use super::rename::{At, Source, rename_new};
-use crate::file::{BESIDE, LOCK, OpenError, PRIVATE, Root, beneath_folder, look_at};
+use crate::file::{LOCK, OpenError, PRIVATE, Root, beneath_folder, look_at};
 
-/// How many files of one name may wait at once; far more than can come within the grace.
-const SLOTS: u32 = 10_000;
+/// How often another name is tried: one that is taken by chance is not met twice, nor is a private folder that is tidied away just now.
+const TRIES: u32 = 8;
 
-/// Where a file belongs, told from where it lies; the same place for one that is not in a private folder.
-pub fn origin(place: &Path) -> PathBuf {
-    let mut components = place.components();
-    let mut origin = PathBuf::new();
-    while let Some(component) = components.next() {
-        if component.as_os_str() == PRIVATE {
-            // The slot's number.
-            components.next();
-        } else if let Some(name) = beside(component.as_os_str()) {
-            origin.push(name);
-        } else {
-            origin.push(component);
+/// Renames a file below the root to where it waits out its grace; answers its new place.
+pub(super) fn move_in(root: &Root, from: &Path) -> Result<PathBuf, OpenError> {
+    let belongs = origin(from);
+    let flat = move_flat(root, from, &belongs).inspect_err(|error| tell_once(root, Path::new(""), error));
+    let Err(OpenError::Io(_) | OpenError::NotRegular(_)) = &flat else { return flat };
+    let first = match flat {
+        Err(error) if !error.is_scarcity() => error,
+        other => return other,
+    };
+    // The private folder can't be made or used, has another file system, or the path is too long for a name: a rename within the
+    // file's own folder works all the same. A full disk must be emptied to make room.
+    match move_beside(root, from, &belongs) {
+        Err(OpenError::Io(error)) if is(&error, Errno::NAMETOOLONG) => {
+            move_into_slot(root, from, &belongs).map_err(|_| first)
         }
+        other => other.map_err(|_| first),
     }
-    origin
 }
 
-/// What a file is called that was set aside beside its own place.
-fn beside(name: &OsStr) -> Option<&OsStr> {
-    let rest = name.as_bytes().strip_prefix(BESIDE.as_bytes())?;
-    let at = rest.iter().position(|byte| *byte == b'~')?;
-    Some(OsStr::from_bytes(&rest[at + 1..])).filter(|name| !name.is_empty())
+fn is(error: &io::Error, errno: Errno) -> bool {
+    error.raw_os_error() == Some(errno.raw_os_error())
 }
 
-/// Whether a name is that of a file that was set aside beside its own place.
-pub(crate) fn is_beside(name: &OsStr) -> bool {
-    beside(name).is_some()
+/// Renames a file into the private folder of the root.
+fn move_flat(root: &Root, from: &Path, belongs: &Path) -> Result<PathBuf, OpenError> {
+    let from = parent_of(root, from)?;
+    renamed(&from, || Ok((making_private(root, Path::new(""))?, flat(&chance()?, belongs))))
+        .map(|name| Path::new(PRIVATE).join(name))
 }
 
 /// Renames a file to a hidden name in its own folder.
-fn move_beside(root: &Root, from: &Path) -> Result<PathBuf, OpenError> {
-    let belongs = origin(from);
-    let (from_dir, from_name) = root.parent_of(from)?;
-    let (to_dir, to_name) = root.parent_of(&belongs)?;
-    for slot in 0..SLOTS {
-        let mut hidden = OsString::from(format!("{BESIDE}{slot}~"));
-        hidden.push(to_name);
-        match rename_new(At::new(&from_dir, from_name), At::new(&to_dir, &hidden), Source::Users) {
-            Ok(()) => return Ok(belongs.with_file_name(hidden)),
+fn move_beside(root: &Root, from: &Path, belongs: &Path) -> Result<PathBuf, OpenError> {
+    let from = parent_of(root, from)?;
+    let (_, name) = root.parent_of(belongs)?;
+    renamed(&from, || Ok((root.parent_of(belongs)?.0, beside(&chance()?, name))))
+        .map(|name| belongs.with_file_name(name))
+}
+
+/// Renames a file into a folder of its own in the private folder of the root; or of the file's folder, where that is on another file
+/// system.
+fn move_into_slot(root: &Root, from: &Path, belongs: &Path) -> Result<PathBuf, OpenError> {
+    let beside = belongs.parent().unwrap_or(Path::new(""));
+    let name = belongs.file_name().map(Path::new).ok_or(OpenError::Gone)?;
+    let into = |base: &Path, tail: &Path| {
+        // A name that nobody else gives: standard input waits in folders with names by chance too.
+        let slot = PathBuf::from(format!("{}~", chance()?));
+        let from = parent_of(root, from)?;
+        let below = slot.join(tail.parent().unwrap_or(Path::new("")));
+        let place = base.join(PRIVATE).join(&below).join(name);
+        renamed(&from, || Ok((make_below(&making_private(root, base)?, &below, Mode::RWXU)?, name.into())))
+            .inspect_err(|_| leave_slot(root, &place))?;
+        Ok(place)
+    };
+    into(Path::new(""), belongs).or_else(|_| into(beside, name))
+}
+
+/// Renames a file to a new name in a folder, both as `to` says, which is asked again where either is of no use any more.
+fn renamed(
+    (from_dir, from_name): &(OwnedFd, &OsStr),
+    to: impl Fn() -> Result<(OwnedFd, OsString), OpenError>,
+) -> Result<OsString, OpenError> {
+    for _ in 0..TRIES {
+        let (to_dir, to_name) = to()?;
+        match rename_new(At::new(from_dir, *from_name), At::new(&to_dir, &to_name), Source::Users) {
+            Ok(()) => return Ok(to_name),
             Err(Errno::EXIST) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-    }
-    Err(OpenError::Io(io::Error::other("too many files of this name wait to be removed")))
-}
-
-/// Renames a file below the root into a private folder; answers its new place.
-pub(super) fn move_in(root: &Root, from: &Path) -> Result<PathBuf, OpenError> {
-    let belongs = origin(from);
-    match move_into(root, from, Path::new(""), &belongs) {
-        // Another file system is mounted below the root: a private folder beside the file.
-        Err(OpenError::Io(error)) if error.raw_os_error() == Some(Errno::XDEV.raw_os_error()) => {
-            let base = belongs.parent().unwrap_or(Path::new(""));
-            let name = belongs.file_name().map(Path::new).ok_or(OpenError::Gone)?;
-            move_into(root, from, base, name).or_else(|error| without_folder(root, from, error))
-        }
-        other => other.or_else(|error| without_folder(root, from, error)),
-    }
-}
-
-/// Where the private folder can't be made or used, a rename within the file's own folder works all the same: on a full disk, whose
-/// files must be removed to make room, and where something else lies in the private folder's place.
-fn without_folder(root: &Root, from: &Path, error: OpenError) -> Result<PathBuf, OpenError> {
-    match error {
-        OpenError::Io(_) if !error.is_scarcity() => move_beside(root, from).map_err(|_| error),
-        OpenError::NotRegular(_) => move_beside(root, from).map_err(|_| error),
-        other => Err(other),
-    }
-}
-
-fn move_into(root: &Root, from: &Path, base: &Path, tail: &Path) -> Result<PathBuf, OpenError> {
-    let (from_dir, from_name) = root.parent_of(from)?;
-    for slot in 0..SLOTS {
-        let place = base.join(PRIVATE).join(slot.to_string()).join(tail);
-        let to_name = place.file_name().ok_or(OpenError::Gone)?;
-        // Something else lies where our folder should: that is not the file's end.
-        let to_dir = folder_of(root, &place).map_err(|error| match error {
-            OpenError::Gone => OpenError::Io(io::ErrorKind::NotADirectory.into()),
-            other => other,
-        })?;
-        match rename_new(At::new(&from_dir, from_name), At::new(&to_dir, to_name), Source::Users) {
-            Ok(()) => return Ok(place),
-            Err(Errno::EXIST) => {}
+            // The folder is gone, not the file.
+            Err(Errno::NOENT) if look_at(from_dir, from_name).is_ok() => {}
             // Not the file's fault; kept apart from links, which say XDEV as well when opened.
             Err(Errno::XDEV) => return Err(OpenError::Io(Errno::XDEV.into())),
             Err(errno) => return Err(errno.into()),
         }
     }
-    Err(OpenError::Io(io::Error::other("too many files of this name wait to be removed")))
+    Err(OpenError::Io(io::Error::other("no name is free for it")))
 }
 
-/// Renames a file from the private folder to where it belongs, unless something lies there.
+/// Renames a file that is set aside to where it belongs, unless something lies there.
 pub(super) fn move_out(root: &Root, place: &Path, belongs: &Path) -> Result<(), OpenError> {
-    let (from_dir, from_name) = root.parent_of(place)?;
+    let (from_dir, from_name) = parent_of(root, place)?;
     let (to_dir, to_name) = root.parent_of(belongs)?;
-    Ok(rename_new(At::new(&from_dir, from_name), At::new(&to_dir, to_name), Source::Ours)?)
+    rename_new(At::new(&from_dir, from_name), At::new(&to_dir, to_name), Source::Ours)?;
+    leave_slot(root, place);
+    Ok(())
 }
 
-/// The private folder that a place lies in, opened, if it is ours alone. One that another user made before us may hold files that
-/// pretend to be somebody's, and what we put there could be taken away.
-fn ours(root: &Root, place: &Path) -> Result<OwnedFd, OpenError> {
-    let private: PathBuf = place
-        .iter()
-        .scan(false, |done, name| {
-            let more = !*done;
-            *done |= name == PRIVATE;
-            more.then_some(name)
-        })
-        .collect();
-    let dir = beneath_folder(root.dir(), &private)?;
+/// The folder that a file lies in, opened, and the file's name there. Where that is in a private folder it must be ours alone:
+/// who may write the watched folder can put another one in its place at any time.
+pub(super) fn parent_of<'a>(root: &Root, place: &'a Path) -> Result<(OwnedFd, &'a OsStr), OpenError> {
+    let Some((base, rest)) = in_private(place) else { return root.parent_of(place) };
+    let name = rest.file_name().ok_or(OpenError::Gone)?;
+    let private = private(root, base)?;
+    Ok((beneath_folder(&private, rest.parent().unwrap_or(Path::new("")))?, name))
+}
+
+/// The private folder below a folder of the root, opened, if it is ours alone. One that another user made before us may hold files
+/// that pretend to be somebody's, and what we put there could be taken away.
+fn private(root: &Root, base: &Path) -> Result<OwnedFd, OpenError> {
+    ours_alone(beneath_folder(root.dir(), &base.join(PRIVATE))?)
+}
+
+fn ours_alone(dir: OwnedFd) -> Result<OwnedFd, OpenError> {
     let stat = fstat(&dir)?;
     if stat.st_uid == geteuid().as_raw() && Mode::from_raw_mode(stat.st_mode & 0o077).is_empty() {
         return Ok(dir);
@@ -139,30 +136,39 @@ fn ours(root: &Root, place: &Path) -> Result<OwnedFd, OpenError> {
     Err(OpenError::Io(io::Error::other(why)))
 }
 
-/// The folder of a place below the root, made where it is missing, for its owner alone.
-fn folder_of(root: &Root, place: &Path) -> Result<OwnedFd, OpenError> {
-    let folder = make_folder_of(root, place)?;
-    ours(root, place).map(|_| folder)
+/// The same, made where it is missing. What lies there once it is made is looked at like any other: somebody else may be faster.
+fn making_private(root: &Root, base: &Path) -> Result<OwnedFd, OpenError> {
+    let found = match private(root, base) {
+        Err(OpenError::Gone) => {
+            let made = mkdirat(&beneath_folder(root.dir(), base)?, PRIVATE, Mode::RWXU);
+            made.or_else(|errno| if errno == Errno::EXIST { Ok(()) } else { Err(errno) })?;
+            private(root, base)
+        }
+        other => other,
+    };
+    // Something else lies where our folder should: that is not the file's end.
+    found.map_err(|error| match error {
+        OpenError::Gone => OpenError::Io(io::ErrorKind::NotADirectory.into()),
+        other => other,
+    })
 }
 
-fn make_folder_of(root: &Root, place: &Path) -> Result<OwnedFd, OpenError> {
-    match root.parent_of(place) {
-        Ok((dir, _)) => return Ok(dir),
-        Err(OpenError::Gone) => {}
-        Err(other) => return Err(other),
+/// Says once for each folder that the private one in it is not used.
+fn tell_once(root: &Root, base: &Path, error: &OpenError) {
+    static TOLD: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    let is_ours_to_tell = match error {
+        OpenError::NotRegular(_) => true,
+        // What the system refuses is told with the file that it is refused for.
+        OpenError::Io(error) => error.raw_os_error().is_none(),
+        _ => false,
+    };
+    let folder = root.path().join(base).join(PRIVATE);
+    if is_ours_to_tell && TOLD.lock().unwrap_or_else(PoisonError::into_inner).insert(folder.clone()) {
+        tracing::warn!(
+            folder = %folder.display(),
+            "files are set aside beside their places meanwhile, and what lies there stays there: {error}"
+        );
     }
-    let folder = place.parent().ok_or(OpenError::Gone)?;
-    let mut made = PathBuf::new();
-    for component in folder.components() {
-        let Component::Normal(name) = component else { return Err(OpenError::Gone) };
-        made.push(name);
-        let (parent, name) = root.parent_of(&made)?;
-        match mkdirat(&parent, name, Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-    }
-    Ok(root.parent_of(place)?.0)
 }
 
 /// Puts the files back that a stopped process left in the private folder of the folder `below` the root. Answers where
@@ -183,19 +189,16 @@ pub fn put_back(root: &Root, place: &Path) -> Option<PathBuf> {
 }
 
 pub(super) fn leftovers(root: &Root, below: &Path) -> Vec<PathBuf> {
-    let private = below.join(PRIVATE);
     let mut files = Vec::new();
-    match ours(root, &private) {
-        Ok(dir) => each_file(&dir, &private, &mut |place| {
-            if place != private.join(LOCK) {
+    let folder = below.join(PRIVATE);
+    match private(root, below) {
+        Ok(dir) => each_file(&dir, &folder, &mut |place| {
+            if place != folder.join(LOCK) {
                 files.push(place);
             }
         }),
         // It may hold what an earlier run of another user set aside: nobody may think that there is nothing.
-        Err(OpenError::Io(error)) => {
-            tracing::warn!(folder = %root.path().join(&private).display(), "what was set aside there is not put back: {error}");
-        }
-        Err(_) => {}
+        Err(error) => tell_once(root, below, &error),
     }
     files
 }
@@ -232,37 +235,38 @@ fn entries(dir: &OwnedFd) -> Vec<(OsString, FileType)> {
         .collect()
 }
 
-/// Whether files of the root can be set aside and removed: makes a folder in the private one, and removes it again. A
-/// folder, because a file that a crash leaves there would be taken for one to put back.
+/// Whether files of the root can be set aside and removed, in the private folder or without it.
 pub fn probe(root: &Root) -> Result<(), OpenError> {
+    use rustix::fs::{Access, accessat};
+    probe_private(root).or_else(|error| {
+        let writable = accessat(root.dir(), ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS);
+        writable.map_err(|_| error)
+    })
+}
+
+/// Whether the private folder of the root can be used: renames a folder from there into the root, and removes it again. A folder,
+/// because a file that a crash leaves there would be taken for one to put back.
+pub fn probe_private(root: &Root) -> Result<(), OpenError> {
     let made = look_at(root.dir(), PRIVATE.as_ref()).is_err();
-    let place = Path::new(PRIVATE).join(format!("probe-{}", std::process::id()));
-    let dir = folder_of(root, &place.join("file"))?;
-    drop(dir);
-    let (parent, name) = root.parent_of(&place)?;
-    unlinkat(&parent, name, AtFlags::REMOVEDIR)?;
+    let dir = making_private(root, Path::new(""))?;
+    let (inside, outside) = (format!("probe-{}", chance()?), beside(&chance()?, "probe".as_ref()));
+    mkdirat(&dir, &inside, Mode::RWXU)?;
+    let (used, left) = match renameat(&dir, &inside, root.dir(), &outside) {
+        Ok(()) => (Ok(()), unlinkat(root.dir(), &outside, AtFlags::REMOVEDIR)),
+        Err(errno) => (Err(OpenError::Io(errno.into())), unlinkat(&dir, &inside, AtFlags::REMOVEDIR)),
+    };
     if made {
         // Not empty: a running instance uses it by now.
         unlinkat(root.dir(), PRIVATE, AtFlags::REMOVEDIR).ok();
     }
-    Ok(())
+    used.and(left.map_err(OpenError::from))
 }
 
 /// Removes the private folder below a root where nothing lies in it any more. Only what is reached from the open root without a
-/// link: a link of that name led to any folder, whose empty folders were removed.
+/// link: a link of that name led to any folder, whose empty folders were removed; and what lies at the root's path by now may be
+/// another process's.
 pub fn tidy(root: &Root) {
-    tidy_open(root);
-    if !root.is_current()
-        && let Ok(now) = root.reopen()
-        && now.lock().unwrap_or(false)
-    {
-        // It was replaced while it was watched, and no other instance has it.
-        tidy_open(&now);
-    }
-}
-
-fn tidy_open(root: &Root) {
-    if let Ok(dir) = ours(root, Path::new(PRIVATE)) {
+    if let Ok(dir) = private(root, Path::new("")) {
         remove_empty(&dir);
         if root.has_lock_file() {
             unlinkat(&dir, LOCK, AtFlags::empty()).ok();
@@ -277,6 +281,20 @@ fn remove_empty(dir: &OwnedFd) {
         if let Ok(sub) = beneath_folder(dir, Path::new(&name)) {
             remove_empty(&sub);
             unlinkat(dir, &name, AtFlags::REMOVEDIR).ok();
+        }
+    }
+}
+
+/// Removes the folders of the private folder that a file lay in which has left this place, as far as they are empty now.
+pub(super) fn leave_slot(root: &Root, place: &Path) {
+    let Some((base, rest)) = in_private(place).filter(|(_, rest)| rest.components().count() > 1) else { return };
+    let Ok(private) = private(root, base) else { return };
+    for folder in rest.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty()) {
+        let above = beneath_folder(&private, folder.parent().unwrap_or(Path::new("")));
+        let removed =
+            above.and_then(|above| unlinkat(&above, folder.file_name().unwrap_or_default(), AtFlags::REMOVEDIR));
+        if removed.is_err() {
+            return;
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, RenameFlags, linkat, renameat, renameat_with, statat, unlinkat};
+use rustix::fs::{AtFlags, RenameFlags, linkat, renameat, renameat_with, statat, unlinkat};
 use rustix::io::Errno;
 
 /// What a file system says that knows no rename without replacing: NFS and old SMB, some FUSE, old kernels.
@@ -24,8 +24,9 @@ impl<'a> At<'a> {
     }
 
     /// A path as the system resolves it.
-    pub(super) fn path(path: &'a Path) -> Self {
-        Self { dir: CWD, name: path }
+    #[cfg(test)]
+    fn path(path: &'a Path) -> Self {
+        Self { dir: rustix::fs::CWD, name: path }
     }
 }
 

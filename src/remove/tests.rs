@@ -1,6 +1,8 @@
 use super::*;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
+use crate::file::PRIVATE;
 use crate::file::lease::Breaks;
 
 struct Scratch {
@@ -38,6 +40,10 @@ fn uploaded(settled: &Settled, then: impl FnOnce()) -> Result<Aside, NotRemoved>
     let sha256 = opened.sha256().ok();
     then();
     set_aside(settled, &opened, Some(&lease), sha256)
+}
+
+fn to(folder: &Path) -> Fate {
+    Fate::MoveTo(Arc::new(MoveTarget::open(folder).unwrap()))
 }
 
 #[tokio::test]
@@ -122,7 +128,7 @@ async fn a_moved_file_keeps_its_sub_folder_and_never_overwrites() {
     let done = scratch.dir.path().join("done");
     for expected in ["sub/report.pdf", "sub/report (1).pdf"] {
         let aside = uploaded(&scratch.write("sub/report.pdf", expected), || ()).unwrap();
-        assert_eq!(finish(&aside, &Fate::MoveTo(done.clone())).unwrap(), Gone::Moved(done.join(expected)));
+        assert_eq!(finish(&aside, &to(&done)).unwrap(), Gone::Moved(done.join(expected)));
         assert_eq!(fs::read_to_string(done.join(expected)).unwrap(), expected);
     }
 }
@@ -133,7 +139,7 @@ async fn a_file_moves_to_another_file_system_whole() {
     let scratch = Scratch::new();
     let Ok(elsewhere) = tempfile::tempdir_in("/dev/shm") else { return };
     let aside = uploaded(&scratch.write("report", "content"), || ()).unwrap();
-    let moved = finish(&aside, &Fate::MoveTo(elsewhere.path().to_owned())).unwrap();
+    let moved = finish(&aside, &to(elsewhere.path())).unwrap();
     assert_eq!(moved, Gone::Moved(elsewhere.path().join("report")));
     assert_eq!(fs::read_to_string(elsewhere.path().join("report")).unwrap(), "content");
     assert!(private::leftovers(&scratch.root, Path::new("")).is_empty());
@@ -200,9 +206,9 @@ fn elsewhere(scratch: &Scratch) -> Option<tempfile::TempDir> {
 }
 
 /// Moves a file of this name and content; answers under which name.
-fn moved(scratch: &Scratch, content: &str, to: &Path) -> String {
+fn moved(scratch: &Scratch, content: &str, folder: &Path) -> String {
     let aside = uploaded(&scratch.write("report", content), || ()).unwrap();
-    let Gone::Moved(place) = finish(&aside, &Fate::MoveTo(to.to_owned())).unwrap() else { panic!("not moved") };
+    let Gone::Moved(place) = finish(&aside, &to(folder)).unwrap() else { panic!("not moved") };
     assert!(private::leftovers(&scratch.root, Path::new("")).is_empty());
     place.file_name().unwrap().to_str().unwrap().to_owned()
 }
@@ -331,7 +337,7 @@ async fn a_file_that_moves_to_another_file_system_never_overwrites() {
     let Ok(elsewhere) = tempfile::tempdir_in("/dev/shm") else { return };
     for expected in ["report.pdf", "report (1).pdf"] {
         let aside = uploaded(&scratch.write("report.pdf", expected), || ()).unwrap();
-        let moved = finish(&aside, &Fate::MoveTo(elsewhere.path().to_owned())).unwrap();
+        let moved = finish(&aside, &to(elsewhere.path())).unwrap();
         assert_eq!(moved, Gone::Moved(elsewhere.path().join(expected)));
         assert_eq!(fs::read_to_string(elsewhere.path().join(expected)).unwrap(), expected);
     }
@@ -347,4 +353,52 @@ fn a_file_whose_writers_can_not_be_told_any_more_is_not_removed() {
     let baseline = root.open_file(&place).unwrap().version;
     let aside = Aside { root, origin: place.clone(), place, baseline, leased: true, sha256: None };
     assert!(aside.check_rested().unwrap_err().contains("can't be told"));
+}
+
+#[tokio::test]
+async fn a_name_or_path_that_is_too_long_for_the_private_folder_waits_elsewhere_and_comes_back() {
+    Breaks::install().unwrap();
+    let (scratch, long) = (Scratch::new(), "n".repeat(255));
+    let deep = format!("sub/{}", "d".repeat(220));
+    fs::create_dir_all(scratch.path(&"f".repeat(200)).join("g")).unwrap();
+    let far = format!("{}/g/{}", "f".repeat(200), "x".repeat(100));
+    for (name, hidden) in [(long.as_str(), false), (&format!("sub/{long}"), false), (&deep, false), (&far, true)] {
+        let aside = uploaded(&scratch.write(name, "content"), || ()).unwrap();
+        assert_eq!((origin(&aside.place), aside.place.file_name().is_some_and(is_beside)), (name.into(), hidden));
+        aside.put_back("for the test");
+        assert_eq!(scratch.read(name), "content");
+        let aside = uploaded(&scratch.write(name, "content"), || ()).unwrap();
+        assert_eq!(finish(&aside, &Fate::Delete).unwrap(), Gone::Removed);
+        assert_eq!(fs::read_dir(scratch.path(PRIVATE)).unwrap().count(), 0, "no folder is left for it");
+    }
+}
+
+/// Who may write the watched folder may rename ours away at any time, and put another one there.
+#[tokio::test]
+async fn what_lies_in_a_private_folder_that_is_not_ours_alone_any_more_is_neither_put_back_nor_removed() {
+    Breaks::install().unwrap();
+    let scratch = Scratch::new();
+    let aside = uploaded(&scratch.write("sub/report", "content"), || ()).unwrap();
+    let mode = |mode| fs::set_permissions(scratch.path(PRIVATE), fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o750);
+    let stays = finish(&aside, &Fate::Delete).unwrap_err();
+    assert!(stays.reason.contains("chmod 700") && stays.place == aside.place, "{stays}");
+    assert!(recover(&scratch.root, Path::new("")).is_empty() && !scratch.path("sub/report").exists());
+    let other = uploaded(&scratch.write("sub/report", "newer"), || ()).unwrap();
+    assert!(other.place.file_name().is_some_and(is_beside), "it goes without the private folder: {other:?}");
+    finish(&other, &Fate::Delete).unwrap();
+    mode(0o700);
+    assert_eq!(finish(&aside, &Fate::Delete).unwrap(), Gone::Removed);
+}
+
+#[test]
+fn the_private_folder_is_tried_and_left_as_it_was() {
+    let scratch = Scratch::new();
+    probe(&scratch.root).unwrap();
+    assert!(!scratch.path(PRIVATE).exists());
+    scratch.write(PRIVATE, "not a folder");
+    assert!(probe_private(&scratch.root).is_err());
+    probe(&scratch.root).unwrap();
+    assert_eq!(scratch.read(PRIVATE), "not a folder");
+    assert_eq!(fs::read_dir(scratch.root.path()).unwrap().count(), 2);
 }

@@ -20,6 +20,7 @@ pub(super) fn look(root: &Root, relative: &Path) -> Seen {
             tracing::debug!(file = %relative.display(), "left alone: {error}");
             Seen::Unfit
         }
+        Err(error) if error.is_scarcity() => Seen::Scarce,
         // The pipeline opens it again, fails too, and keeps the reason where people look for it.
         Err(OpenError::Io(_)) => Seen::Unreadable,
     }

@@ -21,10 +21,12 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
+use crate::budget;
 use crate::file::{Root, Settled};
 use crate::health::Note;
 use crate::metrics::Folder;
 use crate::shutdown::{Shutdown, Stop};
+use crate::standstill::Flow;
 
 use events::Hint;
 pub use names::Names;
@@ -48,6 +50,8 @@ pub struct Options {
     pub counts: Folder,
     /// Where it is noted that the folder is gone.
     pub gone: Note,
+    /// Looks at files that wait for the file system, and those that are done.
+    pub looks: Flow,
 }
 
 /// What the pipeline says of a file that it was given.
@@ -90,23 +94,20 @@ pub struct Outcome {
     pub cut: u64,
 }
 
-/// Files on their way at most, but for those that events bring: beyond, the folder itself keeps them.
-const MOST: usize = 32_768;
-/// Events are dropped, and the folder walked through later, beyond so many.
-const MOST_BY_EVENTS: usize = 2 * MOST;
 /// Files looked at in one go.
 const BATCH: usize = 512;
 
 /// Watches a folder until it is told to stop or, with `once`, until all that was there is done.
 ///
-/// Ends by dropping `ready`, and when the pipeline has answered for each file it was given, or `done` has ended.
+/// Ends by dropping `ready`, and when the pipeline has answered for each file it was given, or `done` has ended. Tells what it came
+/// to, and which folder it held at the end: where the first one was replaced, that is another one.
 pub async fn run(
     root: Arc<Root>,
     options: Options,
     ready: mpsc::Sender<Settled>,
     done: mpsc::UnboundedReceiver<Done>,
     shutdown: Shutdown,
-) -> Outcome {
+) -> (Outcome, Arc<Root>) {
     let sources = Sources::start(root, &options);
     let watch = Watch {
         sources,
@@ -141,12 +142,12 @@ impl Watch {
         ready: mpsc::Sender<Settled>,
         mut done: mpsc::UnboundedReceiver<Done>,
         mut shutdown: Shutdown,
-    ) -> Outcome {
+    ) -> (Outcome, Arc<Root>) {
         while !self.finished() {
             self.start_looking();
             let has_ready = self.table.has_ready();
             let due = self.table.next_due().filter(|_| self.looking.is_none());
-            let room = self.table.len() < MOST;
+            let room = self.table.len() < budget::FILES_ON_THEIR_WAY;
             tokio::select! {
                 () = shutdown.reached(Stop::Gently) => break,
                 Some(report) = done.recv() => self.done(&report),
@@ -165,13 +166,13 @@ impl Watch {
     }
 
     /// Files in the pipeline are its own to end; their reports are taken so that none is lost in the count.
-    async fn drain(mut self, mut done: mpsc::UnboundedReceiver<Done>) -> Outcome {
+    async fn drain(mut self, mut done: mpsc::UnboundedReceiver<Done>) -> (Outcome, Arc<Root>) {
         while self.out > 0 {
             let Some(report) = done.recv().await else { break };
             self.done(&report);
         }
         self.outcome.cut = self.out as u64;
-        self.outcome
+        (self.outcome, Arc::clone(self.sources.root()))
     }
 
     fn finished(&self) -> bool {
@@ -187,6 +188,7 @@ impl Watch {
             return;
         }
         let root = Arc::clone(self.sources.root());
+        self.options.looks.waits();
         self.looking = Some(tokio::task::spawn_blocking(move || {
             due.into_iter().map(|path| (Arc::clone(&path), look_at(&root, &path))).collect()
         }));
@@ -194,6 +196,7 @@ impl Watch {
 
     fn looked(&mut self, seen: Looks) {
         self.looking = None;
+        self.options.looks.ended(1);
         let now = Instant::now();
         for (path, seen) in seen {
             match self.table.looked(&path, seen, now, &self.options.rules) {
@@ -208,9 +211,9 @@ impl Watch {
     }
 
     fn hand_on(&mut self, place: mpsc::Permit<'_, Settled>) {
-        if let Some(path) = self.table.take_ready() {
+        if let Some((path, size)) = self.table.take_ready() {
             self.out += 1;
-            place.send(Settled::new(Arc::clone(self.sources.root()), path.to_path_buf()));
+            place.send(Settled::new(Arc::clone(self.sources.root()), path.to_path_buf()).of_size(size));
         }
     }
 
@@ -223,7 +226,7 @@ impl Watch {
             }
             News::Hint(Hint::Look(path, cause)) => {
                 let Some(relative) = self.wanted(&path) else { return };
-                if self.table.len() < MOST_BY_EVENTS {
+                if self.table.len() < budget::FILES_BY_EVENTS {
                     self.table.hint(&relative, cause, Instant::now());
                 } else {
                     self.sources.walk_soon();
@@ -300,7 +303,15 @@ mod tests {
         pub(super) fn for_test(once: bool) -> Self {
             let names = Arc::new(Names::new(&[]).unwrap());
             let (rules, rescan) = (Rules::new(Duration::ZERO), Duration::from_secs(60));
-            Self { names, rules, rescan, once, counts: Folder::nowhere(), gone: Note::default() }
+            Self {
+                names,
+                rules,
+                rescan,
+                once,
+                counts: Folder::nowhere(),
+                gone: Note::default(),
+                looks: Flow::default(),
+            }
         }
     }
 
@@ -314,13 +325,13 @@ mod tests {
             sources.next(true).await;
         }
         let mut table = Table::default();
-        for number in 0..MOST_BY_EVENTS {
+        for number in 0..budget::FILES_BY_EVENTS {
             table.hint(Path::new(&number.to_string()), Cause::Closed, Instant::now());
         }
         let (outcome, unreadable) = (Outcome::default(), HashSet::new());
         let mut watch = Watch { sources, table, looking: None, out: 0, options, outcome, unreadable };
         watch.news(News::Hint(Hint::Look(root.path().join("one more"), Cause::Closed)));
-        assert_eq!(watch.table.len(), MOST_BY_EVENTS);
+        assert_eq!(watch.table.len(), budget::FILES_BY_EVENTS);
         assert!(!watch.sources.exhausted(), "a walk is to come");
     }
 }

@@ -1,13 +1,14 @@
 //! The folder itself: a walk through it, in the order in which the system lists it, at the pace of whoever takes what it finds.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::FileType;
 use tokio::sync::mpsc;
-use walkdir::{DirEntry, WalkDir};
 
 use super::names::Names;
-use crate::file::Root;
+use crate::file::{PRIVATE, Root, Tree, Unreadable, look_at};
 use crate::remove;
 
 /// What a walk finds. All paths are below the root.
@@ -49,23 +50,28 @@ impl Walker {
         over.and_then(|()| self.tell(Found::End)).ok();
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a path that it finds is only a hint: each file is opened below the open root"
+    )]
     fn walk_through(&self, below: &Path, recover: bool, enter: &mut impl FnMut(&Path)) -> Result<(), Unheard> {
         let mut files = Vec::with_capacity(BATCH);
-        let walk = WalkDir::new(self.root.path().join(below)).follow_root_links(false);
-        for entry in walk.into_iter().filter_entry(|e| self.wanted(e, recover)) {
+        let mut tree = Tree::of(&self.root, below);
+        while let Some(entry) = tree.next(|name, kind| self.wanted(name, kind, recover)) {
             match entry {
-                Ok(entry) if entry.file_type().is_dir() => {
-                    enter(entry.path());
-                    if recover {
-                        files.extend(remove::recover(&self.root, &self.relative(entry.path())));
+                Ok(entry) if entry.kind == FileType::Directory => {
+                    enter(&self.root.path().join(entry.path));
+                    // Asked of the open folder: to reach it by its path takes the longer the deeper it lies.
+                    if recover && look_at(entry.dir, PRIVATE.as_ref()).is_ok() {
+                        files.extend(remove::recover(&self.root, entry.path));
                     }
                 }
-                Ok(entry) if entry.file_type().is_file() && remove::is_beside(entry.file_name()) => {
-                    files.extend(remove::put_back(&self.root, &self.relative(entry.path())));
-                }
-                Ok(entry) if entry.file_type().is_file() => files.push(self.relative(entry.path())),
+                Ok(entry) if entry.kind == FileType::RegularFile => match entry.path.file_name() {
+                    Some(name) if remove::is_beside(name) => files.extend(remove::put_back(&self.root, entry.path)),
+                    _ => files.push(entry.path.to_owned()),
+                },
                 Ok(_) => {}
-                Err(error) => self.unreadable(&error)?,
+                Err(unreadable) => self.unreadable(unreadable)?,
             }
             if files.len() >= BATCH {
                 self.tell(Found::Files(std::mem::take(&mut files)))?;
@@ -74,27 +80,20 @@ impl Walker {
         self.tell(Found::Files(files))
     }
 
-    /// The root itself always; below it all but names in progress and private folders. What was set aside beside its place is of
-    /// interest only where it is to be put back: a running removal has it else.
-    fn wanted(&self, entry: &DirEntry, recover: bool) -> bool {
-        if remove::is_beside(entry.file_name()) {
-            return recover && entry.file_type().is_file();
+    /// All but names in progress and private folders. What was set aside beside its place is of interest only where it is to be put
+    /// back: a running removal has it else.
+    fn wanted(&self, name: &OsStr, kind: FileType, recover: bool) -> bool {
+        if remove::is_beside(name) {
+            return recover && kind == FileType::RegularFile;
         }
-        entry.depth() == 0 || !self.names.in_progress(entry.file_name())
-    }
-
-    fn relative(&self, path: &Path) -> PathBuf {
-        path.strip_prefix(self.root.path()).unwrap_or(path).to_owned()
+        !self.names.in_progress(name)
     }
 
     /// What vanished while the walk came to it is no error.
-    fn unreadable(&self, error: &walkdir::Error) -> Result<(), Unheard> {
-        match error.io_error() {
-            Some(io) if io.kind() != std::io::ErrorKind::NotFound => {
-                let path = error.path().map(|path| self.relative(path)).unwrap_or_default();
-                self.tell(Found::Unreadable(path, io.to_string()))
-            }
-            _ => Ok(()),
+    fn unreadable(&self, unreadable: Unreadable) -> Result<(), Unheard> {
+        match unreadable.why.kind() {
+            std::io::ErrorKind::NotFound => Ok(()),
+            _ => self.tell(Found::Unreadable(unreadable.path, unreadable.why.to_string())),
         }
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::budget;
 use crate::file::Version;
 
 /// How a file came to be looked at.
@@ -36,6 +37,8 @@ pub enum Seen {
     Unfit,
     /// It can't be opened: whoever uploads it finds out why, and says so.
     Unreadable,
+    /// Nothing can be opened just now, for want of descriptors or memory: no fault of this file.
+    Scarce,
     /// Somebody has it open for writing.
     Busy(Version),
     /// The kernel says that nobody has it open for writing.
@@ -109,6 +112,8 @@ pub struct Candidate {
     reopened: u32,
     /// Since when it has been coming back.
     returning_since: Option<Instant>,
+    /// How often in a row nothing could be opened.
+    scarce: u32,
 }
 
 /// So often a file may come back, however quickly, before patience ends.
@@ -127,7 +132,7 @@ const MAX_REOPENED: u32 = 5;
 impl Candidate {
     /// A file that is to be looked at now.
     pub fn new(cause: Cause, now: Instant) -> Self {
-        Self { cause, seen: None, still_since: now, busy_since: None, reopened: 0, returning_since: None }
+        Self { cause, seen: None, still_since: now, busy_since: None, reopened: 0, returning_since: None, scarce: 0 }
     }
 
     /// The same file once more, now that it came back.
@@ -135,6 +140,11 @@ impl Candidate {
     pub fn returned(&self, now: Instant) -> Self {
         let since = self.returning_since.unwrap_or(now);
         Self { reopened: self.reopened + 1, returning_since: Some(since), ..Self::new(Cause::Returned, now) }
+    }
+
+    /// Its size, as it was last seen; nothing where it could not be opened.
+    pub fn size(&self) -> u64 {
+        self.seen.map_or(0, |version| version.size)
     }
 
     /// Something happened to the file.
@@ -152,7 +162,12 @@ impl Candidate {
 
     /// Judges a look at the file.
     pub fn look(&mut self, seen: Seen, now: Instant, rules: &Rules) -> Verdict {
+        self.scarce = if seen == Seen::Scarce { self.scarce.saturating_add(1) } else { 0 };
         match seen {
+            // The pipeline tries too, and says so.
+            Seen::Scarce if rules.patience.is_some() && self.scarce > budget::SCARCE_TRIES => Verdict::Ready,
+            // A pause that grows: trying again at once would take all of a processor, and free nothing.
+            Seen::Scarce => Verdict::Wait(now + budget::scarce_pause(self.scarce)),
             Seen::Gone | Seen::Unfit => Verdict::Forget,
             Seen::Folder => Verdict::Folder,
             Seen::Unreadable => Verdict::Ready,

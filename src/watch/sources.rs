@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::events::{Events, Hint, WatchError};
@@ -60,6 +61,8 @@ pub(super) struct Sources {
     wanted: BTreeMap<PathBuf, Wanted>,
     /// When the folder's identity is looked at next; `None` where there is nothing to watch on for.
     next_health: Option<Instant>,
+    /// The look under way.
+    checking: Option<JoinHandle<Checked>>,
     gone: Note,
     overflows: Counter,
 }
@@ -114,6 +117,7 @@ impl Sources {
             walk: None,
             wanted: BTreeMap::new(),
             next_health: (!options.once).then(|| Instant::now() + HEALTH),
+            checking: None,
             gone: options.gone.clone(),
             overflows: options.counts.overflows.clone(),
         };
@@ -174,6 +178,7 @@ impl Sources {
                 hint = hint(&mut self.hints) => return News::Hint(hint),
                 () = lost(self.events.as_ref()) => self.events_lost(),
                 found = found(&mut self.walk), if room => return self.found(found),
+                checked = checked(&mut self.checking) => self.checked(checked),
                 () = until(wake) => self.look_after_root(),
             }
         }
@@ -245,33 +250,33 @@ impl Sources {
         });
     }
 
-    /// Looks whether the path leads to the folder that is held open, and opens what it leads to now if not: a folder that
-    /// was removed and made again, or unmounted, brings no event.
+    /// Begins to look whether the path leads to the folder that is held open.
     fn look_after_root(&mut self) {
         let now = Instant::now();
         if self.next_health.is_none_or(|at| at > now) {
             return;
         }
         self.next_health = Some(now + HEALTH);
-        if self.root.is_current() && self.root.lock().unwrap_or(true) {
-            self.gone.clear();
+        if self.checking.is_some() {
+            self.tell_gone("its file system does not answer");
             return;
         }
-        let folder = self.root.path().display();
-        match self.root.reopen().and_then(|root| Ok((root.lock()?, root))) {
-            Ok((true, root)) => {
+        let root = Arc::clone(&self.root);
+        self.checking = Some(tokio::task::spawn_blocking(move || check(&root)));
+    }
+
+    fn checked(&mut self, found: Checked) {
+        self.checking = None;
+        match found {
+            Checked::Current => self.gone.clear(),
+            Checked::Replaced(root) => {
+                let folder = self.root.path().display();
                 tracing::warn!(%folder, "the folder was replaced; watching the one that is there now");
-                self.root.unlock();
                 self.root = Arc::new(root);
                 self.gone.clear();
                 self.opened();
             }
-            Ok((false, _)) => self.tell_gone("another instance holds the folder that is there now"),
-            Err(error) => {
-                // It may come back, and is then locked anew.
-                self.root.unlock();
-                self.tell_gone(&format!("the folder is gone ({error})"));
-            }
+            Checked::Gone(why) => self.tell_gone(&why),
         }
     }
 
@@ -280,6 +285,45 @@ impl Sources {
         if self.gone.raise(what) {
             tracing::warn!(folder = %self.root.path().display(), "{what}; waiting for it");
         }
+    }
+}
+
+/// What a look after the root found.
+#[derive(Debug)]
+enum Checked {
+    /// The path leads to it still.
+    Current,
+    /// The path leads to this one now.
+    Replaced(Root),
+    /// There is none that may be taken, for this reason.
+    Gone(String),
+}
+
+/// Looks whether the path leads to the folder that is held open, and opens what it leads to now if not: a folder that was removed and
+/// made again, or unmounted, brings no event. Blocks for as long as the file system takes.
+fn check(root: &Root) -> Checked {
+    if root.is_current() && root.lock().unwrap_or(true) {
+        return Checked::Current;
+    }
+    match root.reopen().and_then(|now| Ok((now.lock()?, now))) {
+        Ok((true, now)) => {
+            root.unlock();
+            Checked::Replaced(now)
+        }
+        Ok((false, _)) => Checked::Gone("another instance holds the folder that is there now".into()),
+        Err(error) => {
+            // It may come back, and is then locked anew.
+            root.unlock();
+            Checked::Gone(format!("the folder is gone ({error})"))
+        }
+    }
+}
+
+/// The look under way, once it is over; never without one.
+async fn checked(checking: &mut Option<JoinHandle<Checked>>) -> Checked {
+    match checking {
+        Some(handle) => handle.await.unwrap_or_else(|error| Checked::Gone(format!("it can't be looked at ({error})"))),
+        None => std::future::pending().await,
     }
 }
 

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::Next;
 use super::settle::{Candidate, Cause, Rules, Seen, Verdict};
+use crate::budget;
 use crate::remove;
 
 /// The files on their way, each under its path below the root.
@@ -21,9 +22,6 @@ pub(super) struct Table {
     /// Those of them that lie in a private folder, where no walk finds them.
     hidden: HashSet<Box<Path>>,
 }
-
-/// Files known to lie there at most. Beyond, a walk may take one for a file that no event told of: a warning too many.
-const MOST_LYING: usize = 65_536;
 
 #[derive(Debug)]
 struct Slot {
@@ -160,14 +158,16 @@ impl Table {
         false
     }
 
-    /// The next file for the queue.
-    pub(super) fn take_ready(&mut self) -> Option<Arc<Path>> {
+    /// The next file for the queue, and its size.
+    pub(super) fn take_ready(&mut self) -> Option<(Arc<Path>, u64)> {
         if !self.has_ready() {
             return None;
         }
         let path = self.ready.pop_front()?;
-        self.slots.get_mut(&path)?.stage = Stage::Out(None);
-        Some(path)
+        let slot = self.slots.get_mut(&path)?;
+        slot.stage = Stage::Out(None);
+        let size = slot.candidate.size();
+        Some((path, size))
     }
 
     /// The pipeline is done with a file. Answers whether an event told of it, or none was to be expected.
@@ -200,7 +200,7 @@ impl Table {
             Next::Lies { .. } if remove::origin(path) != path => {
                 self.hidden.insert(path.into());
             }
-            Next::Lies { .. } if self.lying.len() < MOST_LYING => {
+            Next::Lies { .. } if self.lying.len() < budget::FILES_LYING => {
                 self.lying.insert(path.into());
             }
             Next::Lies { .. } | Next::Again(_) => {}

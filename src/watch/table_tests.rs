@@ -22,7 +22,7 @@ fn out() -> (Table, Instant, Arc<Path>) {
     table.hint(Path::new("x"), Cause::Renamed, now);
     let path = only(&table.take_due(now, 9));
     assert_eq!(table.looked(&path, quiet(), now, &Rules::new(SETTLE)), Verdict::Ready);
-    assert_eq!(table.take_ready().as_deref(), Some(Path::new("x")));
+    assert_eq!(table.take_ready().unwrap().0.as_ref(), Path::new("x"));
     (table, now, path)
 }
 
@@ -165,7 +165,7 @@ fn a_file_that_came_back_to_where_another_one_is_on_its_way_is_looked_at_after_t
     table.hint(Path::new("y"), Cause::Renamed, now);
     let other = only(&table.take_due(now, 9));
     table.looked(&other, quiet(), now, &rules);
-    assert_eq!(table.take_ready().as_deref(), Some(Path::new("y")));
+    assert_eq!(table.take_ready().unwrap().0.as_ref(), Path::new("y"));
     table.done(&path, &Next::Again("y".into()), now);
     assert!(table.take_due(now, 9).is_empty(), "it is in the pipeline");
     table.done(&other, &Next::Stored, now);

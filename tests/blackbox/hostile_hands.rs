@@ -184,6 +184,32 @@ fn it_leaves_no_core() {
     assert_eq!(daemon.stop().code, Some(0));
 }
 
+/// The memory holds them too: the kernel gives it to nobody of the same user, and shows that by the owner of what it tells.
+#[test]
+#[cfg(target_os = "linux")]
+fn no_other_program_of_the_same_user_may_look_into_its_memory() {
+    use std::io::BufRead as _;
+    use std::os::unix::fs::MetadataExt as _;
+    use std::os::unix::process::CommandExt as _;
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let world = World::new();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_astran-backup"));
+    command.args(["sandbox", "--listen", "127.0.0.1:0"]).uid(NOBODY).gid(NOBODY);
+    command.env_clear().env("HOME", world.dir.path()).env("TMPDIR", world.dir.path());
+    chown(world.dir.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+    // A build folder that is closed to others keeps its programs from them too.
+    let Ok(mut child) = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn() else { return };
+    let mut first = String::new();
+    std::io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    let owner = fs::metadata(format!("/proc/{}/environ", child.id())).map(|status| status.uid());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!first.is_empty(), "the program did not start");
+    assert_eq!(owner.unwrap(), 0);
+}
+
 /// Regression: uploads and deletions went on without a receipt.
 #[test]
 fn a_journal_that_is_removed_under_a_running_watch_stops_uploads_and_nothing_is_removed() {

@@ -216,7 +216,7 @@ fn in_layout_mirror_a_folder_within_a_folder_makes_documents_of_its_own() {
     assert_eq!(world.times_stored("/HR_Backup/b"), 1, "{said:?}");
 }
 
-/// Files of one name wait in the private folder, each in its slot; what lies beside a named file there is none of ours.
+/// Files wait in the private folder side by side; what lies beside a named file there is none of ours.
 #[test]
 fn a_file_that_goes_again_from_the_private_folder_leaves_what_waits_beside_it() {
     let world = World::new();
@@ -229,12 +229,12 @@ fn a_file_that_goes_again_from_the_private_folder_leaves_what_waits_beside_it() 
     world.put("waits", "another");
     let report = world.put("report", "first");
     let push = crate::support::Daemon::start(world.command().args(["push", "watched/report", "--delete"]));
-    eventually("it is set aside", || private.join("report").exists());
+    let aside = world.wait_for_aside("report");
     fs::write(&report, "a newcomer").unwrap();
-    fs::write(private.join("report"), "first, changed").unwrap();
+    fs::write(aside, "first, changed").unwrap();
     assert_eq!(push.end().code, Some(0));
     assert_eq!(fs::read(private.join("waits")).unwrap(), b"the only copy");
     assert_eq!(fs::read(report).unwrap(), b"a newcomer");
-    assert!(!private.join("report").exists());
+    assert!(world.aside("report").is_none());
     assert_eq!(world.stored("/HR_Backup/report").unwrap(), b"first, changed");
 }

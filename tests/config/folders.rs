@@ -81,7 +81,7 @@ fn what_does_not_fit_together() {
         (
             "[[folder]]\npath = \"/w\"\nafter = \"move\"\nmove_to = \"/w/done\"\n",
             "ls",
-            "move_to (/w/done) lies in the watched folder /w",
+            "move_to (/w/done) lies in the folder /w",
         ),
         ("[[folder]]\npath = \"/w\"\nfailed_dir = \"/w/bad\"\n", "ls", "failed_dir (/w/bad)"),
         ("[[folder]]\npath = \"/w\"\n", "ls --state-dir /w/state", "the folder of the journal (/w/state)"),
@@ -104,4 +104,32 @@ fn the_file_that_configures_is_not_uploaded() {
     let config = home.config();
     let why = home.load(&format!("watch {}", config.parent().unwrap().display())).unwrap_err();
     assert!(why.contains("the configuration file"), "{why}");
+}
+
+/// It may be watched by another process just now, and its files would be uploaded and deleted.
+#[test]
+fn a_folder_named_on_the_line_holds_nothing_that_a_configured_one_keeps() {
+    for (key, what) in
+        [("after = \"move\"\nmove_to = \"/w/keep/done\"", "move_to"), ("failed_dir = \"/w/keep/bad\"", "failed_dir")]
+    {
+        let home = Home::with(&format!("{SERVICE}[upload]\ndest = \"/x\"\n[[folder]]\npath = \"/w/a\"\n{key}\n"));
+        let why = home.load("watch /w/keep --yes").unwrap_err();
+        assert!(why.contains(what) && why.contains("/w/keep"), "{why}");
+        assert!(home.load("watch /w/other").is_ok());
+    }
+}
+
+#[test]
+fn a_pushed_folder_that_is_emptied_holds_nothing_of_ours() {
+    let home = Home::with(&format!("{SERVICE}[upload]\ndest = \"/x\"\n"));
+    let folder = home.config().parent().unwrap().display().to_string();
+    for line in [format!("push --delete {folder}"), format!("push --delete --yes {folder}")] {
+        let why = home.load(&line).unwrap_err();
+        assert!(why.contains("the configuration file"), "{why}");
+    }
+    assert!(home.load(&format!("push {folder}")).is_ok(), "nothing is removed");
+    std::fs::create_dir(home.path("in")).unwrap();
+    let within = home.path("in").display().to_string();
+    let why = home.load(&format!("push {within} --move-to {within}/done")).unwrap_err();
+    assert!(why.contains("move_to"), "{why}");
 }

@@ -1,6 +1,6 @@
 //! Command line and configuration, as a person meets them: what wins, what is refused, and in which words.
 
-#![allow(clippy::unwrap_used)] // helpers outside test functions
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)] // helpers outside test functions
 
 mod file;
 mod folders;

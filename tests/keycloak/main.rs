@@ -2,7 +2,7 @@
 //! it does. The API's side is the sandbox, which takes Keycloak's tokens by the signature of the realm's keys.
 #![cfg(feature = "sandbox")]
 #![allow(unreachable_pub, missing_docs)]
-#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 mod client;
 mod daemon;

@@ -94,10 +94,8 @@ fn killed_while_a_file_that_changed_in_its_grace_is_put_back_both_contents_are_s
     let (first, second) = (unique("first", 20), unique("second", 30));
     let place = world.put("report", &first);
     let changed = std::thread::scope(|scope| {
-        let aside = world.watched().join(".astran-backup/0/report");
-        let changed = scope.spawn(move || {
-            eventually("it is set aside", || aside.exists());
-            std::fs::write(&aside, &second).unwrap();
+        let changed = scope.spawn(|| {
+            std::fs::write(world.wait_for_aside("report"), &second).unwrap();
             second
         });
         assert!(killed(&world, "before-put-back"));

@@ -1,6 +1,6 @@
 //! Logged in for months: what the program does when the login is refused, in trouble, rotated or short-lived.
 #![cfg(feature = "sandbox")]
-#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 mod client;
 mod refused;
@@ -28,7 +28,6 @@ fn secret_file(world: &World, name: &str, content: &str) -> PathBuf {
 }
 
 /// As a careful administrator rotates it: the new content comes whole.
-#[expect(clippy::disallowed_methods, reason = "no watched file")]
 fn rotate(world: &World, name: &str, content: &str) {
     let new = secret_file(world, "new-secret", content);
     std::fs::rename(new, world.dir.path().join(name)).unwrap();

@@ -21,7 +21,7 @@ use astran_backup::file::lease::Breaks;
 use astran_backup::file::{Root, Settled};
 use astran_backup::journal::Journal;
 use astran_backup::metrics::Folder;
-use astran_backup::pipeline::{Outcome, Pipeline, Report, Shared};
+use astran_backup::pipeline::{MoveTargets, Outcome, Pipeline, Report, Shared};
 use astran_backup::shutdown;
 use astran_backup::vault::RemotePath;
 use proptest::prelude::*;
@@ -103,8 +103,8 @@ impl Story {
         let shared = Shared::new(Arc::clone(&self.vault), journal, breaks, None);
         let (reports, mut reported) = mpsc::unbounded_channel::<Report>();
         let policy = Policy { verify: Verify::Listing, transfers: Transfers::Fixed(3), ..Policy::default() };
-        let pipeline =
-            Pipeline::new(shared, policy, RemotePath::parse("/dest").unwrap(), false, reports, Folder::nowhere());
+        let (targets, dest) = (MoveTargets::open(&policy).unwrap(), RemotePath::parse("/dest").unwrap());
+        let pipeline = Pipeline::new(shared, policy, targets, dest, false, reports, Folder::nowhere());
         let (queue, files) = mpsc::channel(64);
         let (_trigger, shutdown) = shutdown::channel();
         let running = tokio::spawn(pipeline.run(files, Duration::ZERO, shutdown));

@@ -9,8 +9,9 @@ use astran_backup::file::lease::Breaks;
 use astran_backup::file::{Root, Settled};
 use astran_backup::journal::{AttemptId, Begun, Intent, Journal, Stored};
 use astran_backup::metrics::Folder;
-use astran_backup::pipeline::{Outcome, Pipeline, Report, Shared};
+use astran_backup::pipeline::{MoveTargets, Outcome, Pipeline, Report, Shared};
 use astran_backup::shutdown;
+use astran_backup::standstill::Flow;
 use astran_backup::vault::{DocumentId, RemotePath};
 use tokio::sync::mpsc;
 
@@ -23,6 +24,8 @@ pub(crate) struct Life {
     pub(crate) root: Arc<Root>,
     pub(crate) journal: Journal,
     pub(crate) store: Arc<Store>,
+    /// What waits in the pipeline, and what moves.
+    pub(crate) flow: Flow,
     queue: mpsc::Sender<Settled>,
     reports: mpsc::UnboundedReceiver<Report>,
     _trigger: shutdown::Trigger,
@@ -39,12 +42,14 @@ impl Life {
         let mut policy = Policy { verify: Verify::Answer, ..Policy::default() };
         change(&mut policy);
         let shared = Shared::new(Arc::clone(&store), journal.clone(), Breaks::install().unwrap(), None);
+        let flow = shared.flow();
         let (sender, reports) = mpsc::unbounded_channel();
-        let pipeline = Pipeline::new(shared, policy, dest(), false, sender, Folder::nowhere());
+        let targets = MoveTargets::open(&policy).unwrap();
+        let pipeline = Pipeline::new(shared, policy, targets, dest(), false, sender, Folder::nowhere());
         let (queue, files) = mpsc::channel(8);
         let (trigger, shutdown) = shutdown::channel();
         tokio::spawn(pipeline.run(files, Duration::ZERO, shutdown));
-        Self { dir, root, journal, store, queue, reports, _trigger: trigger }
+        Self { dir, root, journal, store, flow, queue, reports, _trigger: trigger }
     }
 
     pub(crate) fn state(&self) -> PathBuf {
@@ -70,6 +75,12 @@ impl Life {
     /// Hands a file to the pipeline.
     pub(crate) async fn hand_over(&self, relative: &str) {
         self.queue.send(Settled::new(Arc::clone(&self.root), relative.into())).await.unwrap();
+    }
+
+    /// Hands a file to the pipeline that had this size when it settled.
+    pub(crate) async fn hand_over_of_size(&self, relative: &str, size: u64) {
+        let settled = Settled::new(Arc::clone(&self.root), relative.into()).of_size(size);
+        self.queue.send(settled).await.unwrap();
     }
 
     /// Waits until so many uploads have begun. The clock stands still meanwhile, for there is always something to do.

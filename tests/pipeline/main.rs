@@ -5,9 +5,12 @@
 #![cfg(feature = "sandbox")]
 
 mod answers;
+mod late;
 mod life;
 mod names;
 mod receipts;
+mod sizes;
+mod standstill;
 mod store;
 #[path = "../support/mod.rs"]
 mod support;

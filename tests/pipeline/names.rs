@@ -1,5 +1,6 @@
 //! Several files that want one name in the vault.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use astran_backup::pipeline::{Local, Outcome};
@@ -57,6 +58,8 @@ async fn two_files_of_one_path_at_once_are_each_sent_once() {
     for (number, (place, content)) in [(".astran-backup/0/x", "first"), ("x", "second")].into_iter().enumerate() {
         life.under_way(number).await;
         life.put(place, content.as_bytes());
+        let private = std::fs::Permissions::from_mode(0o700);
+        std::fs::set_permissions(life.root.path().join(".astran-backup"), private).unwrap();
         life.hand_over(place).await;
     }
     for _ in 0..2 {

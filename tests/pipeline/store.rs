@@ -24,6 +24,10 @@ pub(crate) enum Reply {
     Early,
     /// Its answer is lost; it has stored it so much later.
     Lost(Duration),
+    /// Somebody in between says that it is busy (503); it has stored it so much later.
+    BusyAndLate(Duration),
+    /// Stores it and says so, and then this content comes over it.
+    Covered(&'static [u8]),
     /// Says that it has something else.
     Contradicts,
     /// Has something under this name (409).
@@ -90,10 +94,12 @@ impl Store {
         self.looks.load(Ordering::Acquire)
     }
 
-    /// The contents that can be seen under a name.
+    /// The contents that can be seen under a name, in the order in which they came.
     pub(crate) fn stored(&self, name: &str) -> Vec<Vec<u8>> {
         let (kept, now) = (self.kept.lock().unwrap(), Instant::now());
-        kept.iter().filter(|kept| kept.name == name && kept.from <= now).map(|kept| kept.content.clone()).collect()
+        let mut seen: Vec<&Kept> = kept.iter().filter(|kept| kept.name == name && kept.from <= now).collect();
+        seen.sort_by_key(|kept| kept.from);
+        seen.into_iter().map(|kept| kept.content.clone()).collect()
     }
 
     fn answer(&self) -> Result<(), VaultError> {
@@ -176,7 +182,13 @@ impl Vault for Store {
             Reply::Missing => return Err(VaultError::new(Kind::Missing, "404")),
             Reply::Busy => return Err(VaultError::new(Kind::Unavailable, "503")),
             Reply::Never => std::future::pending().await,
-            Reply::Good | Reply::After(_) | Reply::Lost(_) | Reply::Contradicts | Reply::Lie => {}
+            Reply::Good
+            | Reply::After(_)
+            | Reply::Lost(_)
+            | Reply::BusyAndLate(_)
+            | Reply::Covered(_)
+            | Reply::Contradicts
+            | Reply::Lie => {}
         }
         let bytes = content.body.collect().await.unwrap().to_bytes();
         match reply {
@@ -190,9 +202,16 @@ impl Vault for Store {
                 }
                 return Err(VaultError::new(Kind::Unknown, "lost"));
             }
+            Reply::BusyAndLate(later) => {
+                self.keep(name, &bytes, later);
+                return Err(VaultError::new(Kind::Unavailable, "503").with_all_sent(true));
+            }
             _ => {}
         }
         self.keep(name, &bytes, Duration::ZERO);
+        if let Reply::Covered(other) = reply {
+            self.keep(name, other, Duration::ZERO);
+        }
         Ok(document(name, &bytes))
     }
 

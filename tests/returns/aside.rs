@@ -9,14 +9,20 @@ use super::*;
 use crate::support::files_below;
 use crate::support::proof::assert_nothing_left;
 
-/// Where a file lies while it waits out its grace, below the watched folder.
-const ASIDE: &str = ".astran-backup/0/report";
+/// What says that a file lies in the private folder, where its path is `sub/report`.
+const ASIDE: &str = "~sub%2Freport";
 
-/// A file where a folder should be: nothing can be moved there.
+/// A folder to move files to, and in it a file where a folder should be: nothing of `sub` can be moved there.
 pub(crate) fn block(world: &World, folder: &str) -> PathBuf {
-    let place = world.dir.path().join(folder);
-    std::fs::write(&place, "in the way").unwrap();
-    place
+    let folder = world.dir.path().join(folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    std::fs::write(folder.join("sub"), "in the way").unwrap();
+    folder
+}
+
+pub(crate) fn unblock(folder: &Path) {
+    std::fs::remove_file(folder.join("sub")).unwrap();
 }
 
 /// A daemon whose configuration is this one, walking each second.
@@ -27,14 +33,13 @@ fn watch_with(world: &World, upload: &str) -> Daemon {
     daemon
 }
 
-/// While `report` is set aside, another file takes its name.
+/// While `sub/report` is set aside, another file takes its name.
 pub(crate) fn newcomer(world: &World) {
-    let (new, name) = (world.dir.path().join("new"), world.watched().join("report"));
+    let (new, name) = (world.dir.path().join("new"), world.watched().join("sub/report"));
     std::fs::write(&new, "newcomer").unwrap();
-    let aside = world.watched().join(ASIDE);
     // It may be back already where the machine is slow; then it is set aside again.
     eventually("a newcomer has its name", || {
-        aside.exists() && renameat_with(CWD, &new, CWD, &name, RenameFlags::NOREPLACE).is_ok()
+        world.aside("sub/report").is_some() && renameat_with(CWD, &new, CWD, &name, RenameFlags::NOREPLACE).is_ok()
     });
 }
 
@@ -57,7 +62,7 @@ fn picky() -> World {
 fn refused_and_hidden(world: &World, content: &str) -> (Daemon, PathBuf) {
     let failed = block(world, "Failed");
     let daemon = watch_with(world, "failed_dir = \"./Failed\"\n");
-    world.put("report", content);
+    world.put("sub/report", content);
     newcomer(world);
     let line = daemon.wait_for(ASIDE);
     assert!(line.contains("failed"), "{line}");
@@ -71,7 +76,7 @@ fn refused_and_hidden(world: &World, content: &str) -> (Daemon, PathBuf) {
 fn a_refused_file_whose_name_was_taken_is_collected_when_that_can_be_done() {
     let world = picky();
     let (daemon, failed) = refused_and_hidden(&world, TOO_LARGE);
-    std::fs::remove_file(&failed).unwrap();
+    unblock(&failed);
     eventually("it is collected", || contents_below(&failed) == [TOO_LARGE]);
     assert_eq!(daemon.stop().code, Some(0));
     assert_sent(&world, &["newcomer"]);
@@ -83,7 +88,7 @@ fn a_refused_file_whose_name_was_taken_is_collected_when_that_can_be_done() {
 fn a_refused_file_whose_name_was_taken_is_not_sent_again_by_itself() {
     let world = picky();
     let (daemon, failed) = refused_and_hidden(&world, TOO_LARGE);
-    std::fs::remove_file(&failed).unwrap();
+    unblock(&failed);
     eventually("it is collected", || contents_below(&failed) == [TOO_LARGE]);
     assert_eq!(daemon.stop().code, Some(0));
     assert_eq!(world.sandbox().stats().requests["upload"], 2, "the refused one and the newcomer");
@@ -97,7 +102,7 @@ fn a_refused_file_whose_name_was_taken_is_sent_after_a_retry() {
     let (daemon, _blocked) = refused_and_hidden(&world, "refused");
     assert_eq!(world.run(["retry"]).code, Some(0));
     eventually("it is sent", || world.sandbox().uploads().len() == 2);
-    eventually("it is gone", || !world.watched().join(ASIDE).exists() && world.left().is_empty());
+    eventually("it is gone", || world.aside("sub/report").is_none() && world.left().is_empty());
     assert_eq!(daemon.stop().code, Some(0));
     assert_sent(&world, &["newcomer", "refused"]);
     assert_nothing_left(&world);
@@ -106,17 +111,14 @@ fn a_refused_file_whose_name_was_taken_is_sent_after_a_retry() {
 #[test]
 fn a_stored_file_whose_name_was_taken_is_moved_when_that_can_be_done() {
     let world = World::new();
-    let done = world.dir.path().join("Done");
-    std::fs::create_dir(&done).unwrap();
+    let done = block(&world, "Done");
     let daemon = watch_with(&world, "after = \"move\"\nmove_to = \"./Done\"\n");
-    std::fs::remove_dir(&done).unwrap();
-    block(&world, "Done");
-    world.put("report", "first");
+    world.put("sub/report", "first");
     newcomer(&world);
     let line = daemon.wait_for(ASIDE);
     assert!(line.contains("it is stored"), "{line}");
     eventually("the newcomer is stored too", || world.sandbox().uploads().len() == 2);
-    std::fs::remove_file(&done).unwrap();
+    unblock(&done);
     eventually("both are moved", || contents_below(&done) == ["first", "newcomer"]);
     assert_eq!(daemon.stop().code, Some(0));
     assert_sent(&world, &["first", "newcomer"]);
@@ -127,13 +129,13 @@ fn a_stored_file_whose_name_was_taken_is_moved_when_that_can_be_done() {
 fn a_push_tells_where_a_stored_file_lies_whose_name_was_taken_and_the_next_run_moves_it() {
     let world = World::new();
     let done = block(&world, "Done");
-    world.put("report", "first");
-    let push = Daemon::start(world.command().args(["push", "--move-to", "Done", "watched/report"]));
+    world.put("sub/report", "first");
+    let push = Daemon::start(world.command().args(["push", "--move-to", "Done", "watched"]));
     newcomer(&world);
     let said = push.end();
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(said.stdout.contains(ASIDE), "{said:?}");
-    std::fs::remove_file(&done).unwrap();
+    unblock(&done);
     let said = world.once(&["--settle", "10ms", "--move-to", "Done"]);
     assert_eq!(said.code, Some(0), "{said:?}");
     assert_eq!(contents_below(&done), ["first", "newcomer"]);

@@ -34,12 +34,12 @@ fn a_stored_file_that_still_lies_set_aside_is_not_sent_again_though_its_receipt_
     let arguments = ["--settle", "10ms", "--move-to", "Done"];
     let daemon = Daemon::start(world.command().args(["watch", "watched"]).args(arguments));
     daemon.wait_for("watching");
-    world.put("report", "first");
+    world.put("sub/report", "first");
     aside::newcomer(&world);
     eventually("both are stored", || world.sandbox().uploads().len() == 2);
     assert_eq!(daemon.stop().code, Some(0));
     assert_eq!(world.run(["history", "--prune-before", "1ms"]).code, Some(0));
-    std::fs::remove_file(done).unwrap();
+    aside::unblock(&done);
     let said = world.once(&arguments);
     assert_eq!(said.code, Some(0), "{}", said.stderr);
     assert!(world.left().is_empty());

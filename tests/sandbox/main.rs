@@ -1,7 +1,7 @@
 //! The sandbox, from outside: what the contract and the tests of everything else build on.
 
 #![cfg(feature = "sandbox")]
-#![allow(clippy::unwrap_used, missing_docs, reason = "these are tests")]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs, reason = "these are tests")]
 
 mod calls;
 mod faults;

@@ -4,7 +4,7 @@
 //! The sandbox runs inside the test's process, on a thread of its own, so that killing the program never kills the store.
 
 // Each test target uses its own part of this.
-#![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used)]
+#![allow(dead_code, unreachable_pub, missing_docs, clippy::disallowed_methods, clippy::unwrap_used)]
 
 pub mod proof;
 
@@ -112,6 +112,23 @@ impl World {
         left
     }
 
+    /// Where a file of this path lies while it waits out its grace; `None` while none does.
+    pub fn aside(&self, relative: &str) -> Option<PathBuf> {
+        let (private, ending) = (self.watched().join(".astran-backup"), format!("~{}", relative.replace('/', "%2F")));
+        let file = files_below(&private).into_iter().find(|file| file.to_str().is_some_and(|it| it.ends_with(&ending)));
+        file.map(|file| private.join(file))
+    }
+
+    /// Waits until a file of this path is set aside; answers where it lies.
+    pub fn wait_for_aside(&self, relative: &str) -> PathBuf {
+        let mut place = None;
+        eventually("it is set aside", || {
+            place = self.aside(relative);
+            place.is_some()
+        });
+        place.unwrap()
+    }
+
     /// The binary, set up for this world and for nothing else of this machine.
     pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_astran-backup"));
@@ -121,6 +138,8 @@ impl World {
             command.env(name, value);
         }
         command.env("ASTRAN_BACKUP_DEST", "/HR_Backup");
+        // The sandbox stores within milliseconds, whoever is cut off: a minute's wait after each kill would prove no more.
+        command.env("ASTRAN_BACKUP_STORE_LAG", "8s");
         command
     }
 

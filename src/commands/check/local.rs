@@ -5,18 +5,18 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use rustix::fs::{Access, AtFlags, accessat};
-use walkdir::WalkDir;
+use rustix::fs::{Access, AtFlags, FileType, accessat};
 
 use super::conditions;
 use super::report::{Report, Verdict};
 use super::watches::Need;
-use crate::commands::watch::cannot_open;
+use crate::commands::watch::{cannot_move, not_taken};
 use crate::config::{After, Config, Folder};
 use crate::exit::{Exit, Fatal};
 use crate::file::lock::Locks;
-use crate::file::{PRIVATE, Root};
+use crate::file::{PRIVATE, Root, Tree, Unreadable};
 use crate::journal::Journal;
+use crate::remove;
 
 /// Less room than this on the journal's disk is not enough for long, in bytes.
 const ROOM: u64 = 64 << 20;
@@ -41,19 +41,22 @@ pub(super) fn folders<W: Write>(config: &Config, report: &mut Report<'_, W>) -> 
 
 /// A folder's own line, and those of what could be better in it.
 fn look(folder: &Folder, need: &mut Need) -> Result<(Verdict, Vec<(String, Verdict)>), Fatal> {
-    let root = Root::open(&folder.path).map_err(|error| cannot_open(&folder.path, &error))?;
+    let root = Root::open_trusted(&folder.path).map_err(|error| not_taken(&folder.path, &error))?;
     let shown = root.path().display();
     allowed(root.dir(), Access::READ_OK | Access::EXEC_OK)
         .map_err(|why| missing(format!("{shown} can't be read: {why}; give this user the right to read it")))?;
     let (mut found, mut more) = (vec!["readable"], Vec::new());
     if folder.policy.after != After::Keep {
-        let private = deletable(&root)?;
+        deletable(&root)?;
         found.push("files can be deleted");
-        more.extend(
-            private.map(|verdict| (format!("private folder {}", root.path().join(PRIVATE).display()), verdict)),
-        );
+    }
+    if folder.policy.removes() {
+        let private = conditions::private_folder(&root);
+        let step = format!("private folder {}", root.path().join(PRIVATE).display());
+        more.extend(private.map(|verdict| (step, verdict)));
     }
     for dir in kept_in(folder) {
+        remove::check_move_target(dir).map_err(|error| cannot_move(&error))?;
         writable(dir)?;
     }
     let (folders, unreadable) = below(&root);
@@ -70,12 +73,11 @@ fn look(folder: &Folder, need: &mut Need) -> Result<(Verdict, Vec<(String, Verdi
     Ok((conditions::writers(&root, &folder.policy, &found.join(", ")), more))
 }
 
-/// As a removal would: into the private folder and out of existence. Answers what is wrong with that folder, if files can be deleted
-/// all the same.
-fn deletable(root: &Root) -> Result<Option<Verdict>, Fatal> {
+/// As a removal would: set aside and out of existence.
+fn deletable(root: &Root) -> Result<(), Fatal> {
     let why = match allowed(root.dir(), Access::WRITE_OK | Access::EXEC_OK) {
-        Ok(()) => match conditions::private_folder(root) {
-            Ok(condition) => return Ok(condition),
+        Ok(()) => match remove::probe(root) {
+            Ok(()) => return Ok(()),
             Err(error) => error.to_string(),
         },
         Err(errno) => errno.to_string(),
@@ -109,12 +111,16 @@ fn allowed(dir: impl AsFd, access: Access) -> rustix::io::Result<()> {
 }
 
 /// How many folders there are, itself included; and why one of them can't be read, if so.
+#[expect(clippy::disallowed_methods, reason = "it counts folders, and touches nothing")]
 fn below(root: &Root) -> (u64, Option<String>) {
     let (mut folders, mut unreadable) = (0, None);
-    for entry in WalkDir::new(root.path()).into_iter().filter_entry(|entry| entry.file_name() != PRIVATE) {
+    let mut tree = Tree::of(root, Path::new(""));
+    while let Some(entry) = tree.next(|name, _| name != PRIVATE) {
         match entry {
-            Ok(entry) => folders += u64::from(entry.file_type().is_dir()),
-            Err(error) => unreadable = unreadable.or_else(|| Some(error.to_string())),
+            Ok(entry) => folders += u64::from(entry.kind == FileType::Directory),
+            Err(Unreadable { path, why }) => {
+                unreadable = unreadable.or_else(|| Some(format!("{}: {why}", root.path().join(path).display())));
+            }
         }
     }
     (folders, unreadable)

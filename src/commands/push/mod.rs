@@ -15,14 +15,13 @@ use super::session::Session;
 use super::watch;
 use crate::cli::{Global, Push};
 use crate::config::{After, Config};
-use crate::daemon::Tally;
+use crate::daemon::{self, Tally};
 use crate::exit::{Exit, Fatal};
 use crate::file::Root;
 use crate::journal::Journal;
 use crate::metrics::Folder;
-use crate::pipeline::{PATIENCE, Pipeline, Shared};
+use crate::pipeline::{MoveTargets, PATIENCE, Pipeline, Shared};
 use crate::recovery;
-use crate::remove;
 use crate::shutdown::{Shutdown, Stop};
 use crate::vault::RemotePath;
 
@@ -51,6 +50,7 @@ pub async fn run(config: Config, global: &Global, typed: &Push, mut shutdown: Sh
             () = shutdown.reached(Stop::Gently) => return Ok(Exit::Interrupted),
         }
     }
+    let targets = MoveTargets::open(&config.upload).map_err(|error| watch::cannot_move(&error))?;
     let find = |file: &PathBuf| Named::find(file, typed, &config, &mut roots);
     let named = typed.files.iter().map(find).collect::<Result<Vec<_>, _>>()?;
     for named in &named {
@@ -67,7 +67,7 @@ pub async fn run(config: Config, global: &Global, typed: &Push, mut shutdown: Sh
         Ok(Some(())) => {
             let shared = Shared::new(Arc::new(session.client.clone()), journal, breaks, Some(PATIENCE));
             let (printer, printed) = Printer::start(global.json);
-            let ended = upload(&session.config, shared, dest, named, printer, shutdown.clone()).await;
+            let ended = upload(&session.config, shared, targets, dest, named, printer, shutdown.clone()).await;
             printed.wait();
             ended.map(Some)
         }
@@ -75,7 +75,7 @@ pub async fn run(config: Config, global: &Global, typed: &Push, mut shutdown: Sh
         Err(fatal) => Err(fatal),
     };
     for root in roots.all() {
-        remove::tidy(root);
+        daemon::tidy(Arc::clone(root)).await;
     }
     session.close().await;
     ended?.map_or(Ok(Exit::Interrupted), |tally| watch::exit_of(&tally, true, &shutdown))
@@ -112,6 +112,7 @@ async fn start(session: &Session, dest: &RemotePath) -> Result<(), Fatal> {
 async fn upload(
     config: &Config,
     shared: Arc<Shared<crate::astran::Client>>,
+    targets: MoveTargets,
     dest: RemotePath,
     named: Vec<Named>,
     printer: Printer,
@@ -119,7 +120,7 @@ async fn upload(
 ) -> Result<Tally, Fatal> {
     let (reports, reported) = mpsc::unbounded_channel();
     let (queue, files) = mpsc::channel(QUEUE);
-    let pipeline = Pipeline::new(shared, config.upload.clone(), dest, true, reports, Folder::nowhere());
+    let pipeline = Pipeline::new(shared, config.upload.clone(), targets, dest, true, reports, Folder::nowhere());
     let uploading = pipeline.run(files, config.grace, shutdown);
     let (stopped, tally) = tokio::join!(uploading, Feed::new(queue, printer).run(named, reported));
     Ok(Tally { stopped, ..tally? })

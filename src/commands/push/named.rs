@@ -12,7 +12,7 @@ use crate::cli::Push;
 use crate::config::{Config, Layout};
 use crate::exit::{Exit, Fatal};
 use crate::file::lock::Locks;
-use crate::file::{Root, Settled};
+use crate::file::{NotTaken, Root, Settled};
 use crate::watch::{Found, Names, Walker};
 
 /// Something that was named.
@@ -76,6 +76,7 @@ fn missing(file: &Path, error: &io::Error) -> Fatal {
 pub(super) struct Roots {
     open: HashMap<PathBuf, Arc<Root>>,
     locks: Arc<Locks>,
+    /// Whether files are removed from them: then nobody else may have put them where they are.
     removes: bool,
 }
 
@@ -89,13 +90,16 @@ impl Roots {
         let is_folder = std::fs::symlink_metadata(file).is_ok_and(|metadata| metadata.is_dir());
         let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let folder = if is_folder { file } else { parent };
-        let path = std::fs::canonicalize(folder).map_err(|error| missing(file, &error))?;
-        if let Some(root) = self.open.get(&path) {
+        let opened = if self.removes { Root::open_trusted(folder) } else { Root::open(folder).map_err(NotTaken::Io) };
+        let root = opened.map_err(|error| match error {
+            NotTaken::Io(error) => missing(file, &error),
+            NotTaken::Controlled(controlled) => Fatal::new(Exit::Usage, controlled.to_string()),
+        })?;
+        if let Some(root) = self.open.get(root.path()) {
             return Ok(Arc::clone(root));
         }
-        let root = Root::open(&path).map_err(|error| missing(file, &error))?;
         let root = Arc::new(root.with_locks(&self.locks, self.removes));
-        self.open.insert(path, Arc::clone(&root));
+        self.open.insert(root.path().to_owned(), Arc::clone(&root));
         Ok(root)
     }
 

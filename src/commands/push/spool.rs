@@ -9,11 +9,11 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use walkdir::WalkDir;
+use rustix::fs::FileType;
 
 use crate::exit::{Exit, Fatal};
 use crate::file::lock::Locks;
-use crate::file::{Opened, PRIVATE, Root, Settled};
+use crate::file::{Opened, PRIVATE, Root, Settled, Tree};
 use crate::journal::{End, Entry, Journal, JournalError, State};
 use crate::remove;
 
@@ -58,6 +58,7 @@ pub(super) async fn spool(name: String, folder: PathBuf, locks: &Arc<Locks>) -> 
 }
 
 /// Answers the file's folder, locked before the file is there.
+#[expect(clippy::disallowed_methods, reason = "the state folder is this user's alone")]
 fn read_into(place: &Path) -> io::Result<File> {
     let parent = place.parent().unwrap_or(Path::new("."));
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
@@ -71,6 +72,7 @@ fn read_into(place: &Path) -> io::Result<File> {
 }
 
 /// Discards what pushes that were killed have left though the store has it, and tells of the rest: the only copies.
+#[expect(clippy::disallowed_methods, reason = "the state folder is this user's alone")]
 pub(super) async fn clear_leftovers(journal: &Journal, locks: &Arc<Locks>, folder: &Path) -> Result<(), JournalError> {
     // None has ever been there.
     let Ok(root) = Root::open(folder) else { return Ok(()) };
@@ -86,7 +88,7 @@ pub(super) async fn clear_leftovers(journal: &Journal, locks: &Arc<Locks>, folde
     Ok(())
 }
 
-/// Whether a folder's name is one of ours: those of a removal's slots are shorter.
+/// Whether a folder's name is one of ours: those of removals are shorter or longer.
 fn is_own(name: &OsStr) -> bool {
     name.len() == 16 && name.as_encoded_bytes().iter().all(u8::is_ascii_hexdigit)
 }
@@ -118,10 +120,16 @@ async fn clear(journal: &Journal, root: &Root, own: &Root) -> Result<(), Journal
 }
 
 /// All that is no folder, below the one that it lies in; `None` where not all can be looked at.
+#[expect(clippy::disallowed_methods, reason = "the state folder is this user's alone")]
 fn files_in(own: &Root) -> Option<Vec<PathBuf>> {
-    let entries: Vec<_> = WalkDir::new(own.path()).into_iter().collect::<Result<_, _>>().ok()?;
-    let files = entries.iter().filter(|entry| !entry.file_type().is_dir());
-    Some(files.filter_map(|entry| entry.path().strip_prefix(own.path()).ok().map(Path::to_owned)).collect())
+    let (mut tree, mut files) = (Tree::of(own, Path::new("")), Vec::new());
+    while let Some(entry) = tree.next(|_, _| true) {
+        let entry = entry.ok()?;
+        if entry.kind != FileType::Directory {
+            files.push(entry.path.to_owned());
+        }
+    }
+    Some(files)
 }
 
 /// What the journal has of just this file: of its push, and of those that a person began by its name since.
