@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::anchors;
 use crate::config::Policy;
 use crate::exit::{Exit, Fatal};
 use crate::file::{Root, Settled};
@@ -15,7 +16,7 @@ use crate::pipeline::{Local, Outcome, Pipeline, Report, Shared};
 use crate::recovery;
 use crate::remove;
 use crate::retention;
-use crate::shutdown::Shutdown;
+use crate::shutdown::{Shutdown, Stop};
 use crate::vault::{RemotePath, Vault, VaultError};
 use crate::watch::settle::Rules;
 use crate::watch::{self, Done, Names, Next};
@@ -34,7 +35,7 @@ pub struct Watched {
 }
 
 /// How the daemon runs.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Mode {
     /// End when all that was there is done; then a service that is not there is not waited for without end.
     pub once: bool,
@@ -42,6 +43,8 @@ pub struct Mode {
     pub grace: Duration,
     /// How long receipts are kept; for ever where `None`.
     pub keep_receipts: Option<Duration>,
+    /// The folder in the vault for anchors of the receipts; none go there where `None`.
+    pub anchor: Option<RemotePath>,
 }
 
 /// What a run came to.
@@ -77,6 +80,9 @@ pub async fn run<V: Vault>(
     if let Some(keep) = mode.keep_receipts.filter(|_| !mode.once) {
         beside.spawn(retention::prune_daily(shared.journal().clone(), keep));
     }
+    if !mode.once {
+        beside.spawn(anchors::hourly(Arc::clone(shared.vault()), shared.journal().clone(), mode.anchor.clone()));
+    }
     // Before any starts: what stops one from starting must not cut the uploads of the others.
     for folder in &folders {
         recovery::resolve(shared.journal(), &folder.root).await?;
@@ -86,7 +92,14 @@ pub async fn run<V: Vault>(
     }
     let mut running = JoinSet::new();
     for folder in folders {
-        running.spawn(run_folder(Arc::clone(&shared), folder, mode, tell.clone(), health.clone(), shutdown.clone()));
+        running.spawn(run_folder(
+            Arc::clone(&shared),
+            folder,
+            mode.clone(),
+            tell.clone(),
+            health.clone(),
+            shutdown.clone(),
+        ));
     }
     let mut tally = Tally::default();
     while let Some(ended) = running.join_next().await {
@@ -94,6 +107,15 @@ pub async fn run<V: Vault>(
     }
     if let Some(keep) = mode.keep_receipts.filter(|_| mode.once) {
         retention::prune(shared.journal(), keep).await;
+    }
+    drop(beside);
+    let mut shutdown = shutdown;
+    // A service that could not be used for the files can't be used for this.
+    if tally.stopped.is_none() {
+        tokio::select! {
+            () = anchors::at_stop(&**shared.vault(), shared.journal(), mode.anchor.as_ref(), mode.once) => {}
+            () = shutdown.reached(Stop::Now) => {}
+        }
     }
     Ok(tally)
 }

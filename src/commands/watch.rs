@@ -37,10 +37,10 @@ pub async fn run(
         Some(address) => Some(Monitor::bind(address).await?),
         None => None,
     };
-    let (journal, breaks) = super::local_parts(&config)?;
-    super::claim_journal(&journal, &config, global).await?;
+    let (journal, breaks) = super::local_parts(&config, global).await?;
     let allowed_hosts = config.allowed_hosts.clone();
-    let mode = Mode { once, grace: config.grace, keep_receipts: config.keep_receipts };
+    let (grace, keep_receipts) = (config.grace, config.keep_receipts);
+    let mode = Mode { once, grace, keep_receipts, anchor: config.anchor_folder() };
     let session = Session::open(config, global).await?;
     session.trouble.raise("not logged in yet");
     health.add(Part::Start, Arc::new(session.trouble.clone()));

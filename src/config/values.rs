@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use url::{Host, Url};
 
-use super::Transfers;
+use super::{AnchorFolder, Transfers};
 use crate::vault::RemotePath;
 
 /// The most uploads at once: more would only wait for one another.
@@ -43,6 +43,18 @@ pub fn keep_receipts(text: &str) -> Result<Option<Duration>, String> {
     match duration(text)? {
         Duration::ZERO => Err("would keep no receipt at all: write \"forever\", or a duration such as 365d".into()),
         kept => Ok(Some(kept)),
+    }
+}
+
+/// Where anchors go: `dest`, `off`, or a folder of the vault.
+pub fn anchor(text: &str) -> Result<AnchorFolder, String> {
+    match text {
+        "dest" => Ok(AnchorFolder::Dest),
+        "off" => Ok(AnchorFolder::Off),
+        path if path.starts_with('/') => remote_path(path).map(AnchorFolder::Folder),
+        _ => Err(format!(
+            "`{text}` is no place for anchors: write \"dest\", \"off\", or a folder of the vault like /Anchors"
+        )),
     }
 }
 

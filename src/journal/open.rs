@@ -47,6 +47,7 @@ pub(super) fn open(state_dir: &Path) -> Result<(Connection, PathBuf), JournalErr
     Ok((connection, path))
 }
 
+/// Whether there is a journal in a folder.
 pub(super) fn exists(state_dir: &Path) -> bool {
     state_dir.join(NAME).exists()
 }
@@ -82,7 +83,7 @@ fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
     }
 }
 
-fn prepare_dir(dir: &Path) -> Result<(), JournalError> {
+pub(super) fn prepare_dir(dir: &Path) -> Result<(), JournalError> {
     let unusable = |error: io::Error| {
         JournalError::Unusable(format!(
             "the state directory {} can't be used: {error}; name another one",

@@ -2,7 +2,7 @@
 //!
 //! The hash of a receipt is the SHA-256 of these fields in this order. Each is written as its length in bytes (8 bytes,
 //! big-endian) and its bytes; a number is 8 bytes, big-endian, two's complement; a flag is one byte, 0 or 1; a field that
-//! may be absent is preceded by a flag.
+//! may be absent is preceded by a flag ([`Fields`]).
 //!
 //! 1. the text `astran-backup receipt 1`
 //! 2. sequence number, from 1; hash of the receipt before it (32 zero bytes for the first)
@@ -11,19 +11,17 @@
 //! 5. SHA-256 of the content, in hexadecimal as it is kept; bytes sent; document's id; document's version (may be absent);
 //!    user; whether adopted (flag); when the confirmation was written (ns since 1970)
 //!
-//! What happens to the local file afterwards is not part of it.
+//! What happens to the local file afterwards is not part of it, but of a chain of its own (`fate`).
 //!
-//! What the chain shows: a receipt altered, removed, inserted or moved, also at its end, by anybody who does not rewrite
-//! all that follows. What it can't show: somebody who may write the whole journal can compute all hashes anew, or cut the
-//! oldest ones off and call it pruning. Against that only a copy of the newest hash, kept elsewhere, helps.
+//! What the chain shows by itself: a receipt altered, removed, inserted or moved, also at its end, by anybody who does not rewrite
+//! all that follows; the oldest cut off by anybody who has not the journal's key. What it can't show by itself: somebody who may
+//! write the whole journal can compute all hashes anew, or take the newest receipts away. That shows where the chain is compared
+//! with an anchor (`anchor`): a copy of the newest hash, kept elsewhere.
 
 use std::time::SystemTime;
 
+use super::fields::{Fields, Hash};
 use crate::hex;
-use sha2::{Digest as _, Sha256};
-
-/// A receipt's SHA-256.
-pub(super) type Hash = [u8; 32];
 
 /// What was to be uploaded, as the journal's bytes.
 #[derive(Debug, Clone, Copy)]
@@ -53,31 +51,15 @@ pub(super) struct Confirmed<'a> {
 
 /// The hash of the receipt number `seq` that follows the one with the hash `prev`.
 pub(super) fn hash(seq: i64, prev: &[u8], attempted: &Attempted<'_>, confirmed: &Confirmed<'_>) -> Hash {
-    let mut fields = Fields(Sha256::new());
-    fields.bytes(b"astran-backup receipt 1");
+    let mut fields = Fields::new("astran-backup receipt 1");
     fields.number(seq);
     fields.bytes(prev);
     fields.attempted(attempted);
     fields.confirmed(confirmed);
-    fields.0.finalize().into()
+    fields.finish()
 }
 
-struct Fields(Sha256);
-
 impl Fields {
-    fn bytes(&mut self, bytes: &[u8]) {
-        self.0.update((bytes.len() as u64).to_be_bytes());
-        self.0.update(bytes);
-    }
-
-    fn number(&mut self, number: i64) {
-        self.bytes(&number.to_be_bytes());
-    }
-
-    fn flag(&mut self, flag: bool) {
-        self.bytes(&[u8::from(flag)]);
-    }
-
     fn attempted(&mut self, it: &Attempted<'_>) {
         self.number(it.id);
         self.bytes(it.root);
@@ -93,10 +75,7 @@ impl Fields {
         self.bytes(it.sha256);
         self.number(it.size);
         self.bytes(it.document);
-        self.flag(it.document_version.is_some());
-        if let Some(version) = it.document_version {
-            self.bytes(version);
-        }
+        self.optional(it.document_version);
         self.bytes(it.user);
         self.flag(it.adopted);
         self.number(it.at);
@@ -104,7 +83,7 @@ impl Fields {
 }
 
 /// One end of the chain as the journal notes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mark {
     /// The receipt's sequence number; 0 where there is none.
     pub seq: i64,
@@ -123,7 +102,7 @@ pub(super) struct Noted {
 }
 
 impl Noted {
-    fn mark(&self) -> Mark {
+    pub(super) fn mark(&self) -> Mark {
         Mark { seq: self.seq, hash: hex(&self.hash), at: (self.seq != 0).then_some(self.at) }
     }
 }
@@ -137,6 +116,10 @@ pub struct CheckReport {
     pub pruned: Mark,
     /// The newest receipt. Its hash, noted elsewhere, proves the chain up to here.
     pub head: Mark,
+    /// The last entry of the chain of fates that was pruned.
+    pub fates_pruned: Mark,
+    /// The newest entry of the chain of fates: what became of the local files.
+    pub fates: Mark,
     /// Where the chain is broken, in its order: the first [`CheckReport::LISTED`] places.
     pub broken: Vec<Broken>,
     /// In how many places it is broken.
@@ -150,6 +133,14 @@ impl CheckReport {
     /// Whether nothing is wrong with the chain.
     pub fn is_whole(&self) -> bool {
         self.breaks == 0
+    }
+
+    /// One more place.
+    pub(super) fn add(&mut self, broken: Broken) {
+        self.breaks += 1;
+        if self.broken.len() < Self::LISTED {
+            self.broken.push(broken);
+        }
     }
 }
 
@@ -179,22 +170,69 @@ pub enum Damage {
     Head,
     /// A second entry claims this receipt.
     Claimed,
+    /// The receipts up to here were cut off, and not by a pruning: that is signed with the journal's key.
+    Cut,
+    /// What the journal says of the local file is not what was written.
+    Fate,
+    /// An entry of the chain of fates is not what was written, or the one before it was replaced.
+    FateAltered,
+    /// Entries of the chain of fates were there, and are gone.
+    FateMissing,
+    /// An entry lies outside of the two ends of the chain of fates.
+    FateOutside,
+    /// The newest entry of the chain of fates is not the one that the journal noted.
+    FateHead,
+}
+
+impl Damage {
+    /// The damage in one word for scripts.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Altered => "altered",
+            Self::Missing => "missing",
+            Self::Unlinked => "unlinked",
+            Self::Outside => "outside",
+            Self::Head => "head",
+            Self::Claimed => "claimed",
+            Self::Cut => "cut",
+            Self::Fate => "fate",
+            Self::FateAltered => "fate_altered",
+            Self::FateMissing => "fate_missing",
+            Self::FateOutside => "fate_outside",
+            Self::FateHead => "fate_head",
+        }
+    }
+
+    /// What the numbers of a broken place count.
+    fn counted(self) -> &'static str {
+        match self {
+            Self::FateAltered | Self::FateMissing | Self::FateOutside | Self::FateHead => "fate",
+            _ => "receipt",
+        }
+    }
 }
 
 impl std::fmt::Display for Broken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let counted = self.damage.counted();
         if self.first == self.last {
-            write!(f, "receipt {}: ", self.first)?;
+            write!(f, "{counted} {}: ", self.first)?;
         } else {
-            write!(f, "receipts {} to {}: ", self.first, self.last)?;
+            write!(f, "{counted}s {} to {}: ", self.first, self.last)?;
         }
         f.write_str(match self.damage {
-            Damage::Altered => "altered",
-            Damage::Missing => "missing",
+            Damage::Altered | Damage::FateAltered => "altered",
+            Damage::Missing | Damage::FateMissing => "missing",
             Damage::Unlinked => "does not follow the one before it; one of the two was replaced",
-            Damage::Outside => "lies outside of the chain; inserted, or the chain's end was altered",
-            Damage::Head => "is not what the journal noted as the newest; one of the two was replaced",
+            Damage::Outside | Damage::FateOutside => {
+                "lies outside of the chain; inserted, or the chain's end was altered"
+            }
+            Damage::Head | Damage::FateHead => {
+                "is not what the journal noted as the newest; one of the two was replaced"
+            }
             Damage::Claimed => "claimed by a second entry",
+            Damage::Cut => "cut off here, and not by a pruning, which is signed with the journal's key",
+            Damage::Fate => "what the journal says of its local file is not what was written",
         })
     }
 }
@@ -213,8 +251,16 @@ pub(super) struct Walk {
 impl Walk {
     /// Starts behind the last pruned receipt; `head` is where the chain should end.
     pub(super) fn new(pruned: &Noted, head: &Noted) -> Self {
-        let report =
-            CheckReport { receipts: 0, pruned: pruned.mark(), head: head.mark(), broken: Vec::new(), breaks: 0 };
+        let (fates_pruned, fates) = (Mark::default(), Mark::default());
+        let report = CheckReport {
+            receipts: 0,
+            pruned: pruned.mark(),
+            head: head.mark(),
+            fates_pruned,
+            fates,
+            broken: Vec::new(),
+            breaks: 0,
+        };
         Self { report, last: (pruned.seq, pruned.hash.clone(), None), head: head.hash.clone() }
     }
 
@@ -259,10 +305,7 @@ impl Walk {
     }
 
     fn broken(&mut self, first: i64, last: i64, damage: Damage) {
-        self.report.breaks += 1;
-        if self.report.broken.len() < CheckReport::LISTED {
-            self.report.broken.push(Broken { first, last, damage });
-        }
+        self.report.add(Broken { first, last, damage });
     }
 }
 

@@ -96,6 +96,11 @@ impl<V: Vault> Shared<V> {
         ]
     }
 
+    /// The store.
+    pub fn vault(&self) -> &Arc<V> {
+        &self.vault
+    }
+
     /// The journal that receipts go to.
     pub fn journal(&self) -> &Journal {
         &self.journal
