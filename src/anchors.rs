@@ -215,22 +215,27 @@ async fn until_due(journal: &Journal) -> Duration {
 /// In nobody's way: what goes wrong is told, and tried again an hour later.
 async fn put_if_new<V: Vault>(vault: &V, journal: &Journal, folder: Option<&RemotePath>) {
     let signed = match journal.sign_anchor().await {
-        Ok(signed) => signed.anchor,
+        Ok(signed) => signed,
         Err(error) => return tracing::warn!("the receipts can't be anchored: {error}"),
     };
     let last = journal.last_anchor().await.ok().flatten();
-    let is_new = last.is_none_or(|last| (last.seq, last.fates) != (signed.seq, signed.fates));
-    if signed.seq == 0 || !is_new {
+    if signed.anchor.seq == 0 || last.is_some_and(|last| says_all(&last, &signed, folder)) {
         return;
     }
-    let Some(folder) = folder else { return tell(&signed) };
+    let Some(folder) = folder else { return tell(&signed.anchor) };
     match put(vault, journal, folder).await {
         Ok(put) => tell(&put.anchor),
         Err(error) => {
-            tell(&signed);
+            tell(&signed.anchor);
             tracing::warn!("no anchor of the receipts was put into {}: {error}", printable(&folder.to_string()));
         }
     }
+}
+
+/// Whether the last anchor says all that a new one would, there where it would go.
+fn says_all(last: &Anchored, signed: &Signed, folder: Option<&RemotePath>) -> bool {
+    let same = (last.seq, last.fates) == (signed.anchor.seq, signed.anchor.fates) && last.key == signed.public;
+    same && folder.is_none_or(|folder| folder.to_string() == last.folder)
 }
 
 /// In the form that `history --check --against` takes: a log that is kept elsewhere is an anchor too.

@@ -64,7 +64,7 @@ fn rebuild_receipts(journal: &Connection) {
                     field(&mut hasher, value);
                 }
                 (18, Value::Integer(adopted)) => {
-                    field(&mut hasher, &Value::Blob(vec![u8::try_from(*adopted).unwrap()]))
+                    field(&mut hasher, &Value::Blob(vec![u8::try_from(*adopted).unwrap()]));
                 }
                 (_, value) => field(&mut hasher, value),
             }
@@ -155,10 +155,12 @@ fn anchors(world: &World) -> Vec<String> {
     names
 }
 
-/// Regression: five of these six were shown by nothing.
+type Attack = fn(&Connection);
+
+/// Regression: none of these was shown by anything.
 #[test]
 fn what_is_changed_in_the_journal_shows_though_it_looks_whole() {
-    let attacks: [(&str, fn(&Connection), bool); 5] = [
+    let attacks: [(&str, Attack, bool); 5] = [
         ("the newest cut off", newest_cut, true),
         ("the oldest cut off and called pruned", oldest_cut, false),
         ("one altered and all after it hashed anew", altered, true),
@@ -287,10 +289,7 @@ fn runs_that_end_by_themselves_put_one_anchor_an_hour() {
 #[test]
 fn an_anchor_that_the_vault_does_not_take_is_told_and_fails_nothing() {
     let world = World::new();
-    let named = Rule {
-        name: Some("astran-backup-anchor-*".to_owned()),
-        ..Rule::new(Call::Upload, Fault::Delay { ms: 600_000 })
-    };
+    let named = Rule::new(Call::Upload, Fault::Delay { ms: 600_000 }).named("astran-backup-anchor-");
     world.faults().add(named);
     world.put("1", "1");
     let said = run(&world, &["watch", "watched", "--once", QUICK[0], QUICK[1]]);

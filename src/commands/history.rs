@@ -115,7 +115,9 @@ fn check_text(report: &CheckReport, seen: &Seen) -> String {
     if unlisted > 0 {
         let _infallible = write!(text, "\nand {unlisted} more places");
     }
-    text.push_str(&seen.text());
+    for line in seen.lines() {
+        let _infallible = write!(text, "\n{line}");
+    }
     text.push_str(if report.is_whole() && seen.is_fine() {
         "\nthe chain is whole; keep the head's hash elsewhere to prove it later"
     } else if report.is_whole() {

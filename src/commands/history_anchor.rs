@@ -52,23 +52,17 @@ impl Seen {
         self.comparisons.iter().all(|comparison| !comparison.broken)
     }
 
-    /// The lines for people, each with a line break before it.
-    pub fn text(&self) -> String {
-        let mut text = String::new();
-        let fine: Vec<_> = self.comparisons.iter().filter(|it| !it.broken).collect();
-        for comparison in self.comparisons.iter().filter(|it| it.broken) {
-            text += &format!("\nBROKEN {}{}", comparison.place(), printable(&comparison.told));
-        }
-        if let Some(newest) = fine.first() {
-            text += &format!("\ncompared with what is kept elsewhere: {}{}", newest.place(), printable(&newest.told));
-        }
-        if fine.len() > 1 {
-            text += &format!("; and {} more that say nothing else", fine.len() - 1);
-        }
-        if let Some(why) = &self.not_compared {
-            text += &format!("\nnot compared with the vault: {}", printable(why));
-        }
-        text
+    /// The lines for people.
+    pub fn lines(&self) -> Vec<String> {
+        let said = |it: &Comparison| format!("{}{}", it.place(), printable(&it.told));
+        let (broken, fine): (Vec<_>, Vec<_>) = self.comparisons.iter().partition(|comparison| comparison.broken);
+        let mut lines: Vec<String> = broken.into_iter().map(|it| format!("BROKEN {}", said(it))).collect();
+        lines.extend(fine.first().map(|newest| {
+            let more = if fine.len() > 1 { format!("; {} older ones agree", fine.len() - 1) } else { String::new() };
+            format!("compared with what is kept elsewhere: {}{more}", said(newest))
+        }));
+        lines.extend(self.not_compared.iter().map(|why| format!("not compared with the vault: {}", printable(why))));
+        lines
     }
 
     /// The same for scripts.

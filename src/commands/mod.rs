@@ -157,17 +157,17 @@ async fn open_journal(config: &Config, global: &Global) -> Result<Journal, Fatal
 async fn only_journal(state_dir: &Path) -> Result<Journal, Fatal> {
     let mut all = Journal::all(state_dir)?;
     if all.len() > 1 {
-        let mut named = String::new();
+        let mut named = Vec::new();
         for journal in &all {
             let service = journal.service().await?.unwrap_or_else(|| "a service that it does not name".to_owned());
-            named += &format!("\n  {service}");
+            named.push(service);
         }
-        let state = state_dir.display();
+        let (state, named) = (state_dir.display(), named.join("; "));
         return Err(Fatal::new(
             Exit::Usage,
             format!(
-                "{state} has the receipts of several services; say which with --realm, --username and --client-id, and with \
-                 --api-url where it does not follow from the realm, or name a configuration:{named}"
+                "{state} has the receipts of several services ({named}): say which with --realm, --client-id and --username, and \
+                 with --api-url where it does not follow from the realm, or name a configuration"
             ),
         ));
     }

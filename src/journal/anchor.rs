@@ -87,7 +87,7 @@ impl Anchor {
     /// Which journal it is of, whatever its key: 8 digits for its host, its folder and its service.
     pub fn place(&self) -> String {
         let mut fields = Fields::new("astran-backup place 1");
-        [&self.host, &self.state, &self.service].into_iter().for_each(|text| fields.bytes(text.as_bytes()));
+        self.put_place(&mut fields);
         hex(&fields.finish()[..4])
     }
 
@@ -101,9 +101,15 @@ impl Anchor {
         Claim { chain: Chain::Fates, seq: self.fates, hash: self.fates_hash.clone() }
     }
 
+    fn put_place(&self, fields: &mut Fields) {
+        for text in [&self.host, &self.state, &self.service] {
+            fields.bytes(text.as_bytes());
+        }
+    }
+
     fn digest(&self) -> Hash {
         let mut fields = Fields::new(FORMAT);
-        [&self.host, &self.state, &self.service].into_iter().for_each(|text| fields.bytes(text.as_bytes()));
+        self.put_place(&mut fields);
         fields.number(self.seq);
         fields.bytes(self.hash.as_bytes());
         fields.number(self.fates);

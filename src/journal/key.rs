@@ -73,7 +73,8 @@ fn read(dir: &Path, create: bool) -> io::Result<Option<(File, Vec<u8>)>> {
         opened => opened.map_err(|error| explained(dir, &format!("can't be opened: {error}")))?,
     };
     let found = file.metadata()?;
-    let alone = found.is_file() && found.nlink() == 1 && found.uid() == geteuid().as_raw() && found.mode() & 0o077 == 0;
+    let for_others = found.mode() & 0o077;
+    let alone = found.is_file() && found.nlink() == 1 && found.uid() == geteuid().as_raw() && for_others == 0;
     if !alone {
         return Err(explained(dir, "is no file of this user alone (mode 600, without other links)"));
     }

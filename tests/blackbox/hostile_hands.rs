@@ -222,19 +222,49 @@ fn a_state_folder_of_another_user_or_with_links_in_it_is_refused() {
 fn the_receipts_of_one_service_never_count_for_another() {
     let (one, other) = (World::new(), World::new());
     one.put("report", "content");
-    assert_eq!(one.once_quick(&["--keep"]).code, Some(0));
-    let command = || {
+    let run = |world: &World, arguments: &[&str]| {
         let mut command = one.command();
-        for (name, value) in crate::support::access_variables(&other.access) {
-            command.env(name, value);
-        }
-        command.args(["watch", "watched", "--once", "--keep"]).args(QUICK);
-        command
+        command.envs(crate::support::access_variables(&world.access)).args(arguments);
+        crate::support::said(&mut command)
     };
-    let refused = crate::support::said(&mut command());
-    assert!(refused.code == Some(2) && refused.stderr.contains("--state-dir"), "{refused:?}");
-    let own = crate::support::said(command().args(["--state-dir", "other-state"]));
-    assert_eq!(own.code, Some(0), "{own:?}");
-    assert_eq!(other.times_stored("/HR_Backup/report"), 1);
-    assert_eq!(one.once_quick(&["--keep"]).code, Some(0), "the first service has it still");
+    let watch = ["watch", "watched", "--once", "--keep", QUICK[0], QUICK[1]];
+    for (world, told) in [(&one, false), (&other, true), (&one, false), (&other, false)] {
+        let said = run(world, &watch);
+        assert_eq!(said.code, Some(0), "{said:?}");
+        assert_eq!(said.stderr.contains("a journal of its own"), told, "{said:?}");
+        assert_eq!(world.times_stored("/HR_Backup/report"), 1, "each service has it, once");
+    }
+    one.put("second", "second");
+    assert_eq!(run(&one, &watch).code, Some(0));
+    for (world, receipts) in [(&one, 2), (&other, 1)] {
+        let history = run(world, &["history", "--json"]);
+        assert_eq!(history.stdout.lines().count(), receipts, "{history:?}");
+        let check = run(world, &["history", "--check"]);
+        assert!(check.code == Some(0) && check.stdout.contains(&format!("{receipts} receipts checked")), "{check:?}");
+        assert_eq!(run(world, &["verify"]).code, Some(0));
+    }
+}
+
+#[test]
+fn without_a_word_about_the_service_the_only_journal_is_shown_and_of_several_none() {
+    let (one, other) = (World::new(), World::new());
+    one.put("report", "content");
+    let run = |world: Option<&World>, arguments: &[&str]| {
+        let mut command = one.command();
+        for (name, _) in crate::support::access_variables(&one.access) {
+            command.env_remove(name);
+        }
+        command.envs(world.map(|world| crate::support::access_variables(&world.access)).into_iter().flatten());
+        crate::support::said(command.args(arguments))
+    };
+    let watch = ["watch", "watched", "--once", "--keep", QUICK[0], QUICK[1]];
+    assert_eq!(run(Some(&one), &watch).code, Some(0));
+    let only = run(None, &["history"]);
+    assert!(only.code == Some(0) && only.stdout.contains("/HR_Backup/report"), "{only:?}");
+    assert_eq!(run(Some(&other), &watch).code, Some(0));
+    let several = run(None, &["history"]);
+    assert!(several.code == Some(2) && several.stderr.contains("--realm"), "{several:?}");
+    for world in [&one, &other] {
+        assert!(several.stderr.contains(&world.access.api_url), "{several:?}");
+    }
 }

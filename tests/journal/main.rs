@@ -8,4 +8,5 @@ mod keeping;
 mod names;
 mod opening;
 mod order;
+mod services;
 mod support;
