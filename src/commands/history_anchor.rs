@@ -161,7 +161,10 @@ async fn in_vault<V: Vault>(
     last: Option<Anchored>,
 ) -> Result<Seen, Fatal> {
     // It has the key and the place by which the anchors of this journal are known.
-    let now = journal.sign_anchor().await?;
+    let now = match journal.sign_anchor().await {
+        Ok(now) => now,
+        Err(error) => return Ok(Seen { comparisons: vec![no_key(error.to_string())], not_compared: None }),
+    };
     let found = match anchors::find(vault, folders, &now.anchor).await {
         Ok(found) => found,
         Err(error) => return Ok(Seen::not_compared(error.message)),
@@ -176,6 +179,11 @@ async fn in_vault<V: Vault>(
         seen.not_compared = Some("there is no anchor of this journal yet; `history anchor` puts one".to_owned());
     }
     Ok(seen)
+}
+
+/// Without its key nothing tells which anchors are the journal's.
+fn no_key(told: String) -> Comparison {
+    Comparison { document: None, claim: None, result: "no_key", told, broken: true }
 }
 
 /// A document that has the name of this journal and its key.

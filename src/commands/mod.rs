@@ -67,7 +67,7 @@ pub async fn run(cli: Cli, environment: Environment) -> Result<Exit, Fatal> {
 
 /// The commands about receipts.
 async fn of_receipts(command: Command, config: Config, global: &Global, shutdown: Shutdown) -> Result<Exit, Fatal> {
-    let journal = open_journal(&config, global).await?;
+    let journal = known_journal(&config, global).await?;
     let mut out = io::stdout();
     match command {
         Command::History(History { command: Some(HistoryCommand::Anchor), .. }) => {
@@ -153,16 +153,34 @@ async fn open_journal(config: &Config, global: &Global) -> Result<Journal, Fatal
     Ok(journal)
 }
 
+/// The same for commands that only look: they make none beside that of another service, for most likely a name was mistyped.
+async fn known_journal(config: &Config, global: &Global) -> Result<Journal, Fatal> {
+    if let Some(service) = service_of(config, global)
+        && Journal::find(&config.state_dir, &service).await?.is_none()
+    {
+        let all = Journal::all(&config.state_dir)?;
+        if !all.is_empty() {
+            let (state, known) = (config.state_dir.display(), services(&all).await?);
+            let why = format!("{state} has no receipts of {service}, but those of {known}: name the one that you mean");
+            return Err(Fatal::new(Exit::Usage, why));
+        }
+    }
+    open_journal(config, global).await
+}
+
+async fn services(journals: &[Journal]) -> Result<String, Fatal> {
+    let mut named = Vec::new();
+    for journal in journals {
+        named.push(journal.service().await?.unwrap_or_else(|| "a service that they don't name".to_owned()));
+    }
+    Ok(named.join("; "))
+}
+
 /// Where nobody says which service is meant, there must be one journal only.
 async fn only_journal(state_dir: &Path) -> Result<Journal, Fatal> {
     let mut all = Journal::all(state_dir)?;
     if all.len() > 1 {
-        let mut named = Vec::new();
-        for journal in &all {
-            let service = journal.service().await?.unwrap_or_else(|| "a service that it does not name".to_owned());
-            named.push(service);
-        }
-        let (state, named) = (state_dir.display(), named.join("; "));
+        let (state, named) = (state_dir.display(), services(&all).await?);
         return Err(Fatal::new(
             Exit::Usage,
             format!(

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fields::{Fields, Hash};
 use super::key::{self, Key};
-use super::receipt::Mark;
+use super::report::Mark;
 use crate::hex;
 
 const FORMAT: &str = "astran-backup anchor 1";

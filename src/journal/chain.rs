@@ -6,7 +6,8 @@ use std::time::SystemTime;
 use rusqlite::{Connection, params};
 
 use super::fate::{self, noted};
-use super::receipt::{self, CheckReport, Walk};
+use super::receipt::{self, Walk};
+use super::report::CheckReport;
 use super::row::{COLUMNS, TERMS, attempted, confirmed, link, nanoseconds, state};
 use super::writer::Fault;
 use super::{heads, key::Key, record, schema};

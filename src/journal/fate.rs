@@ -13,7 +13,7 @@ use std::time::SystemTime;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::fields::{Fields, Hash};
-use super::receipt::{Broken, CheckReport, Damage, Noted};
+use super::report::{Broken, CheckReport, Damage, Noted};
 use super::row::{nanoseconds, state};
 use super::{record, schema};
 

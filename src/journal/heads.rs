@@ -9,7 +9,7 @@ use super::anchor::{Anchor, Chain, Claim, Compared};
 use super::fate::noted;
 use super::fields::{Fields, Hash};
 use super::key::{self, Key};
-use super::receipt::{Broken, CheckReport, Damage};
+use super::report::{Broken, CheckReport, Damage};
 use super::row::{nanoseconds, time};
 use super::writer::Fault;
 use super::{record, schema};

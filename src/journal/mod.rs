@@ -6,7 +6,7 @@
 //! The face is narrow on purpose: another backend (several hosts, one folder) can stand behind it.
 //!
 //! Inside: `writer` is the one thread that commits, in groups; `record` writes, `query` reads, `chain` looks along
-//! all receipts and prunes them; `receipt` says, purely, what a receipt's hash is and where a chain is broken; `fate` is the chain of
+//! all receipts and prunes them; `receipt` says, purely, what a receipt's hash is and where a chain is broken, which `report` puts in words; `fate` is the chain of
 //! what became of the local files; `anchor` is what is kept of both elsewhere, `heads` reads and compares their ends, `key` signs;
 //! `row`
 //! turns rows into the types below; `services` finds the journal of a service; `schema` and `open` bring a journal to where it can be used.
@@ -22,6 +22,7 @@ mod open;
 mod query;
 mod receipt;
 mod record;
+mod report;
 mod row;
 mod schema;
 mod services;
@@ -37,7 +38,7 @@ pub use self::anchor::{Claim, Compared};
 pub use self::entry::{AttemptId, Begun, End, Entry, Intent, Link, Record, State, Stored};
 pub use self::heads::{Anchored, Signed};
 pub use self::query::{Filter, NamePattern, Receipt};
-pub use self::receipt::{Broken, CheckReport, Damage, Mark};
+pub use self::report::{Broken, CheckReport, Damage, Mark};
 pub use self::services::Opened;
 use self::writer::{Writer, explain};
 use crate::file::Version;

@@ -198,6 +198,23 @@ fn a_journal_that_is_removed_under_a_running_watch_stops_uploads_and_nothing_is_
     assert!(!report.exists() && world.times_stored("/HR_Backup/report") == 1);
 }
 
+/// The same for the journal of a further service, which lies deeper.
+#[test]
+fn a_second_services_journal_that_is_removed_stops_its_uploads_too() {
+    let (first, world) = (World::new(), World::new());
+    let mut command = world.command();
+    let said = crate::support::said(
+        command.envs(crate::support::access_variables(&first.access)).args(["watch", "watched", "--once"]).args(QUICK),
+    );
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let daemon = world.watch_quick(&[]);
+    fs::remove_dir_all(world.state().join("astran-backup/services")).unwrap();
+    let report = world.put("report", "content");
+    daemon.wait_for("was removed or replaced");
+    assert!(report.exists() && world.times_stored("/HR_Backup/report") == 0);
+    daemon.stop();
+}
+
 /// Regression: a victim's file became a database.
 #[test]
 fn a_state_folder_of_another_user_or_with_links_in_it_is_refused() {
@@ -259,6 +276,8 @@ fn without_a_word_about_the_service_the_only_journal_is_shown_and_of_several_non
     };
     let watch = ["watch", "watched", "--once", "--keep", QUICK[0], QUICK[1]];
     assert_eq!(run(Some(&one), &watch).code, Some(0));
+    let mistyped = run(Some(&other), &["history"]);
+    assert!(mistyped.code == Some(2) && mistyped.stderr.contains(&one.access.api_url), "{mistyped:?}");
     let only = run(None, &["history"]);
     assert!(only.code == Some(0) && only.stdout.contains("/HR_Backup/report"), "{only:?}");
     assert_eq!(run(Some(&other), &watch).code, Some(0));
