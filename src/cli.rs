@@ -261,7 +261,6 @@ pub struct Get {
 
 /// Show the receipts of what was uploaded.
 #[derive(Debug, Clone, Default, Args)]
-#[command(args_conflicts_with_subcommands = true)]
 pub struct History {
     /// Only files of this name
     #[arg(value_name = "NAME")]
@@ -288,6 +287,14 @@ pub struct History {
     /// Something else about the receipts.
     #[command(subcommand)]
     pub command: Option<HistoryCommand>,
+}
+
+impl History {
+    /// Whether anything was asked for that lists, checks or forgets receipts.
+    pub fn asks(&self) -> bool {
+        let flags = [self.failed, self.pending, self.check, self.since.is_some(), self.prune_before.is_some()];
+        self.name.is_some() || flags.contains(&true)
+    }
 }
 
 /// What else can be done about the receipts.

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use astran_backup::sandbox::Duplicates;
 use astran_backup::sandbox::faults::{Call, Fault, Rule};
+use astran_backup::vault::RemotePath;
 use support::{Daemon, QUICK, Said, World, eventually};
 
 /// A world in which anchors go into the vault, as they do by default.
@@ -338,6 +339,42 @@ fn what_was_pruned_is_told_and_is_no_damage() {
     assert_eq!(same.code, Some(0), "the newest pruned one is noted: {same:?}");
     let older = world.run(["history", "--check", "--against", &format!("1:{}", "0".repeat(64))]);
     assert!(older.code == Some(1) && older.stdout.contains("pruned"), "{older:?}");
+}
+
+#[test]
+fn an_anchor_is_told_for_scripts_too() {
+    let world = World::new();
+    upload(&world, &["1"]);
+    for arguments in [["history", "anchor", "--json"], ["history", "--json", "anchor"]] {
+        let said = run(&world, &arguments);
+        let object: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+        let [receipts, fates] = heads(&world);
+        assert_eq!(
+            (said.code, object["anchor"].as_str(), object["fates"].as_str()),
+            (Some(0), Some(&*receipts), Some(&*fates))
+        );
+        assert!(world.stored(object["document"].as_str().unwrap()).is_some());
+    }
+    let checked = run(&world, &["history", "--check", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&checked.stdout).unwrap();
+    assert_eq!((&report["whole"], &report["anchors"][0]["result"]), (&true.into(), &"same".into()));
+    assert_eq!(run(&world, &["history", "--failed", "anchor"]).code, Some(2));
+    assert_eq!(world.run(["history", "anchor"]).code, Some(2), "they are off there");
+}
+
+#[test]
+fn anchors_go_into_the_folder_that_is_configured() {
+    let world = World::with(|options| options.folders.push(RemotePath::parse("/Anchors").unwrap()));
+    let with = |arguments: &[&str]| {
+        let mut command = world.command();
+        support::said(command.env("ASTRAN_BACKUP_ANCHOR", "/Anchors").args(arguments))
+    };
+    world.put("1", "1");
+    assert_eq!(with(&["watch", "watched", "--once", QUICK[0], QUICK[1]]).code, Some(0));
+    assert!(anchors(&world)[0].starts_with("/Anchors/"));
+    assert!(with(&["history", "--check"]).stdout.contains("receipt 1 is as it was"));
+    let elsewhere = run(&world, &["history", "--check"]);
+    assert!(elsewhere.stdout.contains("receipt 1 is as it was"), "the journal knows where it went: {elsewhere:?}");
 }
 
 #[test]

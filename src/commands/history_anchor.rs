@@ -239,9 +239,11 @@ fn missing(found: &Found, last: &Anchored) -> Option<Comparison> {
 
 /// Where `history anchor` puts its anchor.
 pub fn folder(config: &Config, last: Option<&Anchored>) -> Result<RemotePath, Fatal> {
-    let why = if config.anchor == AnchorFolder::Off { "anchors are off" } else { "no folder for anchors is known" };
+    let off = config.anchor == AnchorFolder::Off;
+    let known = folders(config, last).into_iter().next().filter(|_| !off);
+    let why = if off { "anchors are off" } else { "no folder for anchors is known" };
     let mend = "give anchor = \"/Folder\" under [journal], ASTRAN_BACKUP_ANCHOR, or a destination";
-    folders(config, last).into_iter().next().ok_or_else(|| Fatal::new(Exit::Usage, format!("{why}: {mend}")))
+    known.ok_or_else(|| Fatal::new(Exit::Usage, format!("{why}: {mend}")))
 }
 
 /// `history anchor`: puts an anchor into the vault now, and prints the chain's head.

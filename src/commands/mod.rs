@@ -70,7 +70,10 @@ async fn of_receipts(command: Command, config: Config, global: &Global, shutdown
     let journal = known_journal(&config, global).await?;
     let mut out = io::stdout();
     match command {
-        Command::History(History { command: Some(HistoryCommand::Anchor), .. }) => {
+        Command::History(typed @ History { command: Some(HistoryCommand::Anchor), .. }) => {
+            if typed.asks() {
+                return Err(Fatal::new(Exit::Usage, "history anchor goes with no other flag of history"));
+            }
             let folder = history_anchor::folder(&config, journal.last_anchor().await?.as_ref())?;
             looking(config, global, shutdown, async |vault| {
                 history_anchor::run(&journal, vault, &folder, global.json, &mut io::stdout()).await
