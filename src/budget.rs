@@ -111,7 +111,7 @@ pub(crate) const MONITOR_CONNECTIONS: usize = 16;
 pub(crate) const MONITOR_CONNECTION: Duration = Duration::from_secs(5);
 /// Room for such a request's line and headers, in bytes.
 pub(crate) const MONITOR_HEAD: usize = 16 * 1024;
-/// How long nothing may move while files wait before that is told as a standstill: longer than any one answer may take to begin.
+/// How long nothing may move while files wait before that is told as a standstill: as long as a small upload may wait for its answer.
 pub(crate) const STANDSTILL: Duration = Duration::from_secs(60);
 /// Failures that are told to people on standard output in a second; beyond, they are counted, and the journal has them.
 pub(crate) const FAILURE_LINES_A_SECOND: u32 = 100;
