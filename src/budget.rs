@@ -87,6 +87,16 @@ pub(crate) const FAILURES: usize = 100_000;
 pub(crate) const FAILURES_COUNTED_EVERY: u64 = 1000;
 /// How long a failure is kept whose file is gone: for people to see it.
 pub(crate) const FAILURE_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// How long a clean stop waits for the last anchor of the receipts: three small calls, and the next run puts one as well.
+pub(crate) const ANCHOR_AT_STOP: Duration = Duration::from_secs(5);
+/// How long `history --check` looks for anchors in the vault before it says that it could not compare: it is a local check first.
+pub(crate) const ANCHORS_SOUGHT: Duration = Duration::from_secs(60);
+/// Documents with anchors that are compared, the newest first: a month of days. Each is a download.
+pub(crate) const ANCHORS: usize = 31;
+/// The same for anchors of this journal that another key signed: one proves what there is to tell.
+pub(crate) const ANCHORS_OF_ANOTHER_KEY: usize = 3;
+/// The longest anchor, in bytes: some 700 with short names, and the names of a host, a folder and a service are short.
+pub(crate) const ANCHOR_BYTES: usize = 64 << 10;
 
 // --- Logs and health --------------------------------------------------------------------------------------------------
 
@@ -101,7 +111,7 @@ pub(crate) const MONITOR_CONNECTIONS: usize = 16;
 pub(crate) const MONITOR_CONNECTION: Duration = Duration::from_secs(5);
 /// Room for such a request's line and headers, in bytes.
 pub(crate) const MONITOR_HEAD: usize = 16 * 1024;
-/// How long nothing may move while files wait before that is told as a standstill: longer than any one answer may take to begin.
+/// How long nothing may move while files wait before that is told as a standstill: as long as a small upload may wait for its answer.
 pub(crate) const STANDSTILL: Duration = Duration::from_secs(60);
 /// Failures that are told to people on standard output in a second; beyond, they are counted, and the journal has them.
 pub(crate) const FAILURE_LINES_A_SECOND: u32 = 100;

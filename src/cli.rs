@@ -274,13 +274,34 @@ pub struct History {
     /// Only the last so long, such as 7d
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub since: Option<Duration>,
-    /// Check that no receipt is missing or altered
+    /// Check that no receipt is missing or altered, and compare with the anchors in the vault if it can be asked
     #[arg(long, conflicts_with_all = ["name", "failed", "pending", "since"])]
     pub check: bool,
+    /// Compare with a head that was kept elsewhere, instead of the vault's; can be given several times
+    #[arg(long, value_name = "SEQ:HASH", requires = "check")]
+    pub against: Vec<String>,
     /// Forget receipts older than this, such as 365d
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     #[arg(conflicts_with_all = ["name", "failed", "pending", "since", "check"])]
     pub prune_before: Option<Duration>,
+    /// Something else about the receipts.
+    #[command(subcommand)]
+    pub command: Option<HistoryCommand>,
+}
+
+impl History {
+    /// Whether anything was asked for that lists, checks or forgets receipts.
+    pub fn asks(&self) -> bool {
+        let flags = [self.failed, self.pending, self.check, self.since.is_some(), self.prune_before.is_some()];
+        self.name.is_some() || flags.contains(&true)
+    }
+}
+
+/// What else can be done about the receipts.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub enum HistoryCommand {
+    /// Put the receipts' newest number and hash into the vault, signed, and print them
+    Anchor,
 }
 
 /// Read documents back and compare them with their receipts.

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::anchors;
 use crate::budget;
 use crate::config::Policy;
 use crate::exit::{Exit, Fatal};
@@ -40,7 +41,7 @@ pub struct Watched {
 }
 
 /// How the daemon runs.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Mode {
     /// End when all that was there is done; then a service that is not there is not waited for without end.
     pub once: bool,
@@ -48,6 +49,8 @@ pub struct Mode {
     pub grace: Duration,
     /// How long receipts are kept; for ever where `None`.
     pub keep_receipts: Option<Duration>,
+    /// The folder in the vault for anchors of the receipts; none go there where `None`.
+    pub anchor: Option<RemotePath>,
 }
 
 /// What a run came to.
@@ -89,6 +92,9 @@ pub async fn run<V: Vault>(
     if let Some(keep) = mode.keep_receipts.filter(|_| !mode.once) {
         beside.spawn(retention::prune_daily(shared.journal().clone(), keep));
     }
+    if !mode.once {
+        beside.spawn(anchors::hourly(Arc::clone(shared.vault()), shared.journal().clone(), mode.anchor.clone()));
+    }
     let started = resolve_all(shared.journal(), folders).await?;
     for (part, circuit) in shared.circuits() {
         health.add(part, circuit);
@@ -98,7 +104,7 @@ pub async fn run<V: Vault>(
     for (folder, late) in started {
         let looks = Flow::default();
         standstill.add(looks.clone());
-        let (shared, tell) = (Arc::clone(&shared), tell.clone());
+        let (shared, mode, tell) = (Arc::clone(&shared), mode.clone(), tell.clone());
         running.spawn(run_folder(shared, folder, late, mode, tell, health.clone(), looks, shutdown.clone()));
     }
     let mut tally = Tally::default();
@@ -110,6 +116,15 @@ pub async fn run<V: Vault>(
     }
     if let Some(keep) = mode.keep_receipts.filter(|_| mode.once) {
         retention::prune(shared.journal(), keep).await;
+    }
+    drop(beside);
+    let mut shutdown = shutdown;
+    // A service that could not be used for the files can't be used for this.
+    if tally.stopped.is_none() {
+        tokio::select! {
+            () = anchors::at_stop(&**shared.vault(), shared.journal(), mode.anchor.as_ref(), mode.once) => {}
+            () = shutdown.reached(Stop::Now) => {}
+        }
     }
     Ok(tally)
 }

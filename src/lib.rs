@@ -25,6 +25,7 @@ pub mod daemon;
 pub mod file;
 pub mod watch;
 
+pub mod anchors;
 pub mod journal;
 pub mod pipeline;
 pub(crate) mod recovery;

@@ -48,13 +48,16 @@ impl From<cli::Get> for Options {
     }
 }
 
-/// What this machine's newest receipt for a document says; `None` where there is none, or no journal.
-pub async fn receipt(config: &Config, path: &RemotePath) -> Option<Stored> {
-    if !Journal::exists(&config.state_dir) {
-        return None;
-    }
-    let found = async { Journal::open(&config.state_dir)?.receipt_of(path).await }.await;
-    found.unwrap_or_else(|error| {
+/// What this machine's newest receipt for a document says; `None` where there is none, or no journal of this service.
+pub async fn receipt(config: &Config, service: Option<&str>, path: &RemotePath) -> Option<Stored> {
+    let found = async {
+        match Journal::find(&config.state_dir, service?).await {
+            Ok(Some(journal)) => journal.receipt_of(path).await.transpose(),
+            Ok(None) => None,
+            Err(error) => Some(Err(error)),
+        }
+    };
+    found.await.transpose().unwrap_or_else(|error| {
         tracing::warn!("not compared with its receipt: {error}");
         None
     })

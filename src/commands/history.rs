@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value, json};
 
+use super::history_anchor::Seen;
 use crate::exit::{Exit, Fatal};
 use crate::hex;
 use crate::journal::{CheckReport, End, Filter, Journal, NamePattern, Record, State};
@@ -82,20 +83,31 @@ pub(super) fn printed(written: io::Result<()>) -> Result<bool, Fatal> {
     }
 }
 
-/// `history --check`: looks along the whole chain of receipts, and prints its newest hash and where it is broken.
+/// `history --check` without anything to compare with: looks along the whole chain of receipts, and prints its newest hash and
+/// where it is broken.
 pub async fn check(journal: &Journal, json: bool, out: &mut dyn Write) -> Result<Exit, Fatal> {
-    let report = journal.check().await?;
-    let text = if json { check_object(&report).to_string() } else { check_text(&report) };
-    printed(writeln!(out, "{text}"))?;
-    Ok(if report.is_whole() { Exit::Done } else { Exit::SomeFailed })
+    tell_check(&journal.check().await?, &Seen::default(), json, out)
 }
 
-fn check_text(report: &CheckReport) -> String {
+/// Prints what a check found, and what it was compared with.
+pub fn tell_check(report: &CheckReport, seen: &Seen, json: bool, out: &mut dyn Write) -> Result<Exit, Fatal> {
+    let text = if json { check_object(report, seen).to_string() } else { check_text(report, seen) };
+    printed(writeln!(out, "{text}"))?;
+    Ok(if report.is_whole() && seen.is_fine() { Exit::Done } else { Exit::SomeFailed })
+}
+
+fn check_text(report: &CheckReport, seen: &Seen) -> String {
     let mut text = format!("{} receipts checked, the newest is {}", report.receipts, report.head.seq);
     if let Some(at) = report.pruned.at {
         let _infallible = write!(text, "; pruned up to {} at {}", report.pruned.seq, rfc3339(at));
     }
     let _infallible = write!(text, "\nhead {}", report.head.hash);
+    let (head, fates) = (&report.head, &report.fates);
+    let _infallible = write!(
+        text,
+        "\nto compare with later: --against {}:{} --against f{}:{}",
+        head.seq, head.hash, fates.seq, fates.hash
+    );
     for broken in &report.broken {
         let _infallible = write!(text, "\nBROKEN {broken}");
     }
@@ -103,28 +115,37 @@ fn check_text(report: &CheckReport) -> String {
     if unlisted > 0 {
         let _infallible = write!(text, "\nand {unlisted} more places");
     }
-    text.push_str(if report.is_whole() {
+    for line in seen.lines() {
+        let _infallible = write!(text, "\n{line}");
+    }
+    text.push_str(if report.is_whole() && seen.is_fine() {
         "\nthe chain is whole; keep the head's hash elsewhere to prove it later"
+    } else if report.is_whole() {
+        "\nthe chain looks whole, but is not the one that it was: somebody changed the journal; compare it with a backup"
     } else {
         "\nthe chain is broken: somebody or something changed the journal; compare it with a backup"
     });
     text
 }
 
-fn check_object(report: &CheckReport) -> Value {
+fn check_object(report: &CheckReport, seen: &Seen) -> Value {
     let broken: Vec<Value> = report
         .broken
         .iter()
-        .map(|it| json!({ "first": it.first, "last": it.last, "damage": format!("{:?}", it.damage).to_lowercase() }))
+        .map(|it| json!({ "first": it.first, "last": it.last, "damage": it.damage.word() }))
         .collect();
     json!({
-        "whole": report.is_whole(),
+        "whole": report.is_whole() && seen.is_fine(),
         "receipts": report.receipts,
         "head_seq": report.head.seq,
         "head_hash": report.head.hash,
         "pruned_seq": report.pruned.seq,
         "pruned_hash": report.pruned.hash,
         "pruned_at": report.pruned.at.map(rfc3339),
+        "fates_seq": report.fates.seq,
+        "fates_hash": report.fates.hash,
+        "anchors": seen.objects(),
+        "not_compared": seen.not_compared,
         "breaks": report.breaks,
         "broken": broken,
     })

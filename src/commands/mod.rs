@@ -4,6 +4,7 @@ pub mod check;
 pub mod completions;
 pub mod get;
 pub mod history;
+pub mod history_anchor;
 pub mod ls;
 mod print;
 pub mod push;
@@ -17,14 +18,15 @@ pub mod verify;
 pub mod watch;
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
-use crate::cli::{Cli, Command, Global};
+use crate::cli::{Cli, Command, Global, History, HistoryCommand};
 use crate::config::{Config, Environment};
 use crate::exit::{Exit, Fatal};
 use crate::file::lease::Breaks;
 use crate::file::lock::Locks;
-use crate::journal::{Journal, JournalError};
+use crate::journal::{Journal, Opened};
 use crate::shutdown::{self, Reloads, Shutdown, Trigger};
 
 use session::Session;
@@ -54,7 +56,7 @@ pub async fn run(cli: Cli, environment: Environment) -> Result<Exit, Fatal> {
         }
         Command::Get(typed) => {
             let options = get::Options::from(typed);
-            let receipt = get::receipt(&config, &options.path).await;
+            let receipt = get::receipt(&config, service_of(&config, &global).as_deref(), &options.path).await;
             let receipt = receipt.as_ref();
             looking(config, &global, shutdown, async |vault| {
                 get::run(vault, &options, receipt, &mut io::stdout()).await
@@ -67,10 +69,29 @@ pub async fn run(cli: Cli, environment: Environment) -> Result<Exit, Fatal> {
 
 /// The commands about receipts.
 async fn of_receipts(command: Command, config: Config, global: &Global, shutdown: Shutdown) -> Result<Exit, Fatal> {
-    let journal = open_journal(&config)?;
+    let journal = known_journal(&config, global).await?;
     let mut out = io::stdout();
     match command {
-        Command::History(typed) if typed.check => history::check(&journal, global.json, &mut out).await,
+        Command::History(typed @ History { command: Some(HistoryCommand::Anchor), .. }) => {
+            if typed.asks() {
+                return Err(Fatal::new(Exit::Usage, "history anchor goes with no other flag of history"));
+            }
+            let folder = history_anchor::folder(&config, journal.last_anchor().await?.as_ref())?;
+            looking(config, global, shutdown, async |vault| {
+                history_anchor::run(&journal, vault, &folder, global.json, &mut io::stdout()).await
+            })
+            .await
+        }
+        Command::History(typed) if typed.check => {
+            let claims = history_anchor::claims(&typed.against)?;
+            let report = journal.check().await?;
+            let seen = if claims.is_empty() {
+                history_anchor::vault(&journal, config, global, shutdown).await?
+            } else {
+                history_anchor::against(&journal, claims).await?
+            };
+            history::tell_check(&report, &seen, global.json, &mut out)
+        }
         Command::History(typed) => {
             if let Some(age) = typed.prune_before {
                 return history::prune(&journal, age, &mut out).await;
@@ -86,7 +107,6 @@ async fn of_receipts(command: Command, config: Config, global: &Global, shutdown
             history::run(&journal, &options, &mut out).await
         }
         Command::Verify(typed) => {
-            claim_journal(&journal, &config, global).await?;
             let options = verify::Options { json: global.json, since: typed.since };
             looking(config, global, shutdown, async |vault| {
                 verify::run(&journal, vault, &options, &mut io::stdout()).await
@@ -99,11 +119,15 @@ async fn of_receipts(command: Command, config: Config, global: &Global, shutdown
 }
 
 /// What uploading needs beside the service.
-fn local_parts(config: &Config) -> Result<(Journal, Arc<Locks>, Breaks), Fatal> {
+async fn local_parts(config: &Config, global: &Global) -> Result<(Journal, Arc<Locks>, Breaks), Fatal> {
     let breaks = Breaks::install()
         .map_err(|error| Fatal::new(Exit::SomeFailed, format!("the signal for leases can't be taken: {error}")))?;
+    if !global.sandbox() {
+        // What is uploaded belongs to somebody.
+        config.login()?;
+    }
     // It sees that the state directory is there, and ours.
-    let journal = open_journal(config)?;
+    let journal = open_journal(config, global).await?;
     let locks = Locks::open(&config.state_dir).map_err(|error| {
         let state = config.state_dir.display();
         Fatal::new(Exit::SomeFailed, format!("the locks in the state directory {state} can't be used: {error}"))
@@ -111,32 +135,72 @@ fn local_parts(config: &Config) -> Result<(Journal, Arc<Locks>, Breaks), Fatal> 
     Ok((journal, locks, breaks))
 }
 
-/// Has the journal belong to the configured service: the receipts of one must never count for another.
-async fn claim_journal(journal: &Journal, config: &Config, global: &Global) -> Result<(), Fatal> {
-    let service = if global.sandbox() {
+/// The service that receipts are of, in words; `None` where the configuration names none.
+fn service_of(config: &Config, global: &Global) -> Option<String> {
+    if global.sandbox() {
         // It has a state of its own; where it listens changes with each run.
-        "the sandbox".to_owned()
-    } else {
-        let (service, login) = (&config.service, config.login()?);
-        format!("{} (realm {}, user {})", service.api_url, service.realm, login.user())
-    };
-    let state = config.state_dir.display();
-    match journal.claim(&service).await {
-        Ok(true) => tracing::warn!(
-            "the receipts in {state} don't say which service they are of; from now on they are those of {service}"
-        ),
-        Ok(false) => {}
-        Err(JournalError::Refused(why)) => {
-            let mend = "give each service a state of its own with --state-dir";
-            return Err(Fatal::new(Exit::Usage, format!("the journal in {state} can't be used: {why}; {mend}")));
-        }
-        Err(error) => return Err(error.into()),
+        return Some("the sandbox".to_owned());
     }
-    Ok(())
+    let (service, login) = (&config.service, config.login.as_ref()?);
+    let named = format!("{} (realm {}, user {})", service.api_url, service.realm, login.user());
+    (!service.leads_nowhere()).then_some(named)
 }
 
-fn open_journal(config: &Config) -> Result<Journal, Fatal> {
-    Ok(Journal::open(&config.state_dir)?)
+/// The journal of the configured service: the receipts of one must never count for another. Where none is configured, the only one.
+async fn open_journal(config: &Config, global: &Global) -> Result<Journal, Fatal> {
+    let Some(service) = service_of(config, global) else { return only_journal(&config.state_dir).await };
+    let (journal, opened) = Journal::open_for(&config.state_dir, &service).await?;
+    let state = config.state_dir.display();
+    match opened {
+        Opened::Own => {}
+        Opened::Adopted => tracing::warn!(
+            "the receipts in {state} don't say which service they are of; from now on they are those of {service}"
+        ),
+        Opened::Beside => tracing::warn!(
+            "the receipts in {state} are of another service; {service} gets a journal of its own there, and what the other one has \
+             does not count for it"
+        ),
+    }
+    Ok(journal)
+}
+
+/// The same for commands that only look: they make none beside that of another service, for most likely a name was mistyped.
+async fn known_journal(config: &Config, global: &Global) -> Result<Journal, Fatal> {
+    if let Some(service) = service_of(config, global)
+        && Journal::find(&config.state_dir, &service).await?.is_none()
+    {
+        let all = Journal::all(&config.state_dir)?;
+        if !all.is_empty() {
+            let (state, known) = (config.state_dir.display(), services(&all).await?);
+            let why = format!("{state} has no receipts of {service}, but those of {known}: name the one that you mean");
+            return Err(Fatal::new(Exit::Usage, why));
+        }
+    }
+    open_journal(config, global).await
+}
+
+async fn services(journals: &[Journal]) -> Result<String, Fatal> {
+    let mut named = Vec::new();
+    for journal in journals {
+        named.push(journal.service().await?.unwrap_or_else(|| "a service that they don't name".to_owned()));
+    }
+    Ok(named.join("; "))
+}
+
+/// Where nobody says which service is meant, there must be one journal only.
+async fn only_journal(state_dir: &Path) -> Result<Journal, Fatal> {
+    let mut all = Journal::all(state_dir)?;
+    if all.len() > 1 {
+        let (state, named) = (state_dir.display(), services(&all).await?);
+        return Err(Fatal::new(
+            Exit::Usage,
+            format!(
+                "{state} has the receipts of several services ({named}): say which with --realm, --client-id and --username, and \
+                 with --api-url where it does not follow from the realm, or name a configuration"
+            ),
+        ));
+    }
+    all.pop().map_or_else(|| Ok(Journal::open(state_dir)?), Ok)
 }
 
 /// The commands that need no configuration.

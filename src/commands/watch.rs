@@ -34,7 +34,7 @@ pub async fn run(
     let health = Health::default();
     let metrics = Metrics::new(&health);
     let roots = config.folders.iter().map(open_folder).collect::<Result<Vec<_>, _>>()?;
-    let (journal, locks, breaks) = super::local_parts(&config)?;
+    let (journal, locks, breaks) = super::local_parts(&config, global).await?;
     let folders = config.folders.iter().zip(roots);
     let folders = folders.map(|(folder, root)| take_folder(folder, root, &locks, &metrics));
     let folders = folders.collect::<Result<Vec<_>, _>>()?;
@@ -43,9 +43,9 @@ pub async fn run(
         Some(address) => Some(Monitor::bind(address).await?),
         None => None,
     };
-    super::claim_journal(&journal, &config, global).await?;
     let allowed_hosts = config.allowed_hosts.clone();
-    let mode = Mode { once, grace: config.grace, keep_receipts: config.keep_receipts };
+    let (grace, keep_receipts) = (config.grace, config.keep_receipts);
+    let mode = Mode { once, grace, keep_receipts, anchor: config.anchor_folder() };
     let session = Session::open(config, global).await?;
     session.trouble.raise("not logged in yet");
     health.add(Part::Start, Arc::new(session.trouble.clone()));

@@ -93,7 +93,7 @@ fn what_it_shows_in_force_is_the_default() {
     assert_eq!(with.service.auth_url, bare.service.auth_url);
     assert_eq!(with.grace, bare.grace);
     assert_eq!((with.listen, bare.listen), (None, None));
-    assert_eq!(with.keep_receipts, bare.keep_receipts);
+    assert_eq!((with.keep_receipts, with.anchor), (bare.keep_receipts, bare.anchor));
     assert_eq!(written.keys.login.grant, Some(super::file::GrantWord::Password));
     assert_eq!(with.folders[0].policy.dest.as_ref().unwrap().to_string(), "/HR_Backup");
 }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::read;
-use super::{Layout, MaxSize, OnConflict, Transfers, Verify};
+use super::{AnchorFolder, Layout, MaxSize, OnConflict, Transfers, Verify};
 use crate::vault::RemotePath;
 
 /// All tables.
@@ -118,6 +118,8 @@ pub(crate) struct DaemonKeys {
 pub(crate) struct JournalKeys {
     #[serde(deserialize_with = "read::keep_receipts")]
     pub(crate) keep_receipts: Option<Keep>,
+    #[serde(deserialize_with = "read::anchor")]
+    pub(crate) anchor: Option<AnchorFolder>,
 }
 
 /// How long receipts are kept; for ever where `None`.

@@ -47,6 +47,7 @@ pub(crate) const KEYS: &[(Table, &str, &str)] = &[
     (Daemon, "listen", r#""127.0.0.1:9464""#),
     (Daemon, "allowed_hosts", r#"["monitor.example"]"#),
     (Journal, "keep_receipts", r#""forever""#),
+    (Journal, "anchor", r#""dest""#),
     (Folder, "path", r#""./TemporaryFolder""#),
 ];
 

@@ -60,11 +60,37 @@ pub struct Config {
     pub allowed_hosts: Vec<String>,
     /// How long receipts are kept; for ever where `None`.
     pub keep_receipts: Option<Duration>,
+    /// Where anchors of the receipts go in the vault.
+    pub anchor: AnchorFolder,
     /// Where the journal lies.
     pub state_dir: PathBuf,
 }
 
+/// Where anchors of the receipts go in the vault.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum AnchorFolder {
+    /// Beside the documents, into the destination.
+    #[default]
+    Dest,
+    /// Into this folder.
+    Folder(RemotePath),
+    /// Nowhere.
+    Off,
+}
+
 impl Config {
+    /// The folder for anchors; `None` where they are off, or where nothing names a destination.
+    pub fn anchor_folder(&self) -> Option<RemotePath> {
+        match &self.anchor {
+            AnchorFolder::Off => None,
+            AnchorFolder::Folder(folder) => Some(folder.clone()),
+            AnchorFolder::Dest => {
+                let of_folders = || self.folders.iter().find_map(|folder| folder.policy.dest.clone());
+                self.upload.dest.clone().or_else(of_folders)
+            }
+        }
+    }
+
     /// Who logs in; where nobody can, an error that says what is missing and how to give it.
     pub fn login(&self) -> Result<&Login, ConfigError> {
         let missing = || format!("the login is not complete: {}", self.login_missing.join("; "));
@@ -85,6 +111,13 @@ pub struct Service {
     pub content_type: String,
     /// Certificates (PEM) to trust beside the system's.
     pub ca_file: Option<PathBuf>,
+}
+
+impl Service {
+    /// Whether nobody said where the service is; it is needed by the commands only that ask it.
+    pub fn leads_nowhere(&self) -> bool {
+        self.api_url.host_str().is_some_and(|host| host.ends_with(".unset.invalid"))
+    }
 }
 
 /// Who logs in, and how.

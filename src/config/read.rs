@@ -9,7 +9,7 @@ use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use url::Url;
 
 use super::file::Keep;
-use super::{MaxSize, Transfers, values};
+use super::{AnchorFolder, MaxSize, Transfers, values};
 use crate::vault::RemotePath;
 
 type Read<'de, D, T> = Result<Option<T>, <D as Deserializer<'de>>::Error>;
@@ -63,6 +63,10 @@ pub(super) fn listen<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, SocketAdd
 
 pub(super) fn keep_receipts<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, Keep> {
     text_or_number(de, |text| values::keep_receipts(text).map(Keep))
+}
+
+pub(super) fn anchor<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, AnchorFolder> {
+    text(de, values::anchor)
 }
 
 pub(super) fn transfers<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, Transfers> {

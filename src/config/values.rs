@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use url::{Host, Url};
 
-use super::{MaxSize, Transfers};
+use super::{AnchorFolder, MaxSize, Transfers};
 use crate::vault::RemotePath;
 
 /// The most uploads at once: more would only wait for one another.
@@ -79,6 +79,18 @@ fn size(text: &str) -> Result<u64, String> {
         other => return Err(format!("`{other}` is no unit of size: write B, KiB, MiB, GiB or TiB")),
     };
     number.checked_mul(factor).ok_or_else(|| "is larger than any file".into())
+}
+
+/// Where anchors go: `dest`, `off`, or a folder of the vault.
+pub fn anchor(text: &str) -> Result<AnchorFolder, String> {
+    match text {
+        "dest" => Ok(AnchorFolder::Dest),
+        "off" => Ok(AnchorFolder::Off),
+        path if path.starts_with('/') => remote_path(path).map(AnchorFolder::Folder),
+        _ => Err(format!(
+            "`{text}` is no place for anchors: write \"dest\", \"off\", or a folder of the vault like /Anchors"
+        )),
+    }
 }
 
 /// An address of this machine to listen on; port 0 takes a free one.

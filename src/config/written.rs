@@ -183,6 +183,7 @@ mod tests {
             ("[service]\nrealm = 5", "a text in quotes"),
             ("[service]\napi_url = \"http://example.com\"", "plain http"),
             ("[journal]\nkeep_receipts = \"0s\"", "forever"),
+            ("[journal]\nanchor = \"Anchors\"", "a folder of the vault like /Anchors"),
             ("[folder]\npath = \"a\"", "[[folder]]"),
             ("[[upload]]\ndest = \"/a\"", "single brackets"),
             ("folder = [1]", "[[folder]]"),

@@ -1,19 +1,22 @@
 //! The whole chain of receipts: looking along it, and cutting its old end off.
 
+use std::path::Path;
 use std::time::SystemTime;
 
 use rusqlite::{Connection, params};
 
-use super::receipt::{self, CheckReport, Noted, Walk};
-use super::row::{COLUMNS, TERMS, attempted, confirmed, link, nanoseconds, state, time};
+use super::fate::{self, noted};
+use super::receipt::{self, Walk};
+use super::report::CheckReport;
+use super::row::{COLUMNS, TERMS, attempted, confirmed, link, nanoseconds, state};
 use super::writer::Fault;
-use super::{record, schema};
+use super::{heads, key::Key, record, schema};
 
 /// How many receipts one transaction prunes: others can write in between.
 pub(super) const PRUNED_AT_ONCE: usize = 2000;
 
-/// Looks along the whole chain, at one state of the journal. Holds one receipt at a time.
-pub(super) fn check(connection: &Connection) -> rusqlite::Result<CheckReport> {
+/// Looks along both chains, at one state of the journal. Holds one entry at a time. The journal's key lies in `dir`.
+pub(super) fn check(connection: &Connection, dir: &Path) -> rusqlite::Result<CheckReport> {
     let snapshot = connection.unchecked_transaction()?;
     let mut walk = Walk::new(&noted(&snapshot, schema::ANCHOR)?, &noted(&snapshot, schema::HEAD)?);
     // From the receipts' side: one whose attempt is gone, or belongs to another receipt, must show.
@@ -35,23 +38,23 @@ pub(super) fn check(connection: &Connection) -> rusqlite::Result<CheckReport> {
     while let Some(row) = claims.next()? {
         walk.claimed(row.get(0)?);
     }
-    Ok(walk.finish())
-}
-
-fn noted(connection: &Connection, kind: i64) -> rusqlite::Result<Noted> {
-    let sql = "SELECT seq, hash, at FROM mark WHERE kind = ?1";
-    connection.query_row(sql, [kind], |row| {
-        let at = time(row.get(2)?);
-        Ok(Noted { seq: row.get(0)?, hash: row.get(1)?, at })
-    })
+    let mut report = walk.finish();
+    fate::check(&snapshot, &mut report)?;
+    // Now, not before: the first pruning makes the key, and may be another process's.
+    let key = Key::public_at(dir).unwrap_or_else(|error| {
+        tracing::warn!("{error}");
+        None
+    });
+    heads::check_cut(&snapshot, key.as_deref(), &mut report)?;
+    Ok(report)
 }
 
 /// Cuts off the oldest receipts, as far as they are older than `before` and nothing is to be done about their files any
 /// more, or those were written anew since; at most [`PRUNED_AT_ONCE`]. Answers how many.
 ///
 /// The attempts go with them, but for those that are still needed: of a file that was kept or lies set aside, so that it is
-/// not uploaded again, and the newest of all, so that its number never comes again.
-pub(super) fn prune(connection: &Connection, before: SystemTime, now: SystemTime) -> Result<usize, Fault> {
+/// not uploaded again, and the newest of all, so that its number never comes again. The cut is signed with the key in `dir`.
+pub(super) fn prune(connection: &Connection, dir: &Path, before: SystemTime, now: SystemTime) -> Result<usize, Fault> {
     let limit = i64::try_from(PRUNED_AT_ONCE).unwrap_or(i64::MAX);
     let mut statement = connection.prepare_cached(
         "SELECT r.seq, r.hash, r.stored < ?1 AND (ifnull(a.state, 0) > ?2 OR EXISTS \
@@ -63,8 +66,11 @@ pub(super) fn prune(connection: &Connection, before: SystemTime, now: SystemTime
     })?;
     let old = rows.take_while(|row| row.as_ref().map_or(true, |(.., old)| *old)).collect::<Result<Vec<_>, _>>()?;
     let Some((last, hash, _)) = old.last() else { return Ok(0) };
+    let key = Key::at(dir).map_err(|error| Fault::Refused(error.to_string()))?;
     delete_through(connection, *last)?;
+    fate::prune(connection, *last, now)?;
     record::set_mark(connection, schema::ANCHOR, *last, hash, nanoseconds(now))?;
+    heads::sign_cut(connection, &key)?;
     Ok(old.len())
 }
 

@@ -6,17 +6,26 @@
 //! The face is narrow on purpose: another backend (several hosts, one folder) can stand behind it.
 //!
 //! Inside: `writer` is the one thread that commits, in groups; `record` writes, `query` reads, `chain` looks along
-//! all receipts and prunes them; `receipt` says, purely, what a receipt's hash is and where a chain is broken; `row`
-//! turns rows into the types below; `schema` and `open` bring a journal to where it can be used.
+//! all receipts and prunes them; `receipt` says, purely, what a receipt's hash is and where a chain is broken, which `report` puts in words; `fate` is the chain of
+//! what became of the local files; `anchor` is what is kept of both elsewhere, `heads` reads and compares their ends, `key` signs;
+//! `row`
+//! turns rows into the types below; `services` finds the journal of a service; `schema` and `open` bring a journal to where it can be used.
 
+pub mod anchor;
 mod chain;
 mod entry;
+mod fate;
+mod fields;
+mod heads;
+mod key;
 mod open;
 mod query;
 mod receipt;
 mod record;
+mod report;
 mod row;
 mod schema;
+mod services;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -26,9 +35,12 @@ use std::time::{Duration, SystemTime};
 
 use rusqlite::Connection;
 
+pub use self::anchor::{Claim, Compared};
 pub use self::entry::{AttemptId, Begun, End, Entry, Intent, Link, Record, State, Stored};
+pub use self::heads::{Anchored, Signed};
 pub use self::query::{Filter, NamePattern, Receipt};
-pub use self::receipt::{Broken, CheckReport, Damage, Mark};
+pub use self::report::{Broken, CheckReport, Damage, Mark};
+pub use self::services::Opened;
 use self::writer::{Writer, explain, is_busy};
 use crate::budget;
 use crate::file::Version;
@@ -77,11 +89,6 @@ impl Journal {
     pub async fn claim(&self, service: &str) -> Result<bool, JournalError> {
         let service = service.to_owned();
         self.write(move |connection| record::claim(connection, &service)).await
-    }
-
-    /// Whether there is a journal in a state directory.
-    pub fn exists(state_dir: &Path) -> bool {
-        open::exists(state_dir)
     }
 
     /// Writes an intent, unless its name at its destination belongs to another local path. Durable on return.
@@ -209,7 +216,9 @@ impl Journal {
     pub async fn prune(&self, before: SystemTime) -> Result<u64, JournalError> {
         let mut count = 0;
         loop {
-            let pruned = self.write(move |connection| chain::prune(connection, before, SystemTime::now())).await?;
+            let dir = self.dir();
+            let prune = move |connection: &Connection| chain::prune(connection, &dir, before, SystemTime::now());
+            let pruned = self.write(prune).await?;
             count += pruned as u64;
             if pruned < chain::PRUNED_AT_ONCE {
                 self.write(move |connection| chain::sweep(connection, before)).await?;
@@ -245,9 +254,44 @@ impl Journal {
         self.read(move |connection| query::receipt_of(connection, &path)).await
     }
 
-    /// Looks along the whole chain of receipts.
+    /// Looks along the whole chain of receipts, and that of what became of their files.
     pub async fn check(&self) -> Result<CheckReport, JournalError> {
-        self.read(chain::check).await
+        let dir = self.dir();
+        self.read(move |connection| chain::check(connection, &dir)).await
+    }
+
+    /// An anchor of the chains as they are now, signed; the journal's key is made where there is none.
+    pub async fn sign_anchor(&self) -> Result<Signed, JournalError> {
+        let dir = self.dir();
+        self.write(move |connection| heads::sign(connection, &dir, SystemTime::now())).await
+    }
+
+    /// Notes that an anchor was put into the vault.
+    pub async fn anchored(&self, anchored: Anchored) -> Result<(), JournalError> {
+        self.write(move |connection| heads::note(connection, &anchored)).await
+    }
+
+    /// The newest anchor that was put into the vault.
+    pub async fn last_anchor(&self) -> Result<Option<Anchored>, JournalError> {
+        self.read(heads::last).await
+    }
+
+    /// Compares what is claimed of the chains with what the journal has, claim by claim.
+    pub async fn compare(&self, claims: Vec<Claim>) -> Result<Vec<Compared>, JournalError> {
+        self.read(move |connection| heads::compare(connection, &claims)).await
+    }
+
+    /// The public key of the journal's own key; `None` where it has none yet.
+    pub async fn key(&self) -> Result<Option<Vec<u8>>, JournalError> {
+        let dir = self.dir();
+        self.read(move |_| Ok(key::Key::public_at(&dir)))
+            .await?
+            .map_err(|error| JournalError::Unusable(error.to_string()))
+    }
+
+    /// The folder that the journal lies in.
+    fn dir(&self) -> PathBuf {
+        self.inner.path.parent().map(Path::to_owned).unwrap_or_default()
     }
 
     async fn write<T: Send + 'static>(

@@ -47,6 +47,7 @@ pub(super) fn open(state_dir: &Path) -> Result<(Connection, PathBuf), JournalErr
     Ok((connection, path))
 }
 
+/// Whether there is a journal in a folder.
 pub(super) fn exists(state_dir: &Path) -> bool {
     state_dir.join(NAME).exists()
 }
@@ -86,7 +87,7 @@ fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
     clippy::disallowed_methods,
     reason = "the state folder is configured; its owner and mode are checked, and nothing is in it before that"
 )]
-fn prepare_dir(dir: &Path) -> Result<(), JournalError> {
+pub(super) fn prepare_dir(dir: &Path) -> Result<(), JournalError> {
     let unusable = |error: io::Error| {
         JournalError::Unusable(format!(
             "the state directory {} can't be used: {error}; name another one",

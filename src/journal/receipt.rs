@@ -1,8 +1,8 @@
-//! Receipts as a chain: how one is hashed, and what a broken chain looks like. Pure.
+//! Receipts as a chain: how one is hashed, and how a chain is looked along. Pure.
 //!
 //! The hash of a receipt is the SHA-256 of these fields in this order. Each is written as its length in bytes (8 bytes,
 //! big-endian) and its bytes; a number is 8 bytes, big-endian, two's complement; a flag is one byte, 0 or 1; a field that
-//! may be absent is preceded by a flag.
+//! may be absent is preceded by a flag ([`Fields`]).
 //!
 //! 1. the text `astran-backup receipt 1`
 //! 2. sequence number, from 1; hash of the receipt before it (32 zero bytes for the first)
@@ -11,19 +11,15 @@
 //! 5. SHA-256 of the content, in hexadecimal as it is kept; bytes sent; document's id; document's version (may be absent);
 //!    user; whether adopted (flag); when the confirmation was written (ns since 1970)
 //!
-//! What happens to the local file afterwards is not part of it.
+//! What happens to the local file afterwards is not part of it, but of a chain of its own (`fate`).
 //!
-//! What the chain shows: a receipt altered, removed, inserted or moved, also at its end, by anybody who does not rewrite
-//! all that follows. What it can't show: somebody who may write the whole journal can compute all hashes anew, or cut the
-//! oldest ones off and call it pruning. Against that only a copy of the newest hash, kept elsewhere, helps.
+//! What the chain shows by itself: a receipt altered, removed, inserted or moved, also at its end, by anybody who does not rewrite
+//! all that follows; the oldest cut off by anybody who has not the journal's key. What it can't show by itself: somebody who may
+//! write the whole journal can compute all hashes anew, or take the newest receipts away. That shows where the chain is compared
+//! with an anchor (`anchor`): a copy of the newest hash, kept elsewhere.
 
-use std::time::SystemTime;
-
-use crate::hex;
-use sha2::{Digest as _, Sha256};
-
-/// A receipt's SHA-256.
-pub(super) type Hash = [u8; 32];
+use super::fields::{Fields, Hash};
+use super::report::{Broken, CheckReport, Damage, Mark, Noted};
 
 /// What was to be uploaded, as the journal's bytes.
 #[derive(Debug, Clone, Copy)]
@@ -53,31 +49,15 @@ pub(super) struct Confirmed<'a> {
 
 /// The hash of the receipt number `seq` that follows the one with the hash `prev`.
 pub(super) fn hash(seq: i64, prev: &[u8], attempted: &Attempted<'_>, confirmed: &Confirmed<'_>) -> Hash {
-    let mut fields = Fields(Sha256::new());
-    fields.bytes(b"astran-backup receipt 1");
+    let mut fields = Fields::new("astran-backup receipt 1");
     fields.number(seq);
     fields.bytes(prev);
     fields.attempted(attempted);
     fields.confirmed(confirmed);
-    fields.0.finalize().into()
+    fields.finish()
 }
 
-struct Fields(Sha256);
-
 impl Fields {
-    fn bytes(&mut self, bytes: &[u8]) {
-        self.0.update((bytes.len() as u64).to_be_bytes());
-        self.0.update(bytes);
-    }
-
-    fn number(&mut self, number: i64) {
-        self.bytes(&number.to_be_bytes());
-    }
-
-    fn flag(&mut self, flag: bool) {
-        self.bytes(&[u8::from(flag)]);
-    }
-
     fn attempted(&mut self, it: &Attempted<'_>) {
         self.number(it.id);
         self.bytes(it.root);
@@ -93,109 +73,10 @@ impl Fields {
         self.bytes(it.sha256);
         self.number(it.size);
         self.bytes(it.document);
-        self.flag(it.document_version.is_some());
-        if let Some(version) = it.document_version {
-            self.bytes(version);
-        }
+        self.optional(it.document_version);
         self.bytes(it.user);
         self.flag(it.adopted);
         self.number(it.at);
-    }
-}
-
-/// One end of the chain as the journal notes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mark {
-    /// The receipt's sequence number; 0 where there is none.
-    pub seq: i64,
-    /// The receipt's hash, lower-case hexadecimal.
-    pub hash: String,
-    /// When the mark was set there; `None` where there is no receipt.
-    pub at: Option<SystemTime>,
-}
-
-/// One end of the chain as it lies in the journal.
-#[derive(Debug)]
-pub(super) struct Noted {
-    pub(super) seq: i64,
-    pub(super) hash: Vec<u8>,
-    pub(super) at: SystemTime,
-}
-
-impl Noted {
-    fn mark(&self) -> Mark {
-        Mark { seq: self.seq, hash: hex(&self.hash), at: (self.seq != 0).then_some(self.at) }
-    }
-}
-
-/// What a look at the whole chain found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CheckReport {
-    /// How many receipts were looked at.
-    pub receipts: u64,
-    /// The last receipt that was pruned.
-    pub pruned: Mark,
-    /// The newest receipt. Its hash, noted elsewhere, proves the chain up to here.
-    pub head: Mark,
-    /// Where the chain is broken, in its order: the first [`CheckReport::LISTED`] places.
-    pub broken: Vec<Broken>,
-    /// In how many places it is broken.
-    pub breaks: u64,
-}
-
-impl CheckReport {
-    /// How many places are listed at most.
-    pub const LISTED: usize = 1000;
-
-    /// Whether nothing is wrong with the chain.
-    pub fn is_whole(&self) -> bool {
-        self.breaks == 0
-    }
-}
-
-/// One place where the chain is broken.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Broken {
-    /// The first receipt concerned.
-    pub first: i64,
-    /// The last receipt concerned; the same as `first` but for a gap.
-    pub last: i64,
-    /// What is wrong there.
-    pub damage: Damage,
-}
-
-/// What is wrong with a receipt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Damage {
-    /// What it says is not what was written.
-    Altered,
-    /// It was there, and is gone.
-    Missing,
-    /// It does not follow the one before it: one of the two was replaced.
-    Unlinked,
-    /// It lies outside of the chain's two ends: inserted, or one of the ends was altered.
-    Outside,
-    /// The newest receipt is not the one that the journal noted: one of the two was replaced.
-    Head,
-    /// A second entry claims this receipt.
-    Claimed,
-}
-
-impl std::fmt::Display for Broken {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.first == self.last {
-            write!(f, "receipt {}: ", self.first)?;
-        } else {
-            write!(f, "receipts {} to {}: ", self.first, self.last)?;
-        }
-        f.write_str(match self.damage {
-            Damage::Altered => "altered",
-            Damage::Missing => "missing",
-            Damage::Unlinked => "does not follow the one before it; one of the two was replaced",
-            Damage::Outside => "lies outside of the chain; inserted, or the chain's end was altered",
-            Damage::Head => "is not what the journal noted as the newest; one of the two was replaced",
-            Damage::Claimed => "claimed by a second entry",
-        })
     }
 }
 
@@ -213,8 +94,16 @@ pub(super) struct Walk {
 impl Walk {
     /// Starts behind the last pruned receipt; `head` is where the chain should end.
     pub(super) fn new(pruned: &Noted, head: &Noted) -> Self {
-        let report =
-            CheckReport { receipts: 0, pruned: pruned.mark(), head: head.mark(), broken: Vec::new(), breaks: 0 };
+        let (fates_pruned, fates) = (Mark::default(), Mark::default());
+        let report = CheckReport {
+            receipts: 0,
+            pruned: pruned.mark(),
+            head: head.mark(),
+            fates_pruned,
+            fates,
+            broken: Vec::new(),
+            breaks: 0,
+        };
         Self { report, last: (pruned.seq, pruned.hash.clone(), None), head: head.hash.clone() }
     }
 
@@ -259,16 +148,15 @@ impl Walk {
     }
 
     fn broken(&mut self, first: i64, last: i64, damage: Damage) {
-        self.report.breaks += 1;
-        if self.report.broken.len() < CheckReport::LISTED {
-            self.report.broken.push(Broken { first, last, damage });
-        }
+        self.report.add(Broken { first, last, damage });
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hex;
+    use std::time::SystemTime;
 
     fn attempted() -> Attempted<'static> {
         Attempted {

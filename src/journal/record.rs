@@ -5,26 +5,30 @@ use std::time::SystemTime;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, params};
 
-use super::receipt::{self, Confirmed, Hash};
+use super::fields::Hash;
+use super::receipt::{self, Confirmed};
 use super::row::{
     ATTEMPTS, COLUMNS, TERMS, attempted, columns, nanoseconds, path_bytes, record, state, version_columns,
 };
 use super::writer::Fault;
-use super::{AttemptId, Begun, End, Intent, Stored, query, schema};
+use super::{AttemptId, Begun, End, Intent, Stored, fate, query, schema};
 
 /// Has the journal belong to a service; one that belongs to another refuses. Answers whether it held receipts or attempts before it
 /// belonged to any.
-pub(super) fn claim(connection: &Connection, service: &str) -> Result<bool, Fault> {
-    let known: Option<String> =
-        connection.prepare_cached("SELECT name FROM service")?.query_row([], |row| row.get(0)).optional()?;
-    match known {
-        Some(known) if known == service => Ok(false),
-        Some(known) => Err(Fault::Refused(format!("it has the receipts of {known}, which say nothing of {service}"))),
+pub(super) fn claim(connection: &Connection, claiming: &str) -> Result<bool, Fault> {
+    match service(connection)? {
+        Some(known) if known == claiming => Ok(false),
+        Some(known) => Err(Fault::Refused(format!("it has the receipts of {known}, which say nothing of {claiming}"))),
         None => {
-            connection.prepare_cached("INSERT INTO service VALUES (1, ?1)")?.execute([service])?;
+            connection.prepare_cached("INSERT INTO service VALUES (1, ?1)")?.execute([claiming])?;
             Ok(connection.query_row("SELECT EXISTS (SELECT 1 FROM attempt)", [], |row| row.get(0))?)
         }
     }
+}
+
+/// The service that the journal belongs to.
+pub(super) fn service(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    connection.query_row("SELECT name FROM service", [], |row| row.get(0)).optional()
 }
 
 /// Writes an intent, unless another local path owns its name.
@@ -180,15 +184,17 @@ fn insert_receipt(
     Ok(())
 }
 
-/// Writes how an attempt ended. The last word counts.
+/// Writes how an attempt ended, with an entry in the chain of fates where it has a receipt. The last word counts.
 pub(super) fn end(connection: &Connection, id: AttemptId, end: &End) -> Result<(), Fault> {
     let (state, detail) = columns(end);
     // Without a receipt no file may be gone. (One that was kept may, also where its receipt was pruned since.)
     let mut update = connection.prepare_cached(
         "UPDATE attempt SET state = ?2, detail = ?3 \
-         WHERE id = ?1 AND (?2 IN (2, 3) OR seq IS NOT NULL OR state NOT IN (0, 2, 3))",
+         WHERE id = ?1 AND (?2 IN (2, 3) OR seq IS NOT NULL OR state NOT IN (0, 2, 3)) RETURNING seq",
     )?;
-    if update.execute(params![id.0, state, detail])? == 1 {
+    if let Some(receipt) = update.query_row(params![id.0, state, detail], |row| row.get(0)).optional()? {
+        let write = |receipt: i64| fate::write(connection, receipt, state, detail);
+        Option::map_or(receipt, Ok(()), write).map_err(Fault::from)?;
         return if state == state::FAILED { forget_earlier_failure(connection, id) } else { Ok(()) };
     }
     let known = query::by_id(connection, id)?.is_some();

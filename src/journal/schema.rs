@@ -6,7 +6,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 ///
 /// `term` holds the texts that thousands of rows share (roots, folders, users), so that rows and indices stay small.
 /// Unsigned numbers lie in the columns bit by bit, times as nanoseconds since 1970. `attempt.state` is one of
-/// [`super::row::state`]. `mark` has two rows: where the chain begins ([`ANCHOR`]) and where it ends ([`HEAD`]).
+/// [`super::row::state`]. `mark` has the two ends of the chain: [`ANCHOR`] and [`HEAD`].
 const VERSION_1: &str = "
 CREATE TABLE term (
     id INTEGER PRIMARY KEY,
@@ -65,13 +65,45 @@ DROP INDEX attempt_unknown;
 CREATE INDEX attempt_file ON attempt (inode, mtime);
 ";
 
+/// Version 4: what became of the local files is a chain of its own ([`super::fate`]); pruning is signed (`cut`); and `anchor` notes
+/// the key and the newest anchor that was put into the vault. Receipts up to the mark [`FATES_SINCE`] are older than that.
+const VERSION_4: &str = "
+CREATE TABLE fate (
+    seq INTEGER PRIMARY KEY,
+    receipt INTEGER NOT NULL,
+    state INTEGER NOT NULL,
+    detail BLOB,
+    at INTEGER NOT NULL,
+    hash BLOB NOT NULL
+) STRICT;
+CREATE INDEX fate_receipt ON fate (receipt);
+INSERT INTO mark VALUES (2, 0, zeroblob(32), 0), (3, 0, zeroblob(32), 0);
+INSERT INTO mark SELECT 4, seq, hash, at FROM mark WHERE kind = 1;
+CREATE TABLE cut (id INTEGER PRIMARY KEY CHECK (id = 1), signature BLOB NOT NULL) STRICT;
+CREATE TABLE anchor (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    key BLOB NOT NULL,
+    seq INTEGER NOT NULL,
+    fates INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    folder TEXT NOT NULL,
+    name TEXT NOT NULL
+) STRICT;
+";
+
 /// The mark of the last pruned receipt.
 pub(super) const ANCHOR: i64 = 0;
 /// The mark of the newest receipt.
 pub(super) const HEAD: i64 = 1;
+/// The mark of the last pruned fate.
+pub(super) const FATE_ANCHOR: i64 = 2;
+/// The mark of the newest fate.
+pub(super) const FATE_HEAD: i64 = 3;
+/// The mark of the newest receipt that was written before fates were.
+pub(super) const FATES_SINCE: i64 = 4;
 
 /// Step `n` turns version `n` into version `n + 1`. A step that was ever released is never edited.
-pub(super) const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3];
+pub(super) const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4];
 
 /// Why a journal can't be brought to this program's version.
 #[derive(Debug, thiserror::Error)]

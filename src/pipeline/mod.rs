@@ -111,6 +111,11 @@ impl<V: Vault> Shared<V> {
         self.flow.clone()
     }
 
+    /// The store.
+    pub fn vault(&self) -> &Arc<V> {
+        &self.vault
+    }
+
     /// The journal that receipts go to.
     pub fn journal(&self) -> &Journal {
         &self.journal

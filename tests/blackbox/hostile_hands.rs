@@ -224,6 +224,23 @@ fn a_journal_that_is_removed_under_a_running_watch_stops_uploads_and_nothing_is_
     assert!(!report.exists() && world.times_stored("/HR_Backup/report") == 1);
 }
 
+/// The same for the journal of a further service, which lies deeper.
+#[test]
+fn a_second_services_journal_that_is_removed_stops_its_uploads_too() {
+    let (first, world) = (World::new(), World::new());
+    let mut command = world.command();
+    let said = crate::support::said(
+        command.envs(crate::support::access_variables(&first.access)).args(["watch", "watched", "--once"]).args(QUICK),
+    );
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let daemon = world.watch_quick(&[]);
+    fs::remove_dir_all(world.state().join("astran-backup/services")).unwrap();
+    let report = world.put("report", "content");
+    daemon.wait_for("was removed or replaced");
+    assert!(report.exists() && world.times_stored("/HR_Backup/report") == 0);
+    daemon.stop();
+}
+
 /// Regression: a victim's file became a database.
 #[test]
 fn a_state_folder_of_another_user_or_with_links_in_it_is_refused() {
@@ -248,19 +265,51 @@ fn a_state_folder_of_another_user_or_with_links_in_it_is_refused() {
 fn the_receipts_of_one_service_never_count_for_another() {
     let (one, other) = (World::new(), World::new());
     one.put("report", "content");
-    assert_eq!(one.once_quick(&["--keep"]).code, Some(0));
-    let command = || {
+    let run = |world: &World, arguments: &[&str]| {
         let mut command = one.command();
-        for (name, value) in crate::support::access_variables(&other.access) {
-            command.env(name, value);
-        }
-        command.args(["watch", "watched", "--once", "--keep"]).args(QUICK);
-        command
+        command.envs(crate::support::access_variables(&world.access)).args(arguments);
+        crate::support::said(&mut command)
     };
-    let refused = crate::support::said(&mut command());
-    assert!(refused.code == Some(2) && refused.stderr.contains("--state-dir"), "{refused:?}");
-    let own = crate::support::said(command().args(["--state-dir", "other-state"]));
-    assert_eq!(own.code, Some(0), "{own:?}");
-    assert_eq!(other.times_stored("/HR_Backup/report"), 1);
-    assert_eq!(one.once_quick(&["--keep"]).code, Some(0), "the first service has it still");
+    let watch = ["watch", "watched", "--once", "--keep", QUICK[0], QUICK[1]];
+    for (world, told) in [(&one, false), (&other, true), (&one, false), (&other, false)] {
+        let said = run(world, &watch);
+        assert_eq!(said.code, Some(0), "{said:?}");
+        assert_eq!(said.stderr.contains("a journal of its own"), told, "{said:?}");
+        assert_eq!(world.times_stored("/HR_Backup/report"), 1, "each service has it, once");
+    }
+    one.put("second", "second");
+    assert_eq!(run(&one, &watch).code, Some(0));
+    for (world, receipts) in [(&one, 2), (&other, 1)] {
+        let history = run(world, &["history", "--json"]);
+        assert_eq!(history.stdout.lines().count(), receipts, "{history:?}");
+        let check = run(world, &["history", "--check"]);
+        assert!(check.code == Some(0) && check.stdout.contains(&format!("{receipts} receipts checked")), "{check:?}");
+        assert_eq!(run(world, &["verify"]).code, Some(0));
+    }
+}
+
+#[test]
+fn without_a_word_about_the_service_the_only_journal_is_shown_and_of_several_none() {
+    let (one, other) = (World::new(), World::new());
+    one.put("report", "content");
+    let run = |world: Option<&World>, arguments: &[&str]| {
+        let mut command = one.command();
+        for (name, _) in crate::support::access_variables(&one.access) {
+            command.env_remove(name);
+        }
+        command.envs(world.map(|world| crate::support::access_variables(&world.access)).into_iter().flatten());
+        crate::support::said(command.args(arguments))
+    };
+    let watch = ["watch", "watched", "--once", "--keep", QUICK[0], QUICK[1]];
+    assert_eq!(run(Some(&one), &watch).code, Some(0));
+    let mistyped = run(Some(&other), &["history"]);
+    assert!(mistyped.code == Some(2) && mistyped.stderr.contains(&one.access.api_url), "{mistyped:?}");
+    let only = run(None, &["history"]);
+    assert!(only.code == Some(0) && only.stdout.contains("/HR_Backup/report"), "{only:?}");
+    assert_eq!(run(Some(&other), &watch).code, Some(0));
+    let several = run(None, &["history"]);
+    assert!(several.code == Some(2) && several.stderr.contains("--realm"), "{several:?}");
+    for world in [&one, &other] {
+        assert!(several.stderr.contains(&world.access.api_url), "{several:?}");
+    }
 }

@@ -31,5 +31,4 @@ mod readers;
 mod sandbox_command;
 mod secrets;
 mod standard_input;
-mod standstill;
 mod tls;

@@ -15,15 +15,15 @@ use crate::support::{Daemon, PATIENCE, QUICK, World, eventually};
 const LISTEN: &str = "[daemon]\nlisten = \"127.0.0.1:0\"\n[upload]\nrescan = \"1s\"\n";
 
 /// A `watch` that listens.
-pub(crate) struct Listening {
-    pub(crate) daemon: Daemon,
+struct Listening {
+    daemon: Daemon,
     address: SocketAddr,
     /// As the label has it.
     folder: String,
 }
 
 /// Starts `watch` with a port that was free.
-pub(crate) fn listening(world: &World) -> Listening {
+fn listening(world: &World) -> Listening {
     world.configure(LISTEN);
     let daemon = world.start(&[&QUICK[..], &["--config", "config.toml"]].concat());
     let line = daemon.wait_for("metrics and readiness");
@@ -63,7 +63,7 @@ impl Listening {
     }
 
     /// What `/readyz` says when it is not ready; `None` when it is.
-    pub(crate) fn reasons(&self) -> Option<String> {
+    fn reasons(&self) -> Option<String> {
         match get(self.address, "/readyz") {
             (200, text) => {
                 assert_eq!(text, "ready\n");
@@ -74,14 +74,14 @@ impl Listening {
         }
     }
 
-    pub(crate) fn becomes_ready(&self) {
+    fn becomes_ready(&self) {
         eventually("it is ready", || self.reasons().is_none());
         // Circuits that open and close meanwhile are not this test's subject.
         eventually("the metric says so too", || self.metrics().contains("astran_backup_ready 1"));
     }
 
     /// Waits until readiness gives a reason that holds this text.
-    pub(crate) fn is_held_up_by(&self, text: &str) {
+    fn is_held_up_by(&self, text: &str) {
         eventually(text, || self.reasons().is_some_and(|reasons| reasons.contains(text)));
     }
 }

@@ -232,3 +232,53 @@ async fn a_broken_chain_is_not_pruned() {
         assert_eq!(journal.check().await.unwrap().receipts, if damaged { 5 } else { 0 });
     }
 }
+
+/// What became of a local file is hashed too, in a chain of its own.
+#[tokio::test]
+async fn a_fate_that_is_altered_removed_or_put_in_shows_there() {
+    let rows = [
+        ("UPDATE attempt SET state = 5 WHERE seq = 2", (2, Damage::Fate)),
+        ("UPDATE attempt SET detail = x'41' WHERE seq = 3", (3, Damage::Fate)),
+        ("UPDATE fate SET state = 5 WHERE seq = 2", (2, Damage::FateAltered)),
+        ("UPDATE fate SET at = at + 1 WHERE seq = 4", (4, Damage::FateAltered)),
+        ("UPDATE fate SET receipt = 1 WHERE seq = 5", (5, Damage::FateAltered)),
+        ("DELETE FROM fate WHERE seq = 3", (3, Damage::FateMissing)),
+        ("DELETE FROM fate WHERE seq = 5", (5, Damage::FateMissing)),
+        (
+            "INSERT INTO fate SELECT 6, receipt, state, detail, at, hash FROM fate WHERE seq = 5",
+            (6, Damage::FateOutside),
+        ),
+        ("UPDATE mark SET hash = zeroblob(32) WHERE kind = 3", (5, Damage::FateHead)),
+        ("UPDATE mark SET seq = 5 WHERE kind = 4", (1, Damage::FateAltered)),
+    ];
+    for (sql, wanted) in rows {
+        let (_dir, state, journal) = fresh();
+        five(&journal).await;
+        assert!(journal.check().await.unwrap().is_whole());
+        raw(&state).execute_batch(sql).unwrap();
+        let report = journal.check().await.unwrap();
+        let found = report.broken.iter().any(|broken| (broken.first, broken.damage) == wanted);
+        assert!(found, "{sql}: {report:?}");
+    }
+}
+
+/// Without the key nobody can cut the oldest off and call it pruned, nor move the cut of a real pruning.
+#[tokio::test]
+async fn a_cut_that_the_key_did_not_sign_is_no_pruning() {
+    let cut = "UPDATE mark SET seq = 3, hash = (SELECT hash FROM receipt WHERE seq = 3) WHERE kind = 0; \
+         DELETE FROM attempt WHERE seq <= 3; DELETE FROM receipt WHERE seq <= 3; \
+         UPDATE mark SET seq = 3, hash = (SELECT hash FROM fate WHERE seq = 3) WHERE kind = 2; DELETE FROM fate WHERE seq <= 3;";
+    for pruned in [false, true] {
+        let (_dir, state, journal) = fresh();
+        store(&journal, "1").await;
+        if pruned {
+            journal.prune(SystemTime::now() + Duration::from_secs(1)).await.unwrap();
+        }
+        for name in ["2", "3", "4", "5"] {
+            store(&journal, name).await;
+        }
+        assert!(journal.check().await.unwrap().is_whole());
+        raw(&state).execute_batch(cut).unwrap();
+        assert_eq!(first(&journal.check().await.unwrap()), (3, Damage::Cut));
+    }
+}

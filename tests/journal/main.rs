@@ -9,4 +9,5 @@ mod keeping;
 mod names;
 mod opening;
 mod order;
+mod services;
 mod support;

@@ -38,8 +38,7 @@ const BETWEEN: Duration = Duration::from_millis(20);
 pub async fn run(config: Config, global: &Global, typed: &Push, mut shutdown: Shutdown) -> Result<Exit, Fatal> {
     let dest = config.upload.dest.clone();
     let dest = dest.ok_or_else(|| Fatal::new(Exit::Usage, "no destination: give --dest PATH"))?;
-    let (journal, locks, breaks) = super::local_parts(&config)?;
-    super::claim_journal(&journal, &config, global).await?;
+    let (journal, locks, breaks) = super::local_parts(&config, global).await?;
     let mut roots = Roots::new(Arc::clone(&locks), config.upload.removes());
     for file in typed.files.iter().filter(|file| *file != Path::new("-")) {
         roots.of(file)?;
