@@ -332,7 +332,7 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// All files below a folder but for those in a private one, as paths below it.
+/// All files below a folder but for those in a private one, as paths below it; of a private one, all but its lock file.
 pub fn files_below(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut folders = vec![folder.to_owned()];
@@ -340,6 +340,7 @@ pub fn files_below(folder: &Path) -> Vec<PathBuf> {
         for entry in std::fs::read_dir(next).into_iter().flatten().flatten() {
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() && entry.file_name() != ".astran-backup" => folders.push(entry.path()),
+                Ok(_) if folder.ends_with(".astran-backup") && entry.path() == folder.join("lock") => {}
                 Ok(kind) if !kind.is_dir() => files.push(entry.path().strip_prefix(folder).unwrap().to_owned()),
                 _ => {}
             }
