@@ -307,6 +307,8 @@ fn check(root: &Root) -> Checked {
     }
     match root.reopen().and_then(|now| Ok((now.lock()?, now))) {
         Ok((true, now)) => {
+            // Nobody comes back to it: its lock file goes, and its lock with it.
+            crate::remove::tidy(root);
             root.unlock();
             Checked::Replaced(now)
         }
