@@ -156,3 +156,83 @@ fn the_sandbox_passes_without_any_configuration() {
     let said = world.run(["check", "--sandbox"]);
     assert_eq!(said.code, Some(0), "{said:?}");
 }
+
+/// The program under other commands, with a configured world's environment.
+fn check_under(world: &World, program: &str, arguments: &[&str]) -> Said {
+    let inner = world.command();
+    let mut command = std::process::Command::new(program);
+    command.args(arguments).arg(inner.get_program()).args(["--config", "config.toml", "check"]);
+    command.current_dir(world.dir.path()).env_clear();
+    command.envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    said(command.env_remove("ASTRAN_BACKUP_PASSWORD"))
+}
+
+/// Regression: "files can be deleted", and nothing of why they are set aside in another way.
+#[test]
+fn a_private_folder_that_can_not_be_used_is_told_and_no_failure() {
+    let world = configured();
+    std::fs::write(world.watched().join(".astran-backup"), "not a folder").unwrap();
+    let said = check(&world, &[]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(line(&said, "folder watched").contains("files can be deleted"), "{said:?}");
+    let told = line(&said, "private folder");
+    assert!(told.starts_with('✓') && told.contains("beside their place; better: "), "{told}");
+
+    std::fs::remove_file(world.watched().join(".astran-backup")).unwrap();
+    std::fs::create_dir(world.watched().join(".astran-backup")).unwrap();
+    with_mode(&world.watched().join(".astran-backup"), 0o755);
+    assert!(line(&check(&world, &[]), "private folder").contains("chmod 700"), "others may enter it");
+    with_mode(&world.watched().join(".astran-backup"), 0o700);
+    assert!(!check(&world, &[]).stdout.contains("private folder"), "nothing is said where it can be used");
+}
+
+#[test]
+fn what_is_mounted_below_a_folder_or_in_the_place_of_the_private_folder_is_told() {
+    let world = configured();
+    for folder in [".astran-backup", "disk", "layers"] {
+        std::fs::create_dir(world.watched().join(folder)).unwrap();
+    }
+    for folder in ["lower", "upper", "work"] {
+        std::fs::create_dir(world.dir.path().join(folder)).unwrap();
+    }
+    let mount = "mount -t tmpfs -o mode=700 none watched/.astran-backup && mount -t tmpfs none watched/disk && \
+                 mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work watched/layers || exit 77; exec \"$@\"";
+    let said = check_under(&world, "unshare", &["-rm", "sh", "-c", mount, "sh"]);
+    if said.code == Some(77) || said.stderr.contains("unshare") {
+        eprintln!("skipped: nothing can be mounted here");
+        return;
+    }
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(line(&said, "private folder").contains("another file system"), "{said:?}");
+    let mounts: Vec<_> = said.stdout.lines().filter(|line| line.starts_with("✓ mount ")).collect();
+    assert!(mounts.len() == 1 && mounts[0].contains("layers") && mounts[0].contains("quiet for 10 s"), "{mounts:?}");
+}
+
+/// Regression: "writers are told by leases", though only those of this user's own files were.
+#[test]
+fn a_process_that_may_take_no_lease_on_files_of_others_says_so() {
+    let world = configured();
+    let setpriv = ["--bounding-set", "-lease", "--inh-caps", "-lease", "--"];
+    let said = check_under(&world, "setpriv", &setpriv);
+    if !rustix::process::geteuid().is_root() || said.stdout.is_empty() {
+        eprintln!("skipped: no capability can be taken away here");
+        return;
+    }
+    assert!(!line(&said, "folder watched").contains("better"), "nobody else may put files there: {said:?}");
+    with_mode(&world.watched(), 0o777);
+    let said = check_under(&world, "setpriv", &setpriv);
+    let told = line(&said, "folder watched");
+    assert!(told.contains("files of other users") && told.contains("AmbientCapabilities=CAP_LEASE"), "{told}");
+    assert_eq!(said.code, Some(0), "{said:?}");
+}
+
+#[test]
+fn a_state_directory_that_others_may_read_is_told() {
+    let world = configured();
+    let state = world.state().join("astran-backup");
+    std::fs::create_dir_all(&state).unwrap();
+    with_mode(&state, 0o755);
+    let said = check(&world, &[]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(line(&said, "state").contains("chmod 700"), "{said:?}");
+}

@@ -324,6 +324,8 @@ fn files_whose_writers_the_kernel_may_not_tell_us_are_uploaded_once_and_stay_unl
     for _ in 0..2 {
         let Some(said) = as_nobody(&world, &arguments) else { return };
         assert_eq!(said.code, Some(0), "{said:?}");
+        let told = said.stderr.matches("AmbientCapabilities=CAP_LEASE").count();
+        assert_eq!(told, 1, "at the start: {said:?}");
         assert!(file.exists() && world.times_stored("/HR_Backup/report") == 1, "{said:?}");
     }
     world.configure("[upload]\nallow_unleased = true\n");

@@ -12,7 +12,7 @@ use crate::config::{Config, Folder};
 use crate::daemon::{self, Mode, Tally, Watched};
 use crate::exit::{Exit, Fatal};
 use crate::file::lock::Locks;
-use crate::file::{NotTaken, Root};
+use crate::file::{NotTaken, Root, lease};
 use crate::health::{Health, Part};
 use crate::metrics::Metrics;
 use crate::monitor::Monitor;
@@ -109,6 +109,14 @@ fn take_folder(folder: &Folder, root: Root, locks: &Arc<Locks>, metrics: &Metric
         Ok(true) => {}
         Ok(false) => return Err(Fatal::new(Exit::Held, held(&root, &shown.to_string()))),
         Err(error) => tracing::warn!(folder = %shown, "can't be locked against a second instance: {error}"),
+    }
+    let stay = folder.policy.removes() && !folder.policy.allow_unleased;
+    if stay && root.may_hold_files_of_others() && !lease::allowed_on_files_of_others() {
+        tracing::warn!(
+            folder = %shown,
+            "files of other users will be uploaded but stay here, for the kernel may not tell this user of their writers: give it CAP_LEASE \
+             (systemd: AmbientCapabilities=CAP_LEASE), or set allow_unleased = true"
+        );
     }
     let Some(dest) = folder.policy.dest.clone() else {
         return Err(Fatal::new(Exit::Usage, format!("no destination for {shown}: give --dest PATH")));

@@ -26,6 +26,25 @@ pub(super) fn network_share(dir: impl AsFd) -> Option<&'static str> {
     })
 }
 
+/// The same by a file system's type as the kernel calls it, where asking the file system itself might hang.
+pub(super) fn network_share_called(kind: &str) -> Option<&'static str> {
+    Some(match kind {
+        "nfs" | "nfs4" => "NFS",
+        "cifs" | "smb3" | "smbfs" => "SMB",
+        "9p" => "9p",
+        "fuse" | "fuseblk" | "virtiofs" => "FUSE",
+        kind if kind.starts_with("fuse.") => "FUSE",
+        "ceph" => "Ceph",
+        "afs" => "AFS",
+        _ => return None,
+    })
+}
+
+/// [`leases_tell_of_writers`] by a file system's type as the kernel calls it.
+pub(super) fn leases_tell_of_writers_on(kind: &str) -> bool {
+    ["ext2", "ext3", "ext4", "xfs", "btrfs", "tmpfs"].contains(&kind)
+}
+
 #[cfg(not(target_os = "linux"))]
 pub(super) fn network_share(_: impl AsFd) -> Option<&'static str> {
     None

@@ -58,6 +58,30 @@ pub(super) fn tell_of_writers(on: impl std::os::fd::AsFd) -> bool {
     sys::tell_of_writers(on)
 }
 
+/// Whether the kernel lets this process take leases on files of other users, and so tells it of their writers.
+#[cfg(target_os = "linux")]
+pub fn allowed_on_files_of_others() -> bool {
+    let read = |file: &str| std::fs::read_to_string(format!("/proc/self/{file}")).ok();
+    // Where the system does not tell, the first such file does.
+    read("status").is_none_or(|status| has_lease_capability(&status, read("uid_map").as_deref()))
+}
+
+#[cfg(not(target_os = "linux"))]
+pub fn allowed_on_files_of_others() -> bool {
+    true
+}
+
+/// The kernel asks for `CAP_LEASE` of the machine itself: in a container with users of its own the capability is shown, and no
+/// good. Pure.
+#[cfg(target_os = "linux")]
+fn has_lease_capability(status: &str, uid_map: Option<&str>) -> bool {
+    const CAP_LEASE: u32 = 28;
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = effective.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    let whole = |map: &str| map.split_whitespace().eq(["0", "0", "4294967295"]);
+    effective.is_none_or(|mask| mask & (1 << CAP_LEASE) != 0) && uid_map.is_none_or(whole)
+}
+
 /// Tells when some lease of this process is being broken; which one, its holder must ask with [`Lease::holds`].
 #[derive(Debug, Clone)]
 pub struct Breaks(watch::Receiver<u64>);
@@ -178,6 +202,23 @@ mod tests {
         let path = dir.path().join("document");
         std::fs::write(&path, b"content").unwrap();
         (dir, path)
+    }
+
+    #[test]
+    fn the_right_to_leases_on_files_of_others_is_a_capability_of_the_whole_machine() {
+        let status = |mask: &str| format!("Name:\tx\nCapPrm:\t0000000000000000\nCapEff:\t{mask}\nCapBnd:\t0\n");
+        let whole = "         0          0 4294967295\n";
+        for (mask, map, expected) in [
+            ("000001ffffffffff", Some(whole), true),
+            ("0000000010000000", Some(whole), true),
+            ("0000000010000000", None, true),
+            ("000001ffefffffff", Some(whole), false),
+            ("0000000000000000", Some(whole), false),
+            ("000001ffffffffff", Some("         0       1000          1\n"), false),
+        ] {
+            assert_eq!(has_lease_capability(&status(mask), map), expected, "{mask} {map:?}");
+        }
+        assert!(has_lease_capability("nothing of the kind", None), "the first file of another user tells");
     }
 
     #[tokio::test]

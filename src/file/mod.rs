@@ -3,6 +3,7 @@
 mod filesystem;
 pub mod lease;
 pub mod lock;
+pub mod mounts;
 mod open;
 mod path_rule;
 mod tree;

@@ -166,6 +166,12 @@ impl Root {
         super::lease::tell_of_writers(&self.dir)
     }
 
+    /// Whether others may put files there: it belongs to another user, or others may write it.
+    pub fn may_hold_files_of_others(&self) -> bool {
+        fstat(&self.dir)
+            .is_ok_and(|stat| stat.st_uid != rustix::process::geteuid().as_raw() || stat.st_mode & 0o022 != 0)
+    }
+
     /// Opens a document: a regular file below the folder, reached without a link.
     pub fn open_file(&self, relative: &Path) -> Result<Opened, OpenError> {
         let file = beneath(&self.dir, relative, READ)?;

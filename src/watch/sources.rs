@@ -14,7 +14,7 @@ use super::events::{Events, Hint, WatchError};
 use super::names::Names;
 use super::scan::{Found, Walker};
 use super::{Options, until};
-use crate::file::Root;
+use crate::file::{Root, mounts};
 use crate::health::Note;
 use crate::metrics::Counter;
 
@@ -67,13 +67,15 @@ pub(super) struct Sources {
     overflows: Counter,
 }
 
-/// Whether some folder could not be watched.
+/// Whether there is some folder of which events don't tell.
 #[derive(Debug, Default)]
 struct Unwatched {
     /// At the last walk.
     now: AtomicBool,
-    /// Ever, so that it is told once.
+    /// It was told that a folder could not be watched.
     told: AtomicBool,
+    /// It was told that a network share is mounted below.
+    share_told: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -237,6 +239,9 @@ impl Sources {
         let walker = Walker { root: Arc::clone(&self.root), names: Arc::clone(&self.names), found: sender };
         let (events, unwatched, recover) = (self.events.clone(), Arc::clone(&self.unwatched), why == Why::Opened);
         tokio::task::spawn_blocking(move || {
+            if whole {
+                poll_shares_below(&walker.root, &unwatched);
+            }
             walker.walk(&folders, recover, |folder| {
                 if let Some(events) = &events {
                     watch(events, folder, &unwatched);
@@ -344,6 +349,16 @@ fn watch(events: &Events, folder: &Path, unwatched: &Unwatched) {
                 tracing::warn!(folder = %folder.display(), every = ?POLL, "polling: not all folders can be watched: {error}");
             }
         }
+    }
+}
+
+/// Events go on for all else. Asked at each walk: shares are mounted and unmounted while we run.
+fn poll_shares_below(root: &Root, unwatched: &Unwatched) {
+    let mounts = mounts::below(root.path());
+    let Some((mount, kind)) = mounts.iter().find_map(|mount| Some((mount, mount.network_share()?))) else { return };
+    unwatched.now.store(true, Ordering::Relaxed);
+    if !unwatched.share_told.swap(true, Ordering::Relaxed) {
+        tracing::warn!(folder = %mount.path.display(), every = ?POLL, "polling: {kind} is mounted there, and tells of no changes by other hosts");
     }
 }
 

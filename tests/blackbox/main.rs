@@ -22,6 +22,7 @@ mod left_alone;
 mod locks;
 mod look;
 mod monitor;
+mod mounts;
 mod names;
 mod outage;
 mod places;

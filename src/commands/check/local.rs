@@ -2,16 +2,19 @@
 
 use std::io::Write;
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustix::fs::{Access, AtFlags, FileType, accessat};
 
+use super::conditions;
 use super::report::{Report, Verdict};
 use super::watches::Need;
 use crate::commands::watch::{cannot_move, not_taken};
 use crate::config::{After, Config, Folder};
 use crate::exit::{Exit, Fatal};
-use crate::file::{PRIVATE, Root, Tree, Unreadable, hard_links_are_protected};
+use crate::file::lock::Locks;
+use crate::file::{PRIVATE, Root, Tree, Unreadable};
 use crate::journal::Journal;
 use crate::remove;
 
@@ -22,21 +25,33 @@ const ROOM: u64 = 64 << 20;
 pub(super) fn folders<W: Write>(config: &Config, report: &mut Report<'_, W>) -> Result<Need, Fatal> {
     let mut need = Need::default();
     for folder in &config.folders {
-        let verdict = look(folder, &mut need).unwrap_or_else(Verdict::from);
-        report.tell(&format!("folder {}", folder.path.display()), &verdict)?;
+        let step = format!("folder {}", folder.path.display());
+        match look(folder, &mut need) {
+            Ok((found, conditions)) => {
+                report.tell(&step, &found)?;
+                for (step, condition) in conditions {
+                    report.tell(&step, &condition)?;
+                }
+            }
+            Err(fatal) => report.tell(&step, &fatal.into())?,
+        }
     }
     Ok(need)
 }
 
-fn look(folder: &Folder, need: &mut Need) -> Result<Verdict, Fatal> {
+/// A folder's own line, and those of what could be better in it.
+fn look(folder: &Folder, need: &mut Need) -> Result<(Verdict, Vec<(String, Verdict)>), Fatal> {
     let root = Root::open_trusted(&folder.path).map_err(|error| not_taken(&folder.path, &error))?;
     let shown = root.path().display();
     allowed(root.dir(), Access::READ_OK | Access::EXEC_OK)
         .map_err(|why| missing(format!("{shown} can't be read: {why}; give this user the right to read it")))?;
-    let mut found = vec!["readable"];
+    let (mut found, mut more) = (vec!["readable"], Vec::new());
     if folder.policy.after != After::Keep {
-        deletable(&root)?;
+        let private = deletable(&root)?;
         found.push("files can be deleted");
+        more.extend(
+            private.map(|verdict| (format!("private folder {}", root.path().join(PRIVATE).display()), verdict)),
+        );
     }
     for dir in kept_in(folder) {
         remove::check_move_target(dir).map_err(|error| cannot_move(&error))?;
@@ -52,33 +67,16 @@ fn look(folder: &Folder, need: &mut Need) -> Result<Verdict, Fatal> {
         need.folders += folders;
         "changes are told by events"
     });
-    let found = found.join(", ");
-    let set_aside = folder.policy.after != After::Keep || folder.policy.failed_dir.is_some();
-    let private = if set_aside { remove::probe_private(&root) } else { Ok(()) };
-    Ok(match (judge(&root, &found), private) {
-        (Verdict::Fine(found), Err(error)) => Verdict::Worse(
-            format!("{found}; the private folder .astran-backup can't be used: {error}"),
-            "nothing of another user or file system in its place; until then files wait beside their places before they are removed".into(),
-        ),
-        (verdict, _) => verdict,
-    })
+    more.extend(conditions::mounts(&root));
+    Ok((conditions::writers(&root, &folder.policy, &found.join(", ")), more))
 }
 
-fn judge(root: &Root, found: &str) -> Verdict {
-    if root.leases_tell_of_writers() {
-        return Verdict::Fine(format!("{found}, writers are told by leases"));
-    }
-    Verdict::Worse(
-        format!("{found}, writers are not told: a file counts as complete once it has been quiet for 10 s"),
-        "a folder on ext4, xfs, btrfs or tmpfs of this host".into(),
-    )
-}
-
-/// As a removal would: into the private folder and out of existence.
-fn deletable(root: &Root) -> Result<(), Fatal> {
+/// As a removal would: into the private folder and out of existence. Answers what is wrong with that folder, if files can be deleted
+/// all the same.
+fn deletable(root: &Root) -> Result<Option<Verdict>, Fatal> {
     let why = match allowed(root.dir(), Access::WRITE_OK | Access::EXEC_OK) {
-        Ok(()) => match remove::probe(root) {
-            Ok(()) => return Ok(()),
+        Ok(()) => match conditions::private_folder(root) {
+            Ok(condition) => return Ok(condition),
             Err(error) => error.to_string(),
         },
         Err(errno) => errno.to_string(),
@@ -131,27 +129,32 @@ fn missing(message: String) -> Fatal {
     Fatal::new(Exit::Missing, message)
 }
 
-/// Says nothing where the kernel protects hard links, as all do unless they are told otherwise.
-pub(super) fn hard_links<W: Write>(report: &mut Report<'_, W>) -> Result<(), Fatal> {
-    if hard_links_are_protected() {
-        return Ok(());
-    }
-    let found =
-        "anybody can make hard links to this user's files, so files with several links are left alone".to_owned();
-    report.tell("hard links", &Verdict::Worse(found, "fs.protected_hardlinks = 1 (sysctl)".into()))
-}
-
-/// Where the journal lies: it can be opened, and there is room for it.
+/// Where the journal and the locks lie: they can be used, by nobody else, and there is room.
 pub(super) fn state<W: Write>(dir: &Path, report: &mut Report<'_, W>) -> Result<(), Fatal> {
-    let verdict = match Journal::open(dir) {
-        Ok(_) => match rustix::fs::statvfs(dir).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)) {
-            Ok(free) if free < ROOM => Verdict::Worse(
-                format!("{}, {} MiB free", dir.display(), free >> 20),
-                "more room: without receipts nothing is deleted".into(),
-            ),
-            _ => Verdict::Fine(format!("{}, the journal can be written", dir.display())),
-        },
-        Err(error) => Verdict::broken(Exit::Missing, error.to_string()),
+    let usable = Journal::open(dir).map_err(|error| error.to_string()).and_then(|_| {
+        Locks::open(dir).map_err(|error| format!("the locks in {} can't be used: {error}", dir.display()))
+    });
+    let verdict = match usable {
+        Ok(_) => {
+            state_worse(dir).unwrap_or_else(|| Verdict::Fine(format!("{}, the journal can be written", dir.display())))
+        }
+        Err(why) => Verdict::broken(Exit::Missing, why),
     };
     report.tell("state", &verdict)
+}
+
+fn state_worse(dir: &Path) -> Option<Verdict> {
+    let shown = dir.display();
+    let free = rustix::fs::statvfs(dir).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+    if free < ROOM {
+        let found = format!("{shown}, {} MiB free", free >> 20);
+        return Some(Verdict::Worse(found, "more room: without receipts nothing is deleted".into()));
+    }
+    if let Some(share) = Root::open(dir).ok().and_then(|root| root.network_share()) {
+        let found = format!("{shown} lies on a network share ({share}), where a database may be damaged");
+        return Some(Verdict::Worse(found, "a --state-dir on a disk of this host".into()));
+    }
+    let mode = std::fs::metadata(dir).map_or(0, |found| found.mode());
+    (mode & 0o077 != 0)
+        .then(|| Verdict::Worse(format!("{shown}, which others may look into"), format!("chmod 700 {shown}")))
 }

@@ -1,5 +1,6 @@
 //! `check`: each thing that must hold before files can go, one line each: ✓, or what mends it.
 
+mod conditions;
 mod local;
 mod report;
 mod service;
@@ -64,7 +65,7 @@ async fn all<W: Write>(session: &Session, report: &mut Report<'_, W>) -> Result<
     service::check(session, secrets, report).await?;
     let need = local::folders(&session.config, report)?;
     watches::check(&need, report)?;
-    local::hard_links(report)?;
+    conditions::process(report)?;
     local::state(&session.config.state_dir, report)
 }
 

@@ -1,0 +1,66 @@
+//! File systems below or in place of the watched folder that see only some of what is done to their files.
+#![cfg(target_os = "linux")]
+
+use std::process::Command;
+
+use crate::support::{Daemon, QUICK, World, eventually, said};
+
+/// Runs a shell script in which `$1` is the program and mounts end with it.
+fn script(world: &World, script: &str) -> Command {
+    let inner = world.command();
+    let mut command = Command::new("unshare");
+    command.args(["-rmpf", "--kill-child", "sh", "-c", script, "sh"]).arg(inner.get_program());
+    command.current_dir(world.dir.path()).env_clear();
+    command.envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    command
+}
+
+const MOUNT: &str = "mount -t proc none /proc && bindfs --no-allow-other backing";
+
+fn has_bindfs(world: &World, at: &str) -> bool {
+    for folder in ["backing", at] {
+        std::fs::create_dir_all(world.dir.path().join(folder)).unwrap();
+    }
+    let able = said(&mut script(world, &format!("{MOUNT} {at} && grep -q ' fuse' /proc/self/mounts"))).code == Some(0);
+    if !able {
+        eprintln!("skipped: no FUSE file system can be mounted here (bindfs)");
+    }
+    able
+}
+
+/// Regression: half of it was stored, and the rest deleted.
+#[test]
+fn on_a_fuse_file_system_a_writer_that_pauses_for_long_loses_nothing() {
+    let world = World::new();
+    if !has_bindfs(&world, "watched") {
+        return;
+    }
+    let writer = "(exec 3>watched/document; echo half >&3; sleep 14; echo rest >&3) &";
+    let shell = format!("{MOUNT} watched && {writer} exec \"$1\" watch watched --settle 10ms");
+    let daemon = Daemon::start(&mut script(&world, &shell));
+    daemon.wait_for("stored");
+    assert_eq!(world.stored("/HR_Backup/document").as_deref(), Some(&b"half\nrest\n"[..]));
+    assert_eq!(world.times_stored("/HR_Backup/document"), 1);
+    daemon.kill();
+}
+
+/// Regression: what another host, or here the backing side, put there was found minutes later by the next walk.
+#[test]
+fn a_share_that_is_mounted_below_the_folder_is_polled_while_events_tell_of_the_rest() {
+    let world = World::new();
+    if !has_bindfs(&world, "watched/share") {
+        return;
+    }
+    let shell = format!("{MOUNT} watched/share && exec \"$1\" watch watched --settle 50ms");
+    let daemon = Daemon::start(&mut script(&world, &shell));
+    let told = daemon.wait_for("polling: FUSE is mounted there");
+    assert!(told.contains("watched/share"), "{told}");
+    world.put("beside", "told by an event");
+    eventually("what lies beside it is stored at once", || world.times_stored("/HR_Backup/beside") == 1);
+    std::fs::write(world.dir.path().join("backing/scan"), "told by nobody").unwrap();
+    eventually("the scan is stored", || world.times_stored("/HR_Backup/scan") == 1);
+    eventually("and removed", || !world.dir.path().join("backing/scan").exists());
+    daemon.kill();
+    let clean = world.run(["watch", "watched", "--once"].iter().chain(&QUICK));
+    assert_eq!(clean.code, Some(0), "{clean:?}");
+}
