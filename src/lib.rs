@@ -37,6 +37,8 @@ pub mod monitor;
 
 pub mod exit;
 pub(crate) mod failpoint;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub(crate) mod log_queue;
 pub(crate) mod printable;
 pub mod secret;

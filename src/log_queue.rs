@@ -24,16 +24,17 @@ pub(crate) struct LogQueue {
     lines: SyncSender<Message>,
     lost: Arc<AtomicU64>,
     json: bool,
+    colour: bool,
 }
 
 impl LogQueue {
-    /// Starts the thread. With `json` each line is an object already, and stays one.
-    pub(crate) fn start(to: impl Write + Send + 'static, json: bool) -> Self {
+    /// Starts the thread. With `json` each line is an object already, and stays one; with `colour` it keeps its colours.
+    pub(crate) fn start(to: impl Write + Send + 'static, json: bool, colour: bool) -> Self {
         let (lines, waiting) = sync_channel(budget::LOG_LINES);
         let lost = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&lost);
         std::thread::spawn(move || write_all(&waiting, to, &counted));
-        Self { lines, lost, json }
+        Self { lines, lost, json, colour }
     }
 
     /// A line that is no log line: the last word of a command.
@@ -96,7 +97,7 @@ pub(crate) struct Line<'a>(&'a LogQueue);
 impl Write for Line<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(bytes);
-        let line = if self.0.json { escaped_json(&text) } else { escaped_line(&text) };
+        let line = if self.0.json { escaped_json(&text) } else { escaped_line(&text, self.0.colour) };
         self.0.push(line.into_bytes());
         Ok(bytes.len())
     }

@@ -46,7 +46,7 @@ impl Logging {
 pub fn init(format: Format, level: Level, environment: &Environment) -> Result<Logging, ConfigError> {
     let filter = filter(level, environment)?;
     let colour = std::io::stderr().is_terminal() && environment.get("NO_COLOR").is_none();
-    let queue = LogQueue::start(std::io::stderr(), matches!(format, Format::Json));
+    let queue = LogQueue::start(std::io::stderr(), matches!(format, Format::Json), colour);
     let _already_started = subscriber(format, colour, filter, queue.clone()).try_init().is_err();
     Ok(Logging(queue))
 }
@@ -63,7 +63,7 @@ fn filter(level: Level, environment: &Environment) -> Result<EnvFilter, ConfigEr
     EnvFilter::try_new(format!("{libraries},{OWN}={level}")).map_err(|e| ConfigError::new(e.to_string()))
 }
 
-fn subscriber<W>(format: Format, colour: bool, filter: EnvFilter, writer: W) -> impl Subscriber + Send + Sync
+pub(crate) fn subscriber<W>(format: Format, colour: bool, filter: EnvFilter, writer: W) -> impl Subscriber + Send + Sync
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::exit::{Exit, Fatal};
 use crate::hex;
 use crate::journal::{CheckReport, End, Filter, Journal, NamePattern, Record, State};
-use crate::printable::printable;
+use crate::printable::{escaped_json, printable};
 use crate::retention;
 
 /// What is asked for.
@@ -39,7 +39,7 @@ pub async fn run(journal: &Journal, options: &Options, out: &mut dyn Write) -> R
     loop {
         let page = journal.history_page(&filter, after, PAGE).await?;
         for record in &page {
-            let line = if options.json { object(record).to_string() } else { line(record) };
+            let line = if options.json { escaped_json(&object(record).to_string()) } else { line(record) };
             if !printed(writeln!(out, "{line}"))? {
                 return Ok(Exit::Done);
             }
@@ -85,7 +85,7 @@ pub(super) fn printed(written: io::Result<()>) -> Result<bool, Fatal> {
 /// `history --check`: looks along the whole chain of receipts, and prints its newest hash and where it is broken.
 pub async fn check(journal: &Journal, json: bool, out: &mut dyn Write) -> Result<Exit, Fatal> {
     let report = journal.check().await?;
-    let text = if json { check_object(&report).to_string() } else { check_text(&report) };
+    let text = if json { escaped_json(&check_object(&report).to_string()) } else { check_text(&report) };
     printed(writeln!(out, "{text}"))?;
     Ok(if report.is_whole() { Exit::Done } else { Exit::SomeFailed })
 }

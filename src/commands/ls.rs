@@ -5,7 +5,7 @@ use std::io::Write;
 use serde::Serialize;
 
 use crate::exit::{Exit, Fatal};
-use crate::printable::printable;
+use crate::printable::{escaped_json, printable};
 use crate::vault::{Document, Kind, RemotePath, Vault};
 
 /// What is asked of `ls`.
@@ -79,15 +79,14 @@ fn print_json(parent: &RemotePath, found: &[Document], out: &mut impl Write) -> 
             version: document.version.as_deref(),
             sha256: document.sha256.as_deref(),
         };
-        serde_json::to_writer(&mut *out, &line)?;
-        out.write_all(b"\n")?;
+        writeln!(out, "{}", escaped_json(&serde_json::to_string(&line)?))?;
     }
     Ok(())
 }
 
 fn print_text(found: &[Document], out: &mut impl Write) -> std::io::Result<()> {
     for document in found {
-        let name = document.name.as_deref().map_or_else(|| format!("({})", document.id), printable);
+        let name = document.name.as_deref().map_or_else(|| format!("({})", printable(&document.id.0)), printable);
         let (size, slash) = match (document.folder, document.size) {
             (Some(true), _) => (String::new(), "/"),
             (_, Some(size)) => (human(size), ""),

@@ -25,6 +25,8 @@ use crate::file::lease::Breaks;
 use crate::journal::{Journal, JournalError};
 use crate::shutdown::{self, Reloads, Shutdown, Trigger};
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use print::told;
 use session::Session;
 
 /// Runs the command that was typed.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::pipeline::{Local, Outcome, Report};
-use crate::printable::printable;
+use crate::printable::{escaped_json, printable};
 
 /// Lines that may wait for a reader who is in no hurry (a pager, a stopped terminal). Beyond, they are not told: the
 /// journal has them all.
@@ -46,8 +46,7 @@ impl Printer {
 
     /// Tells what became of a file; nothing of what is of no interest to anybody.
     pub(super) fn tell(&self, report: &Report) {
-        let line = if self.json { as_json(report).map(|json| json.to_string()) } else { as_text(report) };
-        let Some(line) = line else { return };
+        let Some(line) = told(report, self.json) else { return };
         if self.lines.try_send(line).is_err() && !self.untold.swap(true, Ordering::Relaxed) {
             tracing::warn!("nobody reads standard output: some files are not told of there; see history");
         }
@@ -60,6 +59,11 @@ impl Printed {
         // Either way there is nothing more to do.
         self.0.recv_timeout(LAST_WORDS).ok();
     }
+}
+
+/// The line that tells of a file.
+pub(crate) fn told(report: &Report, json: bool) -> Option<String> {
+    if json { as_json(report).map(|json| escaped_json(&json.to_string())) } else { as_text(report) }
 }
 
 fn as_text(report: &Report) -> Option<String> {

@@ -11,7 +11,7 @@ use super::history::{ago, printed};
 use crate::exit::{Exit, Fatal};
 use crate::hex;
 use crate::journal::{Journal, Record, Stored};
-use crate::printable::printable;
+use crate::printable::{escaped_json, printable};
 use crate::vault::{Download, Kind, RemotePath, Vault, VaultError};
 
 /// What is asked for.
@@ -143,11 +143,9 @@ fn report(record: &Record, stored: &Stored, finding: &Finding, json: bool) -> Op
     if json {
         let seq = record.link.as_ref().map(|link| link.seq);
         let (document, sha256) = (&stored.document.0, &stored.sha256);
-        return Some(
-            json!({ "path": path, "result": result, "reason": reason, "seq": seq, "document_id": document,
-                "sha256": sha256, "size": stored.size })
-            .to_string(),
-        );
+        let object = json!({ "path": path, "result": result, "reason": reason, "seq": seq, "document_id": document,
+            "sha256": sha256, "size": stored.size });
+        return Some(escaped_json(&object.to_string()));
     }
     let reason = reason.map_or(String::new(), |reason| format!(": {}", printable(reason)));
     (*finding != Finding::Same).then(|| format!("{result:<10}  {}{reason}", printable(&path)))

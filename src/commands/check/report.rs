@@ -5,7 +5,7 @@ use std::io::Write;
 use serde::Serialize;
 
 use crate::exit::{Exit, Fatal};
-use crate::printable::printable;
+use crate::printable::{escaped_json, printable};
 
 /// What a step came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,7 +94,7 @@ fn as_json(step: &str, verdict: &Verdict) -> String {
         Verdict::Skipped(why) => (false, Some(why.as_str()), None),
     };
     // Texts and a truth: that can't fail.
-    serde_json::to_string(&Line { step, ok, detail, mend }).unwrap_or_default()
+    escaped_json(&serde_json::to_string(&Line { step, ok, detail, mend }).unwrap_or_default())
 }
 
 #[cfg(test)]
