@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use astran_backup::cli::Cli;
+use astran_backup::cli::{Cli, Command};
 use astran_backup::config::{Config, Environment};
 use astran_backup::watch::settle::Rules;
 use clap::Parser;
@@ -19,20 +19,28 @@ fn file() -> &'static PathBuf {
     FILE.get_or_init(|| tempfile::tempdir().unwrap().keep().join("config.toml"))
 }
 
+/// Parsed once: that takes longer than all the rest.
+fn command_lines() -> &'static [Cli] {
+    static LINES: OnceLock<Vec<Cli>> = OnceLock::new();
+    LINES.get_or_init(|| {
+        let line = |command: &[&str]| {
+            let file = file().to_str().unwrap();
+            Cli::try_parse_from([&["astran-backup", "--config", file][..], command].concat()).unwrap()
+        };
+        vec![line(&["watch"]), line(&["push", "x"])]
+    })
+}
+
 pub(crate) fn run(data: &[u8]) {
     let mut options = OpenOptions::new();
     let mut written = options.write(true).create(true).truncate(true).mode(0o600).open(file()).unwrap();
     written.write_all(data).unwrap();
     drop(written);
-    let file = file().to_str().unwrap();
     // An environment without a home: nothing of this machine decides.
     let environment = Environment::new([("STATE_DIRECTORY", "/nonexistent/state")]);
-    for command in [&["watch"][..], &["push", "x"], &["watch", "/nonexistent/watched", "--sandbox"]] {
-        let arguments = [&["astran-backup", "--config", file][..], command].concat();
-        // Without the stand-in there is no --sandbox.
-        let Ok(cli) = Cli::try_parse_from(arguments) else { continue };
-        match Config::load(&cli, &environment) {
-            Ok(config) => check(&config, command[0] == "watch"),
+    for cli in command_lines() {
+        match Config::load(cli, &environment) {
+            Ok(config) => check(&config, matches!(cli.command, Command::Watch(_))),
             Err(error) => {
                 let text = error.to_string();
                 assert!(!text.is_empty() && text.len() < 100_000, "{text}");
