@@ -37,7 +37,7 @@ pub(crate) fn run(data: &[u8]) {
     // A panic is the find itself; in a test the next input still gets the world.
     let mut world = world.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let mut input = Input::new(data);
-    if input.byte() % 4 == 0 { world.alter(&mut input) } else { world.fill(&mut input) }
+    if input.byte().is_multiple_of(4) { world.alter(&mut input) } else { world.fill(&mut input) }
 }
 
 impl World {
@@ -189,7 +189,7 @@ fn tables(connection: &Connection) -> Vec<Table> {
     let names: Vec<String> = names.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
     let table = |name: String| {
         let mut rows = connection.prepare(&format!("SELECT * FROM {name}")).unwrap();
-        let columns: Vec<String> = rows.column_names().into_iter().map(str::to_owned).collect();
+        let columns: Vec<String> = rows.column_names().map(str::to_owned).collect();
         let values = |row: &rusqlite::Row<'_>| (0..columns.len()).map(|at| row.get(at)).collect();
         let good = rows.query_map([], values).unwrap().map(Result::unwrap).collect();
         Table { name, columns, good }

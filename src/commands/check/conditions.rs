@@ -4,37 +4,23 @@
 use std::io::Write;
 
 use rustix::fs::{AtFlags, FileType, fstat, statat};
-use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use super::report::{Report, Verdict};
 use crate::config::Policy;
 use crate::exit::Fatal;
-use crate::file::{OpenError, PRIVATE, Root, hard_links_are_protected, lease, mounts};
+use crate::file::{PRIVATE, Root, hard_links_are_protected, lease, mounts};
 use crate::remove;
 
-/// What the private folder of a root can be used for: all, if nothing is told; an error where no file can be set aside at all.
-pub(super) fn private_folder(root: &Root) -> Result<Option<Verdict>, OpenError> {
-    let worse = |found: &str, mend: String| {
-        Ok(Some(Verdict::Worse(format!("{found}: files are set aside beside their place"), mend)))
+/// Why files can't be set aside in the private folder of a root, if so.
+pub(super) fn private_folder(root: &Root) -> Option<Verdict> {
+    let told = in_its_place(root).map(|(why, mend)| (why.to_owned(), mend));
+    let (why, mend) = match (told, remove::probe_private(root)) {
+        (Some(told), _) => told,
+        (None, Err(error)) => (error.to_string(), "room on the disk, and the right to make a folder there".into()),
+        (None, Ok(())) => return None,
     };
-    if let Some((found, mend)) = in_its_place(root) {
-        return worse(found, mend);
-    }
-    match remove::probe_private(root) {
-        Ok(()) => Ok(None),
-        Err(OpenError::Io(error)) if is_full(&error) => {
-            worse("there is no room for it", "more room on the disk".into())
-        }
-        Err(error) => {
-            remove::probe(root)?;
-            worse(&format!("it can't be used: {error}"), "nothing of another user or file system in its place".into())
-        }
-    }
-}
-
-fn is_full(error: &std::io::Error) -> bool {
-    [Errno::NOSPC, Errno::DQUOT].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+    Some(Verdict::Worse(format!("it can't be used, for {why}: files are set aside beside their place"), mend))
 }
 
 /// What lies in the place of a private folder of ours, if it is none; and the mend.

@@ -47,11 +47,13 @@ fn look(folder: &Folder, need: &mut Need) -> Result<(Verdict, Vec<(String, Verdi
         .map_err(|why| missing(format!("{shown} can't be read: {why}; give this user the right to read it")))?;
     let (mut found, mut more) = (vec!["readable"], Vec::new());
     if folder.policy.after != After::Keep {
-        let private = deletable(&root)?;
+        deletable(&root)?;
         found.push("files can be deleted");
-        more.extend(
-            private.map(|verdict| (format!("private folder {}", root.path().join(PRIVATE).display()), verdict)),
-        );
+    }
+    if folder.policy.removes() {
+        let private = conditions::private_folder(&root);
+        let step = format!("private folder {}", root.path().join(PRIVATE).display());
+        more.extend(private.map(|verdict| (step, verdict)));
     }
     for dir in kept_in(folder) {
         remove::check_move_target(dir).map_err(|error| cannot_move(&error))?;
@@ -71,12 +73,11 @@ fn look(folder: &Folder, need: &mut Need) -> Result<(Verdict, Vec<(String, Verdi
     Ok((conditions::writers(&root, &folder.policy, &found.join(", ")), more))
 }
 
-/// As a removal would: into the private folder and out of existence. Answers what is wrong with that folder, if files can be deleted
-/// all the same.
-fn deletable(root: &Root) -> Result<Option<Verdict>, Fatal> {
+/// As a removal would: set aside and out of existence.
+fn deletable(root: &Root) -> Result<(), Fatal> {
     let why = match allowed(root.dir(), Access::WRITE_OK | Access::EXEC_OK) {
-        Ok(()) => match conditions::private_folder(root) {
-            Ok(condition) => return Ok(condition),
+        Ok(()) => match remove::probe(root) {
+            Ok(()) => return Ok(()),
             Err(error) => error.to_string(),
         },
         Err(errno) => errno.to_string(),
