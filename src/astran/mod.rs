@@ -21,6 +21,7 @@ mod look;
 mod quote;
 mod redact;
 mod transport;
+mod unescape;
 
 #[cfg(test)]
 mod fake;

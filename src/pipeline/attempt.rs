@@ -146,8 +146,8 @@ impl<V: Vault> Pipeline<V> {
             return Ok(confirmed);
         }
         let cut = self.shared.late.cut_of(&entry);
-        if let Some(later) = self.later(cut) {
-            return Err(later);
+        if let Some(wait) = self.late_wait(cut) {
+            return Err(Halt::Later(wait));
         }
         self.abandon(entry.id, &not_found(cut)).await?;
         self.upload(file, source).await
