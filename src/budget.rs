@@ -29,14 +29,23 @@ pub(crate) const LATE_ATTEMPTS: usize = 16;
 pub(crate) const LATE_FILES: usize = 256;
 /// The largest answer that tells of one thing, in bytes.
 pub(crate) const SMALL_BYTES: usize = 1 << 20;
+/// The ways in which a quoted text may be read by taking it out of its escapes; one that can be read in more is not quoted.
+pub(crate) const READINGS: usize = 64;
 /// The largest listing, in bytes.
 pub(crate) const LISTING_BYTES: usize = 64 << 20;
 /// The most entries of a listing: the smallest that can be kept have nine bytes, and each takes some hundred in memory.
 pub(crate) const LISTING_ENTRIES: usize = 1_000_000;
 /// The longest id, name or version of a document that is taken from an answer, in bytes: each goes into the journal.
 pub(crate) const FIELD_BYTES: usize = 1024;
-/// Forms of secrets that are looked for in quoted text: some six each of the login's own and of the tokens of the last hours.
-pub(crate) const KNOWN_SECRETS: usize = 256;
+/// The beginning of an answer in which a text for people is looked for, in bytes: an error page tells what it is long before that.
+pub(crate) const QUOTED_BYTES: usize = 64 << 10;
+/// Secrets that are looked for in quoted text: the login's own and the tokens of the last hours.
+pub(crate) const KNOWN_SECRETS: usize = 64;
+/// A secret of so many bytes, as tokens have, is in no document's name by chance.
+pub(crate) const LONG_SECRET: usize = 20;
+/// So many times a quoted text is taken out of its escapes in search of a secret: an error page that quotes a proxy's answer in JSON
+/// that quotes a form takes three.
+pub(crate) const ESCAPES: usize = 4;
 /// A secret shorter than this, in bytes, can't be told from the text around it.
 pub(crate) const SHORTEST_SECRET: usize = 4;
 

@@ -254,7 +254,7 @@ pub struct Get {
     /// Where to write it; - for standard output [default: its own name, here]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Replace a file that is there
+    /// Replace a file that is there, and fetch a document that is longer than its receipt says
     #[arg(long)]
     pub force: bool,
 }
@@ -333,6 +333,10 @@ pub struct Sandbox {
     /// How long an access token lives
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = values::duration)]
     pub token_life: Duration,
+    /// The password, for scripts that must know it: everybody on this machine who knows it can read the vault, and everybody
+    /// can set faults [default: one by chance, which is printed]
+    #[arg(long, value_name = "TEXT")]
+    pub password: Option<String>,
 }
 
 /// Print shell completions.

@@ -101,11 +101,11 @@ pub async fn run<V: Vault>(
     }
     health.add(Part::Progress, Arc::new(standstill.clone()));
     let mut running = JoinSet::new();
-    for (folder, late) in started {
+    for folder in started {
         let looks = Flow::default();
         standstill.add(looks.clone());
         let (shared, mode, tell) = (Arc::clone(&shared), mode.clone(), tell.clone());
-        running.spawn(run_folder(shared, folder, late, mode, tell, health.clone(), looks, shutdown.clone()));
+        running.spawn(run_folder(shared, folder, mode, tell, health.clone(), looks, shutdown.clone()));
     }
     let mut tally = Tally::default();
     while let Some(ended) = running.join_next().await {
@@ -198,8 +198,7 @@ pub(crate) async fn tidy(root: Arc<Root>) {
 
 async fn run_folder<V: Vault>(
     shared: Arc<Shared<V>>,
-    folder: Watched,
-    late: Option<Recovery>,
+    (folder, late): (Watched, Option<Recovery>),
     mode: Mode,
     tell: impl Fn(&Report),
     health: Health,

@@ -41,6 +41,8 @@ pub mod monitor;
 
 pub mod exit;
 pub(crate) mod failpoint;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub(crate) mod log_limit;
 pub(crate) mod log_queue;
 pub(crate) mod printable;

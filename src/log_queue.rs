@@ -25,16 +25,18 @@ pub(crate) struct LogQueue {
     lines: SyncSender<Message>,
     lost: Arc<AtomicU64>,
     json: bool,
+    colour: bool,
 }
 
 impl LogQueue {
-    /// Starts the thread. With `json` each line is an object already, and stays one. The thread tells also what `limit` left out.
-    pub(crate) fn start(to: impl Write + Send + 'static, json: bool, limit: LogLimit) -> Self {
+    /// Starts the thread. With `json` each line is an object already, and stays one; with `colour` it keeps its colours. The thread
+    /// tells also what `limit` left out.
+    pub(crate) fn start(to: impl Write + Send + 'static, json: bool, colour: bool, limit: LogLimit) -> Self {
         let (lines, waiting) = sync_channel(budget::LOG_LINES);
         let lost = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&lost);
         std::thread::spawn(move || write_all(&waiting, to, &counted, &limit, json));
-        Self { lines, lost, json }
+        Self { lines, lost, json, colour }
     }
 
     /// A line that is no log line: the last word of a command.
@@ -101,7 +103,7 @@ fn left_out_line(count: u64, example: &str, json: bool) -> String {
         let line = serde_json::json!({ "level": "WARN", "message": message, "left_out": count });
         escaped_json(&format!("{line}\n"))
     } else {
-        escaped_line(&format!("astran-backup: {message}\n"))
+        escaped_line(&format!("astran-backup: {message}\n"), false)
     }
 }
 
@@ -119,7 +121,7 @@ pub(crate) struct Line<'a>(&'a LogQueue);
 impl Write for Line<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(bytes);
-        let line = if self.0.json { escaped_json(&text) } else { escaped_line(&text) };
+        let line = if self.0.json { escaped_json(&text) } else { escaped_line(&text, self.0.colour) };
         self.0.push(line.into_bytes());
         Ok(bytes.len())
     }

@@ -12,13 +12,14 @@ pub(crate) fn printable(text: &str) -> String {
     })
 }
 
-/// A whole line for a terminal, with the colours that it has; what a name smuggled into it is shown for what it is.
-pub(crate) fn escaped_line(line: &str) -> String {
+/// A whole line of the log, so that no name in it can drive a terminal. Where the log is `coloured` its colours are kept: a name that
+/// holds the same ones can colour a line then, but hide nothing in it.
+pub(crate) fn escaped_line(line: &str, coloured: bool) -> String {
     let (text, end) = line.strip_suffix('\n').map_or((line, ""), |text| (text, "\n"));
     let mut shown = String::with_capacity(line.len());
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
-        let colour = colour_length(rest);
+        let colour = if coloured { colour_length(rest) } else { 0 };
         let taken = if colour > 0 { colour } else { c.len_utf8() };
         if colour > 0 || !is_odd(c) {
             shown.push_str(&rest[..taken]);
@@ -30,11 +31,13 @@ pub(crate) fn escaped_line(line: &str) -> String {
     shown + end
 }
 
+/// What the log colours with: reset, bold, dimmed, italic, and the colours of its levels.
+const COLOURS: [&str; 9] = ["0", "1", "2", "3", "31", "32", "33", "34", "35"];
+
 /// How long the colour is that a text begins with: nothing else that drives a terminal is let through.
 fn colour_length(text: &str) -> usize {
-    let Some(codes) = text.strip_prefix("\u{1b}[") else { return 0 };
-    let length = codes.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b';').count();
-    if codes.as_bytes().get(length) == Some(&b'm') { length + 3 } else { 0 }
+    let Some((codes, _)) = text.strip_prefix("\u{1b}[").and_then(|rest| rest.split_once('m')) else { return 0 };
+    if COLOURS.contains(&codes) { codes.len() + 3 } else { 0 }
 }
 
 /// A value as one line of JSON for standard output, which may be a terminal: names in it can do no more harm there than in text.
@@ -93,7 +96,11 @@ mod tests {
     #[test]
     fn a_line_keeps_its_colours_and_its_end_and_nothing_else_that_drives_a_terminal() {
         let line = "\u{1b}[2mINFO\u{1b}[0m file=a\nb\u{1b}[2J\u{202e}\n";
-        assert_eq!(escaped_line(line), "\u{1b}[2mINFO\u{1b}[0m file=a\\nb\\u{1b}[2J\\u{202e}\n");
+        assert_eq!(escaped_line(line, true), "\u{1b}[2mINFO\u{1b}[0m file=a\\nb\\u{1b}[2J\\u{202e}\n");
+        // Regression: text could be concealed by a name, and coloured where nothing else is.
+        assert_eq!(escaped_line("\u{1b}[8mhidden\u{1b}[1;31m", true), "\\u{1b}[8mhidden\\u{1b}[1;31m");
+        assert_eq!(escaped_line("file=\u{1b}[31mred\n", false), "file=\\u{1b}[31mred\n");
+        // Regression: what scripts read was printed on terminals with whatever a name held.
         let json = escaped_json("{\"file\":\"a\u{202e}\u{e0041}\"}\n");
         assert_eq!(json, "{\"file\":\"a\\u202e\\udb40\\udc41\"}\n");
     }

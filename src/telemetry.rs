@@ -48,7 +48,7 @@ pub fn init(format: Format, level: Level, environment: &Environment) -> Result<L
     let filter = filter(level, environment)?;
     let colour = std::io::stderr().is_terminal() && environment.get("NO_COLOR").is_none();
     let limit = LogLimit::default();
-    let queue = LogQueue::start(std::io::stderr(), matches!(format, Format::Json), limit.clone());
+    let queue = LogQueue::start(std::io::stderr(), matches!(format, Format::Json), colour, limit.clone());
     let _already_started = subscriber(format, colour, filter, limit, queue.clone()).try_init().is_err();
     Ok(Logging(queue))
 }
@@ -65,7 +65,7 @@ fn filter(level: Level, environment: &Environment) -> Result<EnvFilter, ConfigEr
     EnvFilter::try_new(format!("{libraries},{OWN}={level}")).map_err(|e| ConfigError::new(e.to_string()))
 }
 
-fn subscriber<W>(
+pub(crate) fn subscriber<W>(
     format: Format,
     colour: bool,
     filter: EnvFilter,

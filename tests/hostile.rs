@@ -1,5 +1,6 @@
 //! Writers that race with every step of an upload and a removal: they replace, append, truncate, write anew and rename away
-//! at random moments. Nothing that nobody but the program took away may be missing from the store.
+//! at random moments; and the watched folder itself is moved away, replaced by another one or by a link, and put back. Nothing
+//! that nobody but the program took away may be missing from the store, and nothing that a link led to may be touched.
 //!
 //! `ASTRAN_TEST_ROUNDS` says how many operations (default 200), `ASTRAN_TEST_SEED` where chance starts.
 #![cfg(feature = "sandbox")]
@@ -12,7 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::RwLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use support::proof::{Dice, clean_run, identity, identity_of, rounds, seed, sha256, unique};
@@ -54,19 +56,26 @@ fn storm(pauses: &str) {
     command.env("ASTRAN_BACKUP_PAUSES", pauses).args(["watch", "watched"]).args(SETTLE);
     let daemon = Daemon::start(&mut command);
     daemon.wait_for("watching");
-    let left = AtomicU64::new(operations);
+    let (left, over, away) = (AtomicU64::new(operations), AtomicBool::new(false), RwLock::new(()));
+    let victim = Victim::new(&world);
     let known: Vec<Known> = std::thread::scope(|scope| {
+        let swapper = Swapper::new(&world, &victim, Dice::new(dice.next()));
+        let swapper = scope.spawn(|| swapper.run(&over, &away));
         let writers: Vec<_> = (0..WRITERS)
             .map(|number| {
-                let (folder, left, dice) = (world.watched(), &left, Dice::new(dice.next()));
-                scope.spawn(move || Writer::new(&folder, number, dice).run(left))
+                let (folder, left, away, dice) = (world.watched(), &left, &away, Dice::new(dice.next()));
+                scope.spawn(move || Writer::new(&folder, number, dice).run(left, away))
             })
             .collect();
-        writers.into_iter().map(|writer| writer.join().unwrap()).collect()
+        let writers: Vec<_> = writers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
+        over.store(true, Ordering::Relaxed);
+        let known = writers.into_iter().map(Result::unwrap);
+        known.chain([swapper.join().unwrap()]).collect()
     });
     assert_eq!(daemon.stop().code, Some(0));
     clean_run(&world, &SETTLE);
     judge(&world, known, operations);
+    victim.assert_untouched(&world);
 }
 
 /// Holds what the writers know against what the store took.
@@ -114,9 +123,11 @@ impl Writer {
         Self { folder, place, number, operation: 0, dice, known: Known::default() }
     }
 
-    fn run(mut self, left: &AtomicU64) -> Known {
+    /// `away` is held by whoever has moved the folder away: this writer's file is in no other folder then.
+    fn run(mut self, left: &AtomicU64, away: &RwLock<()>) -> Known {
         while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
             self.operation += 1;
+            let here = away.read().unwrap();
             let what = match self.dice.within(0, 7) {
                 0 | 1 => self.replace(),
                 2 => self.append(),
@@ -125,6 +136,7 @@ impl Writer {
                 5 => self.empty(),
                 _ => self.rename_away(),
             };
+            drop(here);
             *self.known.counts.entry(what).or_default() += 1;
             // From at once to beyond the grace: each step of an upload and a removal is met.
             let longest = *self.dice.of(&[1, 20, 300, 1300]);
@@ -272,5 +284,96 @@ impl Writer {
             std::thread::sleep(Duration::from_micros(self.dice.within(0, 30_000)));
         }
         file.write_all(second).unwrap();
+    }
+}
+
+/// A folder beside the watched one that nobody has given to the program.
+struct Victim(PathBuf);
+
+impl Victim {
+    fn new(world: &World) -> Self {
+        let victim = world.dir.path().join("victim");
+        std::fs::create_dir_all(victim.join("empty")).unwrap();
+        for name in Self::NAMES {
+            std::fs::write(victim.join(name), name).unwrap();
+        }
+        Self(victim)
+    }
+
+    const NAMES: [&str; 3] = ["victim-1", "victim-2", "file-0-of-a-victim"];
+
+    /// Nothing of it is missing, nothing was put there, and nothing is stored.
+    fn assert_untouched(&self, world: &World) {
+        for name in Self::NAMES {
+            assert_eq!(std::fs::read_to_string(self.0.join(name)).unwrap(), name);
+            assert_eq!(world.times_stored(&format!("/HR_Backup/{name}")), 0, "{name} of the victim is stored");
+        }
+        assert!(self.0.join("empty").is_dir());
+        assert_eq!(std::fs::read_dir(&self.0).unwrap().count(), Self::NAMES.len() + 1);
+    }
+}
+
+/// Moves the watched folder itself away, has something else in its place for a while, and puts it back.
+struct Swapper<'a> {
+    folder: PathBuf,
+    victim: &'a Victim,
+    dice: Dice,
+    known: Known,
+}
+
+impl<'a> Swapper<'a> {
+    fn new(world: &World, victim: &'a Victim, dice: Dice) -> Self {
+        Self { folder: world.watched(), victim, dice, known: Known::default() }
+    }
+
+    fn run(mut self, over: &AtomicBool, away: &RwLock<()>) -> Known {
+        for number in 0.. {
+            for _ in 0..self.dice.within(5, 60) {
+                if over.load(Ordering::Relaxed) {
+                    return self.known;
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            let what = self.swap(number, away);
+            *self.known.counts.entry(what).or_default() += 1;
+        }
+        self.known
+    }
+
+    fn swap(&mut self, number: u64, away: &RwLock<()>) -> &'static str {
+        let _nobody_else = away.write().unwrap();
+        let (old, kind) = (self.folder.with_extension("away"), self.dice.within(0, 3));
+        std::fs::rename(&self.folder, &old).unwrap();
+        let what = match kind {
+            0 => "folder away",
+            1 => {
+                std::os::unix::fs::symlink(&self.victim.0, &self.folder).unwrap();
+                "folder a link"
+            }
+            _ => {
+                self.another_folder(number);
+                "another folder"
+            }
+        };
+        // Longer than it takes to notice, once in a while.
+        let longest = *self.dice.of(&[20, 20, 500, 500, 7000]);
+        std::thread::sleep(Duration::from_millis(self.dice.within(0, longest)));
+        match kind {
+            0 => {}
+            1 => std::fs::remove_file(&self.folder).unwrap(),
+            _ => std::fs::rename(&self.folder, old.join(format!("replacement-{number}"))).unwrap(),
+        }
+        std::fs::rename(&old, &self.folder).unwrap();
+        what
+    }
+
+    /// With a file that must be stored: from there, or from the real folder, into which this one is moved afterwards.
+    fn another_folder(&mut self, number: u64) {
+        std::fs::create_dir(&self.folder).unwrap();
+        let name = format!("replacement-{number}");
+        let content = unique(&name, 3000);
+        std::fs::write(self.folder.join(&name), &content).unwrap();
+        self.known.taken.insert(sha256(&content));
+        self.known.closed.insert(sha256(&content), name);
     }
 }

@@ -4,7 +4,7 @@ use serde::de::DeserializeSeed as _;
 use serde_json::Value;
 
 use super::listing::{EachEntry, Entry, Fields, Listed, Scalar};
-use super::redact::redacted;
+use super::redact::redacted_name;
 use crate::budget;
 use crate::vault::{Document, DocumentId};
 
@@ -77,7 +77,7 @@ impl Fields {
             name: self.name.and_then(|name| match name {
                 // A name that was cut is not the one that was sent, and must not look as if it were missing.
                 // A server that repeats a token there would have it told as a contradiction.
-                Scalar::Text(name) | Scalar::Cut(name) => Some(redacted(&name).into_owned()),
+                Scalar::Text(name) | Scalar::Cut(name) => Some(redacted_name(&name)),
                 _ => None,
             }),
         })

@@ -155,7 +155,7 @@ pub(super) fn redirect(headers: &HeaderMap, from: &Url) -> String {
     match target {
         Some(url) => format!(
             ", a redirect to {}, which is not followed with a token: is service.api_url or service.auth_url right?",
-            url.origin().ascii_serialization()
+            quote::short(&url.origin().ascii_serialization())
         ),
         None => ", a redirect to nowhere: is service.api_url or service.auth_url right?".to_owned(),
     }

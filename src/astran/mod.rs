@@ -21,9 +21,12 @@ mod look;
 mod quote;
 mod redact;
 mod transport;
+mod unescape;
 
 #[cfg(test)]
 mod fake;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 #[cfg(test)]
 mod tests;
 

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::redact::redacted;
+use crate::budget;
 
 /// The most characters that are quoted of an answer.
 const LONGEST: usize = 200;
@@ -12,6 +13,8 @@ const LONGEST_WORD: usize = 60;
 
 /// What an answer says for people: a JSON error's text or a page's title; never the whole body.
 pub(super) fn said(body: &[u8]) -> Option<String> {
+    // All of a huge answer as JSON values would take many times its size in memory.
+    let body = body.get(..budget::QUOTED_BYTES).unwrap_or(body);
     let text = match serde_json::from_slice::<Value>(body) {
         Ok(value) => json_text(&value)?,
         Err(_) => title(&String::from_utf8_lossy(body))?,

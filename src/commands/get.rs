@@ -64,7 +64,8 @@ pub async fn receipt(config: &Config, service: Option<&str>, path: &RemotePath) 
 }
 
 /// Fetches the document; `stdout` is written to only for [`Output::Stdout`]. One that is not what its receipt says is
-/// fetched all the same, for somebody else may have changed it, but said to be so.
+/// fetched all the same, for somebody else may have changed it, but said to be so. One that is longer is fetched to its end only
+/// with `force`: a content without an end would fill the disk.
 pub async fn run(
     vault: &impl Vault,
     options: &Options,
@@ -80,7 +81,8 @@ pub async fn run(
         refuse_existing(place)?;
     }
     let download = vault.download(&options.path).await.map_err(Fatal::from)?;
-    let arriving = Arriving { download, got: 0, sha256: Sha256::new() };
+    let most = receipt.filter(|_| !options.force).map(|receipt| receipt.size);
+    let arriving = Arriving { download, most, got: 0, sha256: Sha256::new() };
     let sha256 = match place {
         None => to_stdout(arriving, stdout).await?,
         Some(place) => to_file(arriving, &place, options.force).await?,
@@ -101,9 +103,19 @@ fn differs(path: &RemotePath, receipt: &Stored, sha256: &str) -> Fatal {
     Fatal::new(Exit::SomeFailed, message)
 }
 
+fn longer(size: u64) -> Fatal {
+    let message = format!(
+        "not fetched to its end: it is longer than the {size} bytes that were stored from here, so somebody has changed it in the vault; \
+         --force fetches it all the same"
+    );
+    Fatal::new(Exit::SomeFailed, message)
+}
+
 /// A download, measured while it comes.
 struct Arriving<D> {
     download: D,
+    /// So many bytes are taken, and not one more.
+    most: Option<u64>,
     got: u64,
     sha256: Sha256,
 }
@@ -113,6 +125,9 @@ impl<D: Download> Arriving<D> {
         let chunk = self.download.chunk().await.map_err(Fatal::from)?;
         if let Some(chunk) = &chunk {
             self.got += chunk.len() as u64;
+            if let Some(most) = self.most.filter(|most| self.got > *most) {
+                return Err(longer(most));
+            }
             self.sha256.update(chunk);
         }
         Ok(chunk)
@@ -250,7 +265,7 @@ mod tests {
         }
         let dir = tempfile::tempdir().unwrap();
         let place = dir.path().join("out");
-        let arriving = Arriving { download: Late(Some(place.clone())), got: 0, sha256: Sha256::new() };
+        let arriving = Arriving { download: Late(Some(place.clone())), most: None, got: 0, sha256: Sha256::new() };
         assert_eq!(to_file(arriving, &place, false).await.unwrap_err().exit, Exit::SomeFailed);
         assert_eq!(std::fs::read(&place).unwrap(), b"somebody's");
     }

@@ -91,7 +91,7 @@ pub async fn check(journal: &Journal, json: bool, out: &mut dyn Write) -> Result
 
 /// Prints what a check found, and what it was compared with.
 pub fn tell_check(report: &CheckReport, seen: &Seen, json: bool, out: &mut dyn Write) -> Result<Exit, Fatal> {
-    let text = if json { check_object(report, seen).to_string() } else { check_text(report, seen) };
+    let text = if json { json_line(&check_object(report, seen)) } else { check_text(report, seen) };
     printed(writeln!(out, "{text}"))?;
     Ok(if report.is_whole() && seen.is_fine() { Exit::Done } else { Exit::SomeFailed })
 }

@@ -29,6 +29,8 @@ use crate::file::lock::Locks;
 use crate::journal::{Journal, Opened};
 use crate::shutdown::{self, Reloads, Shutdown, Trigger};
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use print::told;
 use session::Session;
 
 /// Runs the command that was typed.

@@ -53,8 +53,7 @@ impl Printer {
 
     /// Tells what became of a file; nothing of what is of no interest to anybody.
     pub(super) fn tell(&self, report: &Report) {
-        let line = if self.json { as_json(report).map(|json| json_line(&json)) } else { as_text(report) };
-        let Some(text) = line else { return };
+        let Some(text) = told(report, self.json) else { return };
         // Scripts are told of each file.
         let is_limited = !self.json && matches!(report.outcome, Outcome::Failed { .. } | Outcome::Waits { .. });
         if self.lines.try_send(Line { text, is_limited }).is_err() && !self.untold.swap(true, Ordering::Relaxed) {
@@ -99,6 +98,11 @@ fn print_all(lines: &mpsc::Receiver<Line>, mut out: impl Write) {
             Err(RecvTimeoutError::Disconnected) => return,
         }
     }
+}
+
+/// The line that tells of a file.
+pub(crate) fn told(report: &Report, json: bool) -> Option<String> {
+    if json { as_json(report).map(|json| json_line(&json)) } else { as_text(report) }
 }
 
 fn as_text(report: &Report) -> Option<String> {

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::cli;
 use crate::exit::{Exit, Fatal};
 use crate::remove;
-use crate::sandbox::{Access, Options, Sandbox, SandboxError};
+use crate::sandbox::{Access, Options, Sandbox, SandboxError, chance_password};
 use crate::shutdown::{Shutdown, Stop};
 
 /// Runs the sandbox that was asked for; over a folder that goes with it where none was named.
@@ -24,6 +24,11 @@ pub async fn run(typed: &cli::Sandbox, json: bool, stop: Shutdown) -> Result<Exi
     let mut options = Options::new(store);
     options.listen = typed.listen;
     options.token_life = typed.token_life;
+    options.password = match &typed.password {
+        Some(password) => password.clone(),
+        None => chance_password()
+            .map_err(|error| Fatal::new(Exit::SomeFailed, format!("the sandbox can't make a password: {error}")))?,
+    };
     let ended = serve(options, json, stop).await;
     if let Some(folder) = temporary {
         remove::discard(&folder);

@@ -105,7 +105,7 @@ async fn retrying(
 #[cfg(feature = "sandbox")]
 async fn embed(config: &mut Config) -> Result<crate::sandbox::Sandbox, Fatal> {
     use crate::config::{Grant, Login, Service};
-    use crate::sandbox::{Options, Sandbox};
+    use crate::sandbox::{Options, Sandbox, chance_password};
     use crate::secret::Source;
 
     let store = config.state_dir.join("vault");
@@ -119,6 +119,9 @@ async fn embed(config: &mut Config) -> Result<crate::sandbox::Sandbox, Fatal> {
         .collect();
     let fatal =
         |error: &dyn std::fmt::Display| Fatal::new(Exit::SomeFailed, format!("the sandbox can't start: {error}"));
+    // Others on this machine can reach it too: they must not read what is stored, nor have it lie about what it stores.
+    options.password = chance_password().map_err(|error| fatal(&error))?;
+    options.controls = false;
     let sandbox = Sandbox::start(options).await.map_err(|error| fatal(&error))?;
     let access = sandbox.access();
     let url = |text: &str| url::Url::parse(text).map_err(|error| fatal(&error));

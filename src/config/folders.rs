@@ -22,8 +22,10 @@ pub(super) fn are_apart(folders: &[Folder]) -> Result<(), ConfigError> {
 }
 
 /// No folder that is emptied may hold what is ours, nor where any folder's files are kept, of those too that are not watched just
-/// now: it would be uploaded and deleted. There is no flag to allow it: that can't be what anybody means.
+/// now: it would be uploaded and deleted. There is no flag to allow it: that can't be what anybody means. `how` the folders are
+/// emptied is a word of the error.
 pub(super) fn hold_nothing_of_ours(
+    how: &str,
     folders: &[Folder],
     configured: &[Folder],
     ours: &[Ours<'_>],
@@ -33,7 +35,7 @@ pub(super) fn hold_nothing_of_ours(
     for (what, path) in of_policies.chain(ours.iter().copied()) {
         let at = real(path);
         if let Some(i) = places.iter().position(|place| at.starts_with(place)) {
-            return Err(inside(what, path, &folders[i].path));
+            return Err(inside(what, path, how, &folders[i].path));
         }
     }
     Ok(())
@@ -55,10 +57,10 @@ fn shared(inner: &Path, outer: &Path, same: bool) -> ConfigError {
     ))
 }
 
-fn inside(what: &str, path: &Path, folder: &Path) -> ConfigError {
+fn inside(what: &str, path: &Path, how: &str, folder: &Path) -> ConfigError {
     let (path, folder) = (path.display(), folder.display());
     ConfigError::new(format!(
-        "{what} ({path}) lies in the folder {folder}: what is there would be uploaded; put it elsewhere"
+        "{what} ({path}) lies in the {how} folder {folder}: what is there would be uploaded; put it elsewhere"
     ))
 }
 
@@ -245,7 +247,7 @@ mod tests {
     fn what_is_ours_lies_elsewhere() {
         let (watched, outside) = (Path::new("/w/in"), Path::new("/w/out"));
         let check = |folder: Folder, configured: &[Folder], ours: &[Ours<'_>]| {
-            hold_nothing_of_ours(&[folder], configured, ours).map_err(|error| error.to_string())
+            hold_nothing_of_ours("watched", &[folder], configured, ours).map_err(|error| error.to_string())
         };
         assert!(check(folder(watched), &[], &[("the journal", outside)]).is_ok());
         for ours in [watched, &watched.join("x"), &watched.join("x/../y/z")] {

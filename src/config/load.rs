@@ -74,9 +74,9 @@ impl Config {
                 .map(|path| ("a file with a secret", path)),
         );
         folders::are_apart(&self.folders)?;
+        folders::hold_nothing_of_ours("watched", &self.folders, configured, &ours)?;
         let pushed = pushed(command).map(|path| Folder { path: path.clone(), policy: self.upload.clone() });
-        let emptied: Vec<_> = self.folders.iter().cloned().chain(pushed).collect();
-        folders::hold_nothing_of_ours(&emptied, configured, &ours)
+        folders::hold_nothing_of_ours("pushed", &pushed.collect::<Vec<_>>(), configured, &ours)
     }
 }
 

@@ -228,7 +228,10 @@ fn is_at(file: &File, folder: &OwnedFd) -> bool {
 }
 
 /// A folder that only this user may enter, made where it is missing.
-#[expect(clippy::disallowed_methods, reason = "by descriptor, in a folder that is open, and no link is followed")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it is made below an open folder, and looked at before anything is put into it"
+)]
 fn own_folder(within: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
     match mkdirat(within, name, Mode::RWXU) {
         Ok(()) | Err(Errno::EXIST) => {}

@@ -64,6 +64,10 @@ pub(super) fn fingerprint(public: &[u8]) -> String {
 }
 
 /// The file, if it can be trusted, and what it holds.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the state folder is this user's alone; the file's owner and mode are checked"
+)]
 fn read(dir: &Path, create: bool) -> io::Result<Option<(File, Vec<u8>)>> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let mut options = OpenOptions::new();

@@ -60,6 +60,7 @@ impl Journal {
     }
 
     /// All journals of a state directory.
+    #[expect(clippy::disallowed_methods, reason = "the state folder is this user's alone")]
     pub fn all(state_dir: &Path) -> Result<Vec<Self>, JournalError> {
         let further = std::fs::read_dir(state_dir.join(FURTHER)).into_iter().flatten().flatten();
         let mut dirs: Vec<PathBuf> = further.map(|entry| entry.path()).collect();

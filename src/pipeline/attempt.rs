@@ -146,7 +146,9 @@ impl<V: Vault> Pipeline<V> {
             return Ok(confirmed);
         }
         let cut = self.shared.late.cut_of(&entry);
-        self.wait_for_late(cut)?;
+        if let Some(wait) = self.late_wait(cut) {
+            return Err(Halt::Later(wait));
+        }
         self.abandon(entry.id, &not_found(cut)).await?;
         self.upload(file, source).await
     }

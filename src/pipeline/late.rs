@@ -147,7 +147,10 @@ impl<V: Vault> Pipeline<V> {
     pub(super) async fn nothing_late(&self, intent: &Intent) -> Result<(), Halt> {
         let late = &self.shared.late;
         if let Some(cut) = late.cut(&intent.dest.join(&intent.name)) {
-            return self.wait_for_late(cut.may_come.then_some(cut.at));
+            return match self.late_wait(cut.may_come.then_some(cut.at)) {
+                Some(wait) => Err(Halt::Later(wait)),
+                None => Ok(()),
+            };
         }
         // What an earlier process sent is known from the journal only, and can't come any more once this one is old enough.
         if late.started.elapsed() >= self.policy.store_lag {
@@ -156,13 +159,15 @@ impl<V: Vault> Pipeline<V> {
         let since = late.born.checked_sub(budget::LATE).unwrap_or(late.born);
         let (folder, name) = (&intent.folder, &intent.name);
         let cut_off = self.shared.journal.was_cut_off(folder, name, (since, late.born), budget::LATE_ATTEMPTS).await?;
-        self.wait_for_late(cut_off.then_some(late.started))
+        match self.late_wait(cut_off.then_some(late.started)) {
+            Some(wait) => Err(Halt::Later(wait)),
+            None => Ok(()),
+        }
     }
 
-    /// Ends an attempt where what was cut off at this time may still be stored.
-    pub(super) fn wait_for_late(&self, cut: Option<Instant>) -> Result<(), Halt> {
-        let wait = cut.and_then(|cut| next_look(cut.elapsed(), self.policy.store_lag));
-        wait.map_or(Ok(()), |wait| Err(Halt::Later(wait)))
+    /// How long until the store is asked again for what was cut off at this time; `None` where it can't come any more.
+    pub(super) fn late_wait(&self, cut: Option<Instant>) -> Option<Duration> {
+        cut.and_then(|cut| next_look(cut.elapsed(), self.policy.store_lag))
     }
 
     /// What was cut off may come even later than that. Where it may have come over the newer file of its name, that one is sent

@@ -11,7 +11,8 @@
 //! ```
 //!
 //! Besides the service's own addresses there are `POST` and `DELETE /sandbox/faults`, `GET /sandbox/stats` and
-//! `GET /sandbox/uploads?after=NUMBER`. It listens on loopback only, without TLS, in HTTP/1.1 and HTTP/2 with prior
+//! `GET /sandbox/uploads?after=NUMBER`, unless it is embedded in another command (`--sandbox`): others on this machine could make it
+//! say that it has stored what it has not, and the program would delete the file. It listens on loopback only, without TLS, in HTTP/1.1 and HTTP/2 with prior
 //! knowledge.
 
 mod address;
@@ -38,7 +39,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use faults::Rule;
-pub use options::{Access, BruteForce, Duplicates, Options, TokenCheck};
+pub use options::{Access, BruteForce, Duplicates, Options, TokenCheck, chance_password};
 use realm::{Authority, Realm};
 use rules::Rules;
 use stats::Stats;

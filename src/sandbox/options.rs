@@ -1,5 +1,6 @@
 //! What a sandbox is started with, and what one needs to know to use it.
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,10 +8,12 @@ use std::time::Duration;
 use serde::Serialize;
 use url::Url;
 
+use crate::hex;
 use crate::vault::RemotePath;
 
 /// How a sandbox behaves. [`Options::new`] has the defaults; the knobs stand for what is unknown of the real service.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a knob of its own")]
 pub struct Options {
     /// Where it listens: a loopback address; port 0 takes a free one. Default `127.0.0.1:0`.
     pub listen: SocketAddr,
@@ -30,8 +33,10 @@ pub struct Options {
     pub direct_access: bool,
     /// The only user's name.
     pub username: String,
-    /// That user's password.
+    /// That user's password. Default `sandbox-password`, which everybody knows: for tests. See [`chance_password`].
     pub password: String,
+    /// Whether it answers below `/sandbox/`, where anybody on this machine can set faults and read statistics. Default true.
+    pub controls: bool,
     /// How long an access token lives. It is exact; the answer's `expires_in` is whole seconds, at least 1. Default 300 s.
     pub token_life: Duration,
     /// How long a refresh token lives, which is how long a session may idle. Default 1800 s.
@@ -117,6 +122,7 @@ impl Options {
             direct_access: true,
             username: "sandbox@example.com".into(),
             password: "sandbox-password".into(),
+            controls: true,
             token_life: Duration::from_secs(300),
             refresh_life: Duration::from_secs(1800),
             session_life: Duration::from_secs(10 * 3600),
@@ -131,6 +137,16 @@ impl Options {
             remembered: 1_000_000,
         }
     }
+}
+
+/// A password by chance, for a sandbox on a machine that others use too.
+pub fn chance_password() -> io::Result<String> {
+    let mut random = [0; 16];
+    let filled = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
+    if filled < random.len() {
+        return Err(io::Error::other("the system gives too little chance"));
+    }
+    Ok(hex(&random))
 }
 
 /// All that one needs to use a sandbox, as JSON with just these keys.

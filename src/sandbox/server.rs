@@ -101,6 +101,7 @@ async fn answer(state: &State, request: Request<Incoming>) -> Result<Response<Bo
     let Some(path) = uri.path().strip_prefix(state.options.prefix.as_str()) else { return Ok(nothing()) };
     match address::route(path) {
         Route::Realm { realm, endpoint } => realm::answer(state, realm, endpoint, request).await,
+        Route::Control { .. } if !state.options.controls => Ok(nothing()),
         Route::Control { name } => control::answer(state, name, request).await,
         Route::Nothing => Ok(nothing()),
         route => api::answer(state, &route, request).await,

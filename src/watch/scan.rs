@@ -50,10 +50,6 @@ impl Walker {
         over.and_then(|()| self.tell(Found::End)).ok();
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a path that it finds is only a hint: each file is opened below the open root"
-    )]
     fn walk_through(&self, below: &Path, recover: bool, enter: &mut impl FnMut(&Path)) -> Result<(), Unheard> {
         let mut files = Vec::with_capacity(BATCH);
         let mut tree = Tree::of(&self.root, below);

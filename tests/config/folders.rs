@@ -81,7 +81,7 @@ fn what_does_not_fit_together() {
         (
             "[[folder]]\npath = \"/w\"\nafter = \"move\"\nmove_to = \"/w/done\"\n",
             "ls",
-            "move_to (/w/done) lies in the folder /w",
+            "move_to (/w/done) lies in the watched folder /w",
         ),
         ("[[folder]]\npath = \"/w\"\nfailed_dir = \"/w/bad\"\n", "ls", "failed_dir (/w/bad)"),
         ("[[folder]]\npath = \"/w\"\n", "ls --state-dir /w/state", "the folder of the journal (/w/state)"),

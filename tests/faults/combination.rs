@@ -6,6 +6,7 @@ use std::time::Duration;
 use astran_backup::sandbox::Duplicates;
 use astran_backup::sandbox::faults::{Call, Rule};
 
+use crate::disk::{Disk, Full};
 use crate::support::proof::{Dice, Reckoning, clean_run, rounds, seed, sha256, unique};
 use crate::support::{Daemon, PATIENCE, Said, World, said_within};
 use crate::troubles::{
@@ -22,6 +23,8 @@ struct Combination {
     refused: bool,
     /// The first run is told to stop after so long.
     stopped: Option<Duration>,
+    /// A disk is full while the first run lasts.
+    full: Option<Full>,
     rules: Vec<Rule>,
 }
 
@@ -38,7 +41,12 @@ impl Combination {
             let code = *dice.of(&[400, 413, 415, 422]);
             rules.push(Rule::new(Call::Upload, status(code, false)).named(BAD).always());
         }
-        Self { duplicates, verify, refused, stopped, rules }
+        let room = *dice.of(&[0, 40, 120, 400]);
+        let full = dice.one_in(3).then(|| *dice.of(&[Full::Watched, Full::State(room)]));
+        // A run without room for its journal would wait for some with all its patience.
+        let waits = matches!(full, Some(Full::State(_)));
+        let stopped = stopped.or_else(|| waits.then(|| Duration::from_millis(dice.within(500, 5000))));
+        Self { duplicates, verify, refused, stopped, full, rules }
     }
 
     /// How the first run may end: by what went on for longer than its patience, by tokens that died again and again when they
@@ -49,6 +57,8 @@ impl Combination {
         match code {
             Some(0 | 5) => true,
             Some(1 | 4) if rules().any(|fault| destination_troubles().contains(fault)) => true,
+            // Without room for the journal nothing can be done.
+            Some(1) if matches!(self.full, Some(Full::State(_))) => true,
             // Some wait for an answer about themselves; whether another one was blamed is looked at later.
             Some(1) => self.refused || said.contains("waits"),
             Some(3) => of_the_login().count() > 1 || of_the_login().any(|fault| !is_dying(fault)),
@@ -95,6 +105,7 @@ fn troubled(combination: &Combination) -> u64 {
         // So that there is a refresh to be troubled.
         options.token_life = Duration::from_secs(2);
     });
+    let disk = combination.full.and_then(|full| Disk::mount(&world, full));
     let mut closed = fill(&world);
     if combination.refused {
         let content = unique(BAD, 50);
@@ -104,10 +115,12 @@ fn troubled(combination: &Combination) -> u64 {
     for rule in &combination.rules {
         world.faults().add(rule.clone());
     }
+    disk.iter().for_each(Disk::fill);
     let arguments = [SETTLE[0], SETTLE[1], "--verify", combination.verify];
     let first = first_run(&world, combination.stopped, &arguments);
     assert!(combination.may_end_with(first.code, &first.stdout), "{first:?}");
     let faults = world.sandbox().stats().faults;
+    disk.iter().for_each(Disk::empty);
     assert!(failed(&world).lines().all(|line| line.contains(BAD)), "{}\n{first:?}", failed(&world));
     world.faults().clear();
     assert_eq!(world.run(["retry"]).code, Some(0));

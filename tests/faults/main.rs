@@ -15,6 +15,7 @@ mod support;
 
 mod alone;
 mod combination;
+mod disk;
 mod files;
 mod troubles;
 

@@ -52,12 +52,18 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..10)
 }
 
+/// `ASTRAN_TEST_LATE=1`: the store carries uploads out seconds after their answers were lost.
+fn throws_late() -> bool {
+    std::env::var("ASTRAN_TEST_LATE").is_ok_and(|late| late == "1")
+}
+
 fn whims() -> impl Strategy<Value = Vec<Whim>> {
     let whim = prop_oneof![
         4 => Just(Whim::Good),
         1 => Just(Whim::Down),
         1 => Just(Whim::LostBefore),
-        2 => Just(Whim::LostAfter),
+        1 => Just(Whim::LostAfter),
+        1 => (500..20000u64).prop_map(|millis| if throws_late() { Whim::Late(millis) } else { Whim::LostAfter }),
         1 => Just(Whim::Lie),
         1 => Just(Whim::Intruder),
         1 => Just(Whim::Refuse),
@@ -136,6 +142,7 @@ impl Story {
 
     /// In the store once, or in the folder: nothing else.
     fn check(&self) {
+        self.vault.carry_out_all();
         let ours = self.vault.ours();
         let watched = self.dir.path().join("watched");
         let lying: Vec<String> =

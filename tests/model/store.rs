@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use astran_backup::vault::{Content, Document, DocumentId, Download, Kind, RemotePath, Vault, VaultError};
 use bytes::Bytes;
 use http_body_util::BodyExt;
+use tokio::time::Instant;
 
 use crate::support::proof::sha256;
 
@@ -19,6 +21,8 @@ pub(crate) enum Whim {
     LostBefore,
     /// It is done, and the answer is lost.
     LostAfter,
+    /// The answer is lost, and the store carries the upload out so many milliseconds later: a relay had all of it already.
+    Late(u64),
     /// It says that it has what it has not.
     Lie,
     /// Somebody else has stored something under this name just before.
@@ -36,6 +40,8 @@ pub(crate) enum Whim {
 pub(crate) struct Model {
     pub(crate) documents: Mutex<BTreeMap<String, Vec<Kept>>>,
     pub(crate) whims: Mutex<VecDeque<Whim>>,
+    /// Uploads that are still on their way inside the store: when they are carried out, their name and content.
+    pub(crate) late: Mutex<Vec<(Instant, String, Vec<u8>)>>,
     /// Whether a name that is taken is refused (409) or gets a newer version.
     pub(crate) conflicts: bool,
 }
@@ -60,15 +66,34 @@ impl Download for Out {
 
 impl Model {
     fn whim(&self) -> Whim {
+        self.carry_out(Instant::now());
         self.whims.lock().unwrap().pop_front().unwrap_or(Whim::Good)
     }
 
     /// Reads meet only a service that is down.
     fn look(&self) -> Result<(), VaultError> {
         match self.whim() {
-            Whim::Down | Whim::LostBefore | Whim::LostAfter => Err(VaultError::new(Kind::Unavailable, "down")),
+            Whim::Down | Whim::LostBefore | Whim::LostAfter | Whim::Late(_) => {
+                Err(VaultError::new(Kind::Unavailable, "down"))
+            }
             _ => Ok(()),
         }
+    }
+
+    /// What was late, and has its time now. Nobody looks at the store but by its calls, so each of them does this first.
+    fn carry_out(&self, now: Instant) {
+        let due: Vec<_> = self.late.lock().unwrap().extract_if(.., |(at, ..)| *at <= now).collect();
+        for (_, name, content) in due {
+            // A name that was taken meanwhile is refused, and nobody hears of it.
+            if !self.conflicts || self.newest(&name).is_none() {
+                self.keep(&name, content, false);
+            }
+        }
+    }
+
+    /// Carries out all that is still on its way, whenever its time would be.
+    pub(crate) fn carry_out_all(&self) {
+        self.carry_out(Instant::now() + Duration::from_secs(3600));
     }
 
     fn keep(&self, name: &str, content: Vec<u8>, foreign: bool) {
@@ -142,12 +167,17 @@ impl Vault for Model {
             Whim::Intruder if !name.contains("(conflict") => {
                 self.keep(name, format!("foreign {name}").into_bytes(), true);
             }
-            Whim::Good | Whim::LostAfter | Whim::Lie | Whim::Intruder => {}
+            Whim::Good | Whim::LostAfter | Whim::Late(_) | Whim::Lie | Whim::Intruder => {}
         }
         let body = content().unwrap().body.collect().await;
         let bytes = body.map_err(|error| VaultError::new(Kind::Content, error.to_string()))?.to_bytes().to_vec();
         if whim == Whim::Lie {
             return Ok(document(name, &bytes, 1));
+        }
+        if let Whim::Late(millis) = whim {
+            let at = Instant::now() + Duration::from_millis(millis);
+            self.late.lock().unwrap().push((at, name.to_owned(), bytes));
+            return Err(VaultError::new(Kind::Unknown, "lost"));
         }
         if self.conflicts && self.newest(name).is_some() {
             return Err(VaultError::new(Kind::Conflict, "409"));

@@ -10,7 +10,7 @@ use astran_backup::file::lease::Breaks;
 use astran_backup::health::{Health, Knows};
 use astran_backup::journal::Journal;
 use astran_backup::metrics::Folder;
-use astran_backup::pipeline::Shared;
+use astran_backup::pipeline::{MoveTargets, Shared};
 use astran_backup::shutdown;
 use astran_backup::standstill::Standstill;
 use astran_backup::vault::RemotePath;
@@ -56,10 +56,11 @@ async fn a_watch_whose_store_never_answers_is_not_ready() {
     let watched = Watched {
         root: Arc::new(Root::open(&folder).unwrap()),
         policy: Policy::default(),
+        targets: MoveTargets::default(),
         dest: RemotePath::parse("/dest").unwrap(),
         counts: Folder::nowhere(),
     };
-    let mode = Mode { once: false, grace: Duration::ZERO, keep_receipts: None };
+    let mode = Mode { once: false, grace: Duration::ZERO, keep_receipts: None, anchor: None };
     let (health, (trigger, shutdown)) = (Health::default(), shutdown::channel());
     let asked = health.clone();
     let running =

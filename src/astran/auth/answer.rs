@@ -87,8 +87,9 @@ pub(super) fn read(
     }
 }
 
+/// Statuses that are no verdict on what was sent; those of no class at all (600 and more) come from no login service.
 fn trouble(status: StatusCode) -> bool {
-    status.is_server_error() || status.is_redirection() || matches!(status.as_u16(), 408 | 429)
+    status.as_u16() >= 500 || status.is_redirection() || matches!(status.as_u16(), 408 | 429)
 }
 
 fn own_trouble(status: StatusCode, headers: &HeaderMap, body: &[u8], asked: &Asked<'_>, now: SystemTime) -> Failure {

@@ -6,6 +6,8 @@ mod policy;
 mod source;
 mod token;
 
+#[cfg(feature = "fuzzing")]
+pub(super) mod fuzzing;
 #[cfg(test)]
 mod tests;
 

@@ -1,0 +1,43 @@
+//! A proxy of the environment gets nothing that is meant for this machine itself: a login over plain http would hand it the password.
+
+use std::net::{TcpListener, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::support::{World, said};
+
+/// Counts the connections that it gets.
+fn trap() -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, count) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&count);
+    std::thread::spawn(move || {
+        for _ in listener.incoming() {
+            counted.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    (format!("http://{address}"), count)
+}
+
+/// Regression: the password went to the proxy.
+#[test]
+fn what_is_meant_for_this_machine_goes_to_no_proxy() {
+    let (proxy, connections) = trap();
+    let mut hosts = vec![("127.0.0.1", "127.0.0.1"), ("127.0.0.1", "localhost"), ("127.0.0.2", "127.0.0.2")];
+    if UdpSocket::bind("[::1]:0").is_ok() {
+        hosts.push(("[::1]", "[::1]"));
+    }
+    for (listen, host) in hosts {
+        let world = World::with(|options| options.listen = format!("{listen}:0").parse().unwrap());
+        let port = world.access.api_url.rsplit(':').next().unwrap().to_owned();
+        for variable in ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "HTTPS_PROXY"] {
+            let mut command = world.command();
+            for address in ["ASTRAN_BACKUP_API_URL", "ASTRAN_BACKUP_AUTH_URL"] {
+                command.env(address, format!("http://{host}:{port}"));
+            }
+            let ended = said(command.env(variable, &proxy).arg("ls"));
+            assert_eq!(ended.code, Some(0), "{host} {variable}: {ended:?}");
+        }
+    }
+    assert_eq!(connections.load(Ordering::SeqCst), 0);
+}

@@ -1,0 +1,136 @@
+//! The program as the soak runs it: started, killed, stopped for a while, looked at from outside.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::support::{PATIENCE, World};
+
+/// The most of each that was ever seen.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Used {
+    pub(crate) rss_kib: u64,
+    pub(crate) descriptors: u64,
+    pub(crate) threads: u64,
+}
+
+pub(crate) struct Program<'a> {
+    world: &'a World,
+    binary: Option<String>,
+    pub(crate) log: PathBuf,
+    child: Option<(Child, Instant)>,
+    pub(crate) most: Used,
+    /// How often it ended by itself, by its exit code.
+    pub(crate) ended: BTreeMap<i32, u64>,
+}
+
+impl<'a> Program<'a> {
+    /// `ASTRAN_TEST_BINARY` names another build of the program, such as the release.
+    pub(crate) fn new(world: &'a World, log: PathBuf) -> Self {
+        let binary = std::env::var("ASTRAN_TEST_BINARY").ok();
+        Self { world, binary, log, child: None, most: Used::default(), ended: BTreeMap::new() }
+    }
+
+    fn log(&self) -> Stdio {
+        let file: File = OpenOptions::new().append(true).create(true).open(&self.log).unwrap();
+        file.into()
+    }
+
+    pub(crate) fn start(&mut self, arguments: &[&str]) {
+        let ours = self.world.command();
+        let mut command = match &self.binary {
+            Some(binary) => with_environment_of(&ours, Path::new(binary)),
+            None => ours,
+        };
+        command.arg("watch").arg("watched").args(arguments).stdout(self.log()).stderr(self.log());
+        self.child = Some((command.spawn().unwrap(), Instant::now()));
+    }
+
+    /// Whether it runs. An end that was not asked for is counted.
+    pub(crate) fn runs(&mut self) -> bool {
+        let Some((child, _)) = &mut self.child else { return false };
+        let Some(status) = child.try_wait().unwrap() else { return true };
+        self.child = None;
+        self.ended_with(status);
+        false
+    }
+
+    fn ended_with(&mut self, status: ExitStatus) {
+        *self.ended.entry(status.code().unwrap_or(-1)).or_default() += 1;
+    }
+
+    pub(crate) fn kill(&mut self) {
+        if let Some((mut child, _)) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// Asks it to stop, and waits until it has.
+    pub(crate) fn stop(&mut self) -> Option<i32> {
+        self.signal("-TERM");
+        let (mut child, _) = self.child.take()?;
+        let asked = Instant::now();
+        while asked.elapsed() < PATIENCE {
+            if let Some(status) = child.try_wait().unwrap() {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        child.kill().unwrap();
+        panic!("it did not end within {PATIENCE:?} of a stop signal");
+    }
+
+    pub(crate) fn signal(&self, signal: &str) {
+        if let Some((child, _)) = &self.child {
+            let status = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+            assert!(status.success(), "kill {signal}");
+        }
+    }
+
+    /// Looks at it from outside; returns what it uses and for how long it has run.
+    pub(crate) fn sample(&mut self) -> Option<(Used, Duration)> {
+        let (child, since) = self.child.as_ref()?;
+        let process = Path::new("/proc").join(child.id().to_string());
+        let status = std::fs::read_to_string(process.join("status")).ok()?;
+        let number = |key: &str| {
+            let line = status.lines().find(|line| line.starts_with(key))?;
+            line.split_whitespace().nth(1)?.parse::<u64>().ok()
+        };
+        let used = Used {
+            rss_kib: number("VmRSS:")?,
+            descriptors: std::fs::read_dir(process.join("fd")).ok()?.count() as u64,
+            threads: number("Threads:")?,
+        };
+        let most = &mut self.most;
+        most.rss_kib = most.rss_kib.max(used.rss_kib);
+        most.descriptors = most.descriptors.max(used.descriptors);
+        most.threads = most.threads.max(used.threads);
+        Some((used, since.elapsed()))
+    }
+
+    /// The last of what it said, for a proof that failed.
+    pub(crate) fn last_words(&self) -> String {
+        let log = std::fs::read(&self.log).unwrap_or_default();
+        String::from_utf8_lossy(&log[log.len().saturating_sub(6000)..]).into_owned()
+    }
+}
+
+impl Drop for Program<'_> {
+    fn drop(&mut self) {
+        if let Some((child, _)) = &mut self.child {
+            child.kill().ok();
+            child.wait().ok();
+        }
+    }
+}
+
+fn with_environment_of(command: &Command, program: &Path) -> Command {
+    let mut other = Command::new(program);
+    other.env_clear().stdin(Stdio::null());
+    other.current_dir(command.get_current_dir().unwrap());
+    other.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    other
+}

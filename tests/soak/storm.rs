@@ -1,0 +1,212 @@
+//! The time in which files come and everything goes wrong.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use astran_backup::sandbox::faults::{Call, Fault, Rule};
+
+use crate::SETTLE;
+use crate::ledger::Ledger;
+use crate::program::Program;
+use crate::relay::{Cut, Relay};
+use crate::support::World;
+use crate::support::proof::Dice;
+use crate::trouble::{Clock, between, change};
+use crate::writer::{Orders, Writer};
+
+const WRITERS: u64 = 3;
+/// Beyond so many waiting files the writers wait: the soak is to test the program, not to fill the disk.
+const MOST_WAITING: usize = 3000;
+/// Exit codes that the trouble explains: the login was refused, the destination was not there, the service could not be used.
+const EXPLAINED: [i32; 3] = [3, 4, 5];
+
+/// What was thrown at the program.
+#[derive(Debug, Default)]
+pub(crate) struct Thrown {
+    kills: u64,
+    gentle_stops: u64,
+    frozen: u64,
+    outages: u64,
+    cuts: u64,
+    late_stores: u64,
+    rules: u64,
+    files: BTreeMap<&'static str, u64>,
+}
+
+pub(crate) struct Storm<'a> {
+    pub(crate) world: &'a World,
+    pub(crate) relay: &'a Relay,
+    pub(crate) ledger: &'a Ledger,
+    pub(crate) length: Duration,
+}
+
+/// When what comes next.
+struct Clocks {
+    death: Clock,
+    faults: Clock,
+    outage: Clock,
+    freeze: Clock,
+    cut: Clock,
+    late: Clock,
+    sample: Clock,
+}
+
+impl Storm<'_> {
+    /// In a short soak everything comes ten times as fast.
+    fn is_short(&self) -> bool {
+        self.length < Duration::from_secs(120)
+    }
+
+    fn seconds(&self, seconds: f64) -> Duration {
+        Duration::from_secs_f64(if self.is_short() { seconds / 10.0 } else { seconds })
+    }
+
+    fn clocks(&self, dice: &mut Dice) -> Clocks {
+        let mut clock = |low, high| Clock::new(dice, self.seconds(low), self.seconds(high));
+        Clocks {
+            death: clock(2.0, 60.0),
+            faults: clock(1.0, 15.0),
+            outage: clock(20.0, 120.0),
+            freeze: clock(15.0, 90.0),
+            cut: clock(5.0, 60.0),
+            late: clock(5.0, 40.0),
+            sample: clock(60.0, 60.0),
+        }
+    }
+
+    /// Throws everything for as long as the soak lasts; at the end all trouble is over, and the program is dead.
+    pub(crate) fn run(&self, program: &mut Program<'_>, dice: &mut Dice) -> Thrown {
+        let orders = Orders::default();
+        let mut thrown = Thrown::default();
+        std::thread::scope(|scope| {
+            let writers: Vec<_> = (0..WRITERS)
+                .map(|number| {
+                    let (folder, chance) = (self.world.watched(), Dice::new(dice.next()));
+                    let writer = Writer::new(folder, number, self.ledger, chance, Duration::from_millis(140));
+                    let orders = &orders;
+                    scope.spawn(move || writer.run(orders))
+                })
+                .collect();
+            let stopping = StopAtEnd(&orders);
+            self.throw(program, dice, &mut thrown, &orders);
+            drop(stopping);
+            for writer in writers {
+                for (kind, files) in writer.join().unwrap() {
+                    *thrown.files.entry(kind).or_default() += files;
+                }
+            }
+        });
+        program.kill();
+        self.world.faults().clear();
+        self.relay.open();
+        thrown
+    }
+
+    fn throw(&self, program: &mut Program<'_>, dice: &mut Dice, thrown: &mut Thrown, orders: &Orders) {
+        let (begin, mut clocks) = (Instant::now(), self.clocks(dice));
+        let throws_late = std::env::var("ASTRAN_TEST_LATE").is_ok_and(|late| late == "1");
+        while begin.elapsed() < self.length {
+            self.keep_running(program, dice);
+            if clocks.death.strikes(dice) {
+                end(program, dice, thrown);
+                // Now and then a long life, for what grows slowly.
+                if !self.is_short() && dice.one_in(10) {
+                    clocks.death.postpone(between(dice, Duration::from_secs(120), Duration::from_secs(480)));
+                }
+            } else if clocks.faults.strikes(dice) {
+                thrown.rules += change(&self.world.faults(), dice);
+            } else if clocks.outage.strikes(dice) {
+                self.relay.close();
+                std::thread::sleep(between(dice, self.seconds(1.0), self.seconds(8.0)));
+                self.relay.open();
+                thrown.outages += 1;
+            } else if clocks.freeze.strikes(dice) {
+                self.freeze(program, dice);
+                thrown.frozen += 1;
+            } else if clocks.cut.strikes(dice) {
+                self.relay.cut(Cut::Both);
+                thrown.cuts += 1;
+            } else if throws_late && clocks.late.strikes(dice) {
+                self.late(dice);
+                thrown.late_stores += 1;
+            } else if clocks.sample.strikes(dice) {
+                self.sample(program, begin.elapsed(), thrown, orders);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Started again, at once or a moment later, and believing the store on other grounds each time.
+    fn keep_running(&self, program: &mut Program<'_>, dice: &mut Dice) {
+        if program.runs() {
+            return;
+        }
+        let unexplained = program.ended.keys().find(|code| !EXPLAINED.contains(code));
+        assert_eq!(unexplained, None, "it ended with this: {}", program.last_words());
+        std::thread::sleep(between(dice, Duration::ZERO, self.seconds(2.0)));
+        // A look at the listing for each file is for a folder of few documents.
+        let few = self.world.sandbox().stats().uploads_stored < 2000;
+        let verify = *dice.of(if few { &["answer", "content", "listing"] } else { &["answer", "answer", "content"] });
+        program.start(&[SETTLE[0], SETTLE[1], "--verify", verify]);
+    }
+
+    /// Frozen; once in a while for longer than the kernel waits for a lease to be given back (45 s).
+    fn freeze(&self, program: &mut Program<'_>, dice: &mut Dice) {
+        let for_long = !self.is_short() && dice.one_in(15);
+        let (low, high) = if for_long { (46.0, 60.0) } else { (0.1, 8.0) };
+        if program.runs() {
+            program.signal("-STOP");
+            std::thread::sleep(between(dice, self.seconds(low), self.seconds(high)));
+            program.signal("-CONT");
+        }
+    }
+
+    /// Cut off while the store still has what was sent, and stores it a while later.
+    fn late(&self, dice: &mut Dice) {
+        let ms = dice.within(1500, 4000);
+        self.world.faults().add(Rule::new(Call::Upload, Fault::Stall { ms }).times(3));
+        std::thread::sleep(Duration::from_millis(400));
+        self.relay.cut(Cut::Client);
+    }
+
+    fn sample(&self, program: &mut Program<'_>, elapsed: Duration, thrown: &Thrown, orders: &Orders) {
+        let lying = self.world.left().len();
+        orders.wait.store(lying > MOST_WAITING, Ordering::Relaxed);
+        let stored = self.world.sandbox().stats().uploads_stored;
+        let Some((used, age)) = program.sample() else { return };
+        println!(
+            "{:5} s: {lying} lie there, {stored} stored, {} kills; the program, {} s old: {} MiB, {} descriptors, {} threads",
+            elapsed.as_secs(),
+            thrown.kills,
+            age.as_secs(),
+            used.rss_kib / 1024,
+            used.descriptors,
+            used.threads,
+        );
+    }
+}
+
+fn end(program: &mut Program<'_>, dice: &mut Dice, thrown: &mut Thrown) {
+    if !program.runs() {
+        return;
+    }
+    if dice.one_in(6) {
+        let code = program.stop();
+        let expected = [Some(0), Some(130), Some(3), Some(4), Some(5)].contains(&code);
+        assert!(expected, "a stop signal gave {code:?}: {}", program.last_words());
+        thrown.gentle_stops += 1;
+    } else {
+        program.kill();
+        thrown.kills += 1;
+    }
+}
+
+/// Tells the writers to stop, also when the test fails.
+struct StopAtEnd<'a>(&'a Orders);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.stop.store(true, Ordering::Relaxed);
+    }
+}
