@@ -39,6 +39,12 @@ pub(crate) const LISTING_ENTRIES: usize = 1_000_000;
 pub(crate) const FIELD_BYTES: usize = 1024;
 /// The beginning of an answer in which a text for people is looked for, in bytes: an error page tells what it is long before that.
 pub(crate) const QUOTED_BYTES: usize = 64 << 10;
+/// The most characters that are quoted of an answer: a sentence or two, on one line.
+pub(crate) const QUOTED: usize = 200;
+/// A word longer than this, in bytes, is no word: it may be a token that the server repeats.
+pub(crate) const QUOTED_WORD: usize = 60;
+/// The longest time that a `Retry-After` is believed: a server with a wrong clock must not stop the daemon for a day.
+pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(10 * 60);
 /// Secrets that are looked for in quoted text: the login's own and the tokens of the last hours.
 pub(crate) const KNOWN_SECRETS: usize = 64;
 /// A secret of so many bytes, as tokens have, is in no document's name by chance.

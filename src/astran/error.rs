@@ -8,6 +8,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, LOCATION, RETRY_AFTER};
 use url::Url;
 
 use super::quote;
+use crate::budget;
 use crate::exit::{Exit, Fatal};
 use crate::vault::{Kind, VaultError};
 
@@ -49,9 +50,6 @@ impl From<Error> for Fatal {
         Self::new(Exit::Usage, error.to_string())
     }
 }
-
-/// The longest time that a `Retry-After` is believed: a server with a wrong clock must not stop the daemon for a day.
-const LONGEST_WAIT: Duration = Duration::from_secs(10 * 60);
 
 /// Which call failed, for its error's message.
 #[derive(Debug, Clone)]
@@ -168,7 +166,7 @@ pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => http_date(text)?.duration_since(now).unwrap_or(Duration::ZERO),
     };
-    Some(wait.min(LONGEST_WAIT))
+    Some(wait.min(budget::RETRY_AFTER))
 }
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT`, the one form of a date that servers may still send.

@@ -5,12 +5,6 @@ use serde_json::Value;
 use super::redact::redacted;
 use crate::budget;
 
-/// The most characters that are quoted of an answer.
-const LONGEST: usize = 200;
-
-/// A word as long as this is no word: it may be a token that the server echoes.
-const LONGEST_WORD: usize = 60;
-
 /// What an answer says for people: a JSON error's text or a page's title; never the whole body.
 pub(super) fn said(body: &[u8]) -> Option<String> {
     // All of a huge answer as JSON values would take many times its size in memory.
@@ -45,10 +39,10 @@ pub(super) fn short(text: &str) -> String {
     let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let words: Vec<&str> = clean
         .split_whitespace()
-        .map(|w| if w.starts_with("eyJ") || w.len() > LONGEST_WORD { "…" } else { w })
+        .map(|w| if w.starts_with("eyJ") || w.len() > budget::QUOTED_WORD { "…" } else { w })
         .collect();
     let line = words.join(" ");
-    match line.char_indices().nth(LONGEST) {
+    match line.char_indices().nth(budget::QUOTED) {
         Some((cut, _)) => format!("{}…", &line[..cut]),
         None => line,
     }
@@ -85,7 +79,7 @@ mod tests {
         #[test]
         fn always_short_and_printable(text in any::<String>()) {
             let s = short(&text);
-            prop_assert!(s.chars().count() <= LONGEST + 1);
+            prop_assert!(s.chars().count() <= budget::QUOTED + 1);
             prop_assert!(!s.chars().any(char::is_control));
         }
     }
