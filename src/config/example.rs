@@ -84,7 +84,7 @@ fn what_it_shows_in_force_is_the_default() {
     ] {
         assert!(keys_of(EXAMPLE).contains(&("upload".into(), shown.into())), "{shown}");
     }
-    assert_eq!(keys_of(EXAMPLE).iter().filter(|(table, _)| table == "upload").count(), 11, "a default untested here");
+    assert_eq!(keys_of(EXAMPLE).iter().filter(|(table, _)| table == "upload").count(), 12, "a default untested here");
 
     let with = load_with(EXAMPLE);
     let bare = load_with("[service]\nrealm = \"my-realm\"\n");

@@ -172,6 +172,8 @@ fn a_clock_that_never_stands_still_does_not_stop_the_login_or_the_uploads() {
     let mut closed = BTreeMap::new();
     std::thread::scope(|scope| {
         let (stop, setter, mut chance) = (&stop, &clock, Dice::new(dice.next()));
+        // Also where the test fails: the scope waits for its thread.
+        let stopping = StopAtEnd(stop);
         scope.spawn(move || {
             while !stop.load(Ordering::Relaxed) {
                 setter.set(*chance.of(&OFFSETS));
@@ -184,10 +186,18 @@ fn a_clock_that_never_stands_still_does_not_stop_the_login_or_the_uploads() {
             std::thread::sleep(Duration::from_millis(dice.within(0, 600)));
         }
         eventually("all are stored and removed", || clock.world.left().is_empty() && !aside(&clock.world));
-        stop.store(true, Ordering::Relaxed);
+        drop(stopping);
         assert_eq!(daemon.stop().code, Some(0));
     });
     clock.reckon(&closed);
+}
+
+struct StopAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 fn aside(world: &World) -> bool {

@@ -6,7 +6,7 @@ use astran_backup::sandbox::Duplicates;
 
 use crate::SETTLE;
 use crate::support::proof::{Dice, Reckoning, clean_run, identity, rounds, seed, sha256, unique};
-use crate::support::{World, eventually, said};
+use crate::support::{World, said};
 
 /// A step, and the one at which an earlier run must have been killed to come there.
 const STEPS: [(&str, Option<&str>); 16] = [
