@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileExt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, fstat, openat, statat};
@@ -27,6 +28,8 @@ pub struct Root {
     dir: OwnedFd,
     path: PathBuf,
     share: Option<&'static str>,
+    /// A network share is mounted somewhere below.
+    share_below: AtomicBool,
     pub(super) holder: Holder,
 }
 
@@ -101,7 +104,7 @@ impl Root {
         let flags = FOLDER.difference(OFlags::NOFOLLOW);
         let dir = openat(rustix::fs::CWD, &path, flags, Mode::empty())?;
         let share = super::filesystem::network_share(&dir);
-        Ok(Self { dir, path, share, holder: Holder::default() })
+        Ok(Self { dir, path, share, share_below: AtomicBool::new(false), holder: Holder::default() })
     }
 
     /// Holds a folder open that is to be emptied, if nobody else could have put it where it is. The path may lead through links
@@ -109,13 +112,13 @@ impl Root {
     pub fn open_trusted(path: &Path) -> Result<Self, NotTaken> {
         let (dir, path) = path_rule::open(path, Links::Follow)?;
         let share = super::filesystem::network_share(&dir);
-        Ok(Self { dir, path, share, holder: Holder::default() })
+        Ok(Self { dir, path, share, share_below: AtomicBool::new(false), holder: Holder::default() })
     }
 
     /// A folder that was opened by its absolute path, through no link.
     pub(crate) fn held(dir: OwnedFd, path: PathBuf) -> Self {
         let share = super::filesystem::network_share(&dir);
-        Self { dir, path, share, holder: Holder::default() }
+        Self { dir, path, share, share_below: AtomicBool::new(false), holder: Holder::default() }
     }
 
     /// The folder's absolute path when it was opened, without links.
@@ -153,7 +156,17 @@ impl Root {
             return Err(io::Error::other("the folder that is there now belongs to another user"));
         }
         let share = super::filesystem::network_share(&dir);
-        Ok(Self { dir, path, share, holder: self.holder.of_replacement() })
+        Ok(Self { dir, path, share, share_below: AtomicBool::new(false), holder: self.holder.of_replacement() })
+    }
+
+    /// A network share was seen to be mounted below: its files may take any time.
+    pub(crate) fn note_share_below(&self) {
+        self.share_below.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a file of the folder may lie on a share that does not answer, which would hold up whoever opens it.
+    pub(crate) fn may_hang(&self) -> bool {
+        self.share.is_some() || self.share_below.load(Ordering::Relaxed)
     }
 
     /// The name of the network file system that the folder lies on, if any: no events come for what other hosts do there.
@@ -309,7 +322,7 @@ fn beneath_by_pieces(dir: &OwnedFd, relative: &Path, flags: OFlags) -> Result<Ow
 }
 
 /// Opens a folder by its absolute path, through no link at all.
-pub(crate) fn open_without_links(path: &Path) -> Result<OwnedFd, Errno> {
+fn open_without_links(path: &Path) -> Result<OwnedFd, Errno> {
     let root = openat(rustix::fs::CWD, "/", FOLDER, Mode::empty())?;
     let below = path.strip_prefix("/").map_err(|_| Errno::INVAL)?;
     beneath_folder(&root, below)

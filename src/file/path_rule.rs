@@ -67,14 +67,14 @@ impl fmt::Display for Controlled {
         match self.who {
             Who::User(user) => write!(
                 f,
-                "{part} belongs to the user {user}, who could put any folder in the place of {folder}, and have it emptied with \
-                 the rights of this program; {folder} is not that user's own: change the owner of one of them (chown), or use a \
+                "{part} belongs to the user {user}, who could put any folder in the place of {folder}, and have this program use it \
+                 with its own rights; {folder} is not that user's own: change the owner of one of them (chown), or use a \
                  folder elsewhere"
             ),
             Who::Several => write!(
                 f,
-                "several users may write {part}, and each could put any folder in the place of {folder}, and have it emptied with \
-                 the rights of this program: let each of them rename only what is theirs (chmod +t {part}), or let nobody but the \
+                "several users may write {part}, and each could put any folder in the place of {folder}, and have this program use \
+                 it with its own rights: let each of them rename only what is theirs (chmod +t {part}), or let nobody but the \
                  owner write there (chmod go-w {part})"
             ),
         }

@@ -218,7 +218,7 @@ async fn blocking<T: Send + 'static>(
     file: &Settled,
     work: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
 ) -> Result<T, Halt> {
-    let done = if file.root.network_share().is_some() {
+    let done = if file.root.may_hang() {
         let done = tokio::task::spawn_blocking(work).await;
         done.unwrap_or_else(|error| Err(SourceError::Unreadable(error.to_string())))
     } else {

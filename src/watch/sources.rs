@@ -358,6 +358,7 @@ fn watch(events: &Events, folder: &Path, unwatched: &Unwatched) {
 fn poll_shares_below(root: &Root, unwatched: &Unwatched) {
     let mounts = mounts::below(root.path());
     let Some((mount, kind)) = mounts.iter().find_map(|mount| Some((mount, mount.network_share()?))) else { return };
+    root.note_share_below();
     unwatched.now.store(true, Ordering::Relaxed);
     if !unwatched.share_told.swap(true, Ordering::Relaxed) {
         tracing::warn!(folder = %mount.path.display(), every = ?POLL, "polling: {kind} is mounted there, and tells of no changes by other hosts");
