@@ -52,18 +52,13 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..10)
 }
 
-/// `ASTRAN_TEST_LATE=1`: the store carries uploads out seconds after their answers were lost.
-fn throws_late() -> bool {
-    std::env::var("ASTRAN_TEST_LATE").is_ok_and(|late| late == "1")
-}
-
 fn whims() -> impl Strategy<Value = Vec<Whim>> {
     let whim = prop_oneof![
         4 => Just(Whim::Good),
         1 => Just(Whim::Down),
         1 => Just(Whim::LostBefore),
         1 => Just(Whim::LostAfter),
-        1 => (500..20000u64).prop_map(|millis| if throws_late() { Whim::Late(millis) } else { Whim::LostAfter }),
+        1 => (500..20000u64).prop_map(Whim::Late),
         1 => Just(Whim::Lie),
         1 => Just(Whim::Intruder),
         1 => Just(Whim::Refuse),

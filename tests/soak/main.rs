@@ -8,7 +8,6 @@
 //! | `ASTRAN_TEST_SEED` | where chance starts | the clock |
 //! | `ASTRAN_TEST_BINARY` | the build of the program that is used, by its absolute path | the tests' own |
 //! | `ASTRAN_TEST_DIR` | a folder that is to keep the ledger, the program's log and, of a failed soak, its journal | none is kept |
-//! | `ASTRAN_TEST_LATE` | `1`: the store also stores after the program was cut off from it | not |
 #![cfg(all(feature = "sandbox", target_os = "linux"))]
 // Helpers of tests are tests too; and writers of the folder may rename and delete what is theirs.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]

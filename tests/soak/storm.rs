@@ -105,7 +105,6 @@ impl Storm<'_> {
 
     fn throw(&self, program: &mut Program<'_>, dice: &mut Dice, thrown: &mut Thrown, orders: &Orders) {
         let (begin, mut clocks) = (Instant::now(), self.clocks(dice));
-        let throws_late = std::env::var("ASTRAN_TEST_LATE").is_ok_and(|late| late == "1");
         while begin.elapsed() < self.length {
             self.keep_running(program, dice);
             if clocks.death.strikes(dice) {
@@ -127,7 +126,7 @@ impl Storm<'_> {
             } else if clocks.cut.strikes(dice) {
                 self.relay.cut(Cut::Both);
                 thrown.cuts += 1;
-            } else if throws_late && clocks.late.strikes(dice) {
+            } else if clocks.late.strikes(dice) {
                 self.late(dice);
                 thrown.late_stores += 1;
             } else if clocks.sample.strikes(dice) {
