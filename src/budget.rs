@@ -8,6 +8,25 @@ use std::time::Duration;
 
 // --- Answers of the service -------------------------------------------------------------------------------------------
 
+/// To connect: name, TCP and TLS together. A network that loses packets takes some seconds; beyond, nobody is there.
+pub(crate) const CONNECT: Duration = Duration::from_secs(10);
+/// Between a request and its answer, and between two pieces of the answer; beyond, the call has failed and is tried again.
+pub(crate) const IDLE: Duration = Duration::from_secs(30);
+/// Between two pieces of an upload's content that the connection takes. A store that checks content for viruses stops for a while.
+pub(crate) const UPLOAD_IDLE: Duration = Duration::from_secs(60);
+/// Between the last piece of an upload's content and its answer; and what is added for each 64 MiB, for stores that hash at the end.
+pub(crate) const UPLOAD_ANSWER: Duration = Duration::from_secs(60);
+pub(crate) const UPLOAD_ANSWER_PER_64_MIB: Duration = Duration::from_secs(1);
+/// For the logout at the end of a command: nothing depends on it.
+pub(crate) const LOGOUT: Duration = Duration::from_secs(2);
+/// How long a connection is kept unused. Servers close theirs after 20 s and more; a request that meets the closing gets no answer,
+/// and an upload without an answer must be looked up.
+pub(crate) const POOL_IDLE: Duration = Duration::from_secs(15);
+/// So often in a row the service may fail with one file while it works for small calls. Then the file is left to the next walk through
+/// its folder: the others get their turn, and it is not sent for ever to a proxy that always cuts it.
+pub(crate) const FAILURES_OF_ONE_FILE: u32 = 10;
+/// Names that an error tells of what lies beside a missing folder of the vault.
+pub(crate) const NAMES_BESIDE: usize = 10;
 /// The longest time from the request to the last byte of an answer that tells of one thing: a server that drips a byte a second
 /// is never silent, and would be listened to for ever.
 pub(crate) const SMALL_ANSWER: Duration = Duration::from_secs(60);
@@ -57,6 +76,12 @@ pub(crate) const SHORTEST_SECRET: usize = 4;
 
 // --- Files and folders ------------------------------------------------------------------------------------------------
 
+/// Links on the way to a folder: as many as the kernel follows.
+pub(crate) const LINKS: u32 = 40;
+/// Hints of the kernel that may wait: as many files can be created between two turns of their reader; beyond, the folder is walked.
+pub(crate) const HINTS: usize = 16_384;
+/// So often a file may come back, however quickly, before the patience of `--once` ends.
+pub(crate) const RETURNS: u32 = 10;
 /// Folders that a walk holds open at most, one below the other: a deeper tree must not take the descriptors that uploads need, of
 /// which there may be 64 in all. To come back to a folder that was closed costs one more open.
 pub(crate) const WALK_OPEN: usize = 10;
@@ -115,6 +140,11 @@ pub(crate) const ANCHOR_BYTES: usize = 64 << 10;
 
 // --- Logs and health --------------------------------------------------------------------------------------------------
 
+/// Lines about files that may wait for a reader of standard output who is in no hurry (a pager, a stopped terminal). Beyond, they are
+/// not told: the journal has them all.
+pub(crate) const LINES_ABOUT_FILES: usize = 10_000;
+/// How long the end of the program waits for such a reader.
+pub(crate) const LAST_LINES_ABOUT_FILES: Duration = Duration::from_secs(2);
 /// Log lines that may wait for a reader of standard error; beyond, they are counted and lost.
 pub(crate) const LOG_LINES: usize = 10_000;
 /// Lines that one place of the program may log in a second; beyond, they are counted and left out. A folder with thousands of files

@@ -6,10 +6,8 @@ use super::Inner;
 use super::calls::{shown, success};
 use super::document;
 use super::transport::Limits;
+use crate::budget;
 use crate::vault::{Document, DocumentId, Kind, RemotePath, VaultError};
-
-/// How many names are told of what lies beside a missing folder.
-const BESIDE: usize = 10;
 
 /// Whether the service finds documents by path; learnt as it answers, so that it is not asked in vain each time.
 #[derive(Debug, Default)]
@@ -181,8 +179,8 @@ fn around(path: &RemotePath, depth: usize, beside: &[Document]) -> String {
     }
     names.sort();
     names.dedup();
-    let more = names.len().saturating_sub(BESIDE);
-    names.truncate(BESIDE);
+    let more = names.len().saturating_sub(budget::NAMES_BESIDE);
+    names.truncate(budget::NAMES_BESIDE);
     let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
     format!("{} exists, and holds {}{tail}", shown(&parent), names.join(", "))
 }

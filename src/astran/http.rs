@@ -8,11 +8,8 @@ use url::{Host, Url};
 
 use super::Timeouts;
 use super::error::{Error, describe};
+use crate::budget;
 use crate::config::Service;
-
-/// Servers close idle connections after 20 s and more; a request that meets the closing gets no answer, and an upload
-/// without an answer must be looked up.
-const POOL_IDLE: Duration = Duration::from_secs(15);
 
 /// An HTTP client for one of the service's two addresses. A proxy of the environment never gets what is meant for this machine
 /// itself: a login over plain http would hand it the password.
@@ -41,7 +38,7 @@ fn base(timeouts: &Timeouts) -> ClientBuilder {
         .connect_timeout(timeouts.connect)
         .tcp_nodelay(true)
         .tcp_keepalive(Duration::from_secs(30))
-        .pool_idle_timeout(POOL_IDLE)
+        .pool_idle_timeout(budget::POOL_IDLE)
         .pool_max_idle_per_host(1024)
 }
 

@@ -76,16 +76,16 @@ pub struct Timeouts {
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
-            connect: Duration::from_secs(10),
-            idle: Duration::from_secs(30),
-            upload_idle: Duration::from_secs(60),
-            upload_answer: Duration::from_secs(60),
-            upload_answer_per_64_mib: Duration::from_secs(1),
+            connect: budget::CONNECT,
+            idle: budget::IDLE,
+            upload_idle: budget::UPLOAD_IDLE,
+            upload_answer: budget::UPLOAD_ANSWER,
+            upload_answer_per_64_mib: budget::UPLOAD_ANSWER_PER_64_MIB,
             small_answer: budget::SMALL_ANSWER,
             listing: budget::LISTING,
             token_answer: budget::TOKEN_ANSWER,
             token_soon: budget::TOKEN_SOON,
-            logout: Duration::from_secs(2),
+            logout: budget::LOGOUT,
         }
     }
 }

@@ -12,12 +12,7 @@ use crate::budget;
 use crate::pipeline::{Local, Outcome, Report};
 use crate::printable::{json_line, printable};
 
-/// Lines that may wait for a reader who is in no hurry (a pager, a stopped terminal). Beyond, they are not told: the
-/// journal has them all.
-const WAITING: usize = 10_000;
 const SECOND: Duration = Duration::from_secs(1);
-/// How long the end waits for such a reader.
-const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Tells of files on standard output, by a thread of its own: a reader that stops must not stop the uploads.
 #[derive(Debug, Clone)]
@@ -42,7 +37,7 @@ pub(super) struct Printed(mpsc::Receiver<()>);
 
 impl Printer {
     pub(super) fn start(json: bool) -> (Self, Printed) {
-        let (lines, to_print) = mpsc::sync_channel::<Line>(WAITING);
+        let (lines, to_print) = mpsc::sync_channel::<Line>(budget::LINES_ABOUT_FILES);
         let (printed, end) = mpsc::channel();
         std::thread::spawn(move || {
             print_all(&to_print, io::stdout().lock());
@@ -66,7 +61,7 @@ impl Printed {
     /// Waits until all is printed; every printer is gone by then.
     pub(super) fn wait(self) {
         // Either way there is nothing more to do.
-        self.0.recv_timeout(LAST_WORDS).ok();
+        self.0.recv_timeout(budget::LAST_LINES_ABOUT_FILES).ok();
     }
 }
 

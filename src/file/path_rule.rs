@@ -26,8 +26,8 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, openat, read
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-/// As many links on the way as the kernel follows.
-const MOST_LINKS: u32 = 40;
+use crate::budget;
+
 /// To pass through a folder takes no right to read it.
 #[cfg(target_os = "linux")]
 pub(super) const PASS: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -190,7 +190,7 @@ impl Way {
                 Some(Component::Normal(name)) => {
                     let Some(target) = self.down(name)? else { continue };
                     followed += 1;
-                    if links == Links::Refuse || followed > MOST_LINKS {
+                    if links == Links::Refuse || followed > budget::LINKS {
                         return Err(Errno::LOOP.into());
                     }
                     parts(&target).into_iter().rev().for_each(|part| rest.push_front(part));

@@ -9,10 +9,6 @@ use crate::file::Settled;
 use crate::shutdown::{Shutdown, Stop};
 use crate::vault::{Kind, Vault, VaultError};
 
-/// So often in a row the service may fail with one file while it works for small calls. Then the file is left to the
-/// next walk through its folder: the others get their turn, and it is not sent for ever to a proxy that always cuts it.
-const MOST_FAILURES: u32 = 10;
-
 impl<V: Vault> Pipeline<V> {
     /// Brings a file to an end, reports it, and gives back its place of this class; `waiting` if others wait for that.
     pub(super) async fn one(&self, file: Settled, class: Class, waiting: bool, shutdown: Shutdown) {
@@ -85,7 +81,7 @@ impl<V: Vault> Pipeline<V> {
                 Err(Halt::Service(error)) if self.is_final(&error) => return Some(self.stop(error)),
                 Err(Halt::Service(error) | Halt::AnswerLost(error)) => {
                     failures += 1;
-                    if failures == MOST_FAILURES {
+                    if failures == budget::FAILURES_OF_ONE_FILE {
                         return Some(Outcome::Waits { reason: error.message });
                     }
                     passes.service.failed(error);

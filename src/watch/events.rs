@@ -9,6 +9,7 @@ use notify::{Config, ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveM
 use tokio::sync::{Notify, mpsc};
 
 use super::settle::Cause;
+use crate::budget;
 
 /// A hint at one path (absolute).
 #[derive(Debug, PartialEq, Eq)]
@@ -18,9 +19,6 @@ pub(super) enum Hint {
     /// A new folder of this name is there.
     Folder(PathBuf),
 }
-
-/// Hints that may wait. As many files can be created between two turns of the reader; beyond that it looks for itself.
-const WAITING: usize = 16_384;
 
 /// The event source: one watch a folder, put there by whoever walks through the tree.
 ///
@@ -78,7 +76,7 @@ impl From<notify::Error> for WatchError {
 impl Events {
     /// Starts the source; nothing is watched yet.
     pub(super) fn start() -> Result<(Self, mpsc::Receiver<Hint>), WatchError> {
-        let (sender, receiver) = mpsc::channel(WAITING);
+        let (sender, receiver) = mpsc::channel(budget::HINTS);
         let lost = Arc::new(Lost::default());
         let raise = Arc::clone(&lost);
         let handler = move |event: notify::Result<Event>| match event {
@@ -164,7 +162,7 @@ mod tests {
         events.watch(dir.path()).unwrap();
         let first = dir.path().join("first");
         std::fs::write(&first, "").unwrap();
-        for number in 0..=WAITING {
+        for number in 0..=budget::HINTS {
             std::fs::hard_link(&first, dir.path().join(number.to_string())).unwrap();
         }
         tokio::time::timeout(std::time::Duration::from_secs(60), events.lost()).await.unwrap();

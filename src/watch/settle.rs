@@ -116,9 +116,6 @@ pub struct Candidate {
     scarce: u32,
 }
 
-/// So often a file may come back, however quickly, before patience ends.
-const MOST_RETURNS: u32 = 10;
-
 /// Where no lease can tell of writers, nothing but time can; a shorter settle time must not shorten this.
 const UNSURE: Duration = Duration::from_secs(10);
 /// A file's last close is told before the kernel lets go of it; so soon after, ask again quickly.
@@ -196,7 +193,7 @@ impl Candidate {
             self.still_since = now;
         }
         self.note(version, now);
-        let returning = self.returning_since.map(|since| now - since).filter(|_| self.reopened > MOST_RETURNS);
+        let returning = self.returning_since.map(|since| now - since).filter(|_| self.reopened > budget::RETURNS);
         if returning.zip(rules.patience).is_some_and(|(returning, patience)| returning >= patience) {
             return Verdict::StillOpen;
         }

@@ -107,7 +107,7 @@ fn patience_ends_only_for_a_file_that_stays_open_and_does_not_grow() {
 fn a_file_that_comes_back_again_and_again_waits_longer_and_patience_with_it_ends() {
     let (start, rules) = (Instant::now(), Rules::new(SETTLE).with_patience(Duration::from_secs(10)));
     let mut file = Candidate::new(Cause::Closed, start);
-    for n in 0..MOST_RETURNS {
+    for n in 0..crate::budget::RETURNS {
         file = file.returned(start);
         let verdict = file.look(Seen::Quiet(version(4, 1)), start, &rules);
         let Verdict::Wait(until) = verdict else { panic!("{verdict:?} after {n} times") };
