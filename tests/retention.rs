@@ -69,11 +69,18 @@ fn a_document_that_is_not_what_its_receipt_says_is_told_of() {
     let get = |out: &str| world.run(["get", "/HR_Backup/report", "-o", out]);
     assert_eq!(get("same").code, Some(0));
 
-    std::fs::write(world.dir.path().join("vault/HR_Backup/report"), "changed").unwrap();
+    let change = |content| std::fs::write(world.dir.path().join("vault/HR_Backup/report"), content).unwrap();
+    change("forged");
     let said = get("other");
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(said.stderr.contains("receipt"), "{said:?}");
-    assert_eq!(std::fs::read(world.dir.path().join("other")).unwrap(), b"changed");
+    assert_eq!(std::fs::read(world.dir.path().join("other")).unwrap(), b"forged");
+
+    change("longer than it was");
+    let said = get("longer");
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.stderr.contains("receipt") && said.stderr.contains("--force"), "{said:?}");
+    assert!(!world.dir.path().join("longer").exists(), "a content without an end would fill the disk");
 }
 
 #[test]

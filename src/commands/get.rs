@@ -105,7 +105,7 @@ fn differs(path: &RemotePath, receipt: &Stored, sha256: &str) -> Fatal {
 
 fn longer(size: u64) -> Fatal {
     let message = format!(
-        "not fetched to its end: it is longer than the {size} bytes that were stored from here, so somebody has changed it in the vault; \
+        "not fetched to its end: it is longer than the {size} bytes that its receipt says, so somebody has changed it in the vault; \
          --force fetches it all the same"
     );
     Fatal::new(Exit::SomeFailed, message)

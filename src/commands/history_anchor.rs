@@ -135,7 +135,9 @@ fn unasked(config: &Config, global: &Global, folders: &[RemotePath]) -> Option<&
             return Some("the login would ask for a password");
         }
     }
-    folders.is_empty().then_some("no folder for anchors is known; give anchor under [journal], or a destination")
+    folders
+        .is_empty()
+        .then_some("no folder for anchors is known: set ASTRAN_BACKUP_ANCHOR=/Folder, or anchor under [journal]")
 }
 
 /// Where anchors may lie: where they go now, and where the last one went.
