@@ -150,6 +150,13 @@ pub(super) fn has_newer(connection: &Connection, id: AttemptId) -> rusqlite::Res
     connection.prepare_cached(sql)?.query_row([id.0], |row| row.get(0))
 }
 
+/// Whether a later attempt is under the same name in the same folder of the vault.
+pub(super) fn has_newer_of_name(connection: &Connection, id: AttemptId) -> rusqlite::Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM attempt a JOIN attempt b \
+               ON b.folder = a.folder AND b.name = a.name AND b.id > a.id WHERE a.id = ?1)";
+    connection.prepare_cached(sql)?.query_row([id.0], |row| row.get(0))
+}
+
 /// Whether the newest attempt of its path is a failure.
 pub(super) fn path_has_failed(connection: &Connection, id: AttemptId) -> rusqlite::Result<bool> {
     let sql = "SELECT b.state = 2 FROM attempt a JOIN attempt b ON b.root = a.root AND b.relative = a.relative \
