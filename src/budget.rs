@@ -85,10 +85,12 @@ pub(crate) const RETURNS: u32 = 10;
 /// Folders that a walk holds open at most, one below the other: a deeper tree must not take the descriptors that uploads need, of
 /// which there may be 64 in all. To come back to a folder that was closed costs one more open.
 pub(crate) const WALK_OPEN: usize = 10;
-/// How long the other folders wait at the start for one whose file system does not answer. A healthy one takes milliseconds, unless
+/// How long the other folders wait at the start for one whose file system does not answer, and how long it may take to
+/// open and lock them all. A healthy one takes milliseconds, unless
 /// an upload of a moved file is to be looked for in all of it; a folder that takes longer starts later, and nothing else changes.
 pub(crate) const RECOVERY: Duration = Duration::from_secs(10);
-/// How long the end waits for the private folder of one watched folder to be cleared away: what is left of it does no harm.
+/// How long the end waits for the private folder of one watched folder to be cleared away, for the removals under way after the
+/// grace, and for a look after failures whose files are gone: what is left of each does no harm, and the next start sees to it.
 pub(crate) const TIDY: Duration = Duration::from_secs(5);
 /// Files of one folder on their way at once, some 300 bytes each, but for those that events bring: beyond, the folder itself keeps them.
 pub(crate) const FILES_ON_THEIR_WAY: usize = 32_768;

@@ -14,6 +14,7 @@ pub mod sandbox;
 mod session;
 #[cfg(test)]
 mod shelf;
+mod taking;
 pub mod verify;
 pub mod watch;
 

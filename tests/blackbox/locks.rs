@@ -142,3 +142,23 @@ fn a_watch_whose_private_folder_was_removed_still_has_the_folder_alone() {
     assert_eq!(daemon.stop().code, Some(0));
     assert!(!private(&world).exists() && world.left() == Vec::<&Path>::new());
 }
+
+/// Regression: the lock file and its folder stayed behind.
+#[test]
+fn a_start_that_fails_leaves_no_private_folder() {
+    let world = World::new();
+    let path = world.put("report", "content");
+    let no_target = ["watch", "watched", "--move-to", "watched/report/sub"];
+    let cases: [(&[&str], i32); 4] = [
+        (&["watch", "watched", "--dest", "/Nowhere"], 4),
+        (&["push", "watched/report", "--delete", "--dest", "/Nowhere"], 4),
+        (&["push", "watched/report", "nowhere", "--delete"], 4),
+        (&no_target, 2),
+    ];
+    for (line, code) in cases {
+        let said = world.run(line);
+        assert_eq!(said.code, Some(code), "{line:?}: {said:?}");
+        assert!(!private(&world).exists(), "{line:?}: {said:?}");
+    }
+    assert_eq!(fs::read(path).unwrap(), b"content");
+}
