@@ -164,13 +164,10 @@ async fn meanwhile_other_files_go_and_a_writer_is_not_kept_waiting() {
     life.store.then([Reply::Lost(LONG)]);
     life.hand_over("x").await;
     life.under_way(1).await;
-    let start = Instant::now();
     life.put("y", b"5678");
     life.hand_over("y").await;
     let Outcome::Stored { remote, .. } = life.outcome().await else { panic!("y is not stored") };
     assert_eq!(remote.to_string(), "/dest/y");
-    // The clock jumps to the next look at `x` whenever the journal's thread is at work.
-    assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
     // No lease is held: a writer that does not want to wait for one gets the file.
     let path = life.root.path().join("x");
     let mut options = std::fs::OpenOptions::new();
