@@ -198,6 +198,11 @@ impl Journal {
         self.look(move |connection| query::was_cut_off(connection, &folder, &name, (since, before), most)).await
     }
 
+    /// Whether a later attempt is of the same local path.
+    pub async fn has_newer(&self, id: AttemptId) -> Result<bool, JournalError> {
+        self.look(move |connection| query::has_newer(connection, id)).await
+    }
+
     /// Whether a later attempt is under the same name in the same folder of the vault, of whatever local path.
     pub async fn has_newer_of_name(&self, id: AttemptId) -> Result<bool, JournalError> {
         self.look(move |connection| query::has_newer_of_name(connection, id)).await
