@@ -131,6 +131,11 @@ pub(crate) const FAILURES_COUNTED_EVERY: u64 = 1000;
 pub(crate) const FAILURE_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// How long a clean stop waits for the last anchor of the receipts: three small calls, and the next run puts one as well.
 pub(crate) const ANCHOR_AT_STOP: Duration = Duration::from_secs(5);
+/// How long one process waits for another that puts an anchor of the same journal: less than a clean stop has for all of it.
+pub(crate) const ANCHOR_LOCK: Duration = Duration::from_secs(3);
+/// How long `history --check` waits for its login: a service that is there answers in a second. With [`LOGOUT`] less than
+/// [`TOKEN_SOON`], which warns of uploads that wait: none does here.
+pub(crate) const ANCHORS_LOGIN: Duration = Duration::from_secs(7);
 /// How long `history --check` looks for anchors in the vault before it says that it could not compare: it is a local check first.
 pub(crate) const ANCHORS_SOUGHT: Duration = Duration::from_secs(60);
 /// Documents with anchors that are compared, the newest first: a month of days. Each is a download.

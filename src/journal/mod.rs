@@ -276,6 +276,18 @@ impl Journal {
         self.write(move |connection| heads::sign(connection, &dir, SystemTime::now())).await
     }
 
+    /// What an anchor of now would say; without a key where the journal has none yet.
+    pub async fn ends(&self) -> Result<anchor::Anchor, JournalError> {
+        let (dir, key) = (self.dir(), self.key().await?.unwrap_or_default());
+        self.read(move |connection| heads::ends(connection, &dir, &key, SystemTime::now())).await
+    }
+
+    /// The lock of who puts an anchor, held while the file is; `None` where another one has it.
+    pub fn anchoring(&self) -> Result<Option<std::fs::File>, JournalError> {
+        let why = |error| JournalError::Unusable(format!("the lock beside the journal can't be used: {error}"));
+        open::anchoring(&self.dir()).map_err(why)
+    }
+
     /// Notes that an anchor was put into the vault.
     pub async fn anchored(&self, anchored: Anchored) -> Result<(), JournalError> {
         self.write(move |connection| heads::note(connection, &anchored)).await

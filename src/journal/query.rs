@@ -298,7 +298,7 @@ mod tests {
     #[test]
     fn no_question_about_a_file_or_a_name_looks_along_all_that_one_path_ever_had() {
         let mut connection = Connection::open_in_memory().unwrap();
-        schema::migrate(&mut connection, schema::STEPS).unwrap();
+        schema::migrate(&mut connection, schema::STEPS, |_, _| Ok(())).unwrap();
         let plan = |sql: &str| {
             let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
             // Its parameters stay unbound: the plan does not depend on them.
