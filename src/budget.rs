@@ -39,7 +39,7 @@ pub(crate) const TOKEN_SOON: Duration = Duration::from_secs(10);
 /// The first wait before the store is asked again for an upload that was cut off; each further one is as long as all before it.
 pub(crate) const FIRST_LOOK: Duration = Duration::from_secs(1);
 /// So long after an upload was cut off its name is looked at once more before a newer file of that name is removed: some relays
-/// try again for minutes, and no longer.
+/// try again for minutes, and no longer. So it is the longest `store_lag`, too.
 pub(crate) const LATE: Duration = Duration::from_secs(600);
 /// Attempts of one name that are looked through for one that was cut off in an earlier process: the newest are the ones that count.
 pub(crate) const LATE_ATTEMPTS: usize = 16;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::exit::{Exit, Fatal};
 use crate::failpoint::failpoint;
 use crate::file::{OpenError, Root};
-use crate::journal::{AttemptId, End, Entry, Journal, State};
+use crate::journal::{AttemptId, End, Entry, GONE_AT_START, Journal, State};
 use crate::pipeline::elsewhere::places_of;
 use crate::remove;
 
@@ -45,9 +45,9 @@ fn over(root: &Root, unresolved: &[(Entry, bool)], aside: &[PathBuf]) -> Vec<(At
     let over: Vec<_> = unresolved.iter().filter_map(|known| Some((&known.0, end(known)?))).collect();
     let sent = |entry: &Entry| entry.state == State::Open && entry.intent.names_folder();
     let open = over.iter().filter(|(entry, _)| sent(entry)).map(|(entry, _)| entry.intent.version);
-    let moved = places_of(root, &open.collect::<Vec<_>>());
+    let places = places_of(root, &open.collect::<Vec<_>>());
     // Moved while its upload was open: its name is not free before it was asked for.
-    let is_moved = |entry: &Entry| sent(entry) && moved.iter().any(|(version, _)| *version == entry.intent.version);
+    let is_moved = |entry: &Entry| sent(entry) && places.may_have(&entry.intent.version);
     over.into_iter().filter(|(entry, _)| !is_moved(entry)).map(|(entry, end)| (entry.id, end)).collect()
 }
 
@@ -68,9 +68,7 @@ fn end_of(entry: &Entry, followed: bool, root: &Root, aside: &[PathBuf]) -> Opti
         // Unlinked, and killed before that was written down.
         State::Stored if gone => Some(End::Removed),
         State::Stored if other => Some(End::Superseded),
-        State::Open if gone || (other && followed) => {
-            Some(End::Abandoned { reason: "the file was gone at the next start".into() })
-        }
+        State::Open if gone || (other && followed) => Some(End::Abandoned { reason: GONE_AT_START.into() }),
         _ => None,
     }
 }
@@ -119,6 +117,25 @@ mod tests {
             assert_eq!(end(unsure, State::Stored), None, "{unsure}");
             assert_eq!(end(unsure, State::Open), None, "{unsure}");
         }
+    }
+
+    /// Regression: what could not be read was as good as not there.
+    #[test]
+    fn an_open_upload_whose_file_may_lie_in_a_folder_that_can_not_be_read_is_not_over() {
+        let (dir, root) = folder();
+        let mut open = entry(&root, "y", State::Open);
+        open.intent.folder = DocumentId("folder".into());
+        std::fs::remove_file(dir.path().join("x")).unwrap();
+        let shut = dir.path().join("shut");
+        std::fs::create_dir(&shut).unwrap();
+        assert_eq!(over(&root, std::slice::from_ref(&open), &[]).len(), 1);
+        let mode = |mode| std::fs::set_permissions(&shut, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        mode(0o000);
+        let over = over(&root, &[open], &[]);
+        // Root may read it all the same.
+        let expected = usize::from(std::fs::read_dir(&shut).is_ok());
+        mode(0o700);
+        assert_eq!(over.len(), expected);
     }
 
     #[test]

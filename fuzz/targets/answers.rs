@@ -68,7 +68,9 @@ fn me(body: &[u8]) {
 fn said(body: &[u8]) {
     if let Some(said) = service::said(body) {
         assert!(!said.is_empty() && said.chars().count() <= 201 && !said.chars().any(char::is_control), "{said:?}");
-        assert!(!said.split(' ').any(|word| word.starts_with("eyJ") || word.len() > 60), "{said:?} may hold a token");
+        // The mark of a cut is none of the word's own bytes.
+        let words = said.strip_suffix('…').unwrap_or(&said);
+        assert!(!words.split(' ').any(|word| word.starts_with("eyJ") || word.len() > 60), "{said:?} may hold a token");
     }
 }
 

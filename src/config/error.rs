@@ -1,12 +1,13 @@
 //! What is wrong with the configuration.
 
 use crate::exit::{Exit, Fatal};
+use crate::printable::printable;
 
 /// Why the configuration can't be used: what, on which file, line and key, why, and what to do. Holds nothing secret.
 ///
 /// There is one kind: whoever gets it can only tell the person who started the program, and end with [`Exit::Usage`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
+#[error("{}", printable(message))]
 pub struct ConfigError {
     message: String,
 }

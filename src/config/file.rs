@@ -91,7 +91,7 @@ pub(crate) struct UploadKeys {
     #[serde(deserialize_with = "read::rescan")]
     pub(crate) rescan: Option<Duration>,
     pub(crate) allow_unleased: Option<bool>,
-    #[serde(deserialize_with = "read::duration")]
+    #[serde(deserialize_with = "read::store_lag")]
     pub(crate) store_lag: Option<Duration>,
 }
 

@@ -191,7 +191,7 @@ fn upload_draft(given: &Given<'_>) -> Result<Draft, ConfigError> {
     if let Some(dest) = given.typed("--dest", None, "ASTRAN_BACKUP_DEST", values::remote_path)? {
         draft.policy.dest = Some(dest);
     }
-    if let Some(lag) = given.typed("--store-lag", None, "ASTRAN_BACKUP_STORE_LAG", values::duration)? {
+    if let Some(lag) = given.typed("--store-lag", None, "ASTRAN_BACKUP_STORE_LAG", values::store_lag)? {
         draft.policy.store_lag = lag;
     }
     Ok(draft)

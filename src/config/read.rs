@@ -57,6 +57,10 @@ pub(super) fn rescan<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, Duration>
     })
 }
 
+pub(super) fn store_lag<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, Duration> {
+    text_or_number(de, values::store_lag)
+}
+
 pub(super) fn listen<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, SocketAddr> {
     text_or_number(de, values::listen)
 }

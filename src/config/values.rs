@@ -8,6 +8,7 @@ use std::time::Duration;
 use url::{Host, Url};
 
 use super::{AnchorFolder, MaxSize, Transfers};
+use crate::budget;
 use crate::vault::RemotePath;
 
 /// The most uploads at once: more would only wait for one another.
@@ -28,6 +29,16 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     let read =
         humantime::parse_duration(text).map_err(|_| "is no duration: write it like 500ms, 10s or 1m".to_owned())?;
     if read > LONGEST { Err("is longer than a hundred years".into()) } else { Ok(read) }
+}
+
+/// How long a store is waited for. All that is known of an upload that was cut off is forgotten after the longest such time.
+pub fn store_lag(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        long if long > budget::LATE => {
+            Err(format!("is longer than {}, the longest that is possible", humantime::format_duration(budget::LATE)))
+        }
+        lag => Ok(lag),
+    }
 }
 
 /// `1M` for a minute is a slip that would be a month.

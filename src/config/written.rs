@@ -166,12 +166,20 @@ mod tests {
         }
     }
 
+    /// Regression: the words of the reader of TOML repeat a value, and it may hold anything.
+    #[test]
+    fn no_value_that_is_quoted_can_drive_a_terminal() {
+        let why = why("[upload]\nverify = \"a\\t\\u001B[2J\\u202Eb\"");
+        assert!(why.contains(r"unknown variant `a\t\u{1b}[2J\u{202e}b`"), "{why}");
+    }
+
     #[test]
     fn values_that_are_wrong() {
         let rows = [
             ("[upload]\nsettle = 5", "write 5ms, 5s"),
             ("[upload]\nsettle = \"5\"", "write 5ms, 5s"),
             ("[upload]\nrescan = \"1ms\"", "less than a second"),
+            ("[upload]\nstore_lag = \"601s\"", "is longer than 10m"),
             ("[upload]\ntransfers = 0", "a number from 1 to 256"),
             ("[upload]\nmax_size = 5", "write 5B"),
             ("[upload]\nmax_size = \"0B\"", "refuse every file"),

@@ -23,7 +23,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, mkdirat, openat, s
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-use super::{LOCK, Opened, PRIVATE, Root};
+use super::{LOCK, Opened, PRIVATE, Root, Version};
 
 /// The folder of the locks in the state directory.
 const FOLDER: &str = "locks";
@@ -144,6 +144,16 @@ impl Root {
         }
         drop(claimed);
         Some(Claim { locks, position })
+    }
+
+    /// Whether an upload has this file taken, which may have no name any more. Where the system has a lock on the file itself only
+    /// this process's uploads are known.
+    pub(crate) fn is_claimed(&self, version: &Version) -> bool {
+        let locks = &self.holder.locks;
+        let position = position(version.device, version.inode);
+        let claimed = locks.claimed();
+        // Nobody of this process takes it meanwhile.
+        claimed.contains(&position) || sys::is_locked(locks.files.as_ref(), position)
     }
 }
 
@@ -306,6 +316,16 @@ mod sys {
         files.map_or(Ok(true), |files| lock(files, position, Kind::Exclusive))
     }
 
+    /// Whether another process has it; takes nothing that it keeps.
+    pub(super) fn is_locked(files: Option<&File>, position: u64) -> bool {
+        let Some(files) = files else { return false };
+        let taken = lock(files, position, Kind::Exclusive);
+        if let Ok(true) = taken {
+            unlock(files, position);
+        }
+        matches!(taken, Ok(false))
+    }
+
     /// One file is enough for all.
     pub(super) fn name_of_folder(_: u64) -> String {
         "folders".to_owned()
@@ -331,6 +351,10 @@ mod sys {
 
     /// The document's own lock is given up when it is closed.
     pub(super) fn unlock(_: &File, _: u64) {}
+
+    pub(super) fn is_locked(_: Option<&File>, _: u64) -> bool {
+        false
+    }
 
     pub(super) fn lock_document(_: Option<&File>, document: &File, position: u64) -> io::Result<bool> {
         lock(document, position, Kind::Exclusive)

@@ -51,6 +51,9 @@ pub struct Stored {
     pub adopted: bool,
 }
 
+/// Why a start gives up an upload without an outcome: nobody was there to ask for it, so it may have been sent whole, and just now.
+pub(crate) const GONE_AT_START: &str = "the file was gone at the next start";
+
 /// How an attempt ended, once it is known.
 #[derive(Debug, Clone, PartialEq)]
 pub enum End {
@@ -67,7 +70,7 @@ pub enum End {
         /// For people: what failed and why.
         reason: String,
     },
-    /// The attempt came to nothing and the store took nothing: it goes again.
+    /// The attempt came to nothing and the store took nothing, as far as that is known: it goes again.
     Abandoned {
         /// For people.
         reason: String,

@@ -36,6 +36,7 @@ use std::time::{Duration, SystemTime};
 use rusqlite::Connection;
 
 pub use self::anchor::{Claim, Compared};
+pub(crate) use self::entry::GONE_AT_START;
 pub use self::entry::{AttemptId, Begun, End, Entry, Intent, Link, Record, State, Stored};
 pub use self::heads::{Anchored, Signed};
 pub use self::query::{Filter, NamePattern, Receipt};
@@ -186,7 +187,8 @@ impl Journal {
     }
 
     /// Whether an attempt at a name in a folder of the vault that began before `before` has no outcome, or was given up without one
-    /// and began at `since` or later. Looks at the newest `most` attempts of the name.
+    /// and began at `since` or later. Where a start gave it up, it counts whenever it began, until the name has a receipt again: a large
+    /// file may have been sent for hours, and just before that start. Looks at the newest `most` attempts of the name.
     pub async fn was_cut_off(
         &self,
         folder: &DocumentId,

@@ -7,7 +7,7 @@ use globset::{GlobBuilder, GlobMatcher};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::row::{ATTEMPTS, COLUMNS, TERMS, entry, nanoseconds, path_bytes, record, version_columns};
-use super::{AttemptId, End, Entry, Record, State, Stored};
+use super::{AttemptId, End, Entry, GONE_AT_START, Record, State, Stored};
 use crate::file::Version;
 use crate::vault::{DocumentId, RemotePath};
 
@@ -125,7 +125,7 @@ fn unknown_sql() -> String {
 }
 
 /// Whether one of the newest attempts of a name in a folder came to no outcome: one that began before a time, or that was given up
-/// and began since another.
+/// and began since another, or that a start gave up and that no receipt of the name has followed.
 pub(super) fn was_cut_off(
     connection: &Connection,
     folder: &DocumentId,
@@ -135,13 +135,16 @@ pub(super) fn was_cut_off(
 ) -> rusqlite::Result<bool> {
     let most = i64::try_from(most).unwrap_or(i64::MAX);
     let (since, before) = (nanoseconds(since), nanoseconds(before));
-    let parameters = params![folder.0.as_bytes(), name, most, since, before];
+    let parameters = params![folder.0.as_bytes(), name, most, since, before, GONE_AT_START.as_bytes()];
     connection.prepare_cached(CUT_OFF)?.query_row(parameters, |row| row.get(0))
 }
 
-const CUT_OFF: &str = "SELECT EXISTS (SELECT 1 FROM (SELECT b.started, b.state, b.seq FROM attempt b \
+/// When an attempt was given up stands nowhere, only when it began.
+const CUT_OFF: &str = "WITH newest AS (SELECT b.id, b.started, b.state, b.detail, b.seq FROM attempt b \
      WHERE b.folder = (SELECT id FROM term WHERE value = ?1) AND b.name = ?2 ORDER BY b.id DESC LIMIT ?3) \
-     WHERE seq IS NULL AND started < ?5 AND (state = 0 OR (state = 3 AND started >= ?4)))";
+     SELECT EXISTS (SELECT 1 FROM newest n WHERE n.seq IS NULL AND n.started < ?5 AND (n.state = 0 \
+     OR (n.state = 3 AND (n.started >= ?4 OR (n.detail = ?6 \
+     AND NOT EXISTS (SELECT 1 FROM newest later WHERE later.seq IS NOT NULL AND later.id > n.id))))))";
 
 /// Whether a later attempt is of the same path.
 pub(super) fn has_newer(connection: &Connection, id: AttemptId) -> rusqlite::Result<bool> {

@@ -13,6 +13,7 @@ use rustix::fs::FileType;
 
 use super::Pipeline;
 use super::attempt::{Halt, open};
+use crate::budget;
 use crate::file::{OpenError, Root, Settled, Tree, Version, look_at};
 use crate::journal::{Begun, Entry, Intent, State};
 use crate::vault::Vault;
@@ -32,6 +33,32 @@ enum Asked {
     Unanswered,
 }
 
+/// Where an entry's file lies.
+enum Lies {
+    /// Here.
+    At(Settled),
+    /// Nowhere below the root.
+    Nowhere,
+    /// It may lie in what can't be read now.
+    Unknown,
+}
+
+/// What a walk in search of files came to.
+#[derive(Debug, Default)]
+pub(crate) struct Places {
+    /// Which of them were found, and where.
+    found: Vec<(Version, PathBuf)>,
+    /// Something could not be read: the others may lie there.
+    is_part: bool,
+}
+
+impl Places {
+    /// Whether a file was found, or may lie where the walk could not look.
+    pub(crate) fn may_have(&self, version: &Version) -> bool {
+        self.is_part || self.found.iter().any(|(found, _)| found == version)
+    }
+}
+
 impl<V: Vault> Pipeline<V> {
     /// Asks for the upload of another file that had this one's path, if that file lies anywhere below the root still. Its
     /// bytes say what to ask for. Answers whether there is one.
@@ -39,9 +66,12 @@ impl<V: Vault> Pipeline<V> {
         if own.same_file(&entry.intent.version) || !is_ours(file, entry) {
             return Ok(false);
         }
-        let Some(other) = find(file, entry).await else { return Ok(false) };
-        self.ask_for(&other, entry).await?;
-        Ok(true)
+        match find(file, entry).await {
+            Lies::At(other) => self.ask_for(&other, entry).await.map(|_| true),
+            Lies::Nowhere if is_sent(file, own, entry) => Err(Halt::Later(budget::FIRST_LOOK)),
+            Lies::Nowhere => Ok(false),
+            Lies::Unknown => Ok(true),
+        }
     }
 
     /// Asks for it. Where it is on its own way just now, that may answer as well: it is waited for a while. What a push meets
@@ -82,8 +112,10 @@ impl<V: Vault> Pipeline<V> {
             return Ok(begun);
         }
         let asked = match find(file, owner).await {
-            Some(other) => self.ask_for(&other, owner).await?,
-            None => Asked::NotStored,
+            Lies::At(other) => self.ask_for(&other, owner).await?,
+            Lies::Nowhere if is_sent(file, &intent.version, owner) => return Err(Halt::Later(budget::FIRST_LOOK)),
+            Lies::Nowhere => Asked::NotStored,
+            Lies::Unknown => Asked::Unanswered,
         };
         if asked == Asked::NotStored {
             self.abandon(owner.id, "its file was gone before its upload could be asked for").await?;
@@ -120,31 +152,55 @@ async fn is_gone(root: &Arc<Root>, entry: &Entry) -> bool {
     gone.await == Some(true)
 }
 
+/// Whether an entry's file, which has no name any more, is on its way still, by another process of ours maybe: that is waited for.
+/// Not where `own`, the file that waits, has its number by now, for then it is that one that is taken.
+fn is_sent(file: &Settled, own: &Version, entry: &Entry) -> bool {
+    let theirs = &entry.intent.version;
+    let is_own = (own.device, own.inode) == (theirs.device, theirs.inode);
+    !is_own && file.root.is_claimed(theirs)
+}
+
 /// Where an entry's file lies below the root, but for where `file` does. Looks at all that is there: for the rare file whose
 /// upload has no outcome, and whose place another one has.
-async fn find(file: &Settled, entry: &Entry) -> Option<Settled> {
+async fn find(file: &Settled, entry: &Entry) -> Lies {
     let (root, wanted) = (Arc::clone(&file.root), entry.intent.version);
-    let found = on_disk(move || places_of(&root, &[wanted])).await?;
-    let mut others = found.into_iter().filter(|(_, place)| *place != file.relative);
-    others.next().map(|(_, place)| Settled::new(Arc::clone(&file.root), place))
+    let Some(places) = on_disk(move || places_of(&root, &[wanted])).await else { return Lies::Unknown };
+    let mut others = places.found.into_iter().filter(|(_, place)| *place != file.relative);
+    match others.next() {
+        Some((_, place)) => Lies::At(Settled::new(Arc::clone(&file.root), place)),
+        None if places.is_part => Lies::Unknown,
+        None => Lies::Nowhere,
+    }
 }
 
 /// Which of these files lie below a root, set aside or not, and where. Blocks.
-pub(crate) fn places_of(root: &Root, wanted: &[Version]) -> Vec<(Version, PathBuf)> {
+pub(crate) fn places_of(root: &Root, wanted: &[Version]) -> Places {
+    let mut places = Places::default();
     let inodes: HashSet<u64> = wanted.iter().map(|version| version.inode).collect();
     if inodes.is_empty() {
-        return Vec::new();
+        return places;
     }
-    let (mut tree, mut places) = (Tree::of(root, Path::new("")), Vec::new());
+    let mut tree = Tree::of(root, Path::new(""));
     while let Some(entry) = tree.next(|_, kind| matches!(kind, FileType::Directory | FileType::RegularFile)) {
-        let Ok(entry) = entry else { continue };
-        let name = entry.path.file_name().filter(|_| entry.kind == FileType::RegularFile);
-        let found = name.and_then(|name| look_at(entry.dir, name).ok());
-        if found.is_some_and(|found| inodes.contains(&found.inode))
-            && let Ok(opened) = root.open_file(entry.path)
-            && let Some(version) = wanted.iter().find(|wanted| wanted.same_file(&opened.version))
-        {
-            places.push((*version, entry.path.to_owned()));
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(unreadable) => {
+                places.is_part |= unreadable.why.kind() != std::io::ErrorKind::NotFound;
+                continue;
+            }
+        };
+        let Some(name) = entry.path.file_name().filter(|_| entry.kind == FileType::RegularFile) else { continue };
+        let opened = match look_at(entry.dir, name) {
+            Ok(found) if inodes.contains(&found.inode) => root.open_file(entry.path),
+            Ok(_) => continue,
+            Err(error) => Err(error.into()),
+        };
+        match opened {
+            Ok(opened) => {
+                let version = wanted.iter().find(|wanted| wanted.same_file(&opened.version));
+                places.found.extend(version.map(|version| (*version, entry.path.to_owned())));
+            }
+            Err(error) => places.is_part |= matches!(error, OpenError::Io(_)),
         }
     }
     places

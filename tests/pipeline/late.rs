@@ -87,11 +87,12 @@ async fn nor_does_it_come_over_another_files_document_of_the_same_name() {
 
 #[tokio::test(start_paused = true)]
 async fn nor_what_a_process_that_died_just_now_had_sent_and_given_up() {
-    for ended in [false, true] {
+    // The last one is an upload that ran for longer than anything is waited for.
+    for (ended, ago) in [(false, 20), (true, 20), (true, 3600)] {
         let mut life = Life::new(|_| ());
         life.put("x", b"first");
         let id = life.begun("x").await;
-        life.sql().execute("UPDATE attempt SET started = started - 20 * 1000000000", []).unwrap();
+        life.sql().execute("UPDATE attempt SET started = started - ?1 * 1000000000", [ago]).unwrap();
         life.store.keep("x", b"first", Duration::from_secs(30));
         std::fs::remove_file(life.root.path().join("x")).unwrap();
         if ended {
@@ -101,8 +102,35 @@ async fn nor_what_a_process_that_died_just_now_had_sent_and_given_up() {
         life.put("x", b"second content");
         assert!(is_removed(&life.send("x").await));
         tokio::time::sleep(LONG).await;
-        assert_eq!(life.store.stored("x"), [b"first".as_slice(), b"second content"], "ended {ended}");
+        assert_eq!(life.store.stored("x"), [b"first".as_slice(), b"second content"], "ended {ended}, {ago} s ago");
     }
+}
+
+/// Regression: what began before this process was taken for a dead one's.
+#[tokio::test(start_paused = true)]
+async fn what_another_process_still_sends_is_waited_for_though_its_file_has_no_name_any_more() {
+    let mut life = Life::new(|_| ());
+    life.put("x", b"first");
+    let id = life.begun("x").await;
+    life.sql().execute("UPDATE attempt SET started = started - 20 * 1000000000", []).unwrap();
+    // Open, so that the next file is not of the same number.
+    let first = life.root.open_file(std::path::Path::new("x")).unwrap();
+    let claim = life.root.claim(&first).unwrap();
+    std::fs::remove_file(life.root.path().join("x")).unwrap();
+    life.put("x", b"second content");
+    life.hand_over("x").await;
+    for _ in 0..10 {
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        // The journal's thread is not waited for by a clock that stands still.
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let filter = astran_backup::journal::Filter::default();
+    let history = life.journal.history_page(&filter, None, 9).await.unwrap();
+    assert!(history.len() == 1 && history[0].entry.id == id && history[0].entry.state == State::Open, "{history:?}");
+    assert_eq!(life.store.uploads(), 0);
+    drop(claim);
+    assert!(is_removed(&life.outcome().await));
+    assert_eq!(life.store.stored("x"), [b"second content"]);
 }
 
 /// Later than it was waited for, but before the newer content's own upload had ended.
