@@ -27,6 +27,9 @@ pub enum AnchorError {
     /// The store did not take it.
     #[error(transparent)]
     Vault(#[from] VaultError),
+    /// Another process puts one at this moment.
+    #[error("another process anchors the receipts of this journal at this moment; the next anchor has them all")]
+    Busy,
 }
 
 /// An anchor that the vault has.
@@ -40,8 +43,10 @@ pub struct Put {
     pub name: String,
 }
 
-/// Puts an anchor of the chains, as they are now, into a folder of the vault.
+/// Puts an anchor of the chains, as they are now, into a folder of the vault. One process at a time: of two, the slower one could put
+/// an older anchor over the newer one, which the journal would then miss.
 pub async fn put<V: Vault>(vault: &V, journal: &Journal, folder: &RemotePath) -> Result<Put, AnchorError> {
+    let _alone = alone(journal).await?;
     let signed = journal.sign_anchor().await?;
     let id = vault.folder(folder).await?.id;
     let name = store(vault, journal, folder, &id, &signed).await?;
@@ -50,6 +55,20 @@ pub async fn put<V: Vault>(vault: &V, journal: &Journal, folder: &RemotePath) ->
     let noted = Anchored { key: public, seq, fates, at, folder: folder.to_string(), name: name.clone() };
     journal.anchored(noted).await?;
     Ok(Put { anchor, folder: folder.clone(), name })
+}
+
+/// The lock of the journal's anchors, held until it is dropped.
+async fn alone(journal: &Journal) -> Result<std::fs::File, AnchorError> {
+    let start = tokio::time::Instant::now();
+    loop {
+        if let Some(lock) = journal.anchoring()? {
+            return Ok(lock);
+        }
+        if start.elapsed() >= budget::ANCHOR_LOCK {
+            return Err(AnchorError::Busy);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// Under the day's name while the store keeps one document under it; else under a name that nothing has. So too where the day's
@@ -61,7 +80,8 @@ async fn store<V: Vault>(
     id: &DocumentId,
     signed: &Signed,
 ) -> Result<String, AnchorError> {
-    let day = format!("{}{}.json", names_of(&signed.anchor), &signed.anchor.at[..10]);
+    let anchor = &signed.anchor;
+    let day = format!("{PREFIX}{}-{}-{}.json", anchor.fingerprint(), anchor.place(), &anchor.at[..10]);
     let there = vault.named(folder, id, &day).await?;
     if there.is_empty() || there.len() == 1 && agrees(vault, journal, &folder.join(&day)).await? {
         match upload(vault, id, &day, &signed.document).await {
@@ -95,9 +115,9 @@ async fn agrees<V: Vault>(vault: &V, journal: &Journal, path: &RemotePath) -> Re
     Ok(agrees)
 }
 
-/// How the names of all anchors begin that this journal signs with this key.
-fn names_of(anchor: &Anchor) -> String {
-    format!("{PREFIX}{}-{}-", anchor.fingerprint(), anchor.place())
+/// The part of an anchor's name that is its date, behind its key and its place.
+fn dated(name: &str) -> &str {
+    name.strip_prefix(PREFIX).and_then(|rest| rest.splitn(3, '-').nth(2)).unwrap_or_default()
 }
 
 async fn upload<V: Vault>(vault: &V, folder: &DocumentId, name: &str, document: &[u8]) -> Result<Document, VaultError> {
@@ -120,17 +140,25 @@ pub struct Lying {
 /// What the vault has of one journal.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// The newest that are signed with its key, the newest first; at most [`budget::ANCHORS`].
+    /// The newest that are signed with its key, the newest first; at most [`budget::ANCHORS`] of a folder.
     pub own: Vec<Lying>,
-    /// The newest of the same host, state directory and service that are signed with another key.
+    /// The newest of the same host, state directory and service that are signed with another key; and the noted one, if it is.
     pub other_key: Vec<Lying>,
     /// How many documents are anchors of other journals.
     pub others: usize,
 }
 
-/// Looks for the anchors of a journal. `now` is an anchor of it as it is now: it has the key and the place.
-pub async fn find<V: Vault>(vault: &V, folders: &[RemotePath], now: &Anchor) -> Result<Found, VaultError> {
-    let (own, place) = (names_of(now), format!("-{}-", now.place()));
+/// Looks for the anchors of a journal. `now` is an anchor of it as it is now, `noted` the newest one that the journal says it put there.
+///
+/// What the journal's key signed is the journal's, wherever it was signed: a container has another host name in each run, and a state
+/// folder may be moved. The place only tells where another key took the journal's place.
+pub async fn find<V: Vault>(
+    vault: &V,
+    folders: &[RemotePath],
+    now: &Anchor,
+    noted: Option<&Anchored>,
+) -> Result<Found, VaultError> {
+    let (own, place) = (format!("{PREFIX}{}-", now.fingerprint()), format!("-{}-", now.place()));
     let mut found = Found::default();
     for folder in folders {
         let id = match vault.folder(folder).await {
@@ -140,15 +168,20 @@ pub async fn find<V: Vault>(vault: &V, folders: &[RemotePath], now: &Anchor) -> 
         };
         let mut names: Vec<String> = vault.children(&id).await?.into_iter().filter_map(|child| child.name).collect();
         names.retain(|name| name.starts_with(PREFIX));
-        names.sort_unstable_by(|one, other| other.cmp(one));
+        // The noted one is read however old its name says that it is.
+        let noted = noted.filter(|noted| noted.folder == folder.to_string()).map(|noted| noted.name.as_str());
+        let rank = |name: &String| (Some(name.as_str()) == noted, dated(name).to_owned(), name.clone());
+        names.sort_by_cached_key(|name| std::cmp::Reverse(rank(name)));
         names.dedup();
         let (mine, rest): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| name.starts_with(&own));
-        let (same_place, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(|name| name.contains(&place));
+        let known = |name: &String| name.contains(&place) || Some(name.as_str()) == noted;
+        let (same_place, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(known);
         found.others += others.len();
         found.own.extend(read_all(vault, folder, mine, budget::ANCHORS).await?);
         found.other_key.extend(read_all(vault, folder, same_place, budget::ANCHORS_OF_ANOTHER_KEY).await?);
     }
-    found.own.sort_by_key(|lying| std::cmp::Reverse(lying.anchor.as_ref().map_or(0, |anchor| anchor.seq)));
+    let newest = |lying: &Lying| lying.anchor.as_ref().map_or((0, 0), |anchor| (anchor.seq, anchor.fates));
+    found.own.sort_by_key(|lying| std::cmp::Reverse(newest(lying)));
     Ok(found)
 }
 

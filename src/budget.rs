@@ -85,10 +85,12 @@ pub(crate) const RETURNS: u32 = 10;
 /// Folders that a walk holds open at most, one below the other: a deeper tree must not take the descriptors that uploads need, of
 /// which there may be 64 in all. To come back to a folder that was closed costs one more open.
 pub(crate) const WALK_OPEN: usize = 10;
-/// How long the other folders wait at the start for one whose file system does not answer. A healthy one takes milliseconds, unless
+/// How long the other folders wait at the start for one whose file system does not answer, and how long it may take to
+/// open and lock them all. A healthy one takes milliseconds, unless
 /// an upload of a moved file is to be looked for in all of it; a folder that takes longer starts later, and nothing else changes.
 pub(crate) const RECOVERY: Duration = Duration::from_secs(10);
-/// How long the end waits for the private folder of one watched folder to be cleared away: what is left of it does no harm.
+/// How long the end waits for the private folder of one watched folder to be cleared away, for the removals under way after the
+/// grace, and for a look after failures whose files are gone: what is left of each does no harm, and the next start sees to it.
 pub(crate) const TIDY: Duration = Duration::from_secs(5);
 /// Files of one folder on their way at once, some 300 bytes each, but for those that events bring: beyond, the folder itself keeps them.
 pub(crate) const FILES_ON_THEIR_WAY: usize = 32_768;
@@ -129,6 +131,11 @@ pub(crate) const FAILURES_COUNTED_EVERY: u64 = 1000;
 pub(crate) const FAILURE_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// How long a clean stop waits for the last anchor of the receipts: three small calls, and the next run puts one as well.
 pub(crate) const ANCHOR_AT_STOP: Duration = Duration::from_secs(5);
+/// How long one process waits for another that puts an anchor of the same journal: less than a clean stop has for all of it.
+pub(crate) const ANCHOR_LOCK: Duration = Duration::from_secs(3);
+/// How long `history --check` waits for its login: a service that is there answers in a second. With [`LOGOUT`] less than
+/// [`TOKEN_SOON`], which warns of uploads that wait: none does here.
+pub(crate) const ANCHORS_LOGIN: Duration = Duration::from_secs(7);
 /// How long `history --check` looks for anchors in the vault before it says that it could not compare: it is a local check first.
 pub(crate) const ANCHORS_SOUGHT: Duration = Duration::from_secs(60);
 /// Documents with anchors that are compared, the newest first: a month of days. Each is a download.

@@ -66,6 +66,14 @@ impl Cli {
         }
     }
 
+    /// The folder for anchors that was typed.
+    pub fn anchor(&self) -> Option<&str> {
+        match &self.command {
+            Command::History(typed) => typed.anchor.as_deref(),
+            _ => None,
+        }
+    }
+
     /// The grammar itself, for completions and manual pages.
     pub fn grammar() -> clap::Command {
         Self::command()
@@ -261,6 +269,7 @@ pub struct Get {
 
 /// Show the receipts of what was uploaded.
 #[derive(Debug, Clone, Default, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct History {
     /// Only files of this name
     #[arg(value_name = "NAME")]
@@ -280,6 +289,12 @@ pub struct History {
     /// Compare with a head that was kept elsewhere, instead of the vault's; can be given several times
     #[arg(long, value_name = "SEQ:HASH", requires = "check")]
     pub against: Vec<String>,
+    /// Don't ask the vault: check the journal by itself
+    #[arg(long, requires = "check", conflicts_with = "against")]
+    pub offline: bool,
+    /// Folder in the vault for anchors: where --check looks for them, and `history anchor` puts one [env: ASTRAN_BACKUP_ANCHOR]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub anchor: Option<String>,
     /// Forget receipts older than this, such as 365d
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     #[arg(conflicts_with_all = ["name", "failed", "pending", "since", "check"])]

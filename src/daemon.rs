@@ -95,7 +95,18 @@ pub async fn run<V: Vault>(
     if !mode.once {
         beside.spawn(anchors::hourly(Arc::clone(shared.vault()), shared.journal().clone(), mode.anchor.clone()));
     }
-    let started = resolve_all(shared.journal(), folders).await?;
+    let roots: Vec<_> = folders.iter().map(|folder| Arc::clone(&folder.root)).collect();
+    let started = match resolve_all(shared.journal(), folders).await {
+        Ok(started) => {
+            // Whoever holds a folder open keeps its share from being unmounted.
+            drop(roots);
+            started
+        }
+        Err(fatal) => {
+            tidy_all(roots).await;
+            return Err(fatal);
+        }
+    };
     for (part, circuit) in shared.circuits() {
         health.add(part, circuit);
     }
@@ -111,14 +122,19 @@ pub async fn run<V: Vault>(
     while let Some(ended) = running.join_next().await {
         tally.add(ended.map_err(|error| Fatal::new(Exit::SomeFailed, format!("internal error: {error}")))??);
     }
+    let mut shutdown = shutdown;
     if mode.once {
-        retention::forget_failures(shared.journal()).await;
+        // It asks the folders' file systems, which may not answer; the next run does it as well.
+        tokio::select! {
+            biased;
+            () = shutdown.reached(Stop::Gently) => {}
+            _ = timeout(budget::TIDY, retention::forget_failures(shared.journal())) => {}
+        }
     }
     if let Some(keep) = mode.keep_receipts.filter(|_| mode.once) {
         retention::prune(shared.journal(), keep).await;
     }
     drop(beside);
-    let mut shutdown = shutdown;
     // A service that could not be used for the files can't be used for this.
     if tally.stopped.is_none() {
         tokio::select! {
@@ -196,6 +212,11 @@ pub(crate) async fn tidy(root: Arc<Root>) {
     }
 }
 
+/// The same for several, side by side.
+pub(crate) async fn tidy_all(roots: impl IntoIterator<Item = Arc<Root>>) {
+    roots.into_iter().map(tidy).collect::<JoinSet<()>>().join_all().await;
+}
+
 async fn run_folder<V: Vault>(
     shared: Arc<Shared<V>>,
     (folder, late): (Watched, Option<Recovery>),
@@ -221,13 +242,14 @@ async fn run_folder<V: Vault>(
         return Ok(tally);
     }
 
+    let patience = patience_after_stop(mode.grace, shutdown.clone());
     let watching = watch::run(root, options, ready, done, shutdown.clone());
     let uploading = pipeline.run(queue, mode.grace, shutdown);
     let mut tally = Tally::default();
     let counted = &mut tally;
     // Ends with the last report, and `done` with it: a file that was cut brings none.
     let reporting = async move {
-        while let Some(report) = reported.recv().await {
+        let take = |report: Report| {
             counted.count(&report.outcome);
             count(&counts, &report.outcome);
             if mode.once && matches!(report.outcome, Outcome::Skipped { failed: true }) {
@@ -238,15 +260,58 @@ async fn run_folder<V: Vault>(
             tell(&report);
             // The watch may have stopped already.
             done_sender.send(done_of(report)).ok();
-        }
+        };
+        take_reports(&mut reported, patience, take).await
     };
     // They end one after the other: no more files, no more uploads, no more reports.
-    let ((watched, root), stopped, ()) = tokio::join!(watching, uploading, reporting);
-    tidy(root).await;
+    let ((watched, root), stopped, all_reported) = tokio::join!(watching, uploading, reporting);
+    if all_reported {
+        tidy(root).await;
+    } else {
+        tracing::warn!(
+            folder = name,
+            "removals under way there don't end; the next start resolves what is left of them"
+        );
+    }
     tally.failed += watched.unreadable + watched.still_open;
     tally.left += watched.cut;
     tally.stopped = stopped;
     Ok(tally)
+}
+
+/// Resolves when a stop is not to wait any longer for files under way: they have had their grace, or a second signal has ended it,
+/// and removals a little more, for the way from a receipt to the unlink is not cut without need. A removal on a file system that does
+/// not answer would keep the program from ending otherwise.
+pub(crate) async fn patience_after_stop(grace: Duration, mut shutdown: Shutdown) {
+    let mut insists = shutdown.clone();
+    let grace_ends = async {
+        shutdown.reached(Stop::Gently).await;
+        tokio::time::sleep(grace).await;
+    };
+    tokio::select! {
+        () = grace_ends => {}
+        () = insists.reached(Stop::Now) => {}
+    }
+    tokio::time::sleep(budget::TIDY).await;
+}
+
+/// Takes reports until the last one, or until patience ends. Answers whether that was the last one.
+async fn take_reports<T>(
+    reported: &mut mpsc::UnboundedReceiver<T>,
+    patience: impl Future<Output = ()>,
+    mut take: impl FnMut(T),
+) -> bool {
+    tokio::pin!(patience);
+    loop {
+        tokio::select! {
+            biased;
+            report = reported.recv() => match report {
+                Some(report) => take(report),
+                None => return true,
+            },
+            () = &mut patience => return false,
+        }
+    }
 }
 
 /// What became of a file, for those who look from outside.
@@ -370,6 +435,40 @@ mod tests {
         let (_answer, look) = hung();
         let fails = tokio::spawn(async { Err(Fatal::new(Exit::Missing, "no")) });
         assert_eq!(all_within(budget::RECOVERY, vec![((), look), ((), fails)]).await.unwrap_err().exit, Exit::Missing);
+    }
+
+    /// Regression: the program could not be stopped, also not by a second signal.
+    #[tokio::test(start_paused = true)]
+    async fn a_removal_that_hangs_does_not_keep_a_stop_from_ending() {
+        let grace = Duration::from_secs(25);
+        for (signals, waits) in [(1, grace + budget::TIDY), (2, budget::TIDY)] {
+            let (trigger, shutdown) = shutdown::channel();
+            // The one that hangs has a sender as long as it lives.
+            let (_hangs, mut reported) = mpsc::unbounded_channel::<u8>();
+            (0..signals).for_each(|_| trigger.raise());
+            let start = Instant::now();
+            let patience = patience_after_stop(grace, shutdown);
+            assert!(!take_reports(&mut reported, patience, |_| ()).await);
+            assert_eq!(start.elapsed(), waits);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn removals_under_way_are_waited_for_at_a_stop_and_without_end_before_it() {
+        let grace = Duration::from_secs(25);
+        for (signals, takes) in [(0, Duration::from_secs(3600)), (1, grace), (2, remove::GRACE)] {
+            let (trigger, shutdown) = shutdown::channel();
+            let (reports, mut reported) = mpsc::unbounded_channel();
+            (0..signals).for_each(|_| trigger.raise());
+            tokio::spawn(async move {
+                tokio::time::sleep(takes).await;
+                reports.send(1).unwrap();
+            });
+            let mut taken = Vec::new();
+            let patience = patience_after_stop(grace, shutdown);
+            assert!(take_reports(&mut reported, patience, |report| taken.push(report)).await);
+            assert_eq!(taken, [1]);
+        }
     }
 
     #[test]

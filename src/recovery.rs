@@ -18,7 +18,12 @@ use crate::remove;
 pub(crate) async fn resolve(journal: &Journal, root: &Arc<Root>) -> Result<(), Fatal> {
     let aside = on_disk(root, |root| remove::recover(root, Path::new(""))).await?;
     failpoint("after-recovery");
-    let unresolved = journal.unresolved(root.path()).await?;
+    let mut unresolved = Vec::new();
+    for entry in journal.unresolved(root.path()).await? {
+        // The newest of its path is what the next file of that path asks for; nobody comes for an earlier one.
+        let followed = entry.state == State::Open && journal.has_newer(entry.id).await?;
+        unresolved.push((entry, followed));
+    }
     for (attempt, end) in on_disk(root, move |root| over(root, &unresolved, &aside)).await? {
         journal.end(attempt, end).await?;
     }
@@ -35,8 +40,9 @@ async fn on_disk<T: Send + 'static>(
 }
 
 /// The entries that are over, and how they ended. Blocks.
-fn over(root: &Root, unresolved: &[Entry], aside: &[PathBuf]) -> Vec<(AttemptId, End)> {
-    let over: Vec<_> = unresolved.iter().filter_map(|entry| Some((entry, end_of(entry, root, aside)?))).collect();
+fn over(root: &Root, unresolved: &[(Entry, bool)], aside: &[PathBuf]) -> Vec<(AttemptId, End)> {
+    let end = |(entry, followed): &'_ (Entry, bool)| end_of(entry, *followed, root, aside);
+    let over: Vec<_> = unresolved.iter().filter_map(|known| Some((&known.0, end(known)?))).collect();
     let sent = |entry: &Entry| entry.state == State::Open && entry.intent.names_folder();
     let open = over.iter().filter(|(entry, _)| sent(entry)).map(|(entry, _)| entry.intent.version);
     let places = places_of(root, &open.collect::<Vec<_>>());
@@ -45,8 +51,9 @@ fn over(root: &Root, unresolved: &[Entry], aside: &[PathBuf]) -> Vec<(AttemptId,
     over.into_iter().filter(|(entry, _)| !is_moved(entry)).map(|(entry, end)| (entry.id, end)).collect()
 }
 
-/// How an entry ended without a word, if its file is gone; `aside` are those that lie where they were set aside.
-fn end_of(entry: &Entry, root: &Root, aside: &[PathBuf]) -> Option<End> {
+/// How an entry ended without a word, if its file is gone; `aside` are those that lie where they were set aside. `followed` says
+/// whether a later attempt is of the same path.
+fn end_of(entry: &Entry, followed: bool, root: &Root, aside: &[PathBuf]) -> Option<End> {
     if entry.state == State::Open && !entry.intent.names_folder() {
         return Some(End::Abandoned { reason: "it was never sent".into() });
     }
@@ -55,12 +62,13 @@ fn end_of(entry: &Entry, root: &Root, aside: &[PathBuf]) -> Option<End> {
     let found: Vec<_> = places.map(|place| root.open_file(place)).collect();
     let gone = found.iter().all(|found| matches!(found, Err(OpenError::Gone)));
     // A file of another name's turn: where the journal says no more of it, it is found and sent by itself.
-    let other = found.iter().flatten().all(|found| !found.version.same_file(&entry.intent.version));
+    let other = found.iter().all(Result::is_ok)
+        && found.iter().flatten().all(|found| !found.version.same_file(&entry.intent.version));
     match entry.state {
         // Unlinked, and killed before that was written down.
         State::Stored if gone => Some(End::Removed),
-        State::Stored if other && found.iter().all(Result::is_ok) => Some(End::Superseded),
-        State::Open if gone => Some(End::Abandoned { reason: GONE_AT_START.into() }),
+        State::Stored if other => Some(End::Superseded),
+        State::Open if gone || (other && followed) => Some(End::Abandoned { reason: GONE_AT_START.into() }),
         _ => None,
     }
 }
@@ -97,7 +105,7 @@ mod tests {
     #[test]
     fn what_a_dead_process_left_is_ended_only_where_its_file_is_gone() {
         let (dir, root) = folder();
-        let end = |relative, state| end_of(&entry(&root, relative, state), &root, &[]);
+        let end = |relative, state| end_of(&entry(&root, relative, state), false, &root, &[]);
         assert_eq!(end("x", State::Stored), None, "removed on its way through the pipeline");
         assert_eq!(end("x", State::Open), None, "the store is to be asked");
         assert_eq!(end("none", State::Stored), Some(End::Removed));
@@ -117,6 +125,7 @@ mod tests {
         let (dir, root) = folder();
         let mut open = entry(&root, "y", State::Open);
         open.intent.folder = DocumentId("folder".into());
+        let open = (open, false);
         std::fs::remove_file(dir.path().join("x")).unwrap();
         let shut = dir.path().join("shut");
         std::fs::create_dir(&shut).unwrap();
@@ -137,7 +146,7 @@ mod tests {
         let place = PathBuf::from(".astran-backup/0/y");
         std::fs::hard_link(dir.path().join("x"), dir.path().join(&place)).unwrap();
         for state in [State::Stored, State::Open] {
-            assert_eq!(end_of(&entry(&root, "y", state), &root, std::slice::from_ref(&place)), None);
+            assert_eq!(end_of(&entry(&root, "y", state), true, &root, std::slice::from_ref(&place)), None);
         }
     }
 
@@ -146,6 +155,19 @@ mod tests {
         let (dir, root) = folder();
         let stored = entry(&root, "x", State::Stored);
         std::fs::write(dir.path().join("x"), "longer than it was").unwrap();
-        assert_eq!(end_of(&stored, &root, &[]), Some(End::Superseded));
+        assert_eq!(end_of(&stored, false, &root, &[]), Some(End::Superseded));
+    }
+
+    /// Regression: an upload that a writer had cut off stood as under way for ever, when its file was written anew and that was sent.
+    #[test]
+    fn an_upload_without_an_outcome_is_over_once_another_file_of_its_path_was_sent_and_its_own_is_gone() {
+        let (dir, root) = folder();
+        let open = entry(&root, "x", State::Open);
+        for followed in [false, true] {
+            assert_eq!(end_of(&open, followed, &root, &[]), None, "its file is there");
+        }
+        std::fs::write(dir.path().join("x"), "longer than it was").unwrap();
+        assert_eq!(end_of(&open, false, &root, &[]), None, "the file that is there now asks for it");
+        assert!(matches!(end_of(&open, true, &root, &[]), Some(End::Abandoned { .. })));
     }
 }

@@ -1,12 +1,19 @@
 //! Receipts are kept for as long as the configuration says: for ever, unless it says otherwise. Failures are kept as long as their
 //! files are there, and a day longer, so that people see them.
 
+use std::collections::{HashMap, HashSet};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use rustix::fs::{Dir, fstat};
+use rustix::io::Errno;
 use tokio::time::Instant;
 
 use crate::budget;
-use crate::journal::{AttemptId, Entry, Journal, JournalError};
+use crate::file::{PRIVATE, Root, Version, beneath_folder, look_at};
+use crate::journal::{AttemptId, Intent, Journal, JournalError};
+use crate::remove;
 
 /// Between two prunings of a daemon.
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -53,16 +60,61 @@ async fn try_forget(journal: &Journal) -> Result<u64, JournalError> {
         let Some(last) = page.last() else { return Ok(count) };
         after = last.id;
         let gone = tokio::task::spawn_blocking(move || {
-            page.iter().filter(|entry| is_gone(entry)).map(|entry| entry.id).collect()
+            let mut look = Look::default();
+            page.iter().filter(|entry| look.is_gone(&entry.intent)).map(|entry| entry.id).collect()
         });
         // Where looking fails in the middle, nothing is known to be gone.
         count += journal.forget_failures(gone.await.unwrap_or_default()).await?;
     }
 }
 
-fn is_gone(entry: &Entry) -> bool {
-    let found = std::fs::symlink_metadata(entry.intent.root.join(&entry.intent.relative));
-    found.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+/// A look for files that are gone; each folder is asked once. Blocks.
+#[derive(Debug, Default)]
+struct Look {
+    roots: HashMap<PathBuf, Option<Root>>,
+    /// The paths of files that lie set aside in a folder of a root.
+    aside: HashMap<(PathBuf, PathBuf), HashSet<PathBuf>>,
+}
+
+impl Look {
+    /// Whether a file is surely gone: what is missing because a share is not mounted comes back, and so does what lies set aside.
+    fn is_gone(&mut self, intent: &Intent) -> bool {
+        let root = self.roots.entry(intent.root.clone()).or_insert_with(|| Root::open(&intent.root).ok());
+        let Some(root) = root else { return false };
+        let aside = &mut self.aside;
+        let mut lies_aside = |folder: &Path| {
+            let known = aside.entry((intent.root.clone(), folder.to_owned()));
+            known.or_insert_with(|| remove::belonging_to(root, folder)).contains(&intent.relative)
+        };
+        let folder = intent.relative.parent().unwrap_or(Path::new(""));
+        is_missing(root, intent) && !lies_aside(Path::new("")) && !lies_aside(folder)
+    }
+}
+
+/// Whether no file is at a path, though the file system that it was on is there.
+fn is_missing(root: &Root, intent: &Intent) -> bool {
+    let path = &intent.relative;
+    for folder in path.ancestors().skip(1) {
+        let dir = match beneath_folder(root.dir(), folder) {
+            Ok(dir) => dir,
+            // The folder is gone as well; the one above it may be there.
+            Err(Errno::NOENT) => continue,
+            Err(_) => return false,
+        };
+        let next = path.strip_prefix(folder).ok().and_then(|rest| rest.iter().next());
+        let missing = next.is_some_and(|name| matches!(look_at(&dir, name), Err(Errno::NOENT)));
+        return missing && !may_be_mount_point(&dir, intent.version.device);
+    }
+    false
+}
+
+/// Whether a folder may be the place of a share that is not mounted just now: it is empty, and on another file system than the file
+/// was. One with files, or on the same file system, is where the file was; what a share is numbered may change when it is mounted anew.
+fn may_be_mount_point(dir: &OwnedFd, device: u64) -> bool {
+    let Ok(stat) = fstat(dir) else { return true };
+    let others = |name: &[u8]| name != b"." && name != b".." && name != PRIVATE.as_bytes();
+    let is_empty = || !Dir::read_from(dir).into_iter().flatten().flatten().any(|e| others(e.file_name().to_bytes()));
+    Version::from(&stat).device != device && is_empty()
 }
 
 /// A moment by both clocks.
@@ -117,6 +169,81 @@ pub async fn prune_if_whole(journal: &Journal, before: SystemTime) -> Result<Opt
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vault::{DocumentId, RemotePath};
+
+    /// What the journal has of a file that is there.
+    fn of_file(root: &Path, relative: &str) -> Intent {
+        std::fs::write(root.join(relative), "1234").unwrap();
+        Intent {
+            root: root.to_owned(),
+            relative: relative.into(),
+            version: Root::open(root).unwrap().open_file(Path::new(relative)).unwrap().version,
+            dest: RemotePath::default(),
+            folder: DocumentId(String::new()),
+            name: relative.into(),
+        }
+    }
+
+    fn is_gone(intent: &Intent) -> bool {
+        Look::default().is_gone(intent)
+    }
+
+    /// A folder in which `sub/x` was; both are gone unless they are made again.
+    fn without_sub() -> (tempfile::TempDir, PathBuf, Intent) {
+        let dir = tempfile::tempdir().unwrap();
+        let root = std::fs::canonicalize(dir.path()).unwrap().join("root");
+        std::fs::create_dir_all(root.join("sub")).unwrap();
+        let intent = of_file(&root, "sub/x");
+        (dir, root, intent)
+    }
+
+    #[test]
+    fn a_file_is_gone_where_its_folder_is_there_without_it_or_gone_with_it() {
+        let (_dir, root, intent) = without_sub();
+        assert!(!is_gone(&intent), "it lies there");
+        std::fs::remove_file(root.join("sub/x")).unwrap();
+        assert!(is_gone(&intent));
+        std::fs::remove_dir(root.join("sub")).unwrap();
+        assert!(is_gone(&intent));
+        std::fs::write(root.join("sub"), "a file").unwrap();
+        assert!(!is_gone(&intent), "nobody knows");
+    }
+
+    /// Regression: a share that was not mounted while failures were forgotten took those of all its files with it.
+    #[test]
+    fn no_failure_is_forgotten_while_its_share_is_not_mounted() {
+        let (_dir, root, mut intent) = without_sub();
+        std::fs::rename(root.join("sub"), root.with_file_name("elsewhere")).unwrap();
+        let other_device = Version { device: intent.version.device + 1, ..intent.version };
+        std::fs::create_dir(root.join("sub")).unwrap();
+        assert!(is_gone(&intent), "an empty folder of the same file system");
+        intent.version = other_device;
+        assert!(!is_gone(&intent), "the empty mount point of a share");
+        std::fs::create_dir(root.join("sub").join(PRIVATE)).unwrap();
+        assert!(!is_gone(&intent), "our own folder counts for nothing");
+        std::fs::write(root.join("sub/other"), "").unwrap();
+        assert!(is_gone(&intent), "a share that is mounted under another number");
+        std::fs::rename(&root, root.with_file_name("away")).unwrap();
+        assert!(!is_gone(&intent), "the watched folder itself is away");
+    }
+
+    /// Regression: the failure of a file that could not be put back was forgotten, and the file sent again.
+    #[test]
+    fn no_failure_is_forgotten_whose_file_lies_set_aside() {
+        let (_dir, root, intent) = without_sub();
+        let private = root.join(PRIVATE);
+        std::fs::create_dir(&private).unwrap();
+        std::fs::set_permissions(&private, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+        let places = [".astran-backup/0123456789abcdef~sub%2Fx", "sub/.astran-backup~0123456789abcdef~x"];
+        let mut lies = root.join("sub/x");
+        for place in places {
+            std::fs::rename(&lies, root.join(place)).unwrap();
+            lies = root.join(place);
+            assert!(!is_gone(&intent), "{place}");
+        }
+        std::fs::remove_file(&lies).unwrap();
+        assert!(is_gone(&intent));
+    }
 
     #[test]
     fn a_clock_that_jumps_forward_between_two_prunings_makes_no_receipt_older() {

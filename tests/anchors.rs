@@ -239,8 +239,11 @@ fn an_anchor_is_found_again_whatever_the_store_does_with_a_second_document_of_it
         for name in ["1", "2", "3"] {
             upload(&world, &[name]);
             let said = run(&world, &["history", "anchor"]);
-            let [receipts, _] = heads(&world);
-            assert_eq!((said.code, said.stdout.trim()), (Some(0), receipts.as_str()), "{duplicates:?}: {said:?}");
+            assert_eq!(
+                (said.code, said.stdout.trim()),
+                (Some(0), &*heads(&world).join(" ")),
+                "{duplicates:?}: {said:?}"
+            );
         }
         let checked = run(&world, &["history", "--check"]);
         assert!(
@@ -338,7 +341,8 @@ fn what_was_pruned_is_told_and_is_no_damage() {
     let same = world.run(["history", "--check", "--against", &receipts]);
     assert_eq!(same.code, Some(0), "the newest pruned one is noted: {same:?}");
     let older = world.run(["history", "--check", "--against", &format!("1:{}", "0".repeat(64))]);
-    assert!(older.code == Some(1) && older.stdout.contains("pruned"), "{older:?}");
+    assert!(older.code == Some(1) && older.stdout.contains("not all could be compared"), "{older:?}");
+    assert!(!older.stdout.contains("somebody") && !older.stdout.contains("BROKEN"), "{older:?}");
 }
 
 #[test]
@@ -369,9 +373,14 @@ fn anchors_go_into_the_folder_that_is_configured() {
         let mut command = world.command();
         support::said(command.env("ASTRAN_BACKUP_ANCHOR", "/Anchors").args(arguments))
     };
+    let flag = |name: &str| run(&world, &["history", "anchor", "--anchor", name]);
     world.put("1", "1");
     assert_eq!(with(&["watch", "watched", "--once", QUICK[0], QUICK[1]]).code, Some(0));
     assert!(anchors(&world)[0].starts_with("/Anchors/"));
+    assert!(flag("/HR_Backup").code == Some(0) && anchors(&world).iter().any(|path| path.starts_with("/HR_Backup/")));
+    let wrong = flag("Anchors");
+    assert!(wrong.code == Some(2) && wrong.stderr.contains("--anchor"), "{wrong:?}");
+    assert_eq!(flag("/Anchors").code, Some(0));
     assert!(with(&["history", "--check"]).stdout.contains("receipt 1 is as it was"));
     let elsewhere = run(&world, &["history", "--check"]);
     assert!(elsewhere.stdout.contains("receipt 1 is as it was"), "the journal knows where it went: {elsewhere:?}");
@@ -383,4 +392,122 @@ fn a_head_that_is_none_is_a_usage_error() {
     let said = world.run(["history", "--check", "--against", "12"]);
     assert!(said.code == Some(2) && said.stderr.contains("SEQ:HASH"), "{said:?}");
     assert_eq!(world.run(["history", "--against", "12:00"]).code, Some(2), "only with --check");
+}
+
+/// Regression: anchors were known by the names of the host and of the state's folder, which a container has anew in each run. The old
+/// ones were told as gone, or, where the journal did not say that there were any, not compared at all.
+#[test]
+fn anchors_are_known_by_their_key_wherever_the_state_lies() {
+    let world = World::new();
+    upload(&world, &["1", "2", "3", "4", "5"]);
+    let moved = world.dir.path().join("moved");
+    std::fs::rename(world.state().join("astran-backup"), &moved).unwrap();
+    let check = ["--state-dir", moved.to_str().unwrap(), "history", "--check"];
+    let fine = run(&world, &check);
+    assert!(fine.code == Some(0) && fine.stdout.contains("receipt 5 is as it was"), "{fine:?}");
+    let journal = Connection::open(moved.join("journal.sqlite")).unwrap();
+    altered(&journal);
+    journal.execute("DELETE FROM anchor", []).unwrap();
+    let checked = run(&world, &check);
+    assert!(checked.code == Some(1) && checked.stdout.contains("BROKEN /HR_Backup/"), "{checked:?}");
+}
+
+/// Regression: only the receipts' numbers were compared.
+#[test]
+fn an_anchor_in_the_vault_that_was_put_back_to_older_fates_shows() {
+    let world = World::new();
+    upload(&world, &["1", "2"]);
+    let document = world.dir.path().join("vault").join(anchors(&world)[0].trim_start_matches('/'));
+    let older = std::fs::read(&document).unwrap();
+    let one_more = "INSERT INTO fate SELECT 3, receipt, state, detail, at, hash FROM fate WHERE seq = 1";
+    journal(&world).execute_batch(one_more).unwrap();
+    rebuild_fates(&journal(&world));
+    assert_eq!(run(&world, &["history", "anchor"]).code, Some(0));
+    let fine = run(&world, &["history", "--check"]);
+    assert_eq!(fine.code, Some(0), "{fine:?}");
+    std::fs::write(&document, older).unwrap();
+    let checked = run(&world, &["history", "--check"]);
+    assert!(checked.code == Some(1) && checked.stdout.contains("is gone"), "{checked:?}");
+}
+
+/// Regression: the words were those of a journal that somebody changed.
+#[test]
+fn a_key_that_can_not_be_used_proves_nothing_and_accuses_nobody() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let world = World::new();
+    upload(&world, &["1", "2"]);
+    upload(&world, &["3"]);
+    assert_eq!(run(&world, &["history", "--prune-before", "0s"]).code, Some(0));
+    let key = world.state().join("astran-backup/anchor.key");
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+    for arguments in [&["history", "--check"][..], &["history", "--check", "--against", &heads(&world)[0]]] {
+        let checked = run(&world, arguments);
+        assert!(checked.code == Some(1) && checked.stdout.contains("mode 600"), "{checked:?}");
+        assert!(!checked.stdout.contains("somebody") && !checked.stdout.contains("BROKEN"), "{checked:?}");
+    }
+}
+
+/// Regression: of two at once the slower one put an older anchor over the newer one, which the check then missed.
+#[test]
+fn one_process_at_a_time_anchors() {
+    let world = World::new();
+    upload(&world, &["1"]);
+    let lock = std::fs::File::open(world.state().join("astran-backup/anchor.lock")).unwrap();
+    lock.lock().unwrap();
+    let busy = run(&world, &["history", "anchor"]);
+    assert!(busy.code == Some(1) && busy.stderr.contains("another process anchors"), "{busy:?}");
+    drop(lock);
+    assert_eq!(run(&world, &["history", "anchor"]).code, Some(0));
+}
+
+fn last_line(said: &Said) -> &str {
+    said.stdout.trim_end().lines().last().unwrap_or_default()
+}
+
+/// Regression: it ended with 0, and its one line about it was easily missed.
+#[test]
+fn a_check_whose_login_is_refused_is_a_local_one_and_ends_with_3() {
+    let world = World::new();
+    upload(&world, &["1"]);
+    let wrong = |arguments: &[&str]| {
+        let mut command = world.command();
+        command.env_remove("ASTRAN_BACKUP_ANCHOR").env("ASTRAN_BACKUP_PASSWORD", "wrong");
+        support::said(command.args(["history", "--check"]).args(arguments))
+    };
+    let refused = wrong(&[]);
+    assert!(refused.code == Some(3) && refused.stdout.starts_with("1 receipt checked"), "{refused:?}");
+    assert!(last_line(&refused).starts_with("not compared with the vault: "), "{refused:?}");
+    let object = wrong(&["--json"]);
+    assert_eq!((object.code, object.stdout.lines().count()), (Some(3), 1), "{object:?}");
+    let logins = world.sandbox().stats().requests["login"];
+    let offline = wrong(&["--offline"]);
+    assert!(offline.code == Some(0) && last_line(&offline).ends_with("--offline was given"), "{offline:?}");
+    assert_eq!(world.sandbox().stats().requests["login"], logins);
+}
+
+/// Regression: nothing was printed for 30 s, and the log said that uploads waited.
+#[test]
+fn a_service_that_takes_connections_and_says_nothing_does_not_hold_the_local_check_up() {
+    let world = World::new();
+    upload(&world, &["1"]);
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", silent.local_addr().unwrap());
+    let mut command = world.command();
+    command.env_remove("ASTRAN_BACKUP_ANCHOR").env("ASTRAN_BACKUP_AUTH_URL", address);
+    let checked = support::said(command.args(["history", "--check"]));
+    assert!(checked.code == Some(0) && checked.stdout.starts_with("1 receipt checked"), "{checked:?}");
+    assert!(last_line(&checked).contains("did not answer within 7 s"), "{checked:?}");
+    assert!(!checked.stderr.contains("uploads"), "{checked:?}");
+}
+
+/// A check looks; what it finds must not become the journal's.
+#[test]
+fn a_check_makes_no_key() {
+    let world = World::new();
+    upload(&world, &["1"]);
+    let key = world.state().join("astran-backup/anchor.key");
+    std::fs::remove_file(&key).unwrap();
+    let checked = run(&world, &["history", "--check"]);
+    assert!(checked.code == Some(1) && checked.stdout.contains("by another key"), "{checked:?}");
+    assert!(!key.exists());
 }

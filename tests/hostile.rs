@@ -72,7 +72,9 @@ fn storm(pauses: &str) {
         let known = writers.into_iter().map(Result::unwrap);
         known.chain([swapper.join().unwrap()]).collect()
     });
-    assert_eq!(daemon.stop().code, Some(0));
+    // A file whose upload a writer cut off waits for what may come late, and is left at a stop.
+    let code = daemon.stop().code;
+    assert!([Some(0), Some(130)].contains(&code), "{code:?}");
     clean_run(&world, &SETTLE);
     judge(&world, known, operations);
     victim.assert_untouched(&world);

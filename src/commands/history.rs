@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value, json};
 
-use super::history_anchor::Seen;
+use super::history_anchor::{Seen, Verdict};
 use crate::exit::{Exit, Fatal};
 use crate::hex;
 use crate::journal::{CheckReport, End, Filter, Journal, NamePattern, Record, State};
@@ -59,7 +59,8 @@ pub async fn prune(journal: &Journal, age: Duration, out: &mut dyn Write) -> Res
         let reason = "nothing is forgotten while receipts are missing or altered: see history --check";
         Fatal::new(Exit::SomeFailed, reason)
     })?;
-    printed(writeln!(out, "{count} receipts forgotten; those that are left can still be checked"))?;
+    let receipts = if count == 1 { "receipt" } else { "receipts" };
+    printed(writeln!(out, "{count} {receipts} forgotten; those that are left can still be checked"))?;
     Ok(Exit::Done)
 }
 
@@ -86,18 +87,68 @@ pub(super) fn printed(written: io::Result<()>) -> Result<bool, Fatal> {
 /// `history --check` without anything to compare with: looks along the whole chain of receipts, and prints its newest hash and
 /// where it is broken.
 pub async fn check(journal: &Journal, json: bool, out: &mut dyn Write) -> Result<Exit, Fatal> {
-    tell_check(&journal.check().await?, &Seen::default(), json, out)
+    let report = journal.check().await?;
+    tell_local(&report, json, out)?;
+    tell_check(&report, &Seen::default(), json, out)
 }
 
-/// Prints what a check found, and what it was compared with.
+/// Prints what a check found in the journal itself, before anything is asked that may not answer. One object is printed at the end only.
+pub fn tell_local(report: &CheckReport, json: bool, out: &mut dyn Write) -> Result<(), Fatal> {
+    if !json {
+        printed(writeln!(out, "{}", local_text(report)))?;
+    }
+    Ok(())
+}
+
+/// Prints what the journal was compared with, and what follows from it all.
 pub fn tell_check(report: &CheckReport, seen: &Seen, json: bool, out: &mut dyn Write) -> Result<Exit, Fatal> {
-    let text = if json { json_line(&check_object(report, seen)) } else { check_text(report, seen) };
+    let text = if json { json_line(&check_object(report, seen)) } else { compared_text(report, seen) };
     printed(writeln!(out, "{text}"))?;
-    Ok(if report.is_whole() && seen.is_fine() { Exit::Done } else { Exit::SomeFailed })
+    Ok(match Ending::of(report, seen) {
+        Ending::Whole if seen.refused => Exit::LoginRefused,
+        Ending::Whole => Exit::Done,
+        _ => Exit::SomeFailed,
+    })
 }
 
-fn check_text(report: &CheckReport, seen: &Seen) -> String {
-    let mut text = format!("{} receipts checked, the newest is {}", report.receipts, report.head.seq);
+/// What follows from a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    Whole,
+    Unproved,
+    Contradicted,
+    Broken,
+}
+
+impl Ending {
+    fn of(report: &CheckReport, seen: &Seen) -> Self {
+        if !report.is_whole() {
+            Self::Broken
+        } else if seen.has(Verdict::Broken) {
+            Self::Contradicted
+        } else if report.unproved.is_some() || seen.has(Verdict::Open) {
+            Self::Unproved
+        } else {
+            Self::Whole
+        }
+    }
+
+    fn told(self) -> &'static str {
+        match self {
+            Self::Whole => "the chain is whole; keep the head's hash elsewhere to prove it later",
+            Self::Unproved => "nothing contradicts the journal, but not all could be compared, so it is not proved",
+            Self::Contradicted => {
+                "the chain looks whole, but is not the one that it was: somebody changed the journal, or what is kept of it \
+                 elsewhere; compare both with a backup"
+            }
+            Self::Broken => "the chain is broken: somebody or something changed the journal; compare it with a backup",
+        }
+    }
+}
+
+fn local_text(report: &CheckReport) -> String {
+    let receipts = if report.receipts == 1 { "receipt" } else { "receipts" };
+    let mut text = format!("{} {receipts} checked, the newest is {}", report.receipts, report.head.seq);
     if let Some(at) = report.pruned.at {
         let _infallible = write!(text, "; pruned up to {} at {}", report.pruned.seq, rfc3339(at));
     }
@@ -115,17 +166,18 @@ fn check_text(report: &CheckReport, seen: &Seen) -> String {
     if unlisted > 0 {
         let _infallible = write!(text, "\nand {unlisted} more places");
     }
-    for line in seen.lines() {
-        let _infallible = write!(text, "\n{line}");
+    if let Some(why) = &report.unproved {
+        let _infallible = write!(text, "\nwho cut the oldest off is not known: {}", printable(why));
     }
-    text.push_str(if report.is_whole() && seen.is_fine() {
-        "\nthe chain is whole; keep the head's hash elsewhere to prove it later"
-    } else if report.is_whole() {
-        "\nthe chain looks whole, but is not the one that it was: somebody changed the journal; compare it with a backup"
-    } else {
-        "\nthe chain is broken: somebody or something changed the journal; compare it with a backup"
-    });
     text
+}
+
+/// That nothing was compared stands last: whoever reads one line must not take a local check for more.
+fn compared_text(report: &CheckReport, seen: &Seen) -> String {
+    let mut lines = seen.lines();
+    lines.push(Ending::of(report, seen).told().to_owned());
+    lines.extend(seen.not_compared.iter().map(|why| format!("not compared with the vault: {}", printable(why))));
+    lines.join("\n")
 }
 
 fn check_object(report: &CheckReport, seen: &Seen) -> Value {
@@ -135,7 +187,7 @@ fn check_object(report: &CheckReport, seen: &Seen) -> Value {
         .map(|it| json!({ "first": it.first, "last": it.last, "damage": it.damage.word() }))
         .collect();
     json!({
-        "whole": report.is_whole() && seen.is_fine(),
+        "whole": Ending::of(report, seen) == Ending::Whole,
         "receipts": report.receipts,
         "head_seq": report.head.seq,
         "head_hash": report.head.hash,
@@ -146,6 +198,7 @@ fn check_object(report: &CheckReport, seen: &Seen) -> Value {
         "fates_hash": report.fates.hash,
         "anchors": seen.objects(),
         "not_compared": seen.not_compared,
+        "unproved": report.unproved,
         "breaks": report.breaks,
         "broken": broken,
     })

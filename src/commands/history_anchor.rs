@@ -11,12 +11,13 @@ use crate::budget;
 use crate::cli::Global;
 use crate::config::{AnchorFolder, Config};
 use crate::exit::{Exit, Fatal};
+use crate::hex;
 use crate::journal::anchor::Anchor;
 use crate::journal::{Anchored, Claim, Compared, Journal};
 use crate::printable::printable;
 use crate::secret::Source;
 use crate::shutdown::{Shutdown, Stop};
-use crate::vault::{RemotePath, Vault};
+use crate::vault::{Kind, RemotePath, Vault, VaultError};
 
 /// One comparison of the journal with something that is kept elsewhere.
 #[derive(Debug, Clone)]
@@ -29,8 +30,30 @@ pub struct Comparison {
     pub result: &'static str,
     /// The same for people.
     pub told: String,
-    /// Whether the journal is not what it was.
-    pub broken: bool,
+    /// What it means for the journal.
+    pub verdict: Verdict,
+}
+
+/// What one comparison means for the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is what it was.
+    Fine,
+    /// It could not be compared: nothing contradicts it, and nothing is proved.
+    Open,
+    /// It is not what it was.
+    Broken,
+}
+
+impl Verdict {
+    /// An entry that was pruned since may have been any.
+    fn of(compared: &Compared) -> Self {
+        match compared {
+            Compared::Same => Self::Fine,
+            Compared::Pruned(_) => Self::Open,
+            Compared::Different | Compared::Missing { .. } => Self::Broken,
+        }
+    }
 }
 
 /// All comparisons.
@@ -40,28 +63,40 @@ pub struct Seen {
     pub comparisons: Vec<Comparison>,
     /// Why the journal was not compared with the vault; `None` where it was, or where nobody asked for it.
     pub not_compared: Option<String>,
+    /// Whether that is because the service refused the login.
+    pub refused: bool,
 }
 
 impl Seen {
-    fn not_compared(why: impl Into<String>) -> Self {
-        Self { comparisons: Vec::new(), not_compared: Some(why.into()) }
+    /// Nothing was compared, for this reason.
+    pub fn not_compared(why: impl Into<String>) -> Self {
+        Self { not_compared: Some(why.into()), ..Self::default() }
     }
 
-    /// Whether nothing contradicts the journal.
-    pub fn is_fine(&self) -> bool {
-        self.comparisons.iter().all(|comparison| !comparison.broken)
+    fn trouble(error: VaultError) -> Self {
+        Self { refused: error.kind == Kind::Login, ..Self::not_compared(error.message) }
+    }
+
+    fn of(comparisons: Vec<Comparison>) -> Self {
+        Self { comparisons, ..Self::default() }
+    }
+
+    /// Whether a comparison came out so.
+    pub fn has(&self, verdict: Verdict) -> bool {
+        self.comparisons.iter().any(|comparison| comparison.verdict == verdict)
     }
 
     /// The lines for people.
     pub fn lines(&self) -> Vec<String> {
         let said = |it: &Comparison| format!("{}{}", it.place(), printable(&it.told));
-        let (broken, fine): (Vec<_>, Vec<_>) = self.comparisons.iter().partition(|comparison| comparison.broken);
-        let mut lines: Vec<String> = broken.into_iter().map(|it| format!("BROKEN {}", said(it))).collect();
-        lines.extend(fine.first().map(|newest| {
-            let more = if fine.len() > 1 { format!("; {} older ones agree", fine.len() - 1) } else { String::new() };
+        let those = |verdict| self.comparisons.iter().filter(move |it| it.verdict == verdict);
+        let mut lines: Vec<String> = those(Verdict::Broken).map(|it| format!("BROKEN {}", said(it))).collect();
+        lines.extend(those(Verdict::Open).map(|it| format!("not compared: {}", said(it))));
+        lines.extend(those(Verdict::Fine).next().map(|newest| {
+            let more = those(Verdict::Fine).count() - 1;
+            let more = if more > 0 { format!("; {more} older ones agree") } else { String::new() };
             format!("compared with what is kept elsewhere: {}{more}", said(newest))
         }));
-        lines.extend(self.not_compared.iter().map(|why| format!("not compared with the vault: {}", printable(why))));
         lines
     }
 
@@ -69,7 +104,7 @@ impl Seen {
     pub fn objects(&self) -> Vec<Value> {
         let object = |it: &Comparison| {
             let (seq, claim) = (it.claim.as_ref().map(|claim| claim.seq), it.claim.as_ref().map(Claim::to_string));
-            json!({ "document": it.document, "seq": seq, "against": claim, "result": it.result, "broken": it.broken, "told": it.told })
+            json!({ "document": it.document, "seq": seq, "against": claim, "result": it.result, "broken": it.verdict == Verdict::Broken, "told": it.told })
         };
         self.comparisons.iter().map(object).collect()
     }
@@ -94,10 +129,10 @@ pub async fn against(journal: &Journal, claims: Vec<Claim>) -> Result<Seen, Fata
         document: None,
         result: compared.word(),
         told: compared.told(&claim),
-        broken: compared != Compared::Same,
+        verdict: Verdict::of(&compared),
         claim: Some(claim),
     };
-    Ok(Seen { comparisons: claims.into_iter().zip(compared).map(comparison).collect(), not_compared: None })
+    Ok(Seen::of(claims.into_iter().zip(compared).map(comparison).collect()))
 }
 
 /// Compares with the anchors in the vault, where there is a service that can be asked: a check without one is a local check.
@@ -112,13 +147,31 @@ pub async fn vault(journal: &Journal, config: Config, global: &Global, mut shutd
         Err(fatal) => return Ok(Seen::not_compared(fatal.message)),
     };
     let seen = tokio::select! {
-        seen = tokio::time::timeout(budget::ANCHORS_SOUGHT, in_vault(journal, &session.client, &folders, last)) => {
-            seen.unwrap_or_else(|_| Ok(Seen::not_compared("the vault took too long to answer")))
-        }
+        seen = asked(journal, &session.client, &folders, last) => seen,
         () = shutdown.reached(Stop::Gently) => Ok(Seen::not_compared("interrupted")),
     };
-    session.close().await;
+    // The logout waits for a login that is under way, which may be what took too long.
+    tokio::time::timeout(budget::LOGOUT, session.close()).await.ok();
     seen
+}
+
+/// The login has a limit of its own: a service that takes connections and says nothing must not hold a local check up for long.
+async fn asked<V: Vault>(
+    journal: &Journal,
+    vault: &V,
+    folders: &[RemotePath],
+    last: Option<Anchored>,
+) -> Result<Seen, Fatal> {
+    match tokio::time::timeout(budget::ANCHORS_LOGIN, vault.probe()).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => return Ok(Seen::trouble(error)),
+        Err(_) => {
+            let seconds = budget::ANCHORS_LOGIN.as_secs();
+            return Ok(Seen::not_compared(format!("the service did not answer within {seconds} s")));
+        }
+    }
+    let sought = tokio::time::timeout(budget::ANCHORS_SOUGHT, in_vault(journal, vault, folders, last)).await;
+    sought.unwrap_or_else(|_| Ok(Seen::not_compared("the vault took too long to answer")))
 }
 
 /// Why the vault is not asked at all.
@@ -135,9 +188,9 @@ fn unasked(config: &Config, global: &Global, folders: &[RemotePath]) -> Option<&
             return Some("the login would ask for a password");
         }
     }
-    folders
-        .is_empty()
-        .then_some("no folder for anchors is known: set ASTRAN_BACKUP_ANCHOR=/Folder, or anchor under [journal]")
+    folders.is_empty().then_some(
+        "no folder for anchors is known: give --anchor /Folder or ASTRAN_BACKUP_ANCHOR, or anchor under [journal]",
+    )
 }
 
 /// Where anchors may lie: where they go now, and where the last one went.
@@ -163,20 +216,22 @@ async fn in_vault<V: Vault>(
     last: Option<Anchored>,
 ) -> Result<Seen, Fatal> {
     // It has the key and the place by which the anchors of this journal are known.
-    let now = match journal.sign_anchor().await {
+    let now = match journal.ends().await {
         Ok(now) => now,
-        Err(error) => return Ok(Seen { comparisons: vec![no_key(error.to_string())], not_compared: None }),
+        Err(error) => return Ok(Seen::of(vec![no_key(error.to_string())])),
     };
-    let found = match anchors::find(vault, folders, &now.anchor).await {
+    let found = match anchors::find(vault, folders, &now, last.as_ref()).await {
         Ok(found) => found,
-        Err(error) => return Ok(Seen::not_compared(error.message)),
+        Err(error) => return Ok(Seen::trouble(error)),
     };
     let mut seen = Seen::default();
     for lying in &found.own {
-        seen.comparisons.push(own(journal, lying, &now.anchor).await?);
+        seen.comparisons.push(own(journal, lying, &now).await?);
     }
-    seen.comparisons.extend(found.other_key.iter().filter_map(|lying| of_another_key(lying, &now.anchor)));
-    seen.comparisons.extend(last.filter(|last| last.key == now.public).and_then(|last| missing(&found, &last)));
+    let noted = last.as_ref().map(document);
+    let other_key = found.other_key.iter().filter_map(|lying| of_another_key(lying, &now, noted.as_deref()));
+    seen.comparisons.extend(other_key);
+    seen.comparisons.extend(last.and_then(|last| missing(&found, &last)));
     if seen.comparisons.is_empty() {
         seen.not_compared = Some("there is no anchor of this journal yet; `history anchor` puts one".to_owned());
     }
@@ -185,14 +240,16 @@ async fn in_vault<V: Vault>(
 
 /// Without its key nothing tells which anchors are the journal's.
 fn no_key(told: String) -> Comparison {
-    Comparison { document: None, claim: None, result: "no_key", told, broken: true }
+    Comparison { document: None, claim: None, result: "no_key", told, verdict: Verdict::Open }
 }
 
 /// A document that has the name of this journal and its key.
 async fn own(journal: &Journal, lying: &Lying, now: &Anchor) -> Result<Comparison, Fatal> {
     let document = Some(lying.path.to_string());
-    let unusable =
-        |told: String| Comparison { document: document.clone(), claim: None, result: "unusable", told, broken: true };
+    let unusable = |told: String| {
+        let (document, verdict) = (document.clone(), Verdict::Broken);
+        Comparison { document, claim: None, result: "unusable", told, verdict }
+    };
     let anchor = match &lying.anchor {
         Ok(anchor) if anchor.key == now.key => anchor,
         Ok(_) => return Ok(unusable("it was signed by another key than the journal's".to_owned())),
@@ -205,38 +262,49 @@ async fn own(journal: &Journal, lying: &Lying, now: &Anchor) -> Result<Compariso
     }
     let worse = usize::from(!compared[0].contradicts() && compared[1].contradicts());
     let told = format!("the anchor of {}: {}", anchor.at, compared[worse].told(&claims[worse]));
-    let (broken, result) = (compared[worse].contradicts(), compared[worse].word());
-    Ok(Comparison { document, claim: Some(claims[worse].clone()), result, told, broken })
+    // Pruning is signed, so an anchor of what was pruned since is no open question here.
+    let verdict = if compared[worse].contradicts() { Verdict::Broken } else { Verdict::Fine };
+    let result = compared[worse].word();
+    Ok(Comparison { document, claim: Some(claims[worse].clone()), result, told, verdict })
 }
 
-/// A document that has the name of this journal, but of another key.
-fn of_another_key(lying: &Lying, now: &Anchor) -> Option<Comparison> {
+/// A document that has the name of this journal, or that the journal noted, but of another key.
+fn of_another_key(lying: &Lying, now: &Anchor, noted: Option<&str>) -> Option<Comparison> {
+    let path = lying.path.to_string();
     // Anybody may give a document any name; what no key has signed says nothing.
-    let anchor = lying.anchor.as_ref().ok().filter(|anchor| anchor.place() == now.place())?;
+    let ours = |anchor: &&Anchor| anchor.place() == now.place() || noted == Some(&*path);
+    let anchor = lying.anchor.as_ref().ok().filter(ours)?;
+    let key = if now.key.is_empty() { "missing".to_owned() } else { now.fingerprint() };
     let told = format!(
-        "receipt {} was anchored at {} by another key ({}) than the journal's ({}): the state was deleted or exchanged since; if \
-         that was meant, move this document away",
+        "receipt {} was anchored at {} by another key ({}) than the journal's ({key}): the state was deleted or exchanged since; if \
+         that was meant, move this document away and run `history anchor`",
         anchor.seq,
         anchor.at,
         anchor.fingerprint(),
-        now.fingerprint()
     );
-    let document = Some(lying.path.to_string());
-    Some(Comparison { document, claim: Some(anchor.receipts()), result: "other_key", told, broken: true })
+    let claim = Some(anchor.receipts());
+    Some(Comparison { document: Some(path), claim, result: "other_key", told, verdict: Verdict::Broken })
+}
+
+/// Where the journal says that its newest anchor lies.
+fn document(last: &Anchored) -> String {
+    format!("{}/{}", last.folder.trim_end_matches('/'), last.name)
 }
 
 /// The newest anchor that the journal put into the vault, where it is not there any more.
 fn missing(found: &Found, last: &Anchored) -> Option<Comparison> {
-    let newest = found.own.iter().filter_map(|lying| lying.anchor.as_ref().ok()).map(|anchor| anchor.seq).max();
-    if newest >= Some(last.seq) {
+    let key = hex(&last.key);
+    // By receipts and by fates: an older version of the document, put back over it, may have as many receipts.
+    let covers = |anchor: &Anchor| anchor.key == key && anchor.seq >= last.seq && anchor.fates >= last.fates;
+    let mut known = found.own.iter().chain(&found.other_key).filter_map(|lying| lying.anchor.as_ref().ok());
+    if known.any(covers) {
         return None;
     }
     let told = format!(
-        "the anchor of receipt {}, which the journal put there, is gone: somebody removed or replaced it",
-        last.seq
+        "the anchor of receipt {} and fate {}, which the journal put there, is gone: somebody removed or replaced it",
+        last.seq, last.fates
     );
-    let document = Some(format!("{}/{}", last.folder.trim_end_matches('/'), last.name));
-    Some(Comparison { document, claim: None, result: "gone", told, broken: true })
+    Some(Comparison { document: Some(document(last)), claim: None, result: "gone", told, verdict: Verdict::Broken })
 }
 
 /// Where `history anchor` puts its anchor.
@@ -244,11 +312,11 @@ pub fn folder(config: &Config, last: Option<&Anchored>) -> Result<RemotePath, Fa
     let off = config.anchor == AnchorFolder::Off;
     let known = folders(config, last).into_iter().next().filter(|_| !off);
     let why = if off { "anchors are off" } else { "no folder for anchors is known" };
-    let mend = "give anchor = \"/Folder\" under [journal], ASTRAN_BACKUP_ANCHOR, or a destination";
+    let mend = "give --anchor /Folder, ASTRAN_BACKUP_ANCHOR, anchor = \"/Folder\" under [journal], or a destination";
     known.ok_or_else(|| Fatal::new(Exit::Usage, format!("{why}: {mend}")))
 }
 
-/// `history anchor`: puts an anchor into the vault now, and prints the chain's head.
+/// `history anchor`: puts an anchor into the vault now, and prints the heads of both chains: SEQ:HASH, a space, fSEQ:HASH.
 pub async fn run<V: Vault>(
     journal: &Journal,
     vault: &V,
@@ -259,9 +327,11 @@ pub async fn run<V: Vault>(
     let put = anchors::put(vault, journal, folder).await.map_err(|error| match error {
         anchors::AnchorError::Journal(error) => Fatal::from(error),
         anchors::AnchorError::Vault(error) => Fatal::from(error),
+        busy @ anchors::AnchorError::Busy => Fatal::new(Exit::SomeFailed, busy.to_string()),
     })?;
     anchors::tell(&put.anchor);
-    let text = if json { object(&put).to_string() } else { put.anchor.receipts().to_string() };
+    let heads = || format!("{} {}", put.anchor.receipts(), put.anchor.of_fates());
+    let text = if json { object(&put).to_string() } else { heads() };
     printed(writeln!(out, "{text}"))?;
     Ok(Exit::Done)
 }

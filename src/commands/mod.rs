@@ -14,6 +14,7 @@ pub mod sandbox;
 mod session;
 #[cfg(test)]
 mod shelf;
+mod taking;
 pub mod verify;
 pub mod watch;
 
@@ -29,6 +30,7 @@ use crate::file::lock::Locks;
 use crate::journal::{Journal, Opened};
 use crate::shutdown::{self, Reloads, Shutdown, Trigger};
 
+use history_anchor::Seen;
 #[cfg(feature = "fuzzing")]
 pub(crate) use print::told;
 use session::Session;
@@ -87,10 +89,13 @@ async fn of_receipts(command: Command, config: Config, global: &Global, shutdown
         Command::History(typed) if typed.check => {
             let claims = history_anchor::claims(&typed.against)?;
             let report = journal.check().await?;
-            let seen = if claims.is_empty() {
-                history_anchor::vault(&journal, config, global, shutdown).await?
-            } else {
+            history::tell_local(&report, global.json, &mut out)?;
+            let seen = if !claims.is_empty() {
                 history_anchor::against(&journal, claims).await?
+            } else if typed.offline {
+                Seen::not_compared("--offline was given")
+            } else {
+                history_anchor::vault(&journal, config, global, shutdown).await?
             };
             history::tell_check(&report, &seen, global.json, &mut out)
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::print::Printer;
 use super::session::Session;
+use super::taking::{Taken, for_each};
 use crate::astran::Client;
 use crate::cli::Global;
 use crate::config::{Config, Folder};
@@ -25,19 +26,39 @@ pub async fn run(
     config: Config,
     global: &Global,
     once: bool,
-    mut shutdown: Shutdown,
+    shutdown: Shutdown,
     reloads: Reloads,
 ) -> Result<Exit, Fatal> {
-    if global.sandbox() {
-        make_folders(&config.folders)?;
-    }
+    let taken = Taken::new();
+    let ended = watch(config, global, once, shutdown, reloads, &taken).await;
+    taken.give_back().await;
+    ended
+}
+
+async fn watch(
+    config: Config,
+    global: &Global,
+    once: bool,
+    mut shutdown: Shutdown,
+    reloads: Reloads,
+    taken: &Taken,
+) -> Result<Exit, Fatal> {
     let health = Health::default();
     let metrics = Metrics::new(&health);
-    let roots = config.folders.iter().map(open_folder).collect::<Result<Vec<_>, _>>()?;
+    let folders = || config.folders.iter().cloned();
+    let sandbox = global.sandbox();
+    let open = move |folder: &Folder, ()| open_folder(folder, sandbox);
+    let Some(roots) = for_each(folders().map(|folder| (folder, ())), open, shutdown.clone()).await? else {
+        return Ok(Exit::Interrupted);
+    };
     let (journal, locks, breaks) = super::local_parts(&config, global).await?;
-    let folders = config.folders.iter().zip(roots);
-    let folders = folders.map(|(folder, root)| take_folder(folder, root, &locks, &metrics));
-    let folders = folders.collect::<Result<Vec<_>, _>>()?;
+    let take = {
+        let (taken, metrics) = (taken.clone(), metrics.clone());
+        move |folder: &Folder, root| take_folder(folder, root, &locks, &metrics, &taken)
+    };
+    let Some(folders) = for_each(folders().zip(roots), take, shutdown.clone()).await? else {
+        return Ok(Exit::Interrupted);
+    };
     // Before anything is sent: a mistake is told to whoever starts us.
     let monitor = match config.listen.filter(|_| !once) {
         Some(address) => Some(Monitor::bind(address).await?),
@@ -61,6 +82,7 @@ pub async fn run(
             let patience = once.then_some(PATIENCE);
             let shared = Shared::new(Arc::new(session.client.clone()), journal, breaks, patience);
             let tell = move |report: &_| printer.tell(report);
+            taken.hand_over();
             let running = daemon::run(Arc::clone(&shared), folders, mode, tell, &health, shutdown.clone());
             let ended = tokio::select! {
                 ended = running => ended.map(Some),
@@ -97,19 +119,30 @@ async fn reload(session: &Session, shared: &Shared<Client>, mut reloads: Reloads
     }
 }
 
-fn open_folder(folder: &Folder) -> Result<Root, Fatal> {
+/// Blocks.
+fn open_folder(folder: &Folder, make: bool) -> Result<Root, Fatal> {
+    if make {
+        make_folder(folder)?;
+    }
     Root::open_trusted(&folder.path).map_err(|error| not_taken(&folder.path, &error))
 }
 
-/// Takes a folder for this process alone.
-fn take_folder(folder: &Folder, root: Root, locks: &Arc<Locks>, metrics: &Metrics) -> Result<Watched, Fatal> {
+/// Takes a folder for this process alone. Blocks.
+fn take_folder(
+    folder: &Folder,
+    root: Root,
+    locks: &Arc<Locks>,
+    metrics: &Metrics,
+    taken: &Taken,
+) -> Result<Watched, Fatal> {
     let shown = folder.path.display();
-    let root = root.with_locks(locks, folder.policy.removes());
+    let root = Arc::new(root.with_locks(locks, folder.policy.removes()));
     match root.lock() {
         Ok(true) => {}
         Ok(false) => return Err(Fatal::new(Exit::Held, held(&root, &shown.to_string()))),
         Err(error) => tracing::warn!(folder = %shown, "can't be locked against a second instance: {error}"),
     }
+    taken.add(&root);
     let stay = folder.policy.removes() && !folder.policy.allow_unleased;
     if stay && root.may_hold_files_of_others() && !lease::allowed_on_files_of_others() {
         tracing::warn!(
@@ -123,7 +156,7 @@ fn take_folder(folder: &Folder, root: Root, locks: &Arc<Locks>, metrics: &Metric
     };
     let targets = MoveTargets::open(&folder.policy).map_err(|error| cannot_move(&error))?;
     let counts = metrics.folder(root.path());
-    Ok(Watched { root: Arc::new(root), policy: folder.policy.clone(), targets, dest, counts })
+    Ok(Watched { root, policy: folder.policy.clone(), targets, dest, counts })
 }
 
 /// Files can't be moved where they are to go: a mistake in the configuration, or a folder that can't be had.
@@ -164,11 +197,8 @@ fn cannot_open(path: &Path, error: &std::io::Error) -> Fatal {
 
 /// So that the first minute needs no preparation.
 #[expect(clippy::disallowed_methods, reason = "a person tries the sandbox with a folder of their own")]
-fn make_folders(folders: &[Folder]) -> Result<(), Fatal> {
-    for folder in folders {
-        std::fs::create_dir_all(&folder.path).map_err(|error| cannot_open(&folder.path, &error))?;
-    }
-    Ok(())
+fn make_folder(folder: &Folder) -> Result<(), Fatal> {
+    std::fs::create_dir_all(&folder.path).map_err(|error| cannot_open(&folder.path, &error))
 }
 
 /// A daemon that was told to stop has done its work; a run that was to do it all has not.

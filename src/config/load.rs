@@ -51,7 +51,7 @@ impl Config {
             allowed_hosts: keys.daemon.allowed_hosts.clone().unwrap_or_default(),
             keep_receipts: keys.journal.keep_receipts.and_then(|keep| keep.0),
             anchor: given
-                .typed("", None, "ASTRAN_BACKUP_ANCHOR", values::anchor)?
+                .typed("--anchor", cli.anchor(), "ASTRAN_BACKUP_ANCHOR", values::anchor)?
                 .or_else(|| keys.journal.anchor.clone())
                 .unwrap_or_default(),
             state_dir: state_dir(cli, environment)?,

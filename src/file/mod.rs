@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use rustix::fs::Stat;
 
-pub(crate) use open::beneath_folder;
 pub use open::{OpenError, Opened, Root, hard_links_are_protected, look_at};
+pub(crate) use open::{beneath_folder, is_scarcity};
 pub use path_rule::{Controlled, NotTaken};
 pub(crate) use tree::{Tree, Unreadable};
 

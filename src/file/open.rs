@@ -71,11 +71,13 @@ pub enum OpenError {
 impl OpenError {
     /// Whether it is the process or the system that has nothing left to open it with: no fault of the file, and soon over.
     pub fn is_scarcity(&self) -> bool {
-        let Self::Io(error) = self else { return false };
-        [Errno::MFILE, Errno::NFILE, Errno::NOMEM]
-            .iter()
-            .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+        matches!(self, Self::Io(error) if is_scarcity(error))
     }
+}
+
+/// Whether it is the process or the system that has no descriptors or memory left.
+pub(crate) fn is_scarcity(error: &io::Error) -> bool {
+    [Errno::MFILE, Errno::NFILE, Errno::NOMEM].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 impl From<Errno> for OpenError {
@@ -132,13 +134,18 @@ impl Root {
     }
 
     /// Whether the path leads to this very folder still: not unmounted, removed, renamed or replaced. A link anywhere on the way
-    /// counts as replaced: there was none when the folder was opened.
-    pub fn is_current(&self) -> bool {
-        let Ok(there) = open_without_links(&self.path) else { return false };
-        match (fstat(&self.dir), fstat(&there)) {
+    /// counts as replaced: there was none when the folder was opened. An error means that nobody can tell now, for want of descriptors
+    /// or memory: to give a folder up for that would let another instance in.
+    pub fn is_current(&self) -> io::Result<bool> {
+        let there = match open_without_links(&self.path).map_err(io::Error::from) {
+            Err(error) if is_scarcity(&error) => return Err(error),
+            Err(_) => return Ok(false),
+            Ok(there) => there,
+        };
+        Ok(match (fstat(&self.dir), fstat(&there)) {
             (Ok(here), Ok(there)) => (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino),
             _ => false,
-        }
+        })
     }
 
     /// Opens the folder that the path leads to now, in place of this one: only if no link is on its way, it has the same owner, and

@@ -231,7 +231,10 @@ impl Compared {
                 "{entry} is not the one that was there: the chain was written anew, from that entry or an older one on"
             ),
             Self::Missing { newest } => {
-                format!("{entry} is not there any more, the newest is {newest}: the chain's end was cut off")
+                format!(
+                    "{entry} is not there any more, the newest is {newest}: the chain's end was cut off; or was the state restored \
+                     from a backup? Then all that is newer is lost from the journal"
+                )
             }
         }
     }

@@ -40,12 +40,9 @@ pub(super) fn check(connection: &Connection, dir: &Path) -> rusqlite::Result<Che
     }
     let mut report = walk.finish();
     fate::check(&snapshot, &mut report)?;
-    // Now, not before: the first pruning makes the key, and may be another process's.
-    let key = Key::public_at(dir).unwrap_or_else(|error| {
-        tracing::warn!("{error}");
-        None
-    });
-    heads::check_cut(&snapshot, key.as_deref(), &mut report)?;
+    // Now, not before: a pruning makes the key where there is none, and may be another process's.
+    let key = Key::public_at(dir).map_err(|error| error.to_string());
+    heads::check_cut(&snapshot, key, &mut report)?;
     Ok(report)
 }
 

@@ -46,9 +46,15 @@ pub struct Anchored {
 /// Signs the chains' ends as they are now. Under the write lock, for the key may have to be made.
 pub(super) fn sign(connection: &Connection, dir: &Path, now: SystemTime) -> Result<Signed, Fault> {
     let key = Key::at(dir).map_err(|error| Fault::Refused(error.to_string()))?;
+    let anchor = ends(connection, dir, key.public(), now)?;
+    Ok(Signed { document: anchor.clone().document(&key), public: key.public().to_vec(), anchor })
+}
+
+/// What an anchor of now would say.
+pub(super) fn ends(connection: &Connection, dir: &Path, key: &[u8], now: SystemTime) -> rusqlite::Result<Anchor> {
     let (receipts, fates) = (noted(connection, schema::HEAD)?.mark(), noted(connection, schema::FATE_HEAD)?.mark());
     let state = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
-    let anchor = Anchor {
+    Ok(Anchor {
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         state: state.to_string_lossy().into_owned(),
         service: record::service(connection)?.unwrap_or_default(),
@@ -59,9 +65,8 @@ pub(super) fn sign(connection: &Connection, dir: &Path, now: SystemTime) -> Resu
         fates_since: noted(connection, schema::FATES_SINCE)?.seq,
         pruned: noted(connection, schema::ANCHOR)?.seq,
         at: humantime::format_rfc3339_seconds(now.max(SystemTime::UNIX_EPOCH)).to_string(),
-        key: hex(key.public()),
-    };
-    Ok(Signed { document: anchor.clone().document(&key), public: key.public().to_vec(), anchor })
+        key: hex(key),
+    })
 }
 
 /// Notes that an anchor was put into the vault.
@@ -103,35 +108,61 @@ fn judged(connection: &Connection, claim: &Claim) -> rusqlite::Result<Compared> 
     Ok(Compared::judge(claim, found.as_deref(), &pruned, newest))
 }
 
-/// Signs where the chains begin, after a pruning: whoever cuts off the oldest receipts without the key can't call it that.
+/// Signs where the chains begin in a journal that is new, or of a version before these signatures. A journal beside which a key lies
+/// is of no such version, for the key is made with it: then nothing is signed, and the check tells what was cut off.
+pub(super) fn sign_start(connection: &Connection, dir: &Path, version: usize) -> Result<(), schema::MigrateError> {
+    let is_older = version < schema::SIGNED;
+    if !is_older || !matches!(Key::public_at(dir), Ok(None)) {
+        return Ok(());
+    }
+    Ok(sign_cut(connection, &Key::at(dir)?)?)
+}
+
+/// Signs where the chains begin: whoever cuts off the oldest receipts without the key can't call it a pruning, nor say that the journal
+/// is older than the chain of fates.
 pub(super) fn sign_cut(connection: &Connection, key: &Key) -> rusqlite::Result<()> {
     let signature = key.sign(&cut(connection)?);
     connection.execute("INSERT OR REPLACE INTO cut VALUES (1, ?1)", [signature]).map(drop)
 }
 
-/// Whether it was a pruning that cut off the oldest entries. What was pruned before prunings were signed is believed.
-pub(super) fn check_cut(connection: &Connection, key: Option<&[u8]>, report: &mut CheckReport) -> rusqlite::Result<()> {
+/// Whether the journal's key signed where the chains begin. `key` is the public one, or why there is none to be used.
+pub(super) fn check_cut(
+    connection: &Connection,
+    key: Result<Option<Vec<u8>>, String>,
+    report: &mut CheckReport,
+) -> rusqlite::Result<()> {
     let since = noted(connection, schema::FATES_SINCE)?.seq;
-    if report.pruned.seq <= since && report.fates_pruned.seq == 0 {
+    let is_cut = report.pruned.seq != 0 || report.fates_pruned.seq != 0;
+    if !is_cut && since == 0 {
         return Ok(());
     }
+    let key = match key {
+        Ok(key) => key,
+        Err(why) => {
+            report.unproved = Some(why);
+            return Ok(());
+        }
+    };
     let signature: Option<Vec<u8>> =
         connection.query_row("SELECT signature FROM cut", [], |row| row.get(0)).optional()?;
     let digest = cut(connection)?;
-    let signed = key.zip(signature).is_some_and(|(key, signature)| key::is_signed(key, &digest, &signature));
-    if !signed {
+    let signed = key.zip(signature).is_some_and(|(key, signature)| key::is_signed(&key, &digest, &signature));
+    if !signed && is_cut {
         let at = report.pruned.seq;
         report.add(Broken { first: at, last: at, damage: Damage::Cut });
+    } else if !signed {
+        report.add(Broken { first: 1, last: since, damage: Damage::Since });
     }
     Ok(())
 }
 
 fn cut(connection: &Connection) -> rusqlite::Result<Hash> {
-    let mut fields = Fields::new("astran-backup cut 1");
+    let mut fields = Fields::new("astran-backup cut 2");
     for kind in [schema::ANCHOR, schema::FATE_ANCHOR] {
         let mark = noted(connection, kind)?;
         fields.number(mark.seq);
         fields.bytes(&mark.hash);
     }
+    fields.number(noted(connection, schema::FATES_SINCE)?.seq);
     Ok(fields.finish())
 }

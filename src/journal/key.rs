@@ -1,6 +1,6 @@
 //! The journal's own key (Ed25519), with which anchors and prunings are signed.
 //!
-//! It lies beside the journal, for this user alone, and is made when it is first needed. It tells a journal from one that was made
+//! It lies beside the journal, for this user alone, and is made with it, or when it is first needed. It tells a journal from one that was made
 //! anew, and keeps whoever can write the journal, but can't read the key, from signing. It is no secret to this program's own user.
 
 use std::fs::{File, OpenOptions};
@@ -80,7 +80,10 @@ fn read(dir: &Path, create: bool) -> io::Result<Option<(File, Vec<u8>)>> {
     let for_others = found.mode() & 0o077;
     let alone = found.is_file() && found.nlink() == 1 && found.uid() == geteuid().as_raw() && for_others == 0;
     if !alone {
-        return Err(explained(dir, "is no file of this user alone (mode 600, without other links)"));
+        return Err(explained(
+            dir,
+            "is no file of this user alone (mode 600, so run `chmod 600`, and without other links)",
+        ));
     }
     let mut bytes = Vec::new();
     (&file).take(MOST).read_to_end(&mut bytes)?;

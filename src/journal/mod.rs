@@ -200,6 +200,16 @@ impl Journal {
         self.look(move |connection| query::was_cut_off(connection, &folder, &name, (since, before), most)).await
     }
 
+    /// Whether a later attempt is of the same local path.
+    pub async fn has_newer(&self, id: AttemptId) -> Result<bool, JournalError> {
+        self.look(move |connection| query::has_newer(connection, id)).await
+    }
+
+    /// Whether a later attempt is under the same name in the same folder of the vault, of whatever local path.
+    pub async fn has_newer_of_name(&self, id: AttemptId) -> Result<bool, JournalError> {
+        self.look(move |connection| query::has_newer_of_name(connection, id)).await
+    }
+
     /// All entries of a root that are open or stored but not ended, oldest first: what a start has to resolve.
     pub async fn unresolved(&self, root: &Path) -> Result<Vec<Entry>, JournalError> {
         let root = root.to_owned();
@@ -266,6 +276,18 @@ impl Journal {
     pub async fn sign_anchor(&self) -> Result<Signed, JournalError> {
         let dir = self.dir();
         self.write(move |connection| heads::sign(connection, &dir, SystemTime::now())).await
+    }
+
+    /// What an anchor of now would say; without a key where the journal has none yet.
+    pub async fn ends(&self) -> Result<anchor::Anchor, JournalError> {
+        let (dir, key) = (self.dir(), self.key().await?.unwrap_or_default());
+        self.read(move |connection| heads::ends(connection, &dir, &key, SystemTime::now())).await
+    }
+
+    /// The lock of who puts an anchor, held while the file is; `None` where another one has it.
+    pub fn anchoring(&self) -> Result<Option<std::fs::File>, JournalError> {
+        let why = |error| JournalError::Unusable(format!("the lock beside the journal can't be used: {error}"));
+        open::anchoring(&self.dir()).map_err(why)
     }
 
     /// Notes that an anchor was put into the vault.

@@ -1,6 +1,6 @@
 //! The journal's folder and file on the disk, and connections to it.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rustix::fs::OFlags;
 use rustix::process::geteuid;
 
 use super::writer::explain;
-use super::{JournalError, schema};
+use super::{JournalError, heads, schema};
 
 /// The file's name in the state directory. `SQLite` puts its write-ahead log beside it, with the same mode.
 const NAME: &str = "journal.sqlite";
@@ -38,13 +39,26 @@ pub(super) fn open(state_dir: &Path) -> Result<(Connection, PathBuf), JournalErr
         ))
     })?;
     let mut connection = connect(&path).map_err(|error| explain(&path, &error))?;
-    schema::migrate(&mut connection, schema::STEPS).map_err(|error| match error {
+    let sign = |connection: &Connection, version| heads::sign_start(connection, state_dir, version);
+    schema::migrate(&mut connection, schema::STEPS, sign).map_err(|error| match error {
         schema::MigrateError::Sql(error) => explain(&path, &error),
-        newer @ schema::MigrateError::Newer { .. } => {
-            JournalError::Unusable(format!("the journal {} can't be used: {newer}", path.display()))
-        }
+        other => JournalError::Unusable(format!("the journal {} can't be used: {other}", path.display())),
     })?;
     Ok((connection, path))
+}
+
+/// The lock of who anchors; `None` where another one has it.
+#[expect(clippy::disallowed_methods, reason = "the state folder is this user's alone, and a link in it is refused")]
+pub(super) fn anchoring(state_dir: &Path) -> io::Result<Option<File>> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).create(true).mode(0o600).custom_flags(flags);
+    let file = options.open(state_dir.join("anchor.lock"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
 }
 
 /// Whether there is a journal in a folder.

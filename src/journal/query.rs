@@ -153,6 +153,13 @@ pub(super) fn has_newer(connection: &Connection, id: AttemptId) -> rusqlite::Res
     connection.prepare_cached(sql)?.query_row([id.0], |row| row.get(0))
 }
 
+/// Whether a later attempt is under the same name in the same folder of the vault.
+pub(super) fn has_newer_of_name(connection: &Connection, id: AttemptId) -> rusqlite::Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM attempt a JOIN attempt b \
+               ON b.folder = a.folder AND b.name = a.name AND b.id > a.id WHERE a.id = ?1)";
+    connection.prepare_cached(sql)?.query_row([id.0], |row| row.get(0))
+}
+
 /// Whether the newest attempt of its path is a failure.
 pub(super) fn path_has_failed(connection: &Connection, id: AttemptId) -> rusqlite::Result<bool> {
     let sql = "SELECT b.state = 2 FROM attempt a JOIN attempt b ON b.root = a.root AND b.relative = a.relative \
@@ -294,7 +301,7 @@ mod tests {
     #[test]
     fn no_question_about_a_file_or_a_name_looks_along_all_that_one_path_ever_had() {
         let mut connection = Connection::open_in_memory().unwrap();
-        schema::migrate(&mut connection, schema::STEPS).unwrap();
+        schema::migrate(&mut connection, schema::STEPS, |_, _| Ok(())).unwrap();
         let plan = |sql: &str| {
             let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
             // Its parameters stay unbound: the plan does not depend on them.

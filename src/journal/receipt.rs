@@ -103,6 +103,7 @@ impl Walk {
             fates,
             broken: Vec::new(),
             breaks: 0,
+            unproved: None,
         };
         Self { report, last: (pruned.seq, pruned.hash.clone(), None), head: head.hash.clone() }
     }

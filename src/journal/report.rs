@@ -46,6 +46,8 @@ pub struct CheckReport {
     pub broken: Vec<Broken>,
     /// In how many places it is broken.
     pub breaks: u64,
+    /// Why the journal's key could not be used, where a signature was to be checked: then it is not known who cut the oldest off.
+    pub unproved: Option<String>,
 }
 
 impl CheckReport {
@@ -94,6 +96,8 @@ pub enum Damage {
     Claimed,
     /// The receipts up to here were cut off, and not by a pruning: that is signed with the journal's key.
     Cut,
+    /// The journal says that these receipts are older than the chain of fates, which its key did not sign.
+    Since,
     /// What the journal says of the local file is not what was written.
     Fate,
     /// An entry of the chain of fates is not what was written, or the one before it was replaced.
@@ -117,6 +121,7 @@ impl Damage {
             Self::Head => "head",
             Self::Claimed => "claimed",
             Self::Cut => "cut",
+            Self::Since => "since",
             Self::Fate => "fate",
             Self::FateAltered => "fate_altered",
             Self::FateMissing => "fate_missing",
@@ -154,6 +159,9 @@ impl std::fmt::Display for Broken {
             }
             Damage::Claimed => "claimed by a second entry",
             Damage::Cut => "cut off here, and not by a pruning, which is signed with the journal's key",
+            Damage::Since => {
+                "said to be older than the record of what became of local files; the journal's key did not sign that"
+            }
             Damage::Fate => "what the journal says of its local file is not what was written",
         })
     }

@@ -65,7 +65,7 @@ DROP INDEX attempt_unknown;
 CREATE INDEX attempt_file ON attempt (inode, mtime);
 ";
 
-/// Version 4: what became of the local files is a chain of its own ([`super::fate`]); pruning is signed (`cut`); and `anchor` notes
+/// Version 4: what became of the local files is a chain of its own ([`super::fate`]); where both begin is signed (`cut`); and `anchor` notes
 /// the key and the newest anchor that was put into the vault. Receipts up to the mark [`FATES_SINCE`] are older than that.
 const VERSION_4: &str = "
 CREATE TABLE fate (
@@ -102,6 +102,9 @@ pub(super) const FATE_HEAD: i64 = 3;
 /// The mark of the newest receipt that was written before fates were.
 pub(super) const FATES_SINCE: i64 = 4;
 
+/// The version from which on it is signed where the chains begin.
+pub(super) const SIGNED: usize = 4;
+
 /// Step `n` turns version `n` into version `n + 1`. A step that was ever released is never edited.
 pub(super) const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4];
 
@@ -121,10 +124,17 @@ pub(super) enum MigrateError {
     /// `SQLite` said no.
     #[error(transparent)]
     Sql(#[from] rusqlite::Error),
+    /// The journal's key can't be made.
+    #[error(transparent)]
+    Key(#[from] std::io::Error),
 }
 
-/// Takes all the steps that the journal has not taken yet, in one transaction.
-pub(super) fn migrate(connection: &mut Connection, steps: &[&str]) -> Result<(), MigrateError> {
+/// Takes all the steps that the journal has not taken yet, in one transaction; `sign` is the last one, told the version before.
+pub(super) fn migrate(
+    connection: &mut Connection,
+    steps: &[&str],
+    sign: impl FnOnce(&Connection, usize) -> Result<(), MigrateError>,
+) -> Result<(), MigrateError> {
     if version(connection)? == wanted(steps) {
         return Ok(());
     }
@@ -138,6 +148,7 @@ pub(super) fn migrate(connection: &mut Connection, steps: &[&str]) -> Result<(),
     for step in &steps[taken..] {
         transaction.execute_batch(step)?;
     }
+    sign(&transaction, taken)?;
     transaction.pragma_update(None, "user_version", wanted(steps))?;
     Ok(transaction.commit()?)
 }
@@ -154,16 +165,18 @@ fn version(connection: &Connection) -> rusqlite::Result<i64> {
 mod tests {
     use super::*;
 
+    const UNSIGNED: fn(&Connection, usize) -> Result<(), MigrateError> = |_, _| Ok(());
+
     #[test]
     fn later_steps_run_on_an_older_journal_and_keep_what_it_holds() {
         let mut connection = Connection::open_in_memory().unwrap();
-        migrate(&mut connection, STEPS).unwrap();
+        migrate(&mut connection, STEPS, UNSIGNED).unwrap();
         connection.execute("INSERT INTO term (value) VALUES (x'41')", []).unwrap();
         let mut steps = STEPS.to_vec();
         steps.push("ALTER TABLE term ADD COLUMN note TEXT; UPDATE term SET note = 'seen';");
 
-        migrate(&mut connection, &steps).unwrap();
-        migrate(&mut connection, &steps).unwrap();
+        migrate(&mut connection, &steps, UNSIGNED).unwrap();
+        migrate(&mut connection, &steps, UNSIGNED).unwrap();
 
         let note: String = connection.query_row("SELECT note FROM term", [], |row| row.get(0)).unwrap();
         assert_eq!((note.as_str(), version(&connection).unwrap()), ("seen", wanted(&steps)));
@@ -172,11 +185,11 @@ mod tests {
     #[test]
     fn a_step_that_fails_leaves_the_older_version_whole() {
         let mut connection = Connection::open_in_memory().unwrap();
-        migrate(&mut connection, STEPS).unwrap();
+        migrate(&mut connection, STEPS, UNSIGNED).unwrap();
         let mut steps = STEPS.to_vec();
         steps.push("CREATE TABLE later (id INTEGER); SELECT nonsense;");
 
-        migrate(&mut connection, &steps).unwrap_err();
+        migrate(&mut connection, &steps, UNSIGNED).unwrap_err();
 
         assert_eq!(version(&connection).unwrap(), wanted(STEPS));
         connection.prepare("SELECT * FROM later").unwrap_err();
@@ -186,7 +199,7 @@ mod tests {
     fn a_newer_journal_is_refused() {
         let mut connection = Connection::open_in_memory().unwrap();
         connection.pragma_update(None, "user_version", 99).unwrap();
-        let error = migrate(&mut connection, STEPS).unwrap_err();
+        let error = migrate(&mut connection, STEPS, UNSIGNED).unwrap_err();
         assert!(error.to_string().contains("version 99"), "{error}");
     }
 }

@@ -126,7 +126,7 @@ impl<V: Vault> Pipeline<V> {
         let Intent { dest, folder, name, .. } = &entry.intent;
         let sent = Sent { name: name.clone(), size: source.opened.version.size, sha256 };
         if let Some(stored) = entry.stored.clone().filter(|stored| stored.sha256 == sent.sha256)
-            && ((is_fresh(&entry) && !self.shared.late.is_recent(&dest.join(name)))
+            && ((is_fresh(&entry) && !self.may_be_covered(&entry).await?)
                 || matches!(self.find(dest, folder, &sent).await?, Found::Same(_)))
         {
             return Ok(Confirmed { attempt: entry.id, remote: dest.join(name), stored });

@@ -186,6 +186,13 @@ impl<V: Vault> Pipeline<V> {
         }
     }
 
+    /// Whether an older upload may have come over an entry's document. Not where a newer one of its name was sent since: that one's
+    /// content is the one that belongs there, and it is not to be covered by this one again.
+    pub(super) async fn may_be_covered(&self, entry: &Entry) -> Result<bool, Halt> {
+        let name = entry.intent.dest.join(&entry.intent.name);
+        Ok(self.shared.late.is_recent(&name) && !self.shared.journal.has_newer_of_name(entry.id).await?)
+    }
+
     /// Waits without a place among the uploads, where not too many files do.
     pub(super) async fn rest(&self, class: Class, wait: Duration) {
         let resting = self.shared.late.resting.try_acquire();

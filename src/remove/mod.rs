@@ -33,7 +33,7 @@ pub use folder::{discard, temporary_folder};
 pub use partial::Partial;
 pub(crate) use place::is_beside;
 pub use place::origin;
-pub use private::{probe, probe_private, put_back, recover, tidy};
+pub use private::{belonging_to, probe, probe_private, put_back, recover, tidy};
 pub use target::{MoveTarget, MoveTargetError, check_move_target};
 
 /// How long a file lies aside before it is unlinked. A writer that had it open across the rename shows by then: with no

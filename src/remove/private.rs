@@ -7,7 +7,7 @@
 //! and nothing is taken out; files are set aside beside their places meanwhile, for a second private folder under another name
 //! would be one more place to look for after a crash, and a full disk has no room for it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -20,7 +20,7 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use super::make_below;
-use super::place::{beside, chance, flat, in_private, origin};
+use super::place::{beside, chance, flat, in_private, is_beside, origin};
 use super::rename::{At, Source, rename_new};
 use crate::file::{LOCK, OpenError, PRIVATE, Root, beneath_folder, look_at};
 
@@ -186,6 +186,16 @@ pub fn put_back(root: &Root, place: &Path) -> Option<PathBuf> {
         Err(OpenError::Gone) => None,
         Err(_) => Some(place.to_owned()),
     }
+}
+
+/// The paths of the files that lie set aside in a folder below the root: in the private folder there, or beside their places.
+pub fn belonging_to(root: &Root, folder: &Path) -> HashSet<PathBuf> {
+    let mut files = leftovers(root, folder);
+    if let Ok(dir) = beneath_folder(root.dir(), folder) {
+        let beside = entries(&dir).into_iter().filter(|(name, _)| is_beside(name));
+        files.extend(beside.map(|(name, _)| folder.join(name)));
+    }
+    files.iter().map(|place| origin(place)).collect()
 }
 
 pub(super) fn leftovers(root: &Root, below: &Path) -> Vec<PathBuf> {

@@ -78,7 +78,7 @@ impl MoveTarget {
 
     /// The folder as it is now, and the mode for folders in it: who may read it may read them.
     pub(super) fn folder(&self) -> io::Result<(Root, Mode)> {
-        let folder = if self.folder.is_current() {
+        let folder = if self.folder.is_current()? {
             let dir = self.folder.dir().try_clone()?;
             check(&dir, self.folder.path()).map_err(io::Error::other)?;
             Root::held(dir, self.folder.path().to_owned())

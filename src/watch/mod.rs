@@ -145,7 +145,7 @@ impl Watch {
     ) -> (Outcome, Arc<Root>) {
         while !self.finished() {
             self.start_looking();
-            let has_ready = self.table.has_ready();
+            let has_ready = self.table.has_ready() && !self.sources.stands_by();
             let due = self.table.next_due().filter(|_| self.looking.is_none());
             let room = self.table.len() < budget::FILES_ON_THEIR_WAY;
             tokio::select! {

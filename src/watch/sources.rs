@@ -14,7 +14,7 @@ use super::events::{Events, Hint, WatchError};
 use super::names::Names;
 use super::scan::{Found, Walker};
 use super::{Options, until};
-use crate::file::{Root, mounts};
+use crate::file::{Root, is_scarcity, mounts};
 use crate::health::Note;
 use crate::metrics::Counter;
 
@@ -64,6 +64,8 @@ pub(super) struct Sources {
     /// The look under way.
     checking: Option<JoinHandle<Checked>>,
     gone: Note,
+    /// The folder is not ours just now: gone, or another instance has it.
+    stands_by: bool,
     overflows: Counter,
 }
 
@@ -119,6 +121,7 @@ impl Sources {
             next_health: (!options.once).then(|| Instant::now() + HEALTH),
             checking: None,
             gone: options.gone.clone(),
+            stands_by: false,
             overflows: options.counts.overflows.clone(),
         };
         sources.opened();
@@ -146,6 +149,12 @@ impl Sources {
     /// The folder as it is now.
     pub(super) fn root(&self) -> &Arc<Root> {
         &self.root
+    }
+
+    /// Whether the folder is not ours just now: gone, or another instance has it. Nothing is handed on until it is ours again, for that
+    /// instance sends the same files.
+    pub(super) fn stands_by(&self) -> bool {
+        self.stands_by
     }
 
     /// Whether nothing more comes, unless events bring it.
@@ -267,8 +276,16 @@ impl Sources {
 
     fn checked(&mut self, found: Checked) {
         self.checking = None;
+        let was_away = std::mem::replace(&mut self.stands_by, matches!(found, Checked::Taken | Checked::Gone(_)));
         match found {
-            Checked::Current => self.gone.clear(),
+            Checked::Current => {
+                self.gone.clear();
+                if was_away {
+                    // Another instance may have left files set aside.
+                    self.opened();
+                }
+            }
+            Checked::Taken => self.tell_gone("another instance holds the folder"),
             Checked::Replaced(root) => {
                 let folder = self.root.path().display();
                 tracing::warn!(%folder, "the folder was replaced; watching the one that is there now");
@@ -291,8 +308,10 @@ impl Sources {
 /// What a look after the root found.
 #[derive(Debug)]
 enum Checked {
-    /// The path leads to it still.
+    /// The path leads to it still, or nobody can tell for want of descriptors: what is held stays held.
     Current,
+    /// The path leads to it still, but another instance has it by now: our lock went with the private folder.
+    Taken,
     /// The path leads to this one now.
     Replaced(Root),
     /// There is none that may be taken, for this reason.
@@ -302,8 +321,11 @@ enum Checked {
 /// Looks whether the path leads to the folder that is held open, and opens what it leads to now if not: a folder that was removed and
 /// made again, or unmounted, brings no event. Blocks for as long as the file system takes.
 fn check(root: &Root) -> Checked {
-    if root.is_current() && root.lock().unwrap_or(true) {
-        return Checked::Current;
+    match root.is_current() {
+        Ok(true) if root.lock().unwrap_or(true) => return Checked::Current,
+        Ok(true) => return Checked::Taken,
+        Ok(false) => {}
+        Err(_) => return Checked::Current,
     }
     match root.reopen().and_then(|now| Ok((now.lock()?, now))) {
         Ok((true, now)) => {
@@ -313,6 +335,7 @@ fn check(root: &Root) -> Checked {
             Checked::Replaced(now)
         }
         Ok((false, _)) => Checked::Gone("another instance holds the folder that is there now".into()),
+        Err(error) if is_scarcity(&error) => Checked::Current,
         Err(error) => {
             // It may come back, and is then locked anew.
             root.unlock();

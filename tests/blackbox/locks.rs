@@ -105,6 +105,31 @@ fn where_files_are_kept_nothing_is_made_in_the_folder() {
 }
 
 /// Somebody may tidy up what they don't know.
+/// Regression: both sent what came, and 170 of 200 documents were stored twice.
+#[test]
+fn a_watch_that_has_lost_the_folder_to_another_one_sends_nothing_until_that_one_has_ended() {
+    let world = World::new();
+    let first = world.watch_quick(&[]);
+    eventually("it holds the folder", || private(&world).join("lock").is_file());
+    fs::remove_dir_all(private(&world)).unwrap();
+    let mut second = world.command();
+    second.args(["watch", "watched", "--settle", "10ms", "--state-dir", "other-state"]);
+    let second = Daemon::start(&mut second);
+    eventually("the second one holds it", || private(&world).join("lock").is_file());
+    first.wait_for("another instance holds the folder");
+    for number in 0..20 {
+        world.put(format!("report-{number}"), format!("content {number}"));
+    }
+    eventually("they are stored", || world.left().is_empty());
+    let reports = || world.sandbox().uploads().iter().filter(|upload| upload.path.contains("report-")).count();
+    assert_eq!(reports(), 20, "each once");
+    assert_eq!(second.stop().code, Some(0));
+    world.put("late", "content");
+    eventually("the first one has it again", || world.times_stored("/HR_Backup/late") == 1 && world.left().is_empty());
+    assert_eq!(first.stop().code, Some(0));
+    assert_eq!(reports(), 20);
+}
+
 #[test]
 fn a_watch_whose_private_folder_was_removed_still_has_the_folder_alone() {
     let world = World::new();
@@ -116,4 +141,24 @@ fn a_watch_whose_private_folder_was_removed_still_has_the_folder_alone() {
     assert_eq!(second.code, Some(6), "{second:?}");
     assert_eq!(daemon.stop().code, Some(0));
     assert!(!private(&world).exists() && world.left() == Vec::<&Path>::new());
+}
+
+/// Regression: the lock file and its folder stayed behind.
+#[test]
+fn a_start_that_fails_leaves_no_private_folder() {
+    let world = World::new();
+    let path = world.put("report", "content");
+    let no_target = ["watch", "watched", "--move-to", "watched/report/sub"];
+    let cases: [(&[&str], i32); 4] = [
+        (&["watch", "watched", "--dest", "/Nowhere"], 4),
+        (&["push", "watched/report", "--delete", "--dest", "/Nowhere"], 4),
+        (&["push", "watched/report", "nowhere", "--delete"], 4),
+        (&no_target, 2),
+    ];
+    for (line, code) in cases {
+        let said = world.run(line);
+        assert_eq!(said.code, Some(code), "{line:?}: {said:?}");
+        assert!(!private(&world).exists(), "{line:?}: {said:?}");
+    }
+    assert_eq!(fs::read(path).unwrap(), b"content");
 }

@@ -63,6 +63,8 @@ impl Combination {
             Some(1) => self.refused || said.contains("waits"),
             Some(3) => of_the_login().count() > 1 || of_the_login().any(|fault| !is_dying(fault)),
             Some(130) => self.stopped.is_some(),
+            // On a busy machine the signal may come before the program takes signals: it has done nothing yet.
+            None => self.stopped.is_some() && said.is_empty(),
             _ => false,
         }
     }

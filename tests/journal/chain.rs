@@ -282,3 +282,19 @@ async fn a_cut_that_the_key_did_not_sign_is_no_pruning() {
         assert_eq!(first(&journal.check().await.unwrap()), (3, Damage::Cut));
     }
 }
+
+/// Regression: what looked like a journal of version 3 was made one of version 4, and its cut was believed.
+#[tokio::test]
+async fn a_journal_that_pretends_to_be_older_hides_no_cut() {
+    let (_dir, state, journal) = fresh();
+    for name in ["a", "b", "c"] {
+        store(&journal, name).await;
+    }
+    drop(journal);
+    let cut = "UPDATE mark SET seq = 2, hash = (SELECT hash FROM receipt WHERE seq = 2), at = 1 WHERE kind = 0; \
+         DELETE FROM attempt WHERE seq <= 2; DELETE FROM receipt WHERE seq <= 2; \
+         DROP TABLE fate; DROP TABLE cut; DROP TABLE anchor; DELETE FROM mark WHERE kind > 1; PRAGMA user_version = 3;";
+    raw(&state).execute_batch(cut).unwrap();
+    let journal = Journal::open(&state).unwrap();
+    assert_eq!(first(&journal.check().await.unwrap()), (2, Damage::Cut));
+}

@@ -99,6 +99,7 @@ async fn a_journal_of_an_earlier_version_goes_to_the_first_that_claims_it_and_th
         let (_dir, state, journal) = fresh();
         store(&journal, "a").await;
         drop(journal);
+        fs::remove_file(state.join("anchor.key")).unwrap();
         let index = "CREATE INDEX attempt_unknown ON attempt (inode) WHERE state IN (0, 3);";
         let older = if version == 2 { index } else { "" };
         let undo = "DROP TABLE fate; DROP TABLE cut; DROP TABLE anchor; DELETE FROM mark WHERE kind > 1;";

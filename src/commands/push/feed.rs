@@ -40,15 +40,17 @@ impl Feed {
         Self { queue, out: 0, tries, resting, input: None, printer, tally }
     }
 
-    /// Feeds the pipeline until the end of each file is known.
+    /// Feeds the pipeline until the end of each file is known, or patience ends: a removal may hang, and its file is left.
     pub(super) async fn run(
         mut self,
         named: Vec<Named>,
         mut reported: mpsc::UnboundedReceiver<Report>,
+        patience: impl Future<Output = ()>,
     ) -> Result<Tally, Fatal> {
         let (sender, mut found) = mpsc::channel(1);
         let finding = tokio::spawn(find_all(named, sender));
         let mut more = true;
+        tokio::pin!(patience);
         while more || self.out > 0 || !self.resting.is_empty() {
             tokio::select! {
                 file = found.recv(), if more => match file {
@@ -61,6 +63,7 @@ impl Feed {
                     // Stopped in the middle of those that are out, and before those that rest.
                     None => break,
                 },
+                () = &mut patience => break,
             }
         }
         self.tally.left += (self.out + self.resting.len()) as u64;
@@ -159,4 +162,36 @@ fn tell_kept(file: &Settled) {
 
 fn place_of(file: &Settled) -> PathBuf {
     file.root.path().join(&file.relative)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::budget;
+    use crate::daemon::patience_after_stop;
+    use crate::file::Root;
+    use crate::shutdown;
+    use std::sync::Arc;
+
+    /// Regression: the push could not be stopped, also not by a second signal.
+    #[tokio::test(start_paused = true)]
+    async fn a_removal_that_hangs_does_not_keep_a_stop_from_ending_and_its_file_is_left() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("x"), "1234").unwrap();
+        let root = Arc::new(Root::open(dir.path()).unwrap());
+        let (queue, mut files) = mpsc::channel(1);
+        // The one that hangs has a sender as long as it lives.
+        let (_hangs, reported) = mpsc::unbounded_channel();
+        let (trigger, shutdown) = shutdown::channel();
+        let (printer, _printed) = Printer::start(false);
+        let named = vec![Named::File(Settled::new(root, "x".into()))];
+        let patience = patience_after_stop(Duration::from_secs(3600), shutdown);
+        let feeding = tokio::spawn(Feed::new(queue, printer).run(named, reported, patience));
+        files.recv().await.unwrap();
+        trigger.raise();
+        trigger.raise();
+        let start = tokio::time::Instant::now();
+        let tally = feeding.await.unwrap().unwrap();
+        assert_eq!((tally.left, start.elapsed()), (1, budget::TIDY));
+    }
 }

@@ -18,6 +18,8 @@ use crate::config::{After, Config};
 use crate::daemon::{self, Tally};
 use crate::exit::{Exit, Fatal};
 use crate::file::Root;
+use crate::file::lease::Breaks;
+use crate::file::lock::Locks;
 use crate::journal::Journal;
 use crate::metrics::Folder;
 use crate::pipeline::{MoveTargets, PATIENCE, Pipeline, Shared};
@@ -35,22 +37,39 @@ const TRIES: u32 = 10;
 const BETWEEN: Duration = Duration::from_millis(20);
 
 /// Uploads what was named.
-pub async fn run(config: Config, global: &Global, typed: &Push, mut shutdown: Shutdown) -> Result<Exit, Fatal> {
+pub async fn run(config: Config, global: &Global, typed: &Push, shutdown: Shutdown) -> Result<Exit, Fatal> {
     let dest = config.upload.dest.clone();
     let dest = dest.ok_or_else(|| Fatal::new(Exit::Usage, "no destination: give --dest PATH"))?;
-    let (journal, locks, breaks) = super::local_parts(&config, global).await?;
-    let mut roots = Roots::new(Arc::clone(&locks), config.upload.removes());
+    let parts = super::local_parts(&config, global).await?;
+    let mut roots = Roots::new(Arc::clone(&parts.1), config.upload.removes());
+    let ended = push(config, global, typed, shutdown, (dest, parts), &mut roots).await;
+    daemon::tidy_all(roots.all().cloned()).await;
+    ended
+}
+
+/// What a push needs on this machine, and its destination.
+type Parts = (RemotePath, (Journal, Arc<Locks>, Breaks));
+
+/// The folders of what was named are in `roots` afterwards, however this ends.
+async fn push(
+    config: Config,
+    global: &Global,
+    typed: &Push,
+    mut shutdown: Shutdown,
+    (dest, (journal, locks, breaks)): Parts,
+    roots: &mut Roots,
+) -> Result<Exit, Fatal> {
     for file in typed.files.iter().filter(|file| *file != Path::new("-")) {
         roots.of(file)?;
     }
     if config.upload.after != After::Keep {
         tokio::select! {
-            resolved = resolve(&journal, &roots) => resolved?,
+            resolved = resolve(&journal, roots) => resolved?,
             () = shutdown.reached(Stop::Gently) => return Ok(Exit::Interrupted),
         }
     }
     let targets = MoveTargets::open(&config.upload).map_err(|error| watch::cannot_move(&error))?;
-    let find = |file: &PathBuf| Named::find(file, typed, &config, &mut roots);
+    let find = |file: &PathBuf| Named::find(file, typed, &config, roots);
     let named = typed.files.iter().map(find).collect::<Result<Vec<_>, _>>()?;
     for named in &named {
         if let Named::Input(_, folder, _) = named {
@@ -73,9 +92,6 @@ pub async fn run(config: Config, global: &Global, typed: &Push, mut shutdown: Sh
         Ok(None) => Ok(None),
         Err(fatal) => Err(fatal),
     };
-    for root in roots.all() {
-        daemon::tidy(Arc::clone(root)).await;
-    }
     session.close().await;
     ended?.map_or(Ok(Exit::Interrupted), |tally| watch::exit_of(&tally, true, &shutdown))
 }
@@ -120,15 +136,15 @@ async fn upload(
     let (reports, reported) = mpsc::unbounded_channel();
     let (queue, files) = mpsc::channel(QUEUE);
     let pipeline = Pipeline::new(shared, config.upload.clone(), targets, dest, true, reports, Folder::nowhere());
+    let patience = daemon::patience_after_stop(config.grace, shutdown.clone());
     let uploading = pipeline.run(files, config.grace, shutdown);
-    let (stopped, tally) = tokio::join!(uploading, Feed::new(queue, printer).run(named, reported));
+    let (stopped, tally) = tokio::join!(uploading, Feed::new(queue, printer).run(named, reported, patience));
     Ok(Tally { stopped, ..tally? })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::file::lock::Locks;
 
     /// The folder, as each of several processes with the same state has it open.
     fn open(dir: &tempfile::TempDir) -> Root {

@@ -1,0 +1,172 @@
+//! Opens and takes the folders of `watch`: side by side, and on threads that may block, for the file system of each may be one that
+//! does not answer. What was taken is given back on every way out.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::{Instant, timeout_at};
+
+use crate::budget;
+use crate::config::Folder;
+use crate::daemon;
+use crate::exit::{Exit, Fatal};
+use crate::file::Root;
+use crate::remove;
+use crate::shutdown::{Shutdown, Stop};
+
+/// The folders that were taken, until a run has them; clones are the same list. A folder that is taken has our private folder with
+/// its lock file, which must not stay behind where the start fails.
+#[derive(Debug, Clone)]
+pub(super) struct Taken(Arc<Mutex<Option<Vec<Arc<Root>>>>>);
+
+impl Taken {
+    /// None yet.
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Mutex::new(Some(Vec::new()))))
+    }
+
+    /// One more. Where the start has ended by then, it is given back at once. Blocks.
+    pub(super) fn add(&self, root: &Arc<Root>) {
+        if let Some(roots) = &mut *self.roots() {
+            return roots.push(Arc::clone(root));
+        }
+        remove::tidy(root);
+    }
+
+    /// From now on a run tidies them.
+    pub(super) fn hand_over(&self) {
+        self.roots().take();
+    }
+
+    /// Gives back those that no run has.
+    pub(super) async fn give_back(&self) {
+        let roots = self.roots().take();
+        daemon::tidy_all(roots.unwrap_or_default()).await;
+    }
+
+    fn roots(&self) -> MutexGuard<'_, Option<Vec<Arc<Root>>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Does the same work, which may block, for all folders, side by side. The first failure, in their order, is that of all; so is a
+/// folder that does not answer in time. `None` where a stop is asked for meanwhile.
+pub(super) async fn for_each<I, T>(
+    folders: impl Iterator<Item = (Folder, I)>,
+    work: impl Fn(&Folder, I) -> Result<T, Fatal> + Clone + Send + 'static,
+    shutdown: Shutdown,
+) -> Result<Option<Vec<T>>, Fatal>
+where
+    I: Send + 'static,
+    T: Send + 'static,
+{
+    let begin = |(folder, with): (Folder, I)| {
+        let (shown, work) = (folder.path.display().to_string(), work.clone());
+        (shown, spawn_blocking(move || work(&folder, with)))
+    };
+    answers(folders.map(begin).collect(), shutdown).await
+}
+
+async fn answers<T>(
+    asked: Vec<(String, JoinHandle<Result<T, Fatal>>)>,
+    mut shutdown: Shutdown,
+) -> Result<Option<Vec<T>>, Fatal> {
+    let end = Instant::now() + budget::RECOVERY;
+    let all = async {
+        let mut answers = Vec::with_capacity(asked.len());
+        for (folder, answer) in asked {
+            let answer = timeout_at(end, answer).await.map_err(|_| no_answer(&folder))?;
+            answers.push(answer.map_err(|error| Fatal::new(Exit::SomeFailed, format!("internal error: {error}")))??);
+        }
+        Ok(Some(answers))
+    };
+    tokio::select! {
+        all = all => all,
+        () = shutdown.reached(Stop::Gently) => Ok(None),
+    }
+}
+
+fn no_answer(folder: &str) -> Fatal {
+    let why = format!(
+        "the file system of {folder} does not answer (nor may that of a folder its files are moved to): see that the share or disk works, \
+         or leave this folder out"
+    );
+    Fatal::new(Exit::Missing, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::lock::Locks;
+    use crate::shutdown;
+    use std::time::Duration;
+    use tokio::sync::oneshot;
+
+    type Asked = (String, JoinHandle<Result<u8, Fatal>>);
+
+    fn after(seconds: u64, folder: &str, answer: Result<u8, Fatal>) -> Asked {
+        let later = async move {
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            answer
+        };
+        (folder.to_owned(), tokio::spawn(later))
+    }
+
+    /// A folder whose file system answers only when the sender is used.
+    fn hung(folder: &str) -> (oneshot::Sender<u8>, Asked) {
+        let (answer, answered) = oneshot::channel();
+        let waits = async move { answered.await.map_err(|_| Fatal::new(Exit::SomeFailed, "never")) };
+        (answer, (folder.to_owned(), tokio::spawn(waits)))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_folder_that_does_not_answer_ends_the_start_in_time_and_is_named() {
+        let (_trigger, shutdown) = shutdown::channel();
+        let (_answer, silent) = hung("silent");
+        let start = Instant::now();
+        let fatal = answers(vec![after(0, "well", Ok(1)), silent, after(0, "too", Ok(2))], shutdown).await.unwrap_err();
+        assert_eq!((fatal.exit, start.elapsed()), (Exit::Missing, budget::RECOVERY));
+        assert!(fatal.message.contains("the file system of silent does not answer"), "{fatal}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_ends_the_wait_for_a_folder_that_does_not_answer() {
+        let (trigger, shutdown) = shutdown::channel();
+        let (_answer, silent) = hung("silent");
+        let start = Instant::now();
+        trigger.raise();
+        assert!(answers(vec![silent], shutdown).await.unwrap().is_none());
+        assert_eq!(start.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn folders_are_asked_side_by_side_and_the_first_failure_in_their_order_counts() {
+        let (_trigger, shutdown) = shutdown::channel();
+        let slow = budget::RECOVERY.as_secs() - 1;
+        let well = vec![after(slow, "a", Ok(1)), after(slow, "b", Ok(2))];
+        assert_eq!(answers(well, shutdown.clone()).await.unwrap(), Some(vec![1, 2]));
+        let fails = |exit| Err(Fatal::new(exit, "no"));
+        let failing = vec![after(slow, "a", fails(Exit::Held)), after(0, "b", fails(Exit::Missing))];
+        assert_eq!(answers(failing, shutdown).await.unwrap_err().exit, Exit::Held);
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_is_taken_after_the_start_has_ended_is_given_back_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let locks = Locks::open(dir.path()).unwrap();
+        let take = |name: &str| {
+            let path = dir.path().join(name);
+            std::fs::create_dir(&path).unwrap();
+            let root = Arc::new(Root::open(&path).unwrap().with_locks(&locks, true));
+            assert!(root.lock().unwrap());
+            root
+        };
+        let private = |root: &Root| root.path().join(crate::file::PRIVATE).exists();
+        let (taken, early, late) = (Taken::new(), take("early"), take("late"));
+        taken.add(&early);
+        assert!(private(&early) && private(&late));
+        taken.give_back().await;
+        taken.add(&late);
+        assert!(!private(&early) && !private(&late));
+    }
+}
