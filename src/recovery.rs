@@ -125,6 +125,7 @@ mod tests {
         let (dir, root) = folder();
         let mut open = entry(&root, "y", State::Open);
         open.intent.folder = DocumentId("folder".into());
+        let open = (open, false);
         std::fs::remove_file(dir.path().join("x")).unwrap();
         let shut = dir.path().join("shut");
         std::fs::create_dir(&shut).unwrap();
