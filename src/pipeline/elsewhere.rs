@@ -185,7 +185,9 @@ pub(crate) fn places_of(root: &Root, wanted: &[Version]) -> Places {
         let entry = match entry {
             Ok(entry) => entry,
             Err(unreadable) => {
-                places.is_part |= unreadable.why.kind() != std::io::ErrorKind::NotFound;
+                // What lies in a folder that this user may not enter (`lost+found`) can't be asked for: for good it would be unknown.
+                let is_over = [std::io::ErrorKind::NotFound, std::io::ErrorKind::PermissionDenied];
+                places.is_part |= !is_over.contains(&unreadable.why.kind());
                 continue;
             }
         };
