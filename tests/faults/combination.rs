@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use astran_backup::sandbox::Duplicates;
-use astran_backup::sandbox::faults::{Call, Rule};
+use astran_backup::sandbox::faults::{Call, Fault, Rule};
 
 use crate::disk::{Disk, Full};
 use crate::support::proof::{Dice, Reckoning, clean_run, rounds, seed, sha256, unique};
@@ -147,13 +147,18 @@ fn first_run(world: &World, stopped: Option<Duration>, arguments: &[&str]) -> Sa
     run.stop()
 }
 
+/// Content has no deadline, for it may have any length: as long as it comes it is waited for.
+fn drips_for_an_hour(call: Call, fault: &Fault) -> bool {
+    matches!(call, Call::Content | Call::Any) && matches!(fault, Fault::Drip { .. })
+}
+
 fn random_rule(dice: &mut Dice) -> Rule {
     let faults = [service_troubles(), account_troubles(), destination_troubles()].concat();
     let fault = dice.of(&faults).clone();
     // Most of what can go wrong goes wrong with uploads; a look that says "not there" is believed.
     let upload = dice.one_in(3) || destination_troubles().contains(&fault);
     let call = if upload { Call::Upload } else { *dice.of(&[&CALLS[..], &[Call::Any]].concat()) };
-    let call = if is_believed(call, &fault) { Call::Upload } else { call };
+    let call = if is_believed(call, &fault) || drips_for_an_hour(call, &fault) { Call::Upload } else { call };
     let times = dice.within(1, 5).min(most(&fault));
     Rule::new(call, fault).after(dice.within(0, 5)).times(times)
 }
