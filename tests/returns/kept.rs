@@ -10,7 +10,7 @@ fn kept_without_receipt() -> World {
     let keep = [SETTLE[0], SETTLE[1], "--keep"];
     assert_eq!(world.once(&keep).code, Some(0));
     let said = world.run(["history", "--prune-before", "1ms"]);
-    assert!(said.stdout.starts_with("1 receipts forgotten"), "{said:?}");
+    assert!(said.stdout.starts_with("1 receipt forgotten"), "{said:?}");
     assert_eq!(world.once(&keep).code, Some(0));
     assert_sent(&world, &["content"]);
     assert_eq!(world.left().len(), 1);
