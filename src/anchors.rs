@@ -140,7 +140,7 @@ pub struct Lying {
 /// What the vault has of one journal.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// The newest that are signed with its key, the newest first; at most [`budget::ANCHORS`] of a folder.
+    /// The newest that are signed with its key, the newest first; at most 31 of a folder.
     pub own: Vec<Lying>,
     /// The newest of the same host, state directory and service that are signed with another key; and the noted one, if it is.
     pub other_key: Vec<Lying>,

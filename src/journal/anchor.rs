@@ -3,7 +3,7 @@
 //! Whoever may write the whole journal can make it look whole. What it can't change is an anchor that lies elsewhere: the receipt with
 //! the anchor's number must still be there, with the anchor's hash.
 //!
-//! The document is JSON. What is signed is the SHA-256 of these fields, written as [`Fields`] says: the text `astran-backup anchor 1`,
+//! The document is JSON. What is signed is the SHA-256 of these fields, written as `Fields` says: the text `astran-backup anchor 1`,
 //! and the fields of [`Anchor`] in their order.
 
 use serde::{Deserialize, Serialize};

@@ -3,7 +3,7 @@
 //! Each end that is written for an attempt with a receipt is an entry of this chain; the newest entry of a receipt must say the
 //! same as its attempt. The chain is its own so that receipts keep their numbers without gaps.
 //!
-//! The hash of an entry is the SHA-256 of these fields, written as [`Fields`] says: the text `astran-backup fate 1`; number, from 1;
+//! The hash of an entry is the SHA-256 of these fields, written as `Fields` says: the text `astran-backup fate 1`; number, from 1;
 //! hash of the entry before it (32 zero bytes for the first); the newest receipt that was written before fates were (0 where there
 //! is none: for older ones nothing is known); number of the receipt; state as `attempt.state` has it; reason or path (may be
 //! absent); when it was written (ns since 1970).

@@ -2,7 +2,7 @@
 //!
 //! The hash of a receipt is the SHA-256 of these fields in this order. Each is written as its length in bytes (8 bytes,
 //! big-endian) and its bytes; a number is 8 bytes, big-endian, two's complement; a flag is one byte, 0 or 1; a field that
-//! may be absent is preceded by a flag ([`Fields`]).
+//! may be absent is preceded by a flag (`Fields`).
 //!
 //! 1. the text `astran-backup receipt 1`
 //! 2. sequence number, from 1; hash of the receipt before it (32 zero bytes for the first)
