@@ -188,7 +188,7 @@ fn files_set_aside_are_put_back_after_a_kill_wherever_they_lay() {
     assert!(files_below(&world.watched().join(".astran-backup")).is_empty());
 }
 
-/// As versions before 0.2 laid them: a numbered folder, and below it the file's own path.
+/// As an earlier build laid them: a numbered folder, and below it the file's own path.
 #[test]
 fn what_an_earlier_version_had_set_aside_is_put_back() {
     let world = World::new();
