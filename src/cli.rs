@@ -13,7 +13,7 @@ use tracing::Level;
 
 use crate::config::values;
 use crate::config::{Layout, OnConflict, Transfers, Verify};
-use crate::telemetry::Format;
+use crate::observe::logging::Format;
 use crate::vault::RemotePath;
 
 const AFTER_HELP: &str = "\

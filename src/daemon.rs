@@ -12,18 +12,18 @@ use crate::budget;
 use crate::config::Policy;
 use crate::exit::{Exit, Fatal};
 use crate::file::{Root, Settled};
-use crate::health::{Health, Note, Part};
 use crate::journal::Journal;
-use crate::metrics::Folder;
-use crate::pipeline::{Local, MoveTargets, Outcome, Pipeline, Report, Shared};
-use crate::recovery;
-use crate::remove;
+use crate::observe::health::{Component, Condition, Health};
+use crate::observe::metrics::Folder;
+use crate::observe::standstill::{Flow, Standstill};
+use crate::removal;
 use crate::retention;
 use crate::shutdown::{Shutdown, Stop};
-use crate::standstill::{Flow, Standstill};
+use crate::upload::reconcile::startup;
+use crate::upload::{Local, MoveTargets, Outcome, Pipeline, Report, Shared};
 use crate::vault::{RemotePath, Vault, VaultError};
 use crate::watch::settle::Rules;
-use crate::watch::{self, Done, Names, Next};
+use crate::watch::{self, Done, IgnorePatterns, Next};
 
 /// A folder that is ours to watch, with what happens to its files.
 #[derive(Debug)]
@@ -110,7 +110,7 @@ pub async fn run<V: Vault>(
     for (part, circuit) in shared.circuits() {
         health.add(part, circuit);
     }
-    health.add(Part::Progress, Arc::new(standstill.clone()));
+    health.add(Component::Progress, Arc::new(standstill.clone()));
     let mut running = JoinSet::new();
     for folder in started {
         let looks = Flow::default();
@@ -153,7 +153,7 @@ type Recovery = JoinHandle<Result<(), Fatal>>;
 async fn resolve_all(journal: &Journal, folders: Vec<Watched>) -> Result<Vec<(Watched, Option<Recovery>)>, Fatal> {
     let resolve = |folder: Watched| {
         let (journal, root) = (journal.clone(), Arc::clone(&folder.root));
-        (folder, tokio::spawn(async move { recovery::resolve(&journal, &root).await }))
+        (folder, tokio::spawn(async move { startup::resolve(&journal, &root).await }))
     };
     all_within(budget::RECOVERY, folders.into_iter().map(resolve).collect()).await
 }
@@ -178,7 +178,7 @@ fn ended(look: Result<Result<(), Fatal>, JoinError>) -> Result<(), Fatal> {
 
 /// Waits for a folder that did not answer when the others started; an error is what it came to instead. A failure is this folder's
 /// alone by now, and so is the wait.
-async fn catch_up(folder: &str, late: Recovery, trouble: &Note, mut shutdown: Shutdown) -> Result<(), Tally> {
+async fn catch_up(folder: &str, late: Recovery, trouble: &Condition, mut shutdown: Shutdown) -> Result<(), Tally> {
     trouble.raise("its file system does not answer");
     tracing::warn!(folder, "its file system does not answer; the other folders go on, and this one when it answers");
     let over = tokio::select! {
@@ -206,7 +206,7 @@ async fn catch_up(folder: &str, late: Recovery, trouble: &Note, mut shutdown: Sh
 /// program must not hang with a share.
 pub(crate) async fn tidy(root: Arc<Root>) {
     let folder = root.path().display().to_string();
-    let tidying = tokio::task::spawn_blocking(move || remove::tidy(&root));
+    let tidying = tokio::task::spawn_blocking(move || removal::tidy(&root));
     if timeout(budget::TIDY, tidying).await.is_err() {
         tracing::warn!(folder, "its file system does not answer; an empty private folder may be left there");
     }
@@ -228,14 +228,14 @@ async fn run_folder<V: Vault>(
 ) -> Result<Tally, Fatal> {
     let Watched { root, policy, targets, dest, counts } = folder;
     let name = root.path().display().to_string();
-    let gone = Note::default();
+    let gone = Condition::default();
     let options = watch::Options { looks, ..watch_options(&policy, mode.once, counts.clone(), gone.clone())? };
     let (ready, queue) = mpsc::channel::<Settled>(QUEUE);
     let (done_sender, done) = mpsc::unbounded_channel();
     let (reports, mut reported) = mpsc::unbounded_channel();
     let pipeline = Pipeline::new(shared, policy, targets, dest, false, reports, counts.clone());
-    health.add(Part::Destination(name.clone()), pipeline.destination());
-    health.add(Part::Folder(name.clone()), Arc::new(gone.clone()));
+    health.add(Component::Destination(name.clone()), pipeline.destination());
+    health.add(Component::Folder(name.clone()), Arc::new(gone.clone()));
     if let Some(late) = late
         && let Err(tally) = catch_up(&name, late, &gone, shutdown.clone()).await
     {
@@ -319,7 +319,7 @@ fn count(counts: &Folder, outcome: &Outcome) {
     match outcome {
         Outcome::Stored { stored, .. } => counts.stored(stored.size),
         Outcome::Failed { .. } => drop(counts.failed.inc()),
-        Outcome::Waits { .. } => drop(counts.waits.inc()),
+        Outcome::Blocked { .. } => drop(counts.waits.inc()),
         Outcome::Again { .. } => drop(counts.again.inc()),
         Outcome::Skipped { .. } => drop(counts.skipped.inc()),
         Outcome::Gone => drop(counts.gone.inc()),
@@ -327,8 +327,8 @@ fn count(counts: &Folder, outcome: &Outcome) {
     }
 }
 
-fn watch_options(policy: &Policy, once: bool, counts: Folder, gone: Note) -> Result<watch::Options, Fatal> {
-    let names = Names::new(&policy.ignore)
+fn watch_options(policy: &Policy, once: bool, counts: Folder, gone: Condition) -> Result<watch::Options, Fatal> {
+    let names = IgnorePatterns::new(&policy.ignore)
         .map_err(|error| Fatal::new(Exit::Usage, format!("a pattern of names to ignore can't be used: {error}")))?;
     let rules = Rules::new(policy.settle);
     let rules = if once { rules.with_patience(ONCE_PATIENCE) } else { rules };
@@ -349,9 +349,9 @@ fn done_of(report: Report) -> Done {
         Outcome::Failed { moved: Some(_), .. } | Outcome::Gone => Next::Gone,
         Outcome::Stored { local: Local::Kept, .. }
         | Outcome::Failed { moved: None, .. }
-        | Outcome::Waits { .. }
+        | Outcome::Blocked { .. }
         | Outcome::Skipped { .. }
-        | Outcome::Left => Next::Lies { put_back: report.put_back, aside: report.aside },
+        | Outcome::Left => Next::Remains { put_back: report.put_back, aside: report.aside },
         Outcome::Again { reason, place } => {
             tracing::info!(file = %report.file.origin.display(), "to be uploaded again: {reason}");
             Next::Again(place)
@@ -365,7 +365,7 @@ impl Tally {
     pub fn count(&mut self, outcome: &Outcome) {
         match outcome {
             Outcome::Stored { .. } => self.stored += 1,
-            Outcome::Failed { .. } | Outcome::Waits { .. } => self.failed += 1,
+            Outcome::Failed { .. } | Outcome::Blocked { .. } => self.failed += 1,
             Outcome::Left => self.left += 1,
             Outcome::Again { .. } | Outcome::Skipped { .. } | Outcome::Gone => {}
         }
@@ -383,7 +383,7 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::health::Knows as _;
+    use crate::observe::health::HealthCheck as _;
     use crate::shutdown;
     use tokio::sync::oneshot;
 
@@ -403,7 +403,7 @@ mod tests {
         assert!(started[1].1.is_none(), "the other one may start");
         let late = started.remove(0).1.unwrap();
 
-        let (trouble, (_trigger, shutdown)) = (Note::default(), shutdown::channel());
+        let (trouble, (_trigger, shutdown)) = (Condition::default(), shutdown::channel());
         let caught_up = tokio::spawn({
             let trouble = trouble.clone();
             async move { catch_up("hung", late, &trouble, shutdown).await }
@@ -418,7 +418,7 @@ mod tests {
     async fn a_late_folder_that_fails_or_a_stop_meanwhile_ends_only_its_own_start() {
         for stops in [false, true] {
             let (answer, look) = hung();
-            let (trouble, (trigger, shutdown)) = (Note::default(), shutdown::channel());
+            let (trouble, (trigger, shutdown)) = (Condition::default(), shutdown::channel());
             if stops {
                 trigger.raise();
             } else {
@@ -456,7 +456,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn removals_under_way_are_waited_for_at_a_stop_and_without_end_before_it() {
         let grace = Duration::from_secs(25);
-        for (signals, takes) in [(0, Duration::from_secs(3600)), (1, grace), (2, remove::GRACE)] {
+        for (signals, takes) in [(0, Duration::from_secs(3600)), (1, grace), (2, removal::GRACE)] {
             let (trigger, shutdown) = shutdown::channel();
             let (reports, mut reported) = mpsc::unbounded_channel();
             (0..signals).for_each(|_| trigger.raise());
@@ -475,7 +475,7 @@ mod tests {
     fn whatever_is_not_done_shows_in_the_count() {
         let mut tally = Tally::default();
         let reason = String::new;
-        for outcome in [Outcome::Failed { reason: reason(), moved: None }, Outcome::Waits { reason: reason() }] {
+        for outcome in [Outcome::Failed { reason: reason(), moved: None }, Outcome::Blocked { reason: reason() }] {
             tally.count(&outcome);
         }
         tally.count(&Outcome::Left);

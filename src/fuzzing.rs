@@ -8,11 +8,11 @@ use tracing::Dispatch;
 use tracing_subscriber::filter::EnvFilter;
 
 pub use crate::astran::fuzzing as service;
-use crate::log_limit::LogLimit;
-use crate::log_queue::LogQueue;
-use crate::pipeline::Report;
+use crate::observe::log_limit::LogLimit;
+use crate::observe::log_queue::LogQueue;
+use crate::observe::logging::{self, Format};
 use crate::printable;
-use crate::telemetry::{self, Format};
+use crate::upload::Report;
 
 /// A name as people are shown it.
 pub fn printable(text: &str) -> String {
@@ -65,7 +65,7 @@ impl Logger {
         let queue = LogQueue::start(kept.clone(), json, false, LogLimit::default());
         let format = if json { Format::Json } else { Format::Text };
         let dispatch =
-            Dispatch::new(telemetry::subscriber(format, false, EnvFilter::new("info"), limit.clone(), queue.clone()));
+            Dispatch::new(logging::subscriber(format, false, EnvFilter::new("info"), limit.clone(), queue.clone()));
         Self { dispatch, queue, kept, limit }
     }
 

@@ -5,12 +5,12 @@
 //! ```text
 //!  notify events ─┐
 //!  folder scans ──┼─► settle ─► queue ─► upload ─► confirm ─► receipt ─► remove
-//!  retries ───────┘   watch/             pipeline/            journal/   remove/
+//!  retries ───────┘   watch/             upload/              journal/   removal/
 //! ```
 //!
 //! Who may import whom: [`watch`] knows no HTTP; [`astran`] knows no files, folders or configuration; `watch` and
-//! [`pipeline`] don't know each other, the [`file::Settled`] is all that passes between them. All may count in [`metrics`]
-//! in [`standstill`], and be asked by [`health`]; [`monitor`] tells over HTTP what these two say, and knows nobody else. Only [`daemon`] and
+//! [`upload`] don't know each other, the [`file::Settled`] is all that passes between them. All may count in [`observe::metrics`]
+//! in [`observe::standstill`], and be asked by [`observe::health`]; [`observe::http`] tells over HTTP what these two say, and knows nobody else. Only [`daemon`] and
 //! [`commands`] see everything.
 
 // Tests make, move and remove files as any other program does. What is no test is judged where it is built without tests.
@@ -27,29 +27,22 @@ pub mod watch;
 
 pub mod anchors;
 pub mod journal;
-pub mod pipeline;
-pub(crate) mod recovery;
-pub mod remove;
+pub mod removal;
 pub mod retention;
+pub mod upload;
 
 pub mod astran;
 pub mod vault;
 
-pub mod health;
-pub mod metrics;
-pub mod monitor;
+pub mod observe;
 
 pub mod exit;
 pub(crate) mod failpoint;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
-pub(crate) mod log_limit;
-pub(crate) mod log_queue;
 pub(crate) mod printable;
 pub mod secret;
 pub mod shutdown;
-pub mod standstill;
-pub mod telemetry;
 
 #[cfg(feature = "sandbox")]
 pub mod sandbox;

@@ -7,7 +7,7 @@ use astran_backup::cli::Cli;
 use astran_backup::commands;
 use astran_backup::config::Environment;
 use astran_backup::exit::{Exit, Fatal};
-use astran_backup::telemetry;
+use astran_backup::observe::logging;
 use clap::Parser;
 
 fn main() -> ExitCode {

@@ -11,9 +11,9 @@ use rustix::io::Errno;
 use tokio::time::Instant;
 
 use crate::budget;
-use crate::file::{PRIVATE, Root, Version, beneath_folder, look_at};
+use crate::file::{FileStamp, PRIVATE, Root, beneath_folder, look_at};
 use crate::journal::{AttemptId, Intent, Journal, JournalError};
-use crate::remove;
+use crate::removal;
 
 /// Between two prunings of a daemon.
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -84,7 +84,7 @@ impl Look {
         let aside = &mut self.aside;
         let mut lies_aside = |folder: &Path| {
             let known = aside.entry((intent.root.clone(), folder.to_owned()));
-            known.or_insert_with(|| remove::belonging_to(root, folder)).contains(&intent.relative)
+            known.or_insert_with(|| removal::belonging_to(root, folder)).contains(&intent.relative)
         };
         let folder = intent.relative.parent().unwrap_or(Path::new(""));
         is_missing(root, intent) && !lies_aside(Path::new("")) && !lies_aside(folder)
@@ -114,7 +114,7 @@ fn may_be_mount_point(dir: &OwnedFd, device: u64) -> bool {
     let Ok(stat) = fstat(dir) else { return true };
     let others = |name: &[u8]| name != b"." && name != b".." && name != PRIVATE.as_bytes();
     let is_empty = || !Dir::read_from(dir).into_iter().flatten().flatten().any(|e| others(e.file_name().to_bytes()));
-    Version::from(&stat).device != device && is_empty()
+    FileStamp::from(&stat).device != device && is_empty()
 }
 
 /// A moment by both clocks.
@@ -214,7 +214,7 @@ mod tests {
     fn no_failure_is_forgotten_while_its_share_is_not_mounted() {
         let (_dir, root, mut intent) = without_sub();
         std::fs::rename(root.join("sub"), root.with_file_name("elsewhere")).unwrap();
-        let other_device = Version { device: intent.version.device + 1, ..intent.version };
+        let other_device = FileStamp { device: intent.version.device + 1, ..intent.version };
         std::fs::create_dir(root.join("sub")).unwrap();
         assert!(is_gone(&intent), "an empty folder of the same file system");
         intent.version = other_device;

@@ -11,7 +11,7 @@ use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 use tokio::sync::OnceCell;
 
-use crate::config::access::{self, Holds, Refused};
+use crate::config::access::{self, FileTrust, Refused};
 
 /// Longer files and answers are not passwords.
 const MOST_BYTES: u64 = 64 * 1024;
@@ -55,8 +55,8 @@ impl Source {
     pub async fn read(&self) -> Result<SecretString, SecretError> {
         let secret = match self {
             Self::Given(secret) => Ok(secret.clone()),
-            Self::File(path) => from_file(path.clone(), Holds::Secret).await,
-            Self::Credential(path) => from_file(path.clone(), Holds::Credential).await,
+            Self::File(path) => from_file(path.clone(), FileTrust::Secret).await,
+            Self::Credential(path) => from_file(path.clone(), FileTrust::Credential).await,
             Self::Command(words) => from_command(words, PATIENCE).await,
             Self::Prompt(prompt) => prompt.answer.get_or_try_init(|| ask(prompt.text.clone())).await.cloned(),
         };
@@ -98,7 +98,7 @@ impl fmt::Debug for Prompt {
 /// The errors of what follows go behind the source's description.
 type Had = Result<SecretString, String>;
 
-async fn from_file(path: PathBuf, holds: Holds) -> Had {
+async fn from_file(path: PathBuf, holds: FileTrust) -> Had {
     let read = tokio::task::spawn_blocking(move || access::read(&path, holds, MOST_BYTES));
     match read.await.map_err(|_| "could not be read".to_owned())? {
         Ok(text) => secret(without_newline(&text)),

@@ -45,7 +45,7 @@ fn field(hasher: &mut Sha256, value: &Value) {
 /// What the journal's own documentation tells everybody: hashes all receipts anew, from the first one on, and moves the mark.
 fn rebuild_receipts(journal: &Connection) {
     let sql = "SELECT r.seq, a.id, root.value, a.relative, a.device, a.inode, a.size, a.mtime, a.ctime, dest.value, folder.value, \
-         a.name, a.started, r.sha256, r.size, r.document, r.document_version, user.value, r.adopted, r.stored \
+         a.name, a.started, r.sha256, r.size, r.document, r.document_version, user.value, r.already_present, r.stored \
          FROM receipt r JOIN attempt a ON a.id = r.attempt JOIN term root ON root.id = a.root JOIN term dest ON dest.id = a.dest \
          JOIN term folder ON folder.id = a.folder JOIN term user ON user.id = r.user ORDER BY r.seq";
     let mut statement = journal.prepare(sql).unwrap();
@@ -64,8 +64,8 @@ fn rebuild_receipts(journal: &Connection) {
                     field(&mut hasher, &Value::Blob(vec![1]));
                     field(&mut hasher, value);
                 }
-                (18, Value::Integer(adopted)) => {
-                    field(&mut hasher, &Value::Blob(vec![u8::try_from(*adopted).unwrap()]));
+                (18, Value::Integer(already_present)) => {
+                    field(&mut hasher, &Value::Blob(vec![u8::try_from(*already_present).unwrap()]));
                 }
                 (_, value) => field(&mut hasher, value),
             }
@@ -233,7 +233,7 @@ fn an_anchor_that_contradicts_the_journal_is_not_covered_by_the_next_one() {
 
 #[test]
 fn an_anchor_is_found_again_whatever_the_store_does_with_a_second_document_of_its_name() {
-    for duplicates in [Duplicates::Version, Duplicates::SecondDocument, Duplicates::Conflict] {
+    for duplicates in [Duplicates::FileStamp, Duplicates::SecondDocument, Duplicates::Conflict] {
         let world = World::with(|options| options.duplicates = duplicates);
         upload(&world, &["0"]);
         for name in ["1", "2", "3"] {

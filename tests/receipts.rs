@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use astran_backup::commands::{history, retry, verify};
 use astran_backup::exit::{Exit, Fatal};
-use astran_backup::file::Version;
+use astran_backup::file::FileStamp;
 use astran_backup::journal::{AttemptId, Begun, End, Intent, Journal, Stored};
 use astran_backup::vault::{Content, Document, DocumentId, Download, Kind, RemotePath, Vault, VaultError};
 use bytes::Bytes;
@@ -26,7 +26,7 @@ async fn begin(journal: &Journal, name: &str) -> AttemptId {
     let intent = Intent {
         root: "/in".into(),
         relative: name.into(),
-        version: Version { device: 1, inode: 2, size: 3, mtime: 4, ctime: 5 },
+        version: FileStamp { device: 1, inode: 2, size: 3, mtime: 4, ctime: 5 },
         dest: RemotePath::parse("/HR").unwrap(),
         folder: DocumentId("f".to_owned()),
         name: name.to_owned(),
@@ -52,7 +52,7 @@ async fn store(journal: &Journal, name: &str, content: &str) {
         document: DocumentId(format!("doc-{name}")),
         document_version: None,
         user: "me".to_owned(),
-        adopted: false,
+        already_present: false,
     };
     journal.stored(id, stored).await.unwrap();
     journal.end(id, End::Removed).await.unwrap();

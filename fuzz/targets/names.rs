@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use astran_backup::file::{Root, Settled};
 use astran_backup::fuzzing;
 use astran_backup::journal::Stored;
-use astran_backup::pipeline::{Local, Outcome, Report};
+use astran_backup::upload::{Local, Outcome, Report};
 use astran_backup::vault::{DocumentId, RemotePath};
 use serde_json::Value;
 
@@ -43,7 +43,7 @@ fn outcome(kind: u8, reason: &str, id: &str, moved: &Path) -> Outcome {
     let local = match kind % 8 {
         0 => return Outcome::Failed { reason: reason.to_owned(), moved: None },
         1 => return Outcome::Failed { reason: reason.to_owned(), moved: Some(moved.to_owned()) },
-        2 => return Outcome::Waits { reason: reason.to_owned() },
+        2 => return Outcome::Blocked { reason: reason.to_owned() },
         3 => Local::Moved(PathBuf::from(moved)),
         4 => Local::Kept,
         _ => Local::Removed,
@@ -54,7 +54,7 @@ fn outcome(kind: u8, reason: &str, id: &str, moved: &Path) -> Outcome {
         document: DocumentId(id.to_owned()),
         document_version: Some(id.to_owned()),
         user: id.to_owned(),
-        adopted: kind > 127,
+        already_present: kind > 127,
     };
     Outcome::Stored { remote: RemotePath::default().join(id), stored, local }
 }

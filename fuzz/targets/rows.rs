@@ -6,7 +6,7 @@ use std::sync::{Mutex, OnceLock};
 use std::time::SystemTime;
 
 use astran_backup::commands::history;
-use astran_backup::file::Version;
+use astran_backup::file::FileStamp;
 use astran_backup::journal::{Begun, Intent, Journal, Stored};
 use astran_backup::vault::{DocumentId, RemotePath};
 use rusqlite::types::Value;
@@ -94,7 +94,7 @@ impl World {
 
     /// Every reader; none may panic.
     fn read(&self, input: &mut Input<'_>) {
-        let version = Version { device: 1, inode: u64::from(input.byte() % 8), size: 1, mtime: 1, ctime: 1 };
+        let version = FileStamp { device: 1, inode: u64::from(input.byte() % 8), size: 1, mtime: 1, ctime: 1 };
         let path = PathBuf::from(input.text().into_owned());
         self.runtime.block_on(async {
             let root = Path::new(ROOT);
@@ -212,7 +212,7 @@ async fn write_receipts(state: &Path) {
         let intent = Intent {
             root: ROOT.into(),
             relative: name.into(),
-            version: Version { device: 1, inode: number, size: 10 + number, mtime: 5, ctime: 6 },
+            version: FileStamp { device: 1, inode: number, size: 10 + number, mtime: 5, ctime: 6 },
             dest: RemotePath::parse("/dest").unwrap(),
             folder: DocumentId("folder".into()),
             name: name.into(),
@@ -224,7 +224,7 @@ async fn write_receipts(state: &Path) {
             document: DocumentId(format!("id-{number}")),
             document_version: (number > 0).then(|| "1.0".to_owned()),
             user: "user".into(),
-            adopted: number == 2,
+            already_present: number == 2,
         };
         journal.stored(id, stored).await.unwrap();
     }

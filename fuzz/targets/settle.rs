@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use astran_backup::file::Version;
-use astran_backup::watch::settle::{Candidate, Cause, Rules, Seen, Verdict};
+use astran_backup::file::FileStamp;
+use astran_backup::watch::settle::{Candidate, Cause, Observation, Rules, Verdict};
 use tokio::time::Instant;
 
 use crate::input::Input;
@@ -48,33 +48,37 @@ fn step(input: &mut Input<'_>) -> Duration {
     }
 }
 
-fn seen(input: &mut Input<'_>) -> Seen {
+fn seen(input: &mut Input<'_>) -> Observation {
     let kind = input.byte() % 9;
     let size = u64::from(input.byte() % 4);
     let version =
-        Version { device: 1, inode: u64::from(input.byte() % 2), size, mtime: i64::from(input.byte() % 4), ctime: 0 };
+        FileStamp { device: 1, inode: u64::from(input.byte() % 2), size, mtime: i64::from(input.byte() % 4), ctime: 0 };
     match kind {
-        0 => Seen::Gone,
-        1 => Seen::Folder,
-        2 => Seen::Unfit,
-        3 => Seen::Unreadable,
-        4 | 5 => Seen::Busy(version),
-        6 => Seen::Quiet(version),
-        7 => Seen::Scarce,
-        _ => Seen::Unsure(version),
+        0 => Observation::Gone,
+        1 => Observation::Folder,
+        2 => Observation::Unfit,
+        3 => Observation::Unreadable,
+        4 | 5 => Observation::Busy(version),
+        6 => Observation::Quiet(version),
+        7 => Observation::Scarce,
+        _ => Observation::Unsure(version),
     }
 }
 
-fn check(seen: Seen, verdict: Verdict, now: Instant, rules: &Rules) {
+fn check(seen: Observation, verdict: Verdict, now: Instant, rules: &Rules) {
     let fits = match (seen, verdict) {
-        (Seen::Gone | Seen::Unfit, verdict) => verdict == Verdict::Forget,
-        (Seen::Folder, verdict) => verdict == Verdict::Folder,
-        (Seen::Unreadable, verdict) => verdict == Verdict::Ready,
-        (Seen::Scarce, Verdict::Ready) => rules.patience.is_some(),
-        (Seen::Scarce, verdict) => matches!(verdict, Verdict::Wait(_)),
-        (Seen::Busy(_) | Seen::Quiet(_) | Seen::Unsure(_), Verdict::StillOpen) => rules.patience.is_some(),
-        (Seen::Busy(_), verdict) => verdict != Verdict::Ready && matches!(verdict, Verdict::Wait(_)),
-        (Seen::Quiet(_) | Seen::Unsure(_), verdict) => matches!(verdict, Verdict::Ready | Verdict::Wait(_)),
+        (Observation::Gone | Observation::Unfit, verdict) => verdict == Verdict::Forget,
+        (Observation::Folder, verdict) => verdict == Verdict::Folder,
+        (Observation::Unreadable, verdict) => verdict == Verdict::Ready,
+        (Observation::Scarce, Verdict::Ready) => rules.patience.is_some(),
+        (Observation::Scarce, verdict) => matches!(verdict, Verdict::Wait(_)),
+        (Observation::Busy(_) | Observation::Quiet(_) | Observation::Unsure(_), Verdict::StillOpen) => {
+            rules.patience.is_some()
+        }
+        (Observation::Busy(_), verdict) => verdict != Verdict::Ready && matches!(verdict, Verdict::Wait(_)),
+        (Observation::Quiet(_) | Observation::Unsure(_), verdict) => {
+            matches!(verdict, Verdict::Ready | Verdict::Wait(_))
+        }
     };
     assert!(fits, "{seen:?} gave {verdict:?}");
     if let Verdict::Wait(until) = verdict {
@@ -86,9 +90,9 @@ fn check(seen: Seen, verdict: Verdict, now: Instant, rules: &Rules) {
 
 /// Whatever happened before: a file that nobody writes or changes any more is ready, after as many looks as it asks for.
 fn comes_to_rest(mut candidate: Candidate, mut now: Instant, rules: &Rules) {
-    let version = Version { device: 1, inode: 7, size: 1, mtime: 1, ctime: 1 };
+    let version = FileStamp { device: 1, inode: 7, size: 1, mtime: 1, ctime: 1 };
     for unsure in [true, false] {
-        let seen = if unsure { Seen::Unsure(version) } else { Seen::Quiet(version) };
+        let seen = if unsure { Observation::Unsure(version) } else { Observation::Quiet(version) };
         let mut looks = 0;
         loop {
             match candidate.look(seen, now, rules) {
@@ -102,6 +106,6 @@ fn comes_to_rest(mut candidate: Candidate, mut now: Instant, rules: &Rules) {
         }
     }
     // Ready a moment ago, and opened again: no more.
-    let verdict = candidate.look(Seen::Busy(version), now, rules);
+    let verdict = candidate.look(Observation::Busy(version), now, rules);
     assert!(verdict != Verdict::Ready, "ready while somebody writes it");
 }

@@ -6,11 +6,11 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, Heade
 use reqwest::{Body, Method, Request, Response, StatusCode};
 use url::Url;
 
-use super::auth::{Need, Token};
 use super::body::{Exact, Progress};
 use super::document::{self, Me};
 use super::download::ContentStream;
 use super::error::{Call, describe};
+use super::session::{Need, Token};
 use super::transport::{self, Answer, Broken, Limits};
 use super::{Client, Inner};
 use crate::printable::printable;

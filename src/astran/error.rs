@@ -7,7 +7,7 @@ use reqwest::StatusCode;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, LOCATION, RETRY_AFTER};
 use url::Url;
 
-use super::quote;
+use super::error_excerpt;
 use crate::budget;
 use crate::exit::{Exit, Fatal};
 use crate::vault::{Kind, VaultError};
@@ -73,7 +73,7 @@ impl Call<'_> {
     /// A 2xx answer that can't be read: carried out, for an upload; a proxy in between, else.
     pub(super) fn unreadable(&self, why: &str, body: &[u8]) -> VaultError {
         let kind = if self.upload.is_some() { Kind::Unknown } else { Kind::Unavailable };
-        let said = quote::said(body).map(|s| format!(", it says \"{s}\"")).unwrap_or_default();
+        let said = error_excerpt::said(body).map(|s| format!(", it says \"{s}\"")).unwrap_or_default();
         self.error(kind, &format!("the answer can't be used: {why}{said}; is a proxy in between?"))
     }
 
@@ -81,7 +81,7 @@ impl Call<'_> {
     pub(super) fn status(&self, status: StatusCode, headers: &HeaderMap, body: &[u8], now: SystemTime) -> VaultError {
         let kind = kind_of(status, is_html(headers, body));
         let mut why = format!("the service answers {status}");
-        if let Some(said) = quote::said(body) {
+        if let Some(said) = error_excerpt::said(body) {
             why = format!("{why} (\"{said}\")");
         }
         if status.is_redirection() {
@@ -153,7 +153,7 @@ pub(super) fn redirect(headers: &HeaderMap, from: &Url) -> String {
     match target {
         Some(url) => format!(
             ", a redirect to {}, which is not followed with a token: is service.api_url or service.auth_url right?",
-            quote::short(&url.origin().ascii_serialization())
+            error_excerpt::short(&url.origin().ascii_serialization())
         ),
         None => ", a redirect to nowhere: is service.api_url or service.auth_url right?".to_owned(),
     }
@@ -203,7 +203,7 @@ pub(super) fn describe(error: &reqwest::Error) -> String {
     } else {
         ""
     };
-    format!("{}{hint}", quote::short(&text))
+    format!("{}{hint}", error_excerpt::short(&text))
 }
 
 #[cfg(test)]

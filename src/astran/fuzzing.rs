@@ -3,10 +3,10 @@
 use url::Url;
 
 use super::address::Addresses;
-use super::{auth, document, quote};
+use super::{document, error_excerpt, session};
 use crate::vault::{Document, RemotePath, VaultError};
 
-pub use auth::fuzzing::token;
+pub use session::fuzzing::token;
 
 /// The longest id, name or version that is taken from an answer.
 pub const FIELD_BYTES: usize = crate::budget::FIELD_BYTES;
@@ -28,7 +28,7 @@ pub fn me(body: &[u8]) -> Result<(String, Option<String>), String> {
 
 /// What is quoted of an answer.
 pub fn said(body: &[u8]) -> Option<String> {
-    quote::said(body)
+    error_excerpt::said(body)
 }
 
 /// The addresses of an upload and of a path, at one base.

@@ -8,18 +8,18 @@
 //! ```
 
 mod address;
-mod auth;
 mod body;
 mod calls;
+mod diagnostics;
 mod document;
 mod download;
 mod error;
+mod error_excerpt;
 mod find;
 mod http;
 mod listing;
-mod look;
-mod quote;
 mod redact;
+mod session;
 mod transport;
 mod unescape;
 
@@ -37,14 +37,14 @@ use std::time::Duration;
 use reqwest::header::HeaderValue;
 
 use self::address::Addresses;
-use self::auth::Tokens;
+pub use self::diagnostics::{Lives, Reached, Renewal};
 pub use self::download::ContentStream;
 pub use self::error::Error;
 use self::find::ShortWay;
-pub use self::look::{Lives, Reached, Renewal};
+use self::session::Tokens;
 use crate::budget;
 use crate::config::{Login, Service};
-use crate::health::Note;
+use crate::observe::health::Condition;
 use crate::vault::DocumentId;
 
 /// How long the service may be silent before a call is given up, and how long an answer may take. There is no limit on how long
@@ -137,7 +137,7 @@ impl Client {
     }
 
     /// Who knows whether the login service lets all calls wait.
-    pub fn login_health(&self) -> Note {
+    pub fn login_health(&self) -> Condition {
         self.inner.tokens.slow().clone()
     }
 

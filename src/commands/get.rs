@@ -12,7 +12,7 @@ use crate::exit::{Exit, Fatal};
 use crate::hex;
 use crate::journal::{Journal, Stored};
 use crate::printable::printable;
-use crate::remove::Partial;
+use crate::removal::Partial;
 use crate::vault::{Download, RemotePath, Vault, VaultError};
 
 /// Where a document goes.

@@ -243,7 +243,7 @@ fn object(record: &Record) -> Value {
     put("document_id", json!(stored.map(|stored| &stored.document.0)));
     put("version", json!(stored.and_then(|stored| stored.document_version.as_ref())));
     put("user", json!(stored.map(|stored| &stored.user)));
-    put("adopted", json!(stored.map(|stored| stored.adopted)));
+    put("adopted", json!(stored.map(|stored| stored.already_present)));
     put("state", json!(state));
     put("reason", json!(reason));
     put("started", json!(rfc3339(entry.started)));

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use crate::cli::{Cli, Command, Global, History, HistoryCommand};
 use crate::config::{Config, Environment};
 use crate::exit::{Exit, Fatal};
-use crate::file::lease::Breaks;
+use crate::file::lease::LeaseBreaks;
 use crate::file::lock::Locks;
 use crate::journal::{Journal, Opened};
 use crate::shutdown::{self, Reloads, Shutdown, Trigger};
@@ -126,8 +126,8 @@ async fn of_receipts(command: Command, config: Config, global: &Global, shutdown
 }
 
 /// What uploading needs beside the service.
-async fn local_parts(config: &Config, global: &Global) -> Result<(Journal, Arc<Locks>, Breaks), Fatal> {
-    let breaks = Breaks::install()
+async fn local_parts(config: &Config, global: &Global) -> Result<(Journal, Arc<Locks>, LeaseBreaks), Fatal> {
+    let breaks = LeaseBreaks::install()
         .map_err(|error| Fatal::new(Exit::SomeFailed, format!("the signal for leases can't be taken: {error}")))?;
     if !global.sandbox() {
         // What is uploaded belongs to somebody.

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::budget;
-use crate::pipeline::{Local, Outcome, Report};
 use crate::printable::{json_line, printable};
+use crate::upload::{Local, Outcome, Report};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -50,7 +50,7 @@ impl Printer {
     pub(super) fn tell(&self, report: &Report) {
         let Some(text) = told(report, self.json) else { return };
         // Scripts are told of each file.
-        let is_limited = !self.json && matches!(report.outcome, Outcome::Failed { .. } | Outcome::Waits { .. });
+        let is_limited = !self.json && matches!(report.outcome, Outcome::Failed { .. } | Outcome::Blocked { .. });
         if self.lines.try_send(Line { text, is_limited }).is_err() && !self.untold.swap(true, Ordering::Relaxed) {
             tracing::warn!("nobody reads standard output: some files are not told of there; see history");
         }
@@ -104,7 +104,7 @@ fn as_text(report: &Report) -> Option<String> {
     let file = printable(&report.file.origin.to_string_lossy());
     Some(match &report.outcome {
         Outcome::Stored { remote, stored, local } => {
-            let verb = if stored.adopted { "found" } else { "stored" };
+            let verb = if stored.already_present { "found" } else { "stored" };
             let local = match local {
                 Local::Removed => ", removed here".to_owned(),
                 Local::Moved(path) => format!(", moved to {}", printable(&path.to_string_lossy())),
@@ -116,7 +116,7 @@ fn as_text(report: &Report) -> Option<String> {
         Outcome::Failed { reason, moved: Some(path) } => {
             format!("failed  {file}: {} (moved to {})", printable(reason), printable(&path.to_string_lossy()))
         }
-        Outcome::Waits { reason } => format!("waits   {file}: {}", printable(reason)),
+        Outcome::Blocked { reason } => format!("waits   {file}: {}", printable(reason)),
         Outcome::Again { .. } | Outcome::Skipped { .. } | Outcome::Gone | Outcome::Left => return None,
     })
 }
@@ -140,7 +140,7 @@ fn as_json(report: &Report) -> Option<Value> {
             };
             let more = json!({
                 "remote": remote.to_string(), "id": stored.document.0, "version": stored.document_version,
-                "size": stored.size, "sha256": stored.sha256, "adopted": stored.adopted,
+                "size": stored.size, "sha256": stored.sha256, "adopted": stored.already_present,
                 "local": local, "moved_to": moved_to,
             });
             with(of("stored"), more)
@@ -149,7 +149,7 @@ fn as_json(report: &Report) -> Option<Value> {
             of("failed"),
             json!({ "reason": reason, "moved_to": moved.as_ref().map(|path| path.to_string_lossy()) }),
         ),
-        Outcome::Waits { reason } => with(of("waits"), json!({ "reason": reason })),
+        Outcome::Blocked { reason } => with(of("waits"), json!({ "reason": reason })),
         Outcome::Again { .. } | Outcome::Skipped { .. } | Outcome::Gone | Outcome::Left => return None,
     })
 }

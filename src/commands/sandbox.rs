@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::cli;
 use crate::exit::{Exit, Fatal};
-use crate::remove;
+use crate::removal;
 use crate::sandbox::{Access, Options, Sandbox, SandboxError, chance_password};
 use crate::shutdown::{Shutdown, Stop};
 
@@ -13,7 +13,7 @@ use crate::shutdown::{Shutdown, Stop};
 pub async fn run(typed: &cli::Sandbox, json: bool, stop: Shutdown) -> Result<Exit, Fatal> {
     let temporary = match &typed.store {
         Some(_) => None,
-        None => Some(remove::temporary_folder("sandbox").map_err(|error| {
+        None => Some(removal::temporary_folder("sandbox").map_err(|error| {
             Fatal::new(
                 Exit::SomeFailed,
                 format!("no temporary folder for the vault can be made: {error}; give --store DIR"),
@@ -31,7 +31,7 @@ pub async fn run(typed: &cli::Sandbox, json: bool, stop: Shutdown) -> Result<Exi
     };
     let ended = serve(options, json, stop).await;
     if let Some(folder) = temporary {
-        remove::discard(&folder);
+        removal::discard(&folder);
     }
     ended
 }

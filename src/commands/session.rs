@@ -6,8 +6,8 @@ use crate::astran::Client;
 use crate::cli::Global;
 use crate::config::Config;
 use crate::exit::{Exit, Fatal};
-use crate::health::Note;
-use crate::pipeline::{PATIENCE, backoff};
+use crate::observe::health::Condition;
+use crate::upload::{PATIENCE, backoff};
 use crate::vault::{Kind, RemotePath, Vault, VaultError};
 
 /// A client for the configured service; with `--sandbox`, for one that lives as long as this.
@@ -15,7 +15,7 @@ pub(super) struct Session {
     pub(super) config: Config,
     pub(super) client: Client,
     /// That a command that begins waits for the service.
-    pub(super) trouble: Note,
+    pub(super) trouble: Condition,
     #[cfg(feature = "sandbox")]
     sandbox: Option<crate::sandbox::Sandbox>,
 }
@@ -43,7 +43,7 @@ impl Session {
         Ok(Self {
             config,
             client,
-            trouble: Note::default(),
+            trouble: Condition::default(),
             #[cfg(feature = "sandbox")]
             sandbox,
         })
@@ -79,7 +79,7 @@ impl Session {
 /// Repeats a call while the service is in trouble, with growing waits, for as long as patience lasts.
 async fn retrying(
     patience: Option<Duration>,
-    trouble: &Note,
+    trouble: &Condition,
     call: impl AsyncFn() -> Result<(), VaultError>,
 ) -> Result<(), Fatal> {
     let start = tokio::time::Instant::now();
@@ -145,7 +145,7 @@ async fn embed(config: &mut Config) -> Result<crate::sandbox::Sandbox, Fatal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::health::Knows;
+    use crate::observe::health::HealthCheck;
     use tokio::time::Instant;
 
     async fn down() -> Result<(), VaultError> {
@@ -158,7 +158,7 @@ mod tests {
     async fn a_command_that_is_to_end_gives_up_within_a_minute_even_where_nothing_answers() {
         for _ in 0..20 {
             let start = Instant::now();
-            let fatal = retrying(Some(PATIENCE), &Note::default(), down).await.unwrap_err();
+            let fatal = retrying(Some(PATIENCE), &Condition::default(), down).await.unwrap_err();
             assert_eq!(fatal.exit, Exit::Unreachable);
             assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
         }
@@ -166,7 +166,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_daemon_waits_for_hours() {
-        let note = Note::default();
+        let note = Condition::default();
         let waiting = tokio::time::timeout(Duration::from_secs(10 * 3600), retrying(None, &note, down));
         assert!(waiting.await.is_err());
         assert_eq!(note.trouble().as_deref(), Some("it can't be used just now; the log says why"));
@@ -176,7 +176,7 @@ mod tests {
     async fn a_refused_login_is_final_at_once() {
         let start = Instant::now();
         let refused = async || Err(VaultError::new(Kind::Login, "wrong password"));
-        assert_eq!(retrying(None, &Note::default(), refused).await.unwrap_err().exit, Exit::LoginRefused);
+        assert_eq!(retrying(None, &Condition::default(), refused).await.unwrap_err().exit, Exit::LoginRefused);
         assert_eq!(start.elapsed(), Duration::ZERO);
     }
 }

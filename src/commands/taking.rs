@@ -11,7 +11,7 @@ use crate::config::Folder;
 use crate::daemon;
 use crate::exit::{Exit, Fatal};
 use crate::file::Root;
-use crate::remove;
+use crate::removal;
 use crate::shutdown::{Shutdown, Stop};
 
 /// The folders that were taken, until a run has them; clones are the same list. A folder that is taken has our private folder with
@@ -30,7 +30,7 @@ impl Taken {
         if let Some(roots) = &mut *self.roots() {
             return roots.push(Arc::clone(root));
         }
-        remove::tidy(root);
+        removal::tidy(root);
     }
 
     /// From now on a run tidies them.

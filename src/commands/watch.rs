@@ -14,12 +14,12 @@ use crate::daemon::{self, Mode, Tally, Watched};
 use crate::exit::{Exit, Fatal};
 use crate::file::lock::Locks;
 use crate::file::{NotTaken, Root, lease};
-use crate::health::{Health, Part};
-use crate::metrics::Metrics;
-use crate::monitor::Monitor;
-use crate::pipeline::{MoveTargets, PATIENCE, Shared};
-use crate::remove::MoveTargetError;
+use crate::observe::health::{Component, Health};
+use crate::observe::http::Monitor;
+use crate::observe::metrics::Metrics;
+use crate::removal::MoveTargetError;
 use crate::shutdown::{Reloads, Shutdown, Stop};
+use crate::upload::{MoveTargets, PATIENCE, Shared};
 
 /// Watches the configured folders.
 pub async fn run(
@@ -69,8 +69,8 @@ async fn watch(
     let mode = Mode { once, grace, keep_receipts, anchor: config.anchor_folder() };
     let session = Session::open(config, global).await?;
     session.trouble.raise("not logged in yet");
-    health.add(Part::Start, Arc::new(session.trouble.clone()));
-    health.add(Part::Login, Arc::new(session.client.login_health()));
+    health.add(Component::Start, Arc::new(session.trouble.clone()));
+    health.add(Component::Login, Arc::new(session.client.login_health()));
     let _answering = monitor.map(|monitor| monitor.start(health.clone(), metrics, allowed_hosts));
     let started = tokio::select! {
         started = start(&session, &folders, once) => started.map(Some),
@@ -115,7 +115,7 @@ async fn reload(session: &Session, shared: &Shared<Client>, mut reloads: Reloads
         reloads.next().await;
         tracing::info!("reloading: what was refused is tried again");
         session.client.reload().await;
-        shared.hurry();
+        shared.retry_now();
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// What a file holds, so who may have access to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Holds {
+pub(crate) enum FileTrust {
     /// A password: its owner alone.
     Secret,
     /// Settings: its group may read them too, as service users read files in /etc that root owns.
@@ -17,7 +17,7 @@ pub(crate) enum Holds {
     Credential,
 }
 
-impl Holds {
+impl FileTrust {
     /// The permission bits that it must not have.
     fn forbidden(self) -> u32 {
         match self {
@@ -39,7 +39,7 @@ pub(crate) enum Refused {
 
 /// Reads a small text file that only those may read and write who should. The handle is checked, not the name, so that
 /// what is checked is what is read.
-pub(crate) fn read(path: &Path, holds: Holds, most: u64) -> Result<String, Refused> {
+pub(crate) fn read(path: &Path, holds: FileTrust, most: u64) -> Result<String, Refused> {
     let file = open(path).map_err(|e| match e.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Refused::Missing,
         _ => unreadable(&e),
@@ -74,7 +74,7 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 /// Whether a file of this mode and owner may be trusted; else why not, and the mend.
-fn check(path: &Path, holds: Holds, mode: u32, owner: u32, us: u32) -> Result<(), String> {
+fn check(path: &Path, holds: FileTrust, mode: u32, owner: u32, us: u32) -> Result<(), String> {
     if owner != us && owner != 0 {
         return Err(format!(
             "belongs to another user (id {owner}), who can change it: give it to the user that runs astran-backup \
@@ -110,7 +110,7 @@ fn shown(path: &Path) -> String {
 mod tests {
     use super::*;
 
-    fn verdict(holds: Holds, mode: u32) -> bool {
+    fn verdict(holds: FileTrust, mode: u32) -> bool {
         check(Path::new("f"), holds, mode, 7, 7).is_ok()
     }
 
@@ -128,15 +128,15 @@ mod tests {
             (0o602, false, false, false),
         ];
         for (mode, secret, settings, credential) in rows {
-            assert_eq!(verdict(Holds::Secret, mode), secret, "secret {mode:o}");
-            assert_eq!(verdict(Holds::Settings, mode), settings, "settings {mode:o}");
-            assert_eq!(verdict(Holds::Credential, mode), credential, "credential {mode:o}");
+            assert_eq!(verdict(FileTrust::Secret, mode), secret, "secret {mode:o}");
+            assert_eq!(verdict(FileTrust::Settings, mode), settings, "settings {mode:o}");
+            assert_eq!(verdict(FileTrust::Credential, mode), credential, "credential {mode:o}");
         }
     }
 
     #[test]
     fn owners() {
-        let by = |owner, us| check(Path::new("f"), Holds::Secret, 0o600, owner, us);
+        let by = |owner, us| check(Path::new("f"), FileTrust::Secret, 0o600, owner, us);
         assert!(by(7, 7).is_ok() && by(0, 7).is_ok() && by(0, 0).is_ok());
         assert!(by(8, 7).unwrap_err().contains("id 8"));
         assert!(by(8, 0).is_err());
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn the_mend_can_be_pasted() {
-        let why = check(Path::new("/a b/it's"), Holds::Secret, 0o644, 7, 7).unwrap_err();
+        let why = check(Path::new("/a b/it's"), FileTrust::Secret, 0o644, 7, 7).unwrap_err();
         assert!(why.ends_with(r"`chmod 600 '/a b/it'\''s'`"), "{why}");
     }
 }

@@ -4,16 +4,16 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::keys::{KEYS, Table};
-use super::policy::Draft;
-use super::written::Written;
+use super::parsed::Parsed;
+use super::policy::PolicyBuilder;
 use super::{Config, Environment, Policy};
 use crate::cli::Cli;
 use clap::Parser;
 
 const EXAMPLE: &str = include_str!("../../config.example.toml");
 
-fn parse(text: &str) -> Written {
-    Written::parse(Path::new("config.example.toml"), text).unwrap()
+fn parse(text: &str) -> Parsed {
+    Parsed::parse(Path::new("config.example.toml"), text).unwrap()
 }
 
 /// With its optional keys in force.
@@ -67,7 +67,7 @@ fn what_it_shows_in_force_is_the_default() {
     let written = parse(EXAMPLE);
     let mut upload = written.keys.upload.clone();
     assert_eq!(upload.dest.take().unwrap().to_string(), "/HR_Backup");
-    let draft = Draft::default().with_keys(&upload, str::to_owned).unwrap();
+    let draft = PolicyBuilder::default().with_keys(&upload, str::to_owned).unwrap();
     assert_eq!(draft.policy, Policy::default());
     for shown in [
         "transfers",

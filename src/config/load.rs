@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::access::{self, Holds, Refused};
+use super::access::{self, FileTrust, Refused};
 use super::file::UploadKeys;
 use super::keys::Table;
-use super::policy::Draft;
-use super::written::Written;
+use super::parsed::Parsed;
+use super::policy::PolicyBuilder;
 use super::{Config, ConfigError, Environment, Folder, Login, Policy, folders, login, service, values};
 use crate::cli::{Cli, Command, Push};
 use crate::secret::Source;
@@ -18,10 +18,10 @@ const SYSTEM_FILE: &str = "/etc/astran-backup/config.toml";
 const GRACE: Duration = Duration::from_secs(30);
 
 /// All that was given, before it is combined.
-pub(super) struct Given<'a> {
+pub(super) struct Inputs<'a> {
     pub(super) cli: &'a Cli,
     pub(super) environment: &'a Environment,
-    pub(super) written: Written,
+    pub(super) written: Parsed,
 }
 
 impl Config {
@@ -31,7 +31,7 @@ impl Config {
     /// be ones that lead nowhere. `watch` has at least one folder, and each has a destination; so has `push`.
     pub fn load(cli: &Cli, environment: &Environment) -> Result<Self, ConfigError> {
         refuse_contradictions(cli)?;
-        let given = Given { cli, environment, written: find_file(cli, environment)? };
+        let given = Inputs { cli, environment, written: find_file(cli, environment)? };
         let draft = upload_draft(&given)?;
         let (login, login_missing) = match login::login(&given)? {
             Ok(login) => (Some(login), Vec::new()),
@@ -80,7 +80,7 @@ impl Config {
     }
 }
 
-impl Given<'_> {
+impl Inputs<'_> {
     /// A text by flag, variable or key, whichever comes first.
     pub(super) fn text(
         &self,
@@ -117,9 +117,9 @@ impl Given<'_> {
 }
 
 /// With `--sandbox` only a file that the command line names: the one for the real service, wherever it lies, is not for a trial.
-fn find_file(cli: &Cli, environment: &Environment) -> Result<Written, ConfigError> {
+fn find_file(cli: &Cli, environment: &Environment) -> Result<Parsed, ConfigError> {
     if cli.global.sandbox() && cli.global.config.is_none() {
-        return Ok(Written::default());
+        return Ok(Parsed::default());
     }
     let named = cli.global.config.clone().or_else(|| environment.path("ASTRAN_BACKUP_CONFIG"));
     if let Some(path) = named {
@@ -131,7 +131,7 @@ fn find_file(cli: &Cli, environment: &Environment) -> Result<Written, ConfigErro
             return Ok(written);
         }
     }
-    Ok(Written::default())
+    Ok(Parsed::default())
 }
 
 fn candidates(environment: &Environment) -> Vec<PathBuf> {
@@ -140,9 +140,9 @@ fn candidates(environment: &Environment) -> Vec<PathBuf> {
     own.into_iter().chain([PathBuf::from(SYSTEM_FILE)]).collect()
 }
 
-fn read_file(path: &Path) -> Result<Option<Written>, ConfigError> {
-    match access::read(path, Holds::Settings, MOST_BYTES) {
-        Ok(text) => Written::parse(path, &text).map(Some),
+fn read_file(path: &Path) -> Result<Option<Parsed>, ConfigError> {
+    match access::read(path, FileTrust::Settings, MOST_BYTES) {
+        Ok(text) => Parsed::parse(path, &text).map(Some),
         Err(Refused::Missing) => Ok(None),
         Err(Refused::Because(why)) => Err(ConfigError::new(format!("the configuration file {} {why}", path.display()))),
     }
@@ -185,9 +185,9 @@ fn push_contradictions(push: &Push) -> Result<(), ConfigError> {
 ///
 /// `ASTRAN_BACKUP_DEST` stands for `dest` in `[upload]`; a folder with a destination of its own keeps it, so that a
 /// variable can't send several folders' files to one place.
-fn upload_draft(given: &Given<'_>) -> Result<Draft, ConfigError> {
+fn upload_draft(given: &Inputs<'_>) -> Result<PolicyBuilder, ConfigError> {
     let at = |key: &str| given.written.at(Table::Upload, 0, key);
-    let mut draft = Draft::default().with_keys(&given.written.keys.upload, at)?;
+    let mut draft = PolicyBuilder::default().with_keys(&given.written.keys.upload, at)?;
     if let Some(dest) = given.typed("--dest", None, "ASTRAN_BACKUP_DEST", values::remote_path)? {
         draft.policy.dest = Some(dest);
     }
@@ -198,11 +198,11 @@ fn upload_draft(given: &Given<'_>) -> Result<Draft, ConfigError> {
 }
 
 /// Each `[[folder]]`.
-fn configured(given: &Given<'_>, draft: &Draft) -> Result<Vec<Folder>, ConfigError> {
+fn configured(given: &Inputs<'_>, draft: &PolicyBuilder) -> Result<Vec<Folder>, ConfigError> {
     given.written.keys.folder.iter().enumerate().map(|(index, keys)| folder(given, draft, index, keys)).collect()
 }
 
-fn watched(given: &Given<'_>, draft: &Draft, configured: &[Folder]) -> Result<Vec<Folder>, ConfigError> {
+fn watched(given: &Inputs<'_>, draft: &PolicyBuilder, configured: &[Folder]) -> Result<Vec<Folder>, ConfigError> {
     // With --sandbox none of them: their files are meant for the real service; in a stand-in they would be stored nowhere, and
     // deleted here.
     let configured = if given.cli.global.sandbox() { &[] } else { configured };
@@ -215,7 +215,7 @@ fn watched(given: &Given<'_>, draft: &Draft, configured: &[Folder]) -> Result<Ve
     Ok(vec![Folder { path: dir.clone(), policy }])
 }
 
-fn folder(given: &Given<'_>, draft: &Draft, index: usize, keys: &UploadKeys) -> Result<Folder, ConfigError> {
+fn folder(given: &Inputs<'_>, draft: &PolicyBuilder, index: usize, keys: &UploadKeys) -> Result<Folder, ConfigError> {
     let at = |key: &str| given.written.at(Table::Folder, index, key);
     let Some(path) = keys.path.clone() else {
         let (number, place) = (index + 1, at("path"));
@@ -225,7 +225,7 @@ fn folder(given: &Given<'_>, draft: &Draft, index: usize, keys: &UploadKeys) -> 
     Ok(Folder { path, policy })
 }
 
-fn no_folder(given: &Given<'_>) -> ConfigError {
+fn no_folder(given: &Inputs<'_>) -> ConfigError {
     if given.cli.global.sandbox() {
         return ConfigError::new(
             "no folder to watch: --sandbox takes no configured folder, so that a trial empties none; name one \
@@ -261,7 +261,7 @@ fn pushed(command: &Command) -> impl Iterator<Item = &PathBuf> {
     removing.iter().filter(|file| file.is_dir())
 }
 
-fn require_destinations(given: &Given<'_>, config: &Config) -> Result<(), ConfigError> {
+fn require_destinations(given: &Inputs<'_>, config: &Config) -> Result<(), ConfigError> {
     let file = given.file_named();
     let ways = format!("give --dest PATH, ASTRAN_BACKUP_DEST, or dest under [upload] in {file}");
     match &given.cli.command {

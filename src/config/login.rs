@@ -6,7 +6,7 @@ use secrecy::SecretString;
 
 use super::file::GrantWord;
 use super::keys::Table;
-use super::load::Given;
+use super::load::Inputs;
 use super::{ConfigError, Grant, Login};
 use crate::secret::Source;
 
@@ -14,7 +14,7 @@ use crate::secret::Source;
 const CREDENTIALS: [&str; 2] = ["password", "astran-backup.password"];
 
 /// Who logs in, or what is missing for that.
-pub(super) fn login(given: &Given<'_>) -> Result<Result<Login, Vec<String>>, ConfigError> {
+pub(super) fn login(given: &Inputs<'_>) -> Result<Result<Login, Vec<String>>, ConfigError> {
     if given.cli.global.sandbox() {
         return Ok(Err(Vec::new()));
     }
@@ -36,12 +36,12 @@ pub(super) fn login(given: &Given<'_>) -> Result<Result<Login, Vec<String>>, Con
     })
 }
 
-fn lacks(given: &Given<'_>, key: &str, ways: &str) -> String {
+fn lacks(given: &Inputs<'_>, key: &str, ways: &str) -> String {
     format!("no {key} (give {ways}, or {key} under [login] in {})", given.file_named())
 }
 
 fn client_credentials(
-    given: &Given<'_>,
+    given: &Inputs<'_>,
     has_secret: bool,
     missing: &mut Vec<String>,
 ) -> Result<Option<Grant>, ConfigError> {
@@ -58,7 +58,7 @@ fn client_credentials(
     Ok(has_secret.then_some(Grant::ClientCredentials))
 }
 
-fn password_grant(given: &Given<'_>, missing: &mut Vec<String>) -> Result<Option<Grant>, ConfigError> {
+fn password_grant(given: &Inputs<'_>, missing: &mut Vec<String>) -> Result<Option<Grant>, ConfigError> {
     let keys = &given.written.keys.login;
     let username =
         given.text(given.cli.global.username.as_deref(), "ASTRAN_BACKUP_USERNAME", keys.username.as_deref())?;
@@ -79,7 +79,7 @@ fn password_grant(given: &Given<'_>, missing: &mut Vec<String>) -> Result<Option
 /// The first of: flag, environment, file, systemd credential, prompt.
 ///
 /// A credential comes after the file, because the file names what it means while a credential is merely there.
-fn password(given: &Given<'_>, username: Option<&str>) -> Result<Option<Source>, ConfigError> {
+fn password(given: &Inputs<'_>, username: Option<&str>) -> Result<Option<Source>, ConfigError> {
     let configured = configured_password(given)?;
     if let Some(file) = &given.cli.global.password_file {
         return Ok(Some(in_file(given, file)));
@@ -90,7 +90,7 @@ fn password(given: &Given<'_>, username: Option<&str>) -> Result<Option<Source>,
     Ok(configured.or_else(|| credential(given)).or_else(|| prompt(given, username)))
 }
 
-fn configured_password(given: &Given<'_>) -> Result<Option<Source>, ConfigError> {
+fn configured_password(given: &Inputs<'_>) -> Result<Option<Source>, ConfigError> {
     let keys = &given.written.keys.login;
     match (&keys.password_file, &keys.password_command) {
         (Some(_), Some(_)) => {
@@ -104,17 +104,17 @@ fn configured_password(given: &Given<'_>) -> Result<Option<Source>, ConfigError>
 }
 
 /// A file that somebody named; it may be one that the service manager hands over, and then has other modes.
-fn in_file(given: &Given<'_>, path: &Path) -> Source {
+fn in_file(given: &Inputs<'_>, path: &Path) -> Source {
     let handed_over = given.environment.absolute("CREDENTIALS_DIRECTORY").is_some_and(|dir| path.starts_with(dir));
     if handed_over { Source::Credential(path.to_owned()) } else { Source::File(path.to_owned()) }
 }
 
-fn credential(given: &Given<'_>) -> Option<Source> {
+fn credential(given: &Inputs<'_>) -> Option<Source> {
     let dir = given.environment.absolute("CREDENTIALS_DIRECTORY")?;
     CREDENTIALS.iter().map(|name| dir.join(name)).find(|path| path.exists()).map(Source::Credential)
 }
 
-fn prompt(given: &Given<'_>, username: Option<&str>) -> Option<Source> {
+fn prompt(given: &Inputs<'_>, username: Option<&str>) -> Option<Source> {
     let username = username.filter(|_| given.environment.is_terminal())?;
     Some(Source::prompt(format!("Password of {username}: ")))
 }

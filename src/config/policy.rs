@@ -55,13 +55,13 @@ impl Policy {
 
 /// A policy on its way.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Draft {
+pub(super) struct PolicyBuilder {
     pub(super) policy: Policy,
     /// The last `move_to` of a table, which a later `after = "move"` may use.
     move_to: Option<PathBuf>,
 }
 
-impl Draft {
+impl PolicyBuilder {
     /// With the keys of one table over it. `at` says where a key stands.
     pub(super) fn with_keys(mut self, keys: &UploadKeys, at: impl Fn(&str) -> String) -> Result<Self, ConfigError> {
         self.after(keys, at)?;

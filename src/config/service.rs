@@ -3,12 +3,12 @@
 use url::Url;
 
 use super::file::ServiceKeys;
-use super::load::Given;
+use super::load::Inputs;
 use super::{ConfigError, Service, values};
 use crate::cli::Command;
 
 /// Where the service is. `.invalid` (RFC 2606), which leads nowhere, for commands that ask for no service.
-pub(super) fn service(given: &Given<'_>) -> Result<Service, ConfigError> {
+pub(super) fn service(given: &Inputs<'_>) -> Result<Service, ConfigError> {
     let keys = &given.written.keys.service;
     let flags = &given.cli.global;
     let content_type = keys.content_type.clone().unwrap_or_else(|| "application/octet-stream".into());
@@ -38,7 +38,7 @@ fn asks_service(command: &Command) -> bool {
     )
 }
 
-fn realm(given: &Given<'_>, keys: &ServiceKeys) -> Result<Option<String>, ConfigError> {
+fn realm(given: &Inputs<'_>, keys: &ServiceKeys) -> Result<Option<String>, ConfigError> {
     let flag = given.cli.global.realm.as_deref();
     match given.typed("--realm", flag, "ASTRAN_BACKUP_REALM", values::realm)? {
         Some(realm) => Ok(Some(realm)),
@@ -46,7 +46,7 @@ fn realm(given: &Given<'_>, keys: &ServiceKeys) -> Result<Option<String>, Config
     }
 }
 
-fn no_realm(given: &Given<'_>) -> ConfigError {
+fn no_realm(given: &Inputs<'_>) -> ConfigError {
     let file = given.file_named();
     ConfigError::new(format!("no realm: give --realm NAME, ASTRAN_BACKUP_REALM, or realm under [service] in {file}"))
 }
@@ -62,7 +62,7 @@ struct Side {
 const API: Side = Side { flag: "--api-url", variable: "ASTRAN_BACKUP_API_URL", part: "api.s5" };
 const AUTH: Side = Side { flag: "--auth-url", variable: "ASTRAN_BACKUP_AUTH_URL", part: "auth" };
 
-fn address(given: &Given<'_>, side: &Side, key: Option<&Url>, realm: &str) -> Result<Url, ConfigError> {
+fn address(given: &Inputs<'_>, side: &Side, key: Option<&Url>, realm: &str) -> Result<Url, ConfigError> {
     let global = &given.cli.global;
     let typed = if side.flag == API.flag { &global.api_url } else { &global.auth_url };
     if let Some(url) = given.typed(side.flag, typed.as_deref(), side.variable, values::address)? {

@@ -48,7 +48,7 @@ impl Drop for Lease {
 
 /// Tries for a read lease.
 ///
-/// [`Breaks::install`] must have run before: the default action of the signal ends the process.
+/// [`LeaseBreaks::install`] must have run before: the default action of the signal ends the process.
 pub fn take(file: &Arc<File>) -> Writers {
     sys::take(file)
 }
@@ -84,9 +84,9 @@ fn has_lease_capability(status: &str, uid_map: Option<&str>) -> bool {
 
 /// Tells when some lease of this process is being broken; which one, its holder must ask with [`Lease::holds`].
 #[derive(Debug, Clone)]
-pub struct Breaks(watch::Receiver<u64>);
+pub struct LeaseBreaks(watch::Receiver<u64>);
 
-impl Breaks {
+impl LeaseBreaks {
     /// Takes the signal for leases being broken. Needs a tokio runtime.
     pub fn install() -> std::io::Result<Self> {
         let (sender, receiver) = watch::channel(0);
@@ -223,7 +223,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_open_for_writing_has_writers_and_a_closed_one_has_none() {
-        Breaks::install().unwrap();
+        LeaseBreaks::install().unwrap();
         let (_dir, path) = scratch();
         let writer = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
         let file = Arc::new(File::open(&path).unwrap());
@@ -235,7 +235,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_opens_a_leased_file_for_writing_breaks_the_lease_and_goes_on_once_it_is_given_up() {
-        let breaks = Breaks::install().unwrap();
+        let breaks = LeaseBreaks::install().unwrap();
         let (_dir, path) = scratch();
         let file = Arc::new(File::open(&path).unwrap());
         let Writers::None(lease) = take(&file) else { panic!("nobody writes it") };
@@ -249,7 +249,7 @@ mod tests {
     /// Waiting writers are not told of by the file's state: only the lease knows.
     #[tokio::test]
     async fn a_file_that_somebody_waits_to_write_is_not_unchanged() {
-        let breaks = Breaks::install().unwrap();
+        let breaks = LeaseBreaks::install().unwrap();
         let (dir, path) = scratch();
         let opened = crate::file::Root::open(dir.path()).unwrap().open_file("document".as_ref()).unwrap();
         let Writers::None(lease) = opened.writers() else { panic!("nobody writes it") };
@@ -263,7 +263,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_lease_that_is_dropped_holds_no_writer_up_though_the_file_is_open_still() {
-        Breaks::install().unwrap();
+        LeaseBreaks::install().unwrap();
         let (_dir, path) = scratch();
         let file = Arc::new(File::open(&path).unwrap());
         drop(take(&file));

@@ -23,7 +23,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, mkdirat, openat, s
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-use super::{LOCK, Opened, PRIVATE, Root, Version};
+use super::{FileStamp, LOCK, Opened, PRIVATE, Root};
 
 /// The folder of the locks in the state directory.
 const FOLDER: &str = "locks";
@@ -148,7 +148,7 @@ impl Root {
 
     /// Whether an upload has this file taken, which may have no name any more. Where the system has a lock on the file itself only
     /// this process's uploads are known.
-    pub(crate) fn is_claimed(&self, version: &Version) -> bool {
+    pub(crate) fn is_claimed(&self, version: &FileStamp) -> bool {
         let locks = &self.holder.locks;
         let position = position(version.device, version.inode);
         let claimed = locks.claimed();

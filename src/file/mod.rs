@@ -1,4 +1,4 @@
-//! A local file: its identity ([`Version`]), its safe opening ([`Root`]), and whether anybody still writes it ([`lease`]).
+//! A local file: its identity ([`FileStamp`]), its safe opening ([`Root`]), and whether anybody still writes it ([`lease`]).
 
 mod filesystem;
 pub mod lease;
@@ -28,7 +28,7 @@ pub(crate) const BESIDE: &str = ".astran-backup~";
 
 /// Which file, and which state of it: what must not have changed between upload and removal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Version {
+pub struct FileStamp {
     /// The file system's number.
     pub device: u64,
     /// The inode's number.
@@ -41,7 +41,7 @@ pub struct Version {
     pub ctime: i64,
 }
 
-impl Version {
+impl FileStamp {
     /// Whether the content is the same as far as the inode tells, though the file may have been renamed meanwhile.
     pub fn same_content(&self, other: &Self) -> bool {
         self.device == other.device && self.same_file(other)
@@ -53,7 +53,7 @@ impl Version {
     }
 }
 
-impl From<&Stat> for Version {
+impl From<&Stat> for FileStamp {
     // The fields' types differ between platforms.
     #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast, clippy::cast_possible_wrap)]
     fn from(stat: &Stat) -> Self {
@@ -91,7 +91,7 @@ impl Settled {
 
     /// A file at the place where it was found.
     pub fn new(root: Arc<Root>, relative: PathBuf) -> Self {
-        let origin = crate::remove::origin(&relative);
+        let origin = crate::removal::origin(&relative);
         Self { root, relative, origin, size: None }
     }
 }
@@ -100,15 +100,16 @@ impl Settled {
 mod tests {
     use super::*;
 
-    const VERSION: Version = Version { device: 1, inode: 2, size: 3, mtime: 4, ctime: 5 };
+    const VERSION: FileStamp = FileStamp { device: 1, inode: 2, size: 3, mtime: 4, ctime: 5 };
 
     #[test]
     fn another_inode_size_or_time_is_another_content_and_a_rename_or_a_reboot_is_not() {
-        for other in [Version { inode: 9, ..VERSION }, Version { size: 9, ..VERSION }, Version { mtime: 9, ..VERSION }]
+        for other in
+            [FileStamp { inode: 9, ..VERSION }, FileStamp { size: 9, ..VERSION }, FileStamp { mtime: 9, ..VERSION }]
         {
             assert!(!other.same_file(&VERSION) && !other.same_content(&VERSION), "{other:?}");
         }
-        let (renamed, rebooted) = (Version { ctime: 9, ..VERSION }, Version { device: 9, ..VERSION });
+        let (renamed, rebooted) = (FileStamp { ctime: 9, ..VERSION }, FileStamp { device: 9, ..VERSION });
         assert!(renamed.same_content(&VERSION) && renamed.same_file(&VERSION));
         assert!(!rebooted.same_content(&VERSION) && rebooted.same_file(&VERSION));
     }

@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use rustix::process::Uid;
 use sha2::{Digest, Sha256};
 
-use super::Version;
+use super::FileStamp;
 use super::lease::{self, Lease, Writers};
 use super::lock::Holder;
 use super::path_rule::{self, Links, NotTaken, PASS};
@@ -39,7 +39,7 @@ pub struct Opened {
     /// The open file.
     pub file: Arc<File>,
     /// Its state at opening.
-    pub version: Version,
+    pub version: FileStamp,
 }
 
 /// Why a name can't be opened as a document.
@@ -204,7 +204,7 @@ impl Root {
         if stat.st_nlink > 1 {
             refuse_link(rustix::process::geteuid(), stat.st_uid, hard_links_are_protected())?;
         }
-        Ok(Opened { version: Version::from(&stat), file: Arc::new(File::from(file)) })
+        Ok(Opened { version: FileStamp::from(&stat), file: Arc::new(File::from(file)) })
     }
 
     /// The folder that a file lies in, opened without following a link, and the file's name there.
@@ -243,8 +243,8 @@ impl Opened {
     }
 
     /// Its state now.
-    pub fn now(&self) -> io::Result<Version> {
-        Ok(Version::from(&fstat(&self.file)?))
+    pub fn now(&self) -> io::Result<FileStamp> {
+        Ok(FileStamp::from(&fstat(&self.file)?))
     }
 
     /// Whether anybody writes it.
@@ -273,8 +273,8 @@ fn refuse_link(me: Uid, owner: u32, protected: bool) -> Result<(), OpenError> {
 }
 
 /// The state of what a name in an open folder leads to, no link followed.
-pub fn look_at(dir: impl AsFd, name: &OsStr) -> Result<Version, Errno> {
-    Ok(Version::from(&statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?))
+pub fn look_at(dir: impl AsFd, name: &OsStr) -> Result<FileStamp, Errno> {
+    Ok(FileStamp::from(&statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?))
 }
 
 fn is_no_folder(error: &io::Error) -> bool {

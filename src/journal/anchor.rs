@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fields::{Fields, Hash};
 use super::key::{self, Key};
-use super::report::Mark;
+use super::report::ChainEnd;
 use crate::hex;
 
 const FORMAT: &str = "astran-backup anchor 1";
@@ -178,7 +178,7 @@ pub enum Compared {
     /// The same.
     Same,
     /// The entry was pruned since: nothing to compare is left.
-    Pruned(Mark),
+    Pruned(ChainEnd),
     /// Another one.
     Different,
     /// Nothing: the chain ends before it.
@@ -190,7 +190,7 @@ pub enum Compared {
 
 impl Compared {
     /// Judges a claim by the entry of its number, and by the ends of its chain.
-    pub(super) fn judge(claim: &Claim, found: Option<&[u8]>, pruned: &Mark, newest: i64) -> Self {
+    pub(super) fn judge(claim: &Claim, found: Option<&[u8]>, pruned: &ChainEnd, newest: i64) -> Self {
         let found = found.map(hex);
         if claim.seq == 0 || found.as_ref() == Some(&claim.hash) {
             return Self::Same;
@@ -289,7 +289,7 @@ mod tests {
     #[test]
     fn a_claim_is_judged_by_the_entry_of_its_number() {
         let claim = |seq| Claim { chain: Chain::Receipts, seq, hash: "ab".repeat(32) };
-        let pruned = Mark { seq: 5, hash: "ab".repeat(32), at: None };
+        let pruned = ChainEnd { seq: 5, hash: "ab".repeat(32), at: None };
         let judge = |seq, found| Compared::judge(&claim(seq), found, &pruned, 9);
         assert_eq!(judge(7, Some(&[0xab; 32][..])), Compared::Same);
         assert_eq!(judge(7, Some(&[0xcd; 32][..])), Compared::Different);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use crate::file::Version;
+use crate::file::FileStamp;
 use crate::vault::{DocumentId, RemotePath};
 
 /// One attempt's number.
@@ -18,7 +18,7 @@ pub struct Intent {
     /// The file's path below it, byte for byte.
     pub relative: PathBuf,
     /// Which file, and which state of it.
-    pub version: Version,
+    pub version: FileStamp,
     /// The destination folder's path.
     pub dest: RemotePath,
     /// The destination folder's id.
@@ -48,7 +48,7 @@ pub struct Stored {
     /// Who was logged in.
     pub user: String,
     /// Found there with the same bytes, not sent (again).
-    pub adopted: bool,
+    pub already_present: bool,
 }
 
 /// Why a start gives up an upload without an outcome: nobody was there to ask for it, so it may have been sent whole, and just now.

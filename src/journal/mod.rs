@@ -40,11 +40,11 @@ pub(crate) use self::entry::GONE_AT_START;
 pub use self::entry::{AttemptId, Begun, End, Entry, Intent, Link, Record, State, Stored};
 pub use self::heads::{Anchored, Signed};
 pub use self::query::{Filter, NamePattern, Receipt};
-pub use self::report::{Broken, CheckReport, Damage, Mark};
+pub use self::report::{Broken, ChainEnd, CheckReport, Damage};
 pub use self::services::Opened;
 use self::writer::{Writer, explain, is_busy};
 use crate::budget;
-use crate::file::Version;
+use crate::file::FileStamp;
 use crate::vault::{DocumentId, RemotePath};
 
 /// The journal. A clone is another handle to the same one; one writer thread commits what all of them ask for in groups.
@@ -181,7 +181,12 @@ impl Journal {
     /// The entry that speaks for a file at a local path: the newest of just this file at the path, else one of it without a
     /// receipt under whatever path, else the newest of the path. A file that was set aside may have been followed by others;
     /// one whose answer was lost may have been moved.
-    pub async fn of_file(&self, root: &Path, relative: &Path, version: Version) -> Result<Option<Entry>, JournalError> {
+    pub async fn of_file(
+        &self,
+        root: &Path,
+        relative: &Path,
+        version: FileStamp,
+    ) -> Result<Option<Entry>, JournalError> {
         let (root, relative) = (root.to_owned(), relative.to_owned());
         self.look(move |connection| query::of_file(connection, &root, &relative, &version)).await
     }

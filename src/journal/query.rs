@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::row::{ATTEMPTS, COLUMNS, TERMS, entry, nanoseconds, path_bytes, record, version_columns};
 use super::{AttemptId, End, Entry, GONE_AT_START, Record, State, Stored};
-use crate::file::Version;
+use crate::file::FileStamp;
 use crate::vault::{DocumentId, RemotePath};
 
 /// Which entries of the history are asked for. The default one asks for all.
@@ -85,7 +85,7 @@ pub(super) fn of_file(
     connection: &Connection,
     root: &Path,
     relative: &Path,
-    version: &Version,
+    version: &FileStamp,
 ) -> rusqlite::Result<Option<Entry>> {
     let newest = latest(connection, root, relative)?;
     if newest.as_ref().is_some_and(|entry| entry.intent.version.same_file(version) && !is_abandoned(entry)) {

@@ -19,7 +19,7 @@
 //! with an anchor (`anchor`): a copy of the newest hash, kept elsewhere.
 
 use super::fields::{Fields, Hash};
-use super::report::{Broken, CheckReport, Damage, Mark, Noted};
+use super::report::{Broken, ChainEnd, CheckReport, Damage, Noted};
 
 /// What was to be uploaded, as the journal's bytes.
 #[derive(Debug, Clone, Copy)]
@@ -43,7 +43,7 @@ pub(super) struct Confirmed<'a> {
     pub(super) document: &'a [u8],
     pub(super) document_version: Option<&'a [u8]>,
     pub(super) user: &'a [u8],
-    pub(super) adopted: bool,
+    pub(super) already_present: bool,
     pub(super) at: i64,
 }
 
@@ -75,7 +75,7 @@ impl Fields {
         self.bytes(it.document);
         self.optional(it.document_version);
         self.bytes(it.user);
-        self.flag(it.adopted);
+        self.flag(it.already_present);
         self.number(it.at);
     }
 }
@@ -94,7 +94,7 @@ pub(super) struct Walk {
 impl Walk {
     /// Starts behind the last pruned receipt; `head` is where the chain should end.
     pub(super) fn new(pruned: &Noted, head: &Noted) -> Self {
-        let (fates_pruned, fates) = (Mark::default(), Mark::default());
+        let (fates_pruned, fates) = (ChainEnd::default(), ChainEnd::default());
         let report = CheckReport {
             receipts: 0,
             pruned: pruned.mark(),
@@ -173,7 +173,15 @@ mod tests {
     }
 
     fn confirmed() -> Confirmed<'static> {
-        Confirmed { sha256: b"00", size: 3, document: b"d", document_version: None, user: b"me", adopted: false, at: 8 }
+        Confirmed {
+            sha256: b"00",
+            size: 3,
+            document: b"d",
+            document_version: None,
+            user: b"me",
+            already_present: false,
+            at: 8,
+        }
     }
 
     #[test]

@@ -125,7 +125,7 @@ pub(super) fn stored(connection: &Connection, id: AttemptId, stored: &Stored, no
         document: stored.document.0.as_bytes(),
         document_version: stored.document_version.as_deref().map(str::as_bytes),
         user: stored.user.as_bytes(),
-        adopted: stored.adopted,
+        already_present: stored.already_present,
         at: nanoseconds(now),
     };
     let sql = format!("{COLUMNS}{ATTEMPTS}{TERMS}WHERE a.id = ?1");
@@ -176,7 +176,7 @@ fn insert_receipt(
         stored.document.0,
         stored.document_version,
         term(connection, stored.user.as_bytes())?,
-        i64::from(stored.adopted),
+        i64::from(stored.already_present),
         at,
         prev,
         hash,

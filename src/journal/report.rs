@@ -6,7 +6,7 @@ use crate::hex;
 
 /// One end of the chain as the journal notes it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Mark {
+pub struct ChainEnd {
     /// The receipt's sequence number; 0 where there is none.
     pub seq: i64,
     /// The receipt's hash, lower-case hexadecimal.
@@ -24,8 +24,8 @@ pub(super) struct Noted {
 }
 
 impl Noted {
-    pub(super) fn mark(&self) -> Mark {
-        Mark { seq: self.seq, hash: hex(&self.hash), at: (self.seq != 0).then_some(self.at) }
+    pub(super) fn mark(&self) -> ChainEnd {
+        ChainEnd { seq: self.seq, hash: hex(&self.hash), at: (self.seq != 0).then_some(self.at) }
     }
 }
 
@@ -35,13 +35,13 @@ pub struct CheckReport {
     /// How many receipts were looked at.
     pub receipts: u64,
     /// The last receipt that was pruned.
-    pub pruned: Mark,
+    pub pruned: ChainEnd,
     /// The newest receipt. Its hash, noted elsewhere, proves the chain up to here.
-    pub head: Mark,
+    pub head: ChainEnd,
     /// The last entry of the chain of fates that was pruned.
-    pub fates_pruned: Mark,
+    pub fates_pruned: ChainEnd,
     /// The newest entry of the chain of fates: what became of the local files.
-    pub fates: Mark,
+    pub fates: ChainEnd,
     /// Where the chain is broken, in its order: the first [`CheckReport::LISTED`] places.
     pub broken: Vec<Broken>,
     /// In how many places it is broken.

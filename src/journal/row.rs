@@ -10,7 +10,7 @@ use rusqlite::types::{Type, ValueRef};
 
 use super::receipt::{Attempted, Confirmed};
 use super::{AttemptId, End, Entry, Intent, Link, Record, State, Stored};
-use crate::file::Version;
+use crate::file::FileStamp;
 use crate::hex;
 use crate::vault::{DocumentId, RemotePath};
 
@@ -29,7 +29,7 @@ pub(super) mod state {
 /// The columns that the functions below read, in their order. To be followed by `FROM` and [`TERMS`].
 pub(super) const COLUMNS: &str = "SELECT a.id, root.value, a.relative, a.device, a.inode, a.size, a.mtime, a.ctime, \
      dest.value, folder.value, a.name, a.started, a.state, a.detail, \
-     r.seq, r.sha256, r.size, r.document, r.document_version, user.value, r.adopted, r.stored, r.prev, r.hash ";
+     r.seq, r.sha256, r.size, r.document, r.document_version, user.value, r.already_present, r.stored, r.prev, r.hash ";
 
 /// What the columns need beside `attempt a` and `receipt r`.
 pub(super) const TERMS: &str = " LEFT JOIN term root ON root.id = a.root LEFT JOIN term dest ON dest.id = a.dest \
@@ -60,7 +60,7 @@ pub(super) fn confirmed<'a>(row: &'a Row<'_>) -> rusqlite::Result<Confirmed<'a>>
         document: bytes(row, 17)?,
         document_version: if row.get_ref(18)? == ValueRef::Null { None } else { Some(bytes(row, 18)?) },
         user: bytes(row, 19)?,
-        adopted: adopted(row)?,
+        already_present: already_present(row)?,
         at: row.get(21)?,
     })
 }
@@ -98,7 +98,7 @@ pub(super) fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
 
 fn intent(row: &Row<'_>, it: &Attempted<'_>) -> rusqlite::Result<Intent> {
     let [device, inode, size, mtime, ctime] = it.version;
-    let version = Version {
+    let version = FileStamp {
         device: device.cast_unsigned(),
         inode: inode.cast_unsigned(),
         size: size.cast_unsigned(),
@@ -123,7 +123,7 @@ fn stored(row: &Row<'_>, it: &Confirmed<'_>) -> rusqlite::Result<Stored> {
         document: DocumentId(row.get(17)?),
         document_version: row.get(18)?,
         user: text(it.user),
-        adopted: it.adopted,
+        already_present: it.already_present,
     })
 }
 
@@ -159,7 +159,7 @@ pub(super) fn columns(end: &End) -> (i64, Option<&[u8]>) {
 }
 
 /// The columns of a file's version.
-pub(super) fn version_columns(version: &Version) -> [i64; 5] {
+pub(super) fn version_columns(version: &FileStamp) -> [i64; 5] {
     [
         version.device.cast_signed(),
         version.inode.cast_signed(),
@@ -190,7 +190,7 @@ pub(super) fn time(nanoseconds: i64) -> SystemTime {
 }
 
 /// A damaged flag is an error, not a `true`: the chain's check would not see the difference.
-fn adopted(row: &Row<'_>) -> rusqlite::Result<bool> {
+fn already_present(row: &Row<'_>) -> rusqlite::Result<bool> {
     match row.get(20)? {
         0 => Ok(false),
         1 => Ok(true),

@@ -2,14 +2,14 @@
 
 use super::super::{AttemptId, Begun, End, Filter, Intent, Journal, Record, Stored};
 use super::*;
-use crate::file::Version;
+use crate::file::FileStamp;
 use crate::vault::{DocumentId, RemotePath};
 
 fn intent(name: &str) -> Intent {
     Intent {
         root: "/in".into(),
         relative: name.into(),
-        version: Version { device: 1, inode: 2, size: 3, mtime: 4, ctime: 5 },
+        version: FileStamp { device: 1, inode: 2, size: 3, mtime: 4, ctime: 5 },
         dest: RemotePath::parse("/HR").unwrap(),
         folder: DocumentId("folder".to_owned()),
         name: name.to_owned(),
@@ -23,7 +23,7 @@ fn stored() -> Stored {
         document: DocumentId("d".to_owned()),
         document_version: None,
         user: "me".to_owned(),
-        adopted: false,
+        already_present: false,
     }
 }
 

@@ -3,13 +3,13 @@
 //! Events are hints, the folder itself is the truth: it is walked through at the start, when hints were lost, twice for
 //! each new folder, and every few minutes. A full queue pauses the walk; nothing is dropped, only looked at again.
 
+mod candidates;
 mod events;
-mod look;
-mod names;
+mod ignore;
+mod inspect;
 mod scan;
 pub mod settle;
 mod sources;
-mod table;
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,23 +23,23 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::budget;
 use crate::file::{Root, Settled};
-use crate::health::Note;
-use crate::metrics::Folder;
+use crate::observe::health::Condition;
+use crate::observe::metrics::Folder;
+use crate::observe::standstill::Flow;
 use crate::shutdown::{Shutdown, Stop};
-use crate::standstill::Flow;
 
+use candidates::Candidates;
 use events::Hint;
-pub use names::Names;
+pub use ignore::IgnorePatterns;
 pub use scan::{Found, Walker};
-use settle::{Rules, Seen, Verdict};
-use sources::{News, Sources};
-use table::Table;
+use settle::{Observation, Rules, Verdict};
+use sources::{SourceEvent, Sources};
 
 /// How a folder is watched.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Names that are left alone.
-    pub names: Arc<Names>,
+    pub names: Arc<IgnorePatterns>,
     /// When a file is ready.
     pub rules: Rules,
     /// Time between walks through the whole folder.
@@ -49,7 +49,7 @@ pub struct Options {
     /// What is counted on the way.
     pub counts: Folder,
     /// Where it is noted that the folder is gone.
-    pub gone: Note,
+    pub gone: Condition,
     /// Looks at files that wait for the file system, and those that are done.
     pub looks: Flow,
 }
@@ -71,7 +71,7 @@ pub enum Next {
     /// It was gone.
     Gone,
     /// It lies there, and stays until it changes.
-    Lies {
+    Remains {
         /// It was away, and was put back by a rename of our own.
         put_back: bool,
         /// Or could not be put back, and lies here, below the root.
@@ -111,7 +111,7 @@ pub async fn run(
     let sources = Sources::start(root, &options);
     let watch = Watch {
         sources,
-        table: Table::default(),
+        table: Candidates::default(),
         looking: None,
         out: 0,
         options,
@@ -122,11 +122,11 @@ pub async fn run(
 }
 
 /// What looks at files have shown.
-type Looks = Vec<(Arc<Path>, Seen)>;
+type Looks = Vec<(Arc<Path>, Observation)>;
 
 struct Watch {
     sources: Sources,
-    table: Table,
+    table: Candidates,
     looking: Option<JoinHandle<Looks>>,
     /// Files in the pipeline.
     out: usize,
@@ -217,14 +217,14 @@ impl Watch {
         }
     }
 
-    fn news(&mut self, news: News) {
+    fn news(&mut self, news: SourceEvent) {
         match news {
-            News::Hint(Hint::Folder(path)) => {
+            SourceEvent::Hint(Hint::Folder(path)) => {
                 if let Some(relative) = self.wanted(&path) {
                     self.sources.new_folder(&relative);
                 }
             }
-            News::Hint(Hint::Look(path, cause)) => {
+            SourceEvent::Hint(Hint::Look(path, cause)) => {
                 let Some(relative) = self.wanted(&path) else { return };
                 if self.table.len() < budget::FILES_BY_EVENTS {
                     self.table.hint(&relative, cause, Instant::now());
@@ -232,20 +232,20 @@ impl Watch {
                     self.sources.walk_soon();
                 }
             }
-            News::Files { paths, told_before } => {
+            SourceEvent::Files { paths, told_before } => {
                 let now = Instant::now();
                 for path in &paths {
                     self.table.found(path, told_before, now);
                 }
             }
-            News::Unreadable(path, why) => {
+            SourceEvent::Unreadable(path, why) => {
                 if self.unreadable.insert(path.clone()) {
                     self.outcome.unreadable += 1;
                     tracing::warn!(path = %path.display(), "can't be read, so its files are not uploaded: {why}");
                 }
             }
-            News::WalkEnded if !self.options.once => self.table.walked(Instant::now()),
-            News::WalkEnded => {}
+            SourceEvent::WalkEnded if !self.options.once => self.table.walked(Instant::now()),
+            SourceEvent::WalkEnded => {}
         }
     }
 
@@ -273,8 +273,8 @@ impl Watch {
 
 /// A fault of this program in the middle of one look must not lose the others of its batch, nor this one: the pipeline opens the
 /// file again, and reports what comes of that.
-fn look_at(root: &Root, path: &Path) -> Seen {
-    catch_unwind(AssertUnwindSafe(|| look::look(root, path))).unwrap_or(Seen::Unreadable)
+fn look_at(root: &Root, path: &Path) -> Observation {
+    catch_unwind(AssertUnwindSafe(|| inspect::look(root, path))).unwrap_or(Observation::Unreadable)
 }
 
 /// The looks under way, once they are over; never without any.
@@ -301,7 +301,7 @@ mod tests {
     impl Options {
         /// Nothing is ignored, and each file is ready at once.
         pub(super) fn for_test(once: bool) -> Self {
-            let names = Arc::new(Names::new(&[]).unwrap());
+            let names = Arc::new(IgnorePatterns::new(&[]).unwrap());
             let (rules, rescan) = (Rules::new(Duration::ZERO), Duration::from_secs(60));
             Self {
                 names,
@@ -309,7 +309,7 @@ mod tests {
                 rescan,
                 once,
                 counts: Folder::nowhere(),
-                gone: Note::default(),
+                gone: Condition::default(),
                 looks: Flow::default(),
             }
         }
@@ -324,13 +324,13 @@ mod tests {
         while !sources.exhausted() {
             sources.next(true).await;
         }
-        let mut table = Table::default();
+        let mut table = Candidates::default();
         for number in 0..budget::FILES_BY_EVENTS {
             table.hint(Path::new(&number.to_string()), Cause::Closed, Instant::now());
         }
         let (outcome, unreadable) = (Outcome::default(), HashSet::new());
         let mut watch = Watch { sources, table, looking: None, out: 0, options, outcome, unreadable };
-        watch.news(News::Hint(Hint::Look(root.path().join("one more"), Cause::Closed)));
+        watch.news(SourceEvent::Hint(Hint::Look(root.path().join("one more"), Cause::Closed)));
         assert_eq!(watch.table.len(), budget::FILES_BY_EVENTS);
         assert!(!watch.sources.exhausted(), "a walk is to come");
     }

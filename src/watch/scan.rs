@@ -7,9 +7,9 @@ use std::sync::Arc;
 use rustix::fs::FileType;
 use tokio::sync::mpsc;
 
-use super::names::Names;
+use super::ignore::IgnorePatterns;
 use crate::file::{PRIVATE, Root, Tree, Unreadable, look_at};
-use crate::remove;
+use crate::removal;
 
 /// What a walk finds. All paths are below the root.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub struct Walker {
     /// The watched folder.
     pub root: Arc<Root>,
     /// Names to leave alone.
-    pub names: Arc<Names>,
+    pub names: Arc<IgnorePatterns>,
     /// Who takes what is found.
     pub found: mpsc::Sender<Found>,
 }
@@ -59,11 +59,11 @@ impl Walker {
                     enter(&self.root.path().join(entry.path));
                     // Asked of the open folder: to reach it by its path takes the longer the deeper it lies.
                     if recover && look_at(entry.dir, PRIVATE.as_ref()).is_ok() {
-                        files.extend(remove::recover(&self.root, entry.path));
+                        files.extend(removal::recover(&self.root, entry.path));
                     }
                 }
                 Ok(entry) if entry.kind == FileType::RegularFile => match entry.path.file_name() {
-                    Some(name) if remove::is_beside(name) => files.extend(remove::put_back(&self.root, entry.path)),
+                    Some(name) if removal::is_beside(name) => files.extend(removal::put_back(&self.root, entry.path)),
                     _ => files.push(entry.path.to_owned()),
                 },
                 Ok(_) => {}
@@ -79,7 +79,7 @@ impl Walker {
     /// All but names in progress and private folders. What was set aside beside its place is of interest only where it is to be put
     /// back: a running removal has it else.
     fn wanted(&self, name: &OsStr, kind: FileType, recover: bool) -> bool {
-        if remove::is_beside(name) {
+        if removal::is_beside(name) {
             return recover && kind == FileType::RegularFile;
         }
         !self.names.in_progress(name)
@@ -106,7 +106,7 @@ mod tests {
     fn walk(root: &Path, recover: bool) -> Vec<PathBuf> {
         let (sender, mut found) = mpsc::channel(64);
         let root = Arc::new(Root::open(root).unwrap());
-        let names = Arc::new(Names::new(&[".*".into(), "*.part".into()]).unwrap());
+        let names = Arc::new(IgnorePatterns::new(&[".*".into(), "*.part".into()]).unwrap());
         Walker { root, names, found: sender }.walk(&[PathBuf::new()], recover, |_| ());
         let mut files = Vec::new();
         while let Ok(message) = found.try_recv() {

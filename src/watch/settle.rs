@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::budget;
-use crate::file::Version;
+use crate::file::FileStamp;
 
 /// How a file came to be looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,7 +28,7 @@ pub enum Cause {
 
 /// What a look at a file shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Seen {
+pub enum Observation {
     /// Nothing of this name is there.
     Gone,
     /// A folder.
@@ -40,11 +40,11 @@ pub enum Seen {
     /// Nothing can be opened just now, for want of descriptors or memory: no fault of this file.
     Scarce,
     /// Somebody has it open for writing.
-    Busy(Version),
+    Busy(FileStamp),
     /// The kernel says that nobody has it open for writing.
-    Quiet(Version),
+    Quiet(FileStamp),
     /// Nobody can tell whether it is being written.
-    Unsure(Version),
+    Unsure(FileStamp),
 }
 
 /// How long a file must stay untouched, by how it came.
@@ -103,7 +103,7 @@ pub enum Verdict {
 #[derive(Debug, Clone)]
 pub struct Candidate {
     cause: Cause,
-    seen: Option<Version>,
+    seen: Option<FileStamp>,
     /// Since when nothing has happened to it.
     still_since: Instant,
     /// Since when it has been open for writing.
@@ -158,23 +158,25 @@ impl Candidate {
     }
 
     /// Judges a look at the file.
-    pub fn look(&mut self, seen: Seen, now: Instant, rules: &Rules) -> Verdict {
-        self.scarce = if seen == Seen::Scarce { self.scarce.saturating_add(1) } else { 0 };
+    pub fn look(&mut self, seen: Observation, now: Instant, rules: &Rules) -> Verdict {
+        self.scarce = if seen == Observation::Scarce { self.scarce.saturating_add(1) } else { 0 };
         match seen {
             // The pipeline tries too, and says so.
-            Seen::Scarce if rules.patience.is_some() && self.scarce > budget::SCARCE_TRIES => Verdict::Ready,
+            Observation::Scarce if rules.patience.is_some() && self.scarce > budget::SCARCE_TRIES => Verdict::Ready,
             // A pause that grows: trying again at once would take all of a processor, and free nothing.
-            Seen::Scarce => Verdict::Wait(now + budget::scarce_pause(self.scarce)),
-            Seen::Gone | Seen::Unfit => Verdict::Forget,
-            Seen::Folder => Verdict::Folder,
-            Seen::Unreadable => Verdict::Ready,
-            Seen::Busy(version) => self.busy(version, now, rules),
-            Seen::Quiet(version) => self.at_rest(version, now, self.needed(version, rules), rules),
-            Seen::Unsure(version) => self.at_rest(version, now, self.needed(version, rules).max(rules.unsure), rules),
+            Observation::Scarce => Verdict::Wait(now + budget::scarce_pause(self.scarce)),
+            Observation::Gone | Observation::Unfit => Verdict::Forget,
+            Observation::Folder => Verdict::Folder,
+            Observation::Unreadable => Verdict::Ready,
+            Observation::Busy(version) => self.busy(version, now, rules),
+            Observation::Quiet(version) => self.at_rest(version, now, self.needed(version, rules), rules),
+            Observation::Unsure(version) => {
+                self.at_rest(version, now, self.needed(version, rules).max(rules.unsure), rules)
+            }
         }
     }
 
-    fn busy(&mut self, version: Version, now: Instant, rules: &Rules) -> Verdict {
+    fn busy(&mut self, version: FileStamp, now: Instant, rules: &Rules) -> Verdict {
         self.note(version, now);
         // A rename says that its writer has finished; that it is still open proves it wrong.
         if self.cause == Cause::Renamed && self.busy_since.is_some_and(|since| now - since >= CLOSING) {
@@ -187,7 +189,7 @@ impl Candidate {
         Verdict::Wait(now + if now - since < CLOSING { CLOSING_STEP } else { BUSY_STEP })
     }
 
-    fn at_rest(&mut self, version: Version, now: Instant, needed: Duration, rules: &Rules) -> Verdict {
+    fn at_rest(&mut self, version: FileStamp, now: Instant, needed: Duration, rules: &Rules) -> Verdict {
         if self.busy_since.take().is_some_and(|since| now - since >= CLOSING) {
             // It was being written until just now, whatever brought it.
             self.still_since = now;
@@ -202,14 +204,14 @@ impl Candidate {
     }
 
     /// Starts the wait anew where the file is not as it was.
-    fn note(&mut self, version: Version, now: Instant) {
+    fn note(&mut self, version: FileStamp, now: Instant) {
         if self.seen.is_some_and(|before| before != version) {
             self.still_since = now;
         }
         self.seen = Some(version);
     }
 
-    fn needed(&self, version: Version, rules: &Rules) -> Duration {
+    fn needed(&self, version: FileStamp, rules: &Rules) -> Duration {
         let by_cause = match self.cause {
             Cause::Renamed => return Duration::ZERO,
             Cause::Closed | Cause::Returned => {

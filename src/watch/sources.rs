@@ -11,12 +11,12 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::events::{Events, Hint, WatchError};
-use super::names::Names;
+use super::ignore::IgnorePatterns;
 use super::scan::{Found, Walker};
 use super::{Options, until};
 use crate::file::{Root, is_scarcity, mounts};
-use crate::health::Note;
-use crate::metrics::Counter;
+use crate::observe::health::Condition;
+use crate::observe::metrics::Counter;
 
 /// Between walks where no events can be had.
 const POLL: Duration = Duration::from_secs(10);
@@ -31,7 +31,7 @@ const FOUND: usize = 4;
 
 /// Something to act on.
 #[derive(Debug)]
-pub(super) enum News {
+pub(super) enum SourceEvent {
     /// An event.
     Hint(Hint),
     /// Files that a walk found.
@@ -51,7 +51,7 @@ pub(super) enum News {
 #[derive(Debug)]
 pub(super) struct Sources {
     root: Arc<Root>,
-    names: Arc<Names>,
+    names: Arc<IgnorePatterns>,
     rescan: Duration,
     events: Option<Arc<Events>>,
     hints: Option<mpsc::Receiver<Hint>>,
@@ -63,7 +63,7 @@ pub(super) struct Sources {
     next_health: Option<Instant>,
     /// The look under way.
     checking: Option<JoinHandle<Checked>>,
-    gone: Note,
+    gone: Condition,
     /// The folder is not ours just now: gone, or another instance has it.
     stands_by: bool,
     overflows: Counter,
@@ -178,13 +178,13 @@ impl Sources {
     }
 
     /// What comes next. A walk is listened to only while there is `room` for what it finds; meanwhile it pauses.
-    pub(super) async fn next(&mut self, room: bool) -> News {
+    pub(super) async fn next(&mut self, room: bool) -> SourceEvent {
         loop {
             self.start_walk();
             let next_walk = self.wanted.values().map(|wanted| wanted.at).min().filter(|_| self.walk.is_none());
             let wake = next_walk.into_iter().chain(self.next_health).min();
             tokio::select! {
-                hint = hint(&mut self.hints) => return News::Hint(hint),
+                hint = hint(&mut self.hints) => return SourceEvent::Hint(hint),
                 () = lost(self.events.as_ref()) => self.events_lost(),
                 found = found(&mut self.walk), if room => return self.found(found),
                 checked = checked(&mut self.checking) => self.checked(checked),
@@ -199,16 +199,16 @@ impl Sources {
         self.want(PathBuf::new(), Instant::now(), false);
     }
 
-    fn found(&mut self, found: Found) -> News {
+    fn found(&mut self, found: Found) -> SourceEvent {
         match found {
             Found::Files(paths) => {
                 let told_before = self.walk.as_ref().is_none_or(|walk| walk.why != Why::Periodic);
-                News::Files { paths, told_before }
+                SourceEvent::Files { paths, told_before }
             }
-            Found::Unreadable(path, why) => News::Unreadable(path, why),
+            Found::Unreadable(path, why) => SourceEvent::Unreadable(path, why),
             Found::End => {
                 self.walk_ended();
-                News::WalkEnded
+                SourceEvent::WalkEnded
             }
         }
     }
@@ -330,7 +330,7 @@ fn check(root: &Root) -> Checked {
     match root.reopen().and_then(|now| Ok((now.lock()?, now))) {
         Ok((true, now)) => {
             // Nobody comes back to it: its lock file goes, and its lock with it.
-            crate::remove::tidy(root);
+            crate::removal::tidy(root);
             root.unlock();
             Checked::Replaced(now)
         }
@@ -432,7 +432,7 @@ mod tests {
     async fn walks(sources: &mut Sources) -> usize {
         let mut walks = 0;
         while !sources.exhausted() {
-            walks += usize::from(matches!(sources.next(true).await, News::WalkEnded));
+            walks += usize::from(matches!(sources.next(true).await, SourceEvent::WalkEnded));
         }
         walks
     }
@@ -459,7 +459,7 @@ mod tests {
         for _ in 0..3 {
             let found = async {
                 loop {
-                    if let News::Files { paths, .. } = sources.next(true).await {
+                    if let SourceEvent::Files { paths, .. } = sources.next(true).await {
                         return paths;
                     }
                 }

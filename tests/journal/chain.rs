@@ -163,7 +163,7 @@ async fn what_was_cut_off_or_put_in_shows() {
 
     let (_dir, state, journal) = fresh();
     five(&journal).await;
-    let insert = "INSERT INTO receipt SELECT 6, attempt, sha256, size, document, document_version, user, adopted, \
+    let insert = "INSERT INTO receipt SELECT 6, attempt, sha256, size, document, document_version, user, already_present, \
          stored, hash, hash FROM receipt WHERE seq = 5";
     raw(&state).execute_batch(insert).unwrap();
     assert_eq!(first(&journal.check().await.unwrap()), (6, Damage::Outside));
@@ -237,8 +237,8 @@ async fn a_broken_chain_is_not_pruned() {
 #[tokio::test]
 async fn a_fate_that_is_altered_removed_or_put_in_shows_there() {
     let rows = [
-        ("UPDATE attempt SET state = 5 WHERE seq = 2", (2, Damage::Fate)),
-        ("UPDATE attempt SET detail = x'41' WHERE seq = 3", (3, Damage::Fate)),
+        ("UPDATE attempt SET state = 5 WHERE seq = 2", (2, Damage::Disposition)),
+        ("UPDATE attempt SET detail = x'41' WHERE seq = 3", (3, Damage::Disposition)),
         ("UPDATE fate SET state = 5 WHERE seq = 2", (2, Damage::FateAltered)),
         ("UPDATE fate SET at = at + 1 WHERE seq = 4", (4, Damage::FateAltered)),
         ("UPDATE fate SET receipt = 1 WHERE seq = 5", (5, Damage::FateAltered)),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use astran_backup::file::Version;
+use astran_backup::file::FileStamp;
 use astran_backup::journal::{AttemptId, Filter, Intent};
 use astran_backup::vault::DocumentId;
 
@@ -13,7 +13,7 @@ fn unsent(relative: &str) -> Intent {
 }
 
 fn of_inode(inode: u64, intent: Intent) -> Intent {
-    Intent { version: Version { inode, ..intent.version }, ..intent }
+    Intent { version: FileStamp { inode, ..intent.version }, ..intent }
 }
 
 /// Regression: each try of a file whose name can't be sent was one row more, for ever.

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use astran_backup::file::Version;
+use astran_backup::file::FileStamp;
 use astran_backup::journal::{AttemptId, End, Filter, Intent, Journal, State, Stored};
 
 use crate::support::{ROOT, abandoned, failed, fresh, go, history, intent, latest, receipt, store};
@@ -15,7 +15,7 @@ async fn what_was_written_is_there_after_reopening() {
     let wanted =
         Intent { root: "/push".into(), relative: std::ffi::OsStr::from_bytes(b"odd\xff\n").into(), ..intent("", "n") };
     let id = go(&journal, wanted.clone()).await;
-    journal.stored(id, Stored { adopted: true, document_version: None, ..receipt("a") }).await.unwrap();
+    journal.stored(id, Stored { already_present: true, document_version: None, ..receipt("a") }).await.unwrap();
     journal.end(id, End::Moved("/done/odd".into())).await.unwrap();
     drop(journal);
 
@@ -23,7 +23,7 @@ async fn what_was_written_is_there_after_reopening() {
     let entry = history(&journal, &Filter::default()).await.remove(0);
     assert_eq!((entry.id, &entry.intent), (id, &wanted));
     assert_eq!(entry.state, State::Ended(End::Moved("/done/odd".into())));
-    assert_eq!(entry.stored, Some(Stored { adopted: true, document_version: None, ..receipt("a") }));
+    assert_eq!(entry.stored, Some(Stored { already_present: true, document_version: None, ..receipt("a") }));
     assert!(entry.stored_at.unwrap() >= entry.started);
     assert!(journal.check().await.unwrap().is_whole());
 }
@@ -52,7 +52,7 @@ async fn of_two_files_of_one_path_each_has_its_own_entry() {
     let (_dir, _state, journal) = fresh();
     let file = |inode| {
         let like = intent("a", "a");
-        Intent { version: Version { inode, ..like.version }, ..like }
+        Intent { version: FileStamp { inode, ..like.version }, ..like }
     };
     let mut ids = Vec::new();
     for inode in [1, 2] {

@@ -29,7 +29,7 @@ async fn whoever_adopts_a_document_does_not_own_its_name() {
     let (_dir, _state, journal) = fresh();
     let first = go(&journal, intent("a/report", "report")).await;
     journal.stored(first, receipt("1")).await.unwrap();
-    let same = Stored { adopted: true, ..receipt("1") };
+    let same = Stored { already_present: true, ..receipt("1") };
     journal.adopt(intent("b/report", "report"), same).await.unwrap();
     assert_eq!(taken(&journal, intent("b/report", "report")).await.unwrap().id, first);
     assert!(taken(&journal, intent("a/report", "report")).await.is_none());

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use astran_backup::file::Version;
+use astran_backup::file::FileStamp;
 use astran_backup::journal::{AttemptId, Begun, End, Entry, Filter, Intent, Journal, Stored};
 use astran_backup::vault::{DocumentId, RemotePath};
 use rusqlite::Connection;
@@ -14,7 +14,7 @@ pub(crate) fn intent(relative: &str, name: &str) -> Intent {
     Intent {
         root: ROOT.into(),
         relative: relative.into(),
-        version: Version { device: u64::MAX, inode: 2, size: 300, mtime: -4, ctime: 5 },
+        version: FileStamp { device: u64::MAX, inode: 2, size: 300, mtime: -4, ctime: 5 },
         dest: RemotePath::parse("/HR/2026").unwrap(),
         folder: DocumentId("folder-1".to_owned()),
         name: name.to_owned(),
@@ -28,7 +28,7 @@ pub(crate) fn receipt(content: &str) -> Stored {
         document: DocumentId(format!("doc-{content}")),
         document_version: Some("1.0".to_owned()),
         user: "me@example.com".to_owned(),
-        adopted: false,
+        already_present: false,
     }
 }
 

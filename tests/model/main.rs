@@ -17,12 +17,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use astran_backup::config::{Policy, Transfers, Verify};
-use astran_backup::file::lease::Breaks;
+use astran_backup::file::lease::LeaseBreaks;
 use astran_backup::file::{Root, Settled};
 use astran_backup::journal::Journal;
-use astran_backup::metrics::Folder;
-use astran_backup::pipeline::{MoveTargets, Outcome, Pipeline, Report, Shared};
+use astran_backup::observe::metrics::Folder;
 use astran_backup::shutdown;
+use astran_backup::upload::{MoveTargets, Outcome, Pipeline, Report, Shared};
 use astran_backup::vault::RemotePath;
 use proptest::prelude::*;
 use tokio::sync::mpsc;
@@ -97,10 +97,10 @@ impl Story {
 
     /// A process's life: what was set aside is put back, and all that lies there goes into the pipeline.
     async fn run(&self, limit: Option<Duration>) {
-        let breaks = Breaks::install().unwrap();
+        let breaks = LeaseBreaks::install().unwrap();
         let journal = Journal::open(&self.dir.path().join("state")).unwrap();
         let root = Arc::new(Root::open(&self.dir.path().join("watched")).unwrap());
-        let aside = astran_backup::remove::recover(&root, Path::new(""));
+        let aside = astran_backup::removal::recover(&root, Path::new(""));
         let shared = Shared::new(Arc::clone(&self.vault), journal, breaks, None);
         let (reports, mut reported) = mpsc::unbounded_channel::<Report>();
         let policy = Policy { verify: Verify::Listing, transfers: Transfers::Fixed(3), ..Policy::default() };
@@ -185,7 +185,7 @@ async fn tell(steps: Vec<Step>, whims: Vec<Whim>, conflicts: bool) {
     assert_eq!(story.lies(), Vec::<PathBuf>::new(), "not all went though nothing was wrong any more");
     assert!(journal.check().await.unwrap().is_whole());
     assert!(
-        astran_backup::remove::recover(&Root::open(&story.dir.path().join("watched")).unwrap(), Path::new(""))
+        astran_backup::removal::recover(&Root::open(&story.dir.path().join("watched")).unwrap(), Path::new(""))
             .is_empty()
     );
 }

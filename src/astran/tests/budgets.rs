@@ -2,7 +2,7 @@
 
 use super::super::fake::{Fake, Reply, json, tokens};
 use super::*;
-use crate::health::Knows;
+use crate::observe::health::HealthCheck;
 use crate::vault::Kind;
 
 const ME: &str = r#"{"member":{"rootDocumentId":"1"}}"#;

@@ -10,12 +10,12 @@ use super::report::{Report, Verdict};
 use crate::config::Policy;
 use crate::exit::Fatal;
 use crate::file::{PRIVATE, Root, hard_links_are_protected, lease, mounts};
-use crate::remove;
+use crate::removal;
 
 /// Why files can't be set aside in the private folder of a root, if so.
 pub(super) fn private_folder(root: &Root) -> Option<Verdict> {
     let told = in_its_place(root).map(|(why, mend)| (why.to_owned(), mend));
-    let (why, mend) = match (told, remove::probe_private(root)) {
+    let (why, mend) = match (told, removal::probe_private(root)) {
         (Some(told), _) => told,
         (None, Err(error)) => (error.to_string(), "room on the disk, and the right to make a folder there".into()),
         (None, Ok(())) => return None,

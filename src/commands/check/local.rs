@@ -16,7 +16,7 @@ use crate::exit::{Exit, Fatal};
 use crate::file::lock::Locks;
 use crate::file::{PRIVATE, Root, Tree, Unreadable};
 use crate::journal::Journal;
-use crate::remove;
+use crate::removal;
 
 /// Less room than this on the journal's disk is not enough for long, in bytes.
 const ROOM: u64 = 64 << 20;
@@ -56,7 +56,7 @@ fn look(folder: &Folder, need: &mut Need) -> Result<(Verdict, Vec<(String, Verdi
         more.extend(private.map(|verdict| (step, verdict)));
     }
     for dir in kept_in(folder) {
-        remove::check_move_target(dir).map_err(|error| cannot_move(&error))?;
+        removal::check_move_target(dir).map_err(|error| cannot_move(&error))?;
         writable(dir)?;
     }
     let (folders, unreadable) = below(&root);
@@ -76,7 +76,7 @@ fn look(folder: &Folder, need: &mut Need) -> Result<(Verdict, Vec<(String, Verdi
 /// As a removal would: set aside and out of existence.
 fn deletable(root: &Root) -> Result<(), Fatal> {
     let why = match allowed(root.dir(), Access::WRITE_OK | Access::EXEC_OK) {
-        Ok(()) => match remove::probe(root) {
+        Ok(()) => match removal::probe(root) {
             Ok(()) => return Ok(()),
             Err(error) => error.to_string(),
         },

@@ -13,8 +13,8 @@ use crate::commands::print::Printer;
 use crate::daemon::Tally;
 use crate::exit::{Exit, Fatal};
 use crate::file::Settled;
-use crate::pipeline::{Outcome, Report};
-use crate::remove;
+use crate::removal;
+use crate::upload::{Outcome, Report};
 
 /// A file that somebody writes is tried so often, so far apart; then it fails, for whoever pushes waits.
 const TRIES: u32 = 20;
@@ -151,7 +151,7 @@ impl Feed {
 /// Standard input's file has served; or it holds the only copy of what was piped in.
 fn put_away(input: &Settled, outcome: &Outcome) {
     match (outcome, place_of(input).parent()) {
-        (Outcome::Stored { .. }, Some(own)) => remove::discard(own),
+        (Outcome::Stored { .. }, Some(own)) => removal::discard(own),
         _ => tell_kept(input),
     }
 }

@@ -18,13 +18,13 @@ use crate::config::{After, Config};
 use crate::daemon::{self, Tally};
 use crate::exit::{Exit, Fatal};
 use crate::file::Root;
-use crate::file::lease::Breaks;
+use crate::file::lease::LeaseBreaks;
 use crate::file::lock::Locks;
 use crate::journal::Journal;
-use crate::metrics::Folder;
-use crate::pipeline::{MoveTargets, PATIENCE, Pipeline, Shared};
-use crate::recovery;
+use crate::observe::metrics::Folder;
 use crate::shutdown::{Shutdown, Stop};
+use crate::upload::reconcile::startup;
+use crate::upload::{MoveTargets, PATIENCE, Pipeline, Shared};
 use crate::vault::RemotePath;
 
 use feed::Feed;
@@ -48,7 +48,7 @@ pub async fn run(config: Config, global: &Global, typed: &Push, shutdown: Shutdo
 }
 
 /// What a push needs on this machine, and its destination.
-type Parts = (RemotePath, (Journal, Arc<Locks>, Breaks));
+type Components = (RemotePath, (Journal, Arc<Locks>, LeaseBreaks));
 
 /// The folders of what was named are in `roots` afterwards, however this ends.
 async fn push(
@@ -56,7 +56,7 @@ async fn push(
     global: &Global,
     typed: &Push,
     mut shutdown: Shutdown,
-    (dest, (journal, locks, breaks)): Parts,
+    (dest, (journal, locks, breaks)): Components,
     roots: &mut Roots,
 ) -> Result<Exit, Fatal> {
     for file in typed.files.iter().filter(|file| *file != Path::new("-")) {
@@ -101,7 +101,7 @@ async fn push(
 async fn resolve(journal: &Journal, roots: &Roots) -> Result<(), Fatal> {
     for root in roots.all() {
         if root.lock().unwrap_or(false) {
-            recovery::resolve(journal, root).await?;
+            startup::resolve(journal, root).await?;
         }
         share(root).await;
     }

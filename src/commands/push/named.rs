@@ -13,14 +13,14 @@ use crate::config::{Config, Layout};
 use crate::exit::{Exit, Fatal};
 use crate::file::lock::Locks;
 use crate::file::{NotTaken, Root, Settled};
-use crate::watch::{Found, Names, Walker};
+use crate::watch::{Found, IgnorePatterns, Walker};
 
 /// Something that was named.
 pub(super) enum Named {
     /// A file.
     File(Settled),
     /// A folder, of which all files are meant whose names don't say "in progress".
-    Folder(Arc<Root>, Arc<Names>, Layout),
+    Folder(Arc<Root>, Arc<IgnorePatterns>, Layout),
     /// Standard input, to be called this, by way of this folder: its length must be known before it is sent.
     Input(String, PathBuf, Arc<Locks>),
 }
@@ -48,8 +48,8 @@ impl Named {
         }
         let missing = |error: io::Error| missing(file, &error);
         if std::fs::symlink_metadata(file).map_err(missing)?.is_dir() {
-            let names =
-                Names::new(&config.upload.ignore).map_err(|error| Fatal::new(Exit::Usage, error.to_string()))?;
+            let names = IgnorePatterns::new(&config.upload.ignore)
+                .map_err(|error| Fatal::new(Exit::Usage, error.to_string()))?;
             let root = roots.of(file)?;
             holds_no_state(&root, config)?;
             return Ok(Self::Folder(root, Arc::new(names), config.upload.layout));
@@ -154,7 +154,7 @@ fn goes_by_itself(folder: &Path, file: &Path, layout: Layout, named: &HashSet<Pa
 /// Finds the files of a folder, but for those that go by themselves.
 async fn walk(
     root: &Arc<Root>,
-    names: Arc<Names>,
+    names: Arc<IgnorePatterns>,
     by_itself: impl Fn(&Path) -> bool,
     found: &mpsc::Sender<Find>,
 ) -> Result<(), Fatal> {

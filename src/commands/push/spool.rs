@@ -15,7 +15,7 @@ use crate::exit::{Exit, Fatal};
 use crate::file::lock::Locks;
 use crate::file::{Opened, PRIVATE, Root, Settled, Tree};
 use crate::journal::{End, Entry, Journal, JournalError, State};
-use crate::remove;
+use crate::removal;
 
 /// Standard input, whole, on disk.
 pub(super) struct Spooled {
@@ -31,7 +31,7 @@ struct Unfinished(Option<PathBuf>);
 impl Drop for Unfinished {
     fn drop(&mut self) {
         if let Some(folder) = &self.0 {
-            remove::discard(folder);
+            removal::discard(folder);
         }
     }
 }
@@ -110,7 +110,7 @@ async fn clear(journal: &Journal, root: &Root, own: &Root) -> Result<(), Journal
         spare.push((claim, known));
     }
     if !spare.is_empty() {
-        remove::discard(own.path());
+        removal::discard(own.path());
     }
     // One that is not over would hold up the pruning of all later receipts.
     for entry in spare.iter().filter_map(|(_, known)| known.as_ref()).filter(|entry| entry.state == State::Stored) {
@@ -141,7 +141,7 @@ async fn known(
 ) -> Result<Option<Entry>, JournalError> {
     let mut known = None;
     for root in [root, own] {
-        let entry = journal.of_file(root.path(), &remove::origin(place), opened.version).await?;
+        let entry = journal.of_file(root.path(), &removal::origin(place), opened.version).await?;
         // The newest of its name may be another day's.
         let entry = entry.filter(|entry| entry.intent.version.same_file(&opened.version));
         known = entry.filter(|entry| known.is_none() || has_receipt(entry)).or(known);
@@ -213,7 +213,7 @@ mod tests {
             let id = self.begin().await;
             let (document, user) = (DocumentId("2".into()), "me".into());
             let stored =
-                Stored { sha256: "ab".into(), size: 5, document, document_version: None, user, adopted: false };
+                Stored { sha256: "ab".into(), size: 5, document, document_version: None, user, already_present: false };
             self.journal.stored(id, stored).await.unwrap();
             id
         }

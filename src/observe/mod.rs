@@ -1,0 +1,9 @@
+//! What the program shows of itself: its health, its metrics, its log, and the listener that serves the first two over HTTP.
+
+pub mod health;
+pub mod http;
+pub(crate) mod log_limit;
+pub(crate) mod log_queue;
+pub mod logging;
+pub mod metrics;
+pub mod standstill;

@@ -1,0 +1,282 @@
+//! Does the store have it? What its answers say of a document, held against what was sent.
+
+use sha2::{Digest, Sha256};
+
+use crate::hex;
+use crate::observe::standstill::Flow;
+use crate::vault::{Document, DocumentId, Download, Kind, RemotePath, Vault, VaultError};
+
+/// What was sent, or is to be found again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Sent {
+    /// The name it was sent as.
+    pub(super) name: String,
+    /// Length in bytes.
+    pub(super) size: u64,
+    /// Lower-case hexadecimal.
+    pub(super) sha256: String,
+}
+
+/// What in a document's description contradicts that it is what was sent; what it doesn't say can't.
+pub(super) fn contradiction(document: &Document, sent: &Sent) -> Option<String> {
+    let differs = |what: &str, got: &dyn std::fmt::Display, expected: &dyn std::fmt::Display| {
+        Some(format!("the store says {what} {got}, sent was {expected}"))
+    };
+    if let Some(name) = document.name.as_ref().filter(|name| **name != sent.name) {
+        return differs("name", &format!("{name:?}"), &format!("{:?}", sent.name));
+    }
+    if let Some(size) = document.size.filter(|size| *size != sent.size) {
+        return differs("size", &size, &sent.size);
+    }
+    if let Some(sha256) = document.sha256.as_ref().filter(|sha256| **sha256 != sent.sha256) {
+        return differs("SHA-256", sha256, &sent.sha256);
+    }
+    None
+}
+
+/// What a look for a document found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Found {
+    /// A document of this name and these bytes.
+    Same(Document),
+    /// Documents of this name, with other bytes.
+    Other,
+    /// No document of this name.
+    Nothing,
+}
+
+/// Looks in a folder of the vault for what was (or may have been) sent: by its path, then among the folder's children,
+/// for a store that keeps several documents under one name shows only one by path. Same means the same bytes: the
+/// store's own SHA-256, or the content read back. With `read_back` only the content counts, wherever it can be had. Tells `flow` of
+/// each piece that is read back.
+pub(super) async fn find<V: Vault>(
+    vault: &V,
+    flow: &Flow,
+    path: &RemotePath,
+    folder: &DocumentId,
+    sent: &Sent,
+    read_back: bool,
+) -> Result<Found, VaultError> {
+    let whole = path.join(&sent.name);
+    let Some(document) = vault.at(&whole).await? else { return Ok(Found::Nothing) };
+    if is_same(vault, flow, &whole, &document, sent, read_back).await? {
+        return Ok(Found::Same(document));
+    }
+    // Only the store's word can tell the others apart: their content can't be asked for by path.
+    let named = vault.named(path, folder, &sent.name).await?;
+    let mut others = named.into_iter().filter(|other| other.id != document.id);
+    let same = others.find(|other| other.sha256.as_ref() == Some(&sent.sha256));
+    Ok(same.map_or(Found::Other, Found::Same))
+}
+
+async fn is_same<V: Vault>(
+    vault: &V,
+    flow: &Flow,
+    path: &RemotePath,
+    document: &Document,
+    sent: &Sent,
+    read_back: bool,
+) -> Result<bool, VaultError> {
+    if document.folder == Some(true) || contradiction(document, sent).is_some() {
+        return Ok(false);
+    }
+    Ok((document.sha256.is_some() && !read_back) || content_matches(vault, flow, path, sent).await?)
+}
+
+/// Reads a document back and compares length and SHA-256.
+pub(super) async fn content_matches<V: Vault>(
+    vault: &V,
+    flow: &Flow,
+    path: &RemotePath,
+    sent: &Sent,
+) -> Result<bool, VaultError> {
+    let mut download = match vault.download(path).await {
+        Ok(download) => download,
+        Err(error) if error.kind == Kind::Missing => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    if download.length().is_some_and(|length| length != 0 && length != sent.size) {
+        return Ok(false);
+    }
+    let mut hash = Sha256::new();
+    let mut length = 0;
+    while let Some(chunk) = download.chunk().await? {
+        flow.moved();
+        length += chunk.len() as u64;
+        if length > sent.size {
+            // Longer already; a content without an end would be read for ever.
+            return Ok(false);
+        }
+        hash.update(&chunk);
+    }
+    if length == 0 && sent.size > 0 {
+        // A proxy that has nothing to say says so in this way; it is no word of the store's.
+        let what = format!("the content of {path} came as an empty answer");
+        return Err(VaultError::new(Kind::Content, what));
+    }
+    Ok(length == sent.size && hex(&hash.finalize()) == sent.sha256)
+}
+
+/// Whether a folder lists the document that an upload answered with, with the right size.
+pub(super) async fn is_listed<V: Vault>(
+    vault: &V,
+    folder: &DocumentId,
+    id: &DocumentId,
+    sent: &Sent,
+) -> Result<bool, VaultError> {
+    let child = vault.child(folder, id).await?;
+    Ok(child.is_some_and(|child| contradiction(&child, sent).is_none()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent() -> Sent {
+        Sent { name: "x".into(), size: 4, sha256: "ab".into() }
+    }
+
+    fn document() -> Document {
+        Document { id: DocumentId("1".into()), name: None, size: None, sha256: None, folder: None, version: None }
+    }
+
+    #[test]
+    fn what_the_store_does_not_say_is_not_missed() {
+        assert_eq!(contradiction(&document(), &sent()), None);
+    }
+
+    #[test]
+    fn whatever_the_store_says_must_match() {
+        let right = Document { name: Some("x".into()), size: Some(4), sha256: Some("ab".into()), ..document() };
+        assert_eq!(contradiction(&right, &sent()), None);
+        for wrong in [
+            Document { name: Some("y".into()), ..right.clone() },
+            Document { size: Some(3), ..right.clone() },
+            Document { sha256: Some("cd".into()), ..right.clone() },
+        ] {
+            assert!(contradiction(&wrong, &sent()).is_some(), "{wrong:?}");
+        }
+    }
+
+    /// A folder of the vault: documents of one name, the first of which the path leads to, and what reading that one gives.
+    struct Folder {
+        named: Vec<Document>,
+        content: Result<&'static [u8], Kind>,
+    }
+
+    struct Out(Option<&'static [u8]>);
+
+    impl Download for Out {
+        fn length(&self) -> Option<u64> {
+            None
+        }
+
+        async fn chunk(&mut self) -> Result<Option<bytes::Bytes>, VaultError> {
+            Ok(self.0.take().filter(|bytes| !bytes.is_empty()).map(bytes::Bytes::from_static))
+        }
+    }
+
+    impl Vault for Folder {
+        type Download = Out;
+
+        async fn folder(&self, _: &RemotePath) -> Result<Document, VaultError> {
+            unreachable!()
+        }
+
+        async fn children(&self, _: &DocumentId) -> Result<Vec<Document>, VaultError> {
+            Ok(self.named.clone())
+        }
+
+        async fn at(&self, _: &RemotePath) -> Result<Option<Document>, VaultError> {
+            Ok(self.named.first().cloned())
+        }
+
+        async fn named(&self, _: &RemotePath, _: &DocumentId, _: &str) -> Result<Vec<Document>, VaultError> {
+            Ok(self.named.clone())
+        }
+
+        async fn upload(
+            &self,
+            _: &DocumentId,
+            _: &str,
+            _: &(dyn Fn() -> std::io::Result<crate::vault::Content> + Send + Sync),
+        ) -> Result<Document, VaultError> {
+            unreachable!()
+        }
+
+        async fn download(&self, _: &RemotePath) -> Result<Out, VaultError> {
+            self.content.map(|bytes| Out(Some(bytes))).map_err(|kind| VaultError::new(kind, "no"))
+        }
+
+        async fn probe(&self) -> Result<String, VaultError> {
+            unreachable!()
+        }
+    }
+
+    async fn look(named: &[Document], content: Result<&'static [u8], Kind>, read_back: bool) -> Result<Found, Kind> {
+        let (path, folder) = (RemotePath::default(), DocumentId("f".into()));
+        let sent = Sent { name: "x".into(), size: 4, sha256: hex(&Sha256::digest(b"1234")) };
+        let vault = Folder { named: named.to_vec(), content };
+        find(&vault, &Flow::default(), &path, &folder, &sent, read_back).await.map_err(|error| error.kind)
+    }
+
+    /// A document of four bytes whose SHA-256 the store does not tell.
+    fn untold() -> Document {
+        Document { name: Some("x".into()), size: Some(4), ..document() }
+    }
+
+    fn told(id: &str, content: &[u8]) -> Document {
+        Document { id: DocumentId(id.into()), sha256: Some(hex(&Sha256::digest(content))), ..untold() }
+    }
+
+    #[tokio::test]
+    async fn a_document_of_the_name_and_size_is_the_same_only_if_its_bytes_are() {
+        assert_eq!(look(&[], Ok(b"1234"), false).await, Ok(Found::Nothing));
+        assert_eq!(look(&[untold()], Ok(b"1234"), false).await, Ok(Found::Same(untold())));
+        for other in [b"4321".as_slice(), b"123", b"12345"] {
+            assert_eq!(look(&[untold()], Ok(other), false).await, Ok(Found::Other), "{other:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_folder_of_the_name_is_not_the_document() {
+        let folder = Document { folder: Some(true), ..untold() };
+        assert_eq!(look(&[folder], Ok(b"1234"), false).await, Ok(Found::Other));
+    }
+
+    #[tokio::test]
+    async fn where_the_content_is_to_be_read_back_the_stores_word_is_not_enough() {
+        let sure = told("1", b"1234");
+        assert_eq!(look(std::slice::from_ref(&sure), Ok(b"4321"), false).await, Ok(Found::Same(sure.clone())));
+        assert_eq!(look(&[sure], Ok(b"4321"), true).await, Ok(Found::Other));
+    }
+
+    #[tokio::test]
+    async fn a_second_document_of_the_name_is_found_by_its_sha_256_and_by_nothing_less() {
+        let (first, second) = (told("1", b"4321"), told("2", b"1234"));
+        assert_eq!(look(&[first.clone(), second.clone()], Ok(b"4321"), false).await, Ok(Found::Same(second)));
+        for unsure in [Document { id: DocumentId("2".into()), ..untold() }, told("2", b"abcd")] {
+            assert_eq!(look(&[first.clone(), unsure], Ok(b"4321"), false).await, Ok(Found::Other));
+        }
+    }
+
+    /// Taken for other bytes it would be sent again.
+    #[tokio::test]
+    async fn content_that_can_not_be_read_back_or_comes_empty_says_nothing() {
+        assert_eq!(look(&[untold()], Err(Kind::Missing), false).await, Ok(Found::Other), "gone since");
+        assert_eq!(look(&[untold()], Ok(b""), false).await, Err(Kind::Content), "a proxy's empty answer");
+        for kind in [Kind::Unavailable, Kind::Forbidden, Kind::Login] {
+            assert_eq!(look(&[untold()], Err(kind), false).await, Err(kind));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_folder_lists_the_document_of_the_answer_and_no_other() {
+        let vault = Folder { named: vec![told("1", b"1234"), told("2", b"4321")], content: Ok(b"") };
+        let sent = Sent { name: "x".into(), size: 4, sha256: hex(&Sha256::digest(b"1234")) };
+        for (id, listed) in [("1", true), ("2", false), ("3", false)] {
+            let folder = DocumentId("f".into());
+            assert_eq!(is_listed(&vault, &folder, &DocumentId(id.into()), &sent).await.unwrap(), listed, "{id}");
+        }
+    }
+}

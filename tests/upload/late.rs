@@ -1,0 +1,225 @@
+//! A relay drops the connection of an upload, and the service stores it all the same, some time later.
+
+use std::time::Duration;
+
+use astran_backup::config::Transfers;
+use astran_backup::journal::{End, State};
+use astran_backup::upload::{Local, Outcome};
+use tokio::time::Instant;
+
+use crate::life::Life;
+use crate::store::Reply;
+
+/// From at once to just under the minute for which a store is waited.
+const DELAYS: [u64; 6] = [0, 1500, 4000, 12_000, 30_000, 59_000];
+
+fn is_removed(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Stored { local: Local::Removed, .. })
+}
+
+/// Longer than anything may still come.
+const LONG: Duration = Duration::from_secs(3600);
+
+/// Writes `x` anew on a thread of its own, for whoever opens a file waits until the pipeline has given up its lease.
+fn written(life: &Life, content: &'static [u8]) -> std::thread::JoinHandle<()> {
+    let path = life.root.path().join("x");
+    std::thread::spawn(move || std::fs::write(path, content).unwrap())
+}
+
+/// Regression: the store was asked for eight seconds, then the file was sent again.
+#[tokio::test(start_paused = true)]
+async fn what_is_stored_up_to_a_minute_after_its_connection_was_cut_is_not_sent_again() {
+    for late in DELAYS.map(Duration::from_millis) {
+        for reply in [Reply::Lost(late), Reply::BusyAndLate(late)] {
+            let mut life = Life::new(|_| ());
+            life.put("x", b"1234");
+            life.store.then([reply.clone()]);
+            assert!(is_removed(&life.send("x").await));
+            tokio::time::sleep(LONG).await;
+            assert_eq!(life.store.stored("x"), [b"1234"], "{reply:?}");
+            assert_eq!(life.store.uploads(), 1, "{reply:?}");
+        }
+    }
+}
+
+/// Regression: the older content came over the newer one, whose file was gone by then.
+#[tokio::test(start_paused = true)]
+async fn a_newer_content_of_a_name_is_the_one_in_the_store_though_the_older_one_came_late() {
+    for late in DELAYS.map(Duration::from_millis) {
+        for in_place in [true, false] {
+            let mut life = Life::new(|_| ());
+            life.put("x", b"first");
+            life.store.then([Reply::Lost(late)]);
+            life.hand_over("x").await;
+            life.under_way(1).await;
+            if !in_place {
+                std::fs::remove_file(life.root.path().join("x")).unwrap();
+            }
+            let writer = written(&life, b"second content");
+            // Found gone, changed, or stored already, it is looked at again as `watch` does.
+            let mut outcome = life.outcome().await;
+            writer.join().unwrap();
+            while !is_removed(&outcome) || life.lies("x") {
+                outcome = life.send("x").await;
+            }
+            tokio::time::sleep(LONG).await;
+            assert_eq!(life.store.stored("x").last().unwrap(), b"second content", "{late:?}, in place {in_place}");
+            assert_eq!(life.store.uploads(), 2, "{late:?}, in place {in_place}");
+        }
+    }
+}
+
+/// The file of the first one is gone: nothing but the name is the same.
+#[tokio::test(start_paused = true)]
+async fn nor_does_it_come_over_another_files_document_of_the_same_name() {
+    let mut life = Life::new(|_| ());
+    life.put("one/x", b"first");
+    life.store.then([Reply::Lost(Duration::from_secs(30))]);
+    life.hand_over("one/x").await;
+    life.under_way(1).await;
+    std::fs::remove_file(life.root.path().join("one/x")).unwrap();
+    assert!(matches!(life.outcome().await, Outcome::Gone));
+    life.put("two/x", b"second");
+    assert!(is_removed(&life.send("two/x").await));
+    tokio::time::sleep(LONG).await;
+    assert_eq!(life.store.stored("x"), [b"first".as_slice(), b"second"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nor_what_a_process_that_died_just_now_had_sent_and_given_up() {
+    // The last one is an upload that ran for longer than anything is waited for.
+    for (ended, ago) in [(false, 20), (true, 20), (true, 3600)] {
+        let mut life = Life::new(|_| ());
+        life.put("x", b"first");
+        let id = life.begun("x").await;
+        life.sql().execute("UPDATE attempt SET started = started - ?1 * 1000000000", [ago]).unwrap();
+        life.store.keep("x", b"first", Duration::from_secs(30));
+        std::fs::remove_file(life.root.path().join("x")).unwrap();
+        if ended {
+            let reason = "the file was gone at the next start".to_owned();
+            life.journal.end(id, End::Abandoned { reason }).await.unwrap();
+        }
+        life.put("x", b"second content");
+        assert!(is_removed(&life.send("x").await));
+        tokio::time::sleep(LONG).await;
+        assert_eq!(life.store.stored("x"), [b"first".as_slice(), b"second content"], "ended {ended}, {ago} s ago");
+    }
+}
+
+/// Regression: what began before this process was taken for a dead one's.
+#[tokio::test(start_paused = true)]
+async fn what_another_process_still_sends_is_waited_for_though_its_file_has_no_name_any_more() {
+    let mut life = Life::new(|_| ());
+    life.put("x", b"first");
+    let id = life.begun("x").await;
+    life.sql().execute("UPDATE attempt SET started = started - 20 * 1000000000", []).unwrap();
+    // Open, so that the next file is not of the same number.
+    let first = life.root.open_file(std::path::Path::new("x")).unwrap();
+    let claim = life.root.claim(&first).unwrap();
+    std::fs::remove_file(life.root.path().join("x")).unwrap();
+    life.put("x", b"second content");
+    life.hand_over("x").await;
+    for _ in 0..10 {
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        // The journal's thread is not waited for by a clock that stands still.
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let filter = astran_backup::journal::Filter::default();
+    let history = life.journal.history_page(&filter, None, 9).await.unwrap();
+    assert!(history.len() == 1 && history[0].entry.id == id && history[0].entry.state == State::Open, "{history:?}");
+    assert_eq!(life.store.uploads(), 0);
+    drop(claim);
+    assert!(is_removed(&life.outcome().await));
+    assert_eq!(life.store.stored("x"), [b"second content"]);
+}
+
+/// Later than it was waited for, but before the newer content's own upload had ended.
+#[tokio::test(start_paused = true)]
+async fn where_it_comes_even_later_the_newer_content_is_sent_again_before_its_file_is_removed() {
+    let mut life = Life::new(|_| ());
+    life.put("x", b"1234");
+    life.store.then([Reply::Lost(LONG), Reply::Covered(b"1234")]);
+    life.hand_over("x").await;
+    life.under_way(1).await;
+    let writer = written(&life, b"second content");
+    let mut outcome = life.outcome().await;
+    writer.join().unwrap();
+    while !is_removed(&outcome) || life.lies("x") {
+        outcome = life.send("x").await;
+    }
+    assert_eq!(life.store.uploads(), 3);
+    assert_eq!(life.store.stored("x").last().unwrap(), b"second content");
+}
+
+/// Regression: an older file that lay set aside was sent again, over the newer one of its name, for that one had covered its document.
+#[tokio::test(start_paused = true)]
+async fn an_older_file_that_a_newer_one_of_its_name_has_covered_is_not_sent_again() {
+    let mut life = Life::new(|_| ());
+    life.put("x", b"first");
+    life.receipted("x", b"first", Duration::ZERO).await;
+    life.store.keep("x", b"first", Duration::ZERO);
+    let aside = ".astran-backup/0123456789abcdef~x";
+    let private = life.root.path().join(".astran-backup");
+    std::fs::create_dir(&private).unwrap();
+    std::fs::set_permissions(&private, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    std::fs::rename(life.root.path().join("x"), life.root.path().join(aside)).unwrap();
+    life.put("x", b"second content");
+    life.store.then([Reply::Lost(Duration::from_secs(1))]);
+    assert!(is_removed(&life.send("x").await));
+    assert!(is_removed(&life.send(aside).await));
+    assert_eq!(life.store.stored("x"), [b"first".as_slice(), b"second content"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_never_came_is_sent_again_after_a_minute_and_the_journal_does_not_say_that_it_is_not_there() {
+    let mut life = Life::new(|_| ());
+    life.put("x", b"1234");
+    life.store.then([Reply::Lost(LONG)]);
+    let start = Instant::now();
+    assert!(is_removed(&life.send("x").await));
+    let took = start.elapsed().as_secs();
+    assert!((60..120).contains(&took), "{took} s");
+    let filter = astran_backup::journal::Filter::default();
+    let history = life.journal.history_page(&filter, None, 9).await.unwrap();
+    let State::Ended(End::Abandoned { reason }) = &history[0].entry.state else { panic!("{history:?}") };
+    assert!(reason.starts_with("not found in the store 6") && reason.ends_with("it may have come later"), "{reason}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn meanwhile_other_files_go_and_a_writer_is_not_kept_waiting() {
+    let mut life = Life::new(|policy| policy.transfers = Transfers::Fixed(1));
+    life.put("x", b"1234");
+    life.store.then([Reply::Lost(LONG)]);
+    life.hand_over("x").await;
+    life.under_way(1).await;
+    life.put("y", b"5678");
+    life.hand_over("y").await;
+    let Outcome::Stored { remote, .. } = life.outcome().await else { panic!("y is not stored") };
+    assert_eq!(remote.to_string(), "/dest/y");
+    // No lease is held: a writer that does not want to wait for one gets the file.
+    let path = life.root.path().join("x");
+    let mut options = std::fs::OpenOptions::new();
+    std::os::unix::fs::OpenOptionsExt::custom_flags(options.append(true), 0o4000);
+    let mut opened = false;
+    for _ in 0..1000 {
+        opened = options.open(&path).is_ok();
+        if opened {
+            break;
+        }
+        // A look at `x` that is under way holds one, and needs this thread to come to its end.
+        tokio::task::yield_now().await;
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(opened);
+}
+
+/// The service has gone away before anything was sent: there is nothing to wait for.
+#[tokio::test(start_paused = true)]
+async fn what_was_never_sent_whole_is_not_waited_for() {
+    let mut life = Life::new(|_| ());
+    life.put("x", b"1234");
+    life.store.then([Reply::Busy]);
+    let start = Instant::now();
+    assert!(is_removed(&life.send("x").await));
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
+}

@@ -1,0 +1,70 @@
+//! Several files that want one name in the vault.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
+
+use astran_backup::upload::{Local, Outcome};
+
+use crate::life::Life;
+use crate::store::Reply;
+
+#[tokio::test(start_paused = true)]
+async fn of_two_files_of_one_name_and_the_same_bytes_at_once_one_is_sent() {
+    let mut life = Life::new(|_| ());
+    life.store.then([Reply::After(Duration::from_secs(5))]);
+    for place in ["one/x", "two/x"] {
+        life.put(place, b"1234");
+        life.hand_over(place).await;
+    }
+    for _ in 0..2 {
+        assert!(matches!(life.outcome().await, Outcome::Stored { local: Local::Removed, .. }));
+    }
+    assert_eq!(life.store.uploads(), 1);
+}
+
+/// A receipt may be old: only what is in the store now is as good as another upload.
+#[tokio::test(start_paused = true)]
+async fn what_another_file_has_stored_is_adopted_only_while_it_is_there() {
+    let mut life = Life::new(|_| ());
+    life.put("one/x", b"1234");
+    life.put("two/x", b"1234");
+    life.put("three/x", b"1234");
+    life.send("one/x").await;
+    let Outcome::Stored { stored, .. } = life.send("two/x").await else { panic!("not stored") };
+    assert!(stored.already_present && life.store.uploads() == 1);
+    life.store.clear();
+    let Outcome::Stored { stored, remote, .. } = life.send("three/x").await else { panic!("not stored") };
+    assert!(!stored.already_present);
+    assert_eq!(life.store.stored(remote.segments().last().unwrap()), [b"1234"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_the_store_has_other_content_under_leaves_no_open_attempt() {
+    let mut life = Life::new(|_| ());
+    life.put("x", b"1234");
+    life.store.keep("x", b"somebody else's", Duration::ZERO);
+    life.store.then([Reply::Conflict]);
+    let Outcome::Stored { remote, .. } = life.send("x").await else { panic!("not stored") };
+    assert!(remote.to_string().contains("(conflict"), "{remote}");
+    let open = life.journal.unresolved(life.root.path()).await.unwrap();
+    assert!(open.iter().all(|entry| entry.intent.name != "x"), "{open:?}");
+}
+
+/// One was set aside, changed, and its name was taken meanwhile: each would take the other's intent for a crash's leftover.
+#[tokio::test(start_paused = true)]
+async fn two_files_of_one_path_at_once_are_each_sent_once() {
+    let mut life = Life::new(|_| ());
+    life.store.then([Reply::After(Duration::from_secs(5))]);
+    for (number, (place, content)) in [(".astran-backup/0/x", "first"), ("x", "second")].into_iter().enumerate() {
+        life.under_way(number).await;
+        life.put(place, content.as_bytes());
+        let private = std::fs::Permissions::from_mode(0o700);
+        std::fs::set_permissions(life.root.path().join(".astran-backup"), private).unwrap();
+        life.hand_over(place).await;
+    }
+    for _ in 0..2 {
+        assert!(matches!(life.outcome().await, Outcome::Stored { local: Local::Removed, .. }));
+    }
+    assert_eq!(life.store.uploads(), 2);
+    assert_eq!(life.store.stored("x"), [b"first".as_slice(), b"second"]);
+}
