@@ -14,7 +14,7 @@ fn main() -> ExitCode {
     leave_no_core();
     let cli = Cli::parse();
     let environment = Environment::of_process();
-    let logging = match telemetry::init(cli.global.log_format, cli.level(), &environment) {
+    let logging = match logging::init(cli.global.log_format, cli.level(), &environment) {
         Ok(logging) => logging,
         Err(error) => {
             let fatal = Fatal::from(error);

@@ -103,7 +103,7 @@ fn is_missing(root: &Root, intent: &Intent) -> bool {
         };
         let next = path.strip_prefix(folder).ok().and_then(|rest| rest.iter().next());
         let missing = next.is_some_and(|name| matches!(look_at(&dir, name), Err(Errno::NOENT)));
-        return missing && !may_be_mount_point(&dir, intent.version.device);
+        return missing && !may_be_mount_point(&dir, intent.stamp.device);
     }
     false
 }
@@ -177,7 +177,7 @@ mod tests {
         Intent {
             root: root.to_owned(),
             relative: relative.into(),
-            version: Root::open(root).unwrap().open_file(Path::new(relative)).unwrap().version,
+            stamp: Root::open(root).unwrap().open_file(Path::new(relative)).unwrap().stamp,
             dest: RemotePath::default(),
             folder: DocumentId(String::new()),
             name: relative.into(),
@@ -214,10 +214,10 @@ mod tests {
     fn no_failure_is_forgotten_while_its_share_is_not_mounted() {
         let (_dir, root, mut intent) = without_sub();
         std::fs::rename(root.join("sub"), root.with_file_name("elsewhere")).unwrap();
-        let other_device = FileStamp { device: intent.version.device + 1, ..intent.version };
+        let other_device = FileStamp { device: intent.stamp.device + 1, ..intent.stamp };
         std::fs::create_dir(root.join("sub")).unwrap();
         assert!(is_gone(&intent), "an empty folder of the same file system");
-        intent.version = other_device;
+        intent.stamp = other_device;
         assert!(!is_gone(&intent), "the empty mount point of a share");
         std::fs::create_dir(root.join("sub").join(PRIVATE)).unwrap();
         assert!(!is_gone(&intent), "our own folder counts for nothing");

@@ -233,7 +233,7 @@ fn an_anchor_that_contradicts_the_journal_is_not_covered_by_the_next_one() {
 
 #[test]
 fn an_anchor_is_found_again_whatever_the_store_does_with_a_second_document_of_its_name() {
-    for duplicates in [Duplicates::FileStamp, Duplicates::SecondDocument, Duplicates::Conflict] {
+    for duplicates in [Duplicates::Version, Duplicates::SecondDocument, Duplicates::Conflict] {
         let world = World::with(|options| options.duplicates = duplicates);
         upload(&world, &["0"]);
         for name in ["1", "2", "3"] {

@@ -15,7 +15,7 @@ const SETTLE: [&str; 2] = ["--settle", "10ms"];
 
 #[test]
 fn a_second_file_of_the_name_while_the_first_is_in_its_grace_is_stored_too() {
-    for duplicates in [Duplicates::FileStamp, Duplicates::SecondDocument] {
+    for duplicates in [Duplicates::Version, Duplicates::SecondDocument] {
         let world = World::with(|options| options.duplicates = duplicates);
         let daemon = world.watch(&SETTLE);
         let first = world.put("report", "first");

@@ -26,7 +26,7 @@ async fn begin(journal: &Journal, name: &str) -> AttemptId {
     let intent = Intent {
         root: "/in".into(),
         relative: name.into(),
-        version: FileStamp { device: 1, inode: 2, size: 3, mtime: 4, ctime: 5 },
+        stamp: FileStamp { device: 1, inode: 2, size: 3, mtime: 4, ctime: 5 },
         dest: RemotePath::parse("/HR").unwrap(),
         folder: DocumentId("f".to_owned()),
         name: name.to_owned(),

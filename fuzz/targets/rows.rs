@@ -94,11 +94,11 @@ impl World {
 
     /// Every reader; none may panic.
     fn read(&self, input: &mut Input<'_>) {
-        let version = FileStamp { device: 1, inode: u64::from(input.byte() % 8), size: 1, mtime: 1, ctime: 1 };
+        let stamp = FileStamp { device: 1, inode: u64::from(input.byte() % 8), size: 1, mtime: 1, ctime: 1 };
         let path = PathBuf::from(input.text().into_owned());
         self.runtime.block_on(async {
             let root = Path::new(ROOT);
-            self.journal.of_file(root, &path, version).await.ok();
+            self.journal.of_file(root, &path, stamp).await.ok();
             self.journal.unresolved(root).await.ok();
             self.journal.receipts_page(None, 0, 100).await.ok();
             self.journal.receipt_of(&RemotePath::default().join("a")).await.ok();
@@ -212,7 +212,7 @@ async fn write_receipts(state: &Path) {
         let intent = Intent {
             root: ROOT.into(),
             relative: name.into(),
-            version: FileStamp { device: 1, inode: number, size: 10 + number, mtime: 5, ctime: 6 },
+            stamp: FileStamp { device: 1, inode: number, size: 10 + number, mtime: 5, ctime: 6 },
             dest: RemotePath::parse("/dest").unwrap(),
             folder: DocumentId("folder".into()),
             name: name.into(),

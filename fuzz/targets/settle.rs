@@ -51,17 +51,17 @@ fn step(input: &mut Input<'_>) -> Duration {
 fn seen(input: &mut Input<'_>) -> Observation {
     let kind = input.byte() % 9;
     let size = u64::from(input.byte() % 4);
-    let version =
+    let stamp =
         FileStamp { device: 1, inode: u64::from(input.byte() % 2), size, mtime: i64::from(input.byte() % 4), ctime: 0 };
     match kind {
         0 => Observation::Gone,
         1 => Observation::Folder,
         2 => Observation::Unfit,
         3 => Observation::Unreadable,
-        4 | 5 => Observation::Busy(version),
-        6 => Observation::Quiet(version),
+        4 | 5 => Observation::Busy(stamp),
+        6 => Observation::Quiet(stamp),
         7 => Observation::Scarce,
-        _ => Observation::Unsure(version),
+        _ => Observation::Unsure(stamp),
     }
 }
 
@@ -90,9 +90,9 @@ fn check(seen: Observation, verdict: Verdict, now: Instant, rules: &Rules) {
 
 /// Whatever happened before: a file that nobody writes or changes any more is ready, after as many looks as it asks for.
 fn comes_to_rest(mut candidate: Candidate, mut now: Instant, rules: &Rules) {
-    let version = FileStamp { device: 1, inode: 7, size: 1, mtime: 1, ctime: 1 };
+    let stamp = FileStamp { device: 1, inode: 7, size: 1, mtime: 1, ctime: 1 };
     for unsure in [true, false] {
-        let seen = if unsure { Observation::Unsure(version) } else { Observation::Quiet(version) };
+        let seen = if unsure { Observation::Unsure(stamp) } else { Observation::Quiet(stamp) };
         let mut looks = 0;
         loop {
             match candidate.look(seen, now, rules) {
@@ -106,6 +106,6 @@ fn comes_to_rest(mut candidate: Candidate, mut now: Instant, rules: &Rules) {
         }
     }
     // Ready a moment ago, and opened again: no more.
-    let verdict = candidate.look(Observation::Busy(version), now, rules);
+    let verdict = candidate.look(Observation::Busy(stamp), now, rules);
     assert!(verdict != Verdict::Ready, "ready while somebody writes it");
 }

@@ -212,7 +212,7 @@ fn line(record: &Record) -> String {
     let mut line = format!(
         "{}  {state:<9}  {:>12}  {} -> {}",
         rfc3339_seconds(entry.stored_at.unwrap_or(entry.started)),
-        intent.version.size,
+        intent.stamp.size,
         printable(&intent.root.join(&intent.relative).to_string_lossy()),
         printable(&intent.dest.join(&intent.name).to_string()),
     );
@@ -238,7 +238,7 @@ fn object(record: &Record) -> Value {
     put("relative", json!(intent.relative.to_string_lossy()));
     put("name", json!(intent.name));
     put("dest", json!(intent.dest.to_string()));
-    put("size", json!(stored.map_or(intent.version.size, |stored| stored.size)));
+    put("size", json!(stored.map_or(intent.stamp.size, |stored| stored.size)));
     put("sha256", json!(stored.map(|stored| &stored.sha256)));
     put("document_id", json!(stored.map(|stored| &stored.document.0)));
     put("version", json!(stored.and_then(|stored| stored.document_version.as_ref())));

@@ -46,7 +46,7 @@ pub struct Config {
     pub service: Service,
     /// Who we are there. `None` where nothing says so (fine for `--sandbox`, an error for everything else).
     pub login: Option<Login>,
-    /// Why `login` is `None`: what is missing, and how to give it. FileTrust nothing secret.
+    /// Why `login` is `None`: what is missing, and how to give it. Holds nothing secret.
     pub login_missing: Vec<String>,
     /// What holds for `push`, and for every folder that says nothing else; flags included.
     pub upload: Policy,

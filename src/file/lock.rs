@@ -132,7 +132,7 @@ impl Root {
     /// rename. `None` where another upload has it.
     pub fn claim(&self, opened: &Opened) -> Option<Claim> {
         let locks = Arc::clone(&self.holder.locks);
-        let position = position(opened.version.device, opened.version.inode);
+        let position = position(opened.stamp.device, opened.stamp.inode);
         let mut claimed = locks.claimed();
         if !claimed.insert(position) {
             return None;
@@ -148,9 +148,9 @@ impl Root {
 
     /// Whether an upload has this file taken, which may have no name any more. Where the system has a lock on the file itself only
     /// this process's uploads are known.
-    pub(crate) fn is_claimed(&self, version: &FileStamp) -> bool {
+    pub(crate) fn is_claimed(&self, stamp: &FileStamp) -> bool {
         let locks = &self.holder.locks;
-        let position = position(version.device, version.inode);
+        let position = position(stamp.device, stamp.inode);
         let claimed = locks.claimed();
         // Nobody of this process takes it meanwhile.
         claimed.contains(&position) || sys::is_locked(locks.files.as_ref(), position)

@@ -104,10 +104,10 @@ fn a_file_is_claimed_by_one_upload_at_a_time_in_this_process_and_in_others() {
     let claim = here.claim(&report(&here)).unwrap();
     assert!(here.claim(&report(&here)).is_none(), "in this process");
     assert!(elsewhere.claim(&report(&elsewhere)).is_none(), "in another one");
-    let version = report(&here).version;
-    assert!(here.is_claimed(&version) && (elsewhere.is_claimed(&version) || !cfg!(target_os = "linux")));
+    let stamp = report(&here).stamp;
+    assert!(here.is_claimed(&stamp) && (elsewhere.is_claimed(&stamp) || !cfg!(target_os = "linux")));
     drop(claim);
-    assert!(!here.is_claimed(&version) && !elsewhere.is_claimed(&version));
+    assert!(!here.is_claimed(&stamp) && !elsewhere.is_claimed(&stamp));
     let claim = elsewhere.claim(&report(&elsewhere)).unwrap();
     assert!(here.claim(&report(&here)).is_none());
     drop(claim);

@@ -100,17 +100,16 @@ impl Settled {
 mod tests {
     use super::*;
 
-    const VERSION: FileStamp = FileStamp { device: 1, inode: 2, size: 3, mtime: 4, ctime: 5 };
+    const STAMP: FileStamp = FileStamp { device: 1, inode: 2, size: 3, mtime: 4, ctime: 5 };
 
     #[test]
     fn another_inode_size_or_time_is_another_content_and_a_rename_or_a_reboot_is_not() {
-        for other in
-            [FileStamp { inode: 9, ..VERSION }, FileStamp { size: 9, ..VERSION }, FileStamp { mtime: 9, ..VERSION }]
+        for other in [FileStamp { inode: 9, ..STAMP }, FileStamp { size: 9, ..STAMP }, FileStamp { mtime: 9, ..STAMP }]
         {
-            assert!(!other.same_file(&VERSION) && !other.same_content(&VERSION), "{other:?}");
+            assert!(!other.same_file(&STAMP) && !other.same_content(&STAMP), "{other:?}");
         }
-        let (renamed, rebooted) = (FileStamp { ctime: 9, ..VERSION }, FileStamp { device: 9, ..VERSION });
-        assert!(renamed.same_content(&VERSION) && renamed.same_file(&VERSION));
-        assert!(!rebooted.same_content(&VERSION) && rebooted.same_file(&VERSION));
+        let (renamed, rebooted) = (FileStamp { ctime: 9, ..STAMP }, FileStamp { device: 9, ..STAMP });
+        assert!(renamed.same_content(&STAMP) && renamed.same_file(&STAMP));
+        assert!(!rebooted.same_content(&STAMP) && rebooted.same_file(&STAMP));
     }
 }

@@ -39,7 +39,7 @@ pub struct Opened {
     /// The open file.
     pub file: Arc<File>,
     /// Its state at opening.
-    pub version: FileStamp,
+    pub stamp: FileStamp,
 }
 
 /// Why a name can't be opened as a document.
@@ -204,7 +204,7 @@ impl Root {
         if stat.st_nlink > 1 {
             refuse_link(rustix::process::geteuid(), stat.st_uid, hard_links_are_protected())?;
         }
-        Ok(Opened { version: FileStamp::from(&stat), file: Arc::new(File::from(file)) })
+        Ok(Opened { stamp: FileStamp::from(&stat), file: Arc::new(File::from(file)) })
     }
 
     /// The folder that a file lies in, opened without following a link, and the file's name there.
@@ -220,8 +220,8 @@ impl Opened {
     /// counts; without one a changed inode is all that tells of a writer who set the times back.
     pub fn is_unchanged(&self, lease: Option<&Lease>) -> bool {
         match (self.now(), lease) {
-            (Ok(now), Some(lease)) => now.same_content(&self.version) && lease.holds(),
-            (Ok(now), None) => now == self.version,
+            (Ok(now), Some(lease)) => now.same_content(&self.stamp) && lease.holds(),
+            (Ok(now), None) => now == self.stamp,
             (Err(_), _) => false,
         }
     }

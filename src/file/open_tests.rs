@@ -18,7 +18,7 @@ const WAYS: [Opener; 2] = [beneath, beneath_by_steps];
 #[test]
 fn a_document_below_the_folder_opens_and_tells_its_size() {
     let (_dir, root) = root();
-    assert_eq!(root.open_file(Path::new("sub/report")).unwrap().version.size, 4);
+    assert_eq!(root.open_file(Path::new("sub/report")).unwrap().stamp.size, 4);
 }
 
 #[test]
@@ -83,11 +83,11 @@ fn without_a_lease_times_that_are_set_back_hide_no_change() {
     assert!(opened.is_unchanged(None));
     let times = std::fs::metadata(&path).unwrap().modified().unwrap();
     // A change of the inode shows with the next tick of the kernel's clock.
-    while opened.now().unwrap().ctime == opened.version.ctime {
+    while opened.now().unwrap().ctime == opened.stamp.ctime {
         std::fs::write(&path, b"4321").unwrap();
         File::options().append(true).open(&path).unwrap().set_modified(times).unwrap();
     }
-    assert!(opened.now().unwrap().same_content(&opened.version) && !opened.is_unchanged(None));
+    assert!(opened.now().unwrap().same_content(&opened.stamp) && !opened.is_unchanged(None));
 }
 
 /// A link that an unprivileged user made to a file that is not theirs would be uploaded with the rights of root.

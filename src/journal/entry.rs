@@ -18,7 +18,7 @@ pub struct Intent {
     /// The file's path below it, byte for byte.
     pub relative: PathBuf,
     /// Which file, and which state of it.
-    pub version: FileStamp,
+    pub stamp: FileStamp,
     /// The destination folder's path.
     pub dest: RemotePath,
     /// The destination folder's id.

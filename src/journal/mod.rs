@@ -181,14 +181,9 @@ impl Journal {
     /// The entry that speaks for a file at a local path: the newest of just this file at the path, else one of it without a
     /// receipt under whatever path, else the newest of the path. A file that was set aside may have been followed by others;
     /// one whose answer was lost may have been moved.
-    pub async fn of_file(
-        &self,
-        root: &Path,
-        relative: &Path,
-        version: FileStamp,
-    ) -> Result<Option<Entry>, JournalError> {
+    pub async fn of_file(&self, root: &Path, relative: &Path, stamp: FileStamp) -> Result<Option<Entry>, JournalError> {
         let (root, relative) = (root.to_owned(), relative.to_owned());
-        self.look(move |connection| query::of_file(connection, &root, &relative, &version)).await
+        self.look(move |connection| query::of_file(connection, &root, &relative, &stamp)).await
     }
 
     /// Whether an attempt at a name in a folder of the vault that began before `before` has no outcome, or was given up without one

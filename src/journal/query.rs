@@ -85,13 +85,13 @@ pub(super) fn of_file(
     connection: &Connection,
     root: &Path,
     relative: &Path,
-    version: &FileStamp,
+    stamp: &FileStamp,
 ) -> rusqlite::Result<Option<Entry>> {
     let newest = latest(connection, root, relative)?;
-    if newest.as_ref().is_some_and(|entry| entry.intent.version.same_file(version) && !is_abandoned(entry)) {
+    if newest.as_ref().is_some_and(|entry| entry.intent.stamp.same_file(stamp) && !is_abandoned(entry)) {
         return Ok(newest);
     }
-    let [_, inode, size, mtime, _] = version_columns(version);
+    let [_, inode, size, mtime, _] = version_columns(stamp);
     // One that was set aside may have been followed by others of its path.
     if newest.is_some() {
         let mut statement = connection.prepare_cached(&own_sql())?;

@@ -28,7 +28,7 @@ pub(super) struct Attempted<'a> {
     pub(super) root: &'a [u8],
     pub(super) relative: &'a [u8],
     /// Device, inode, size, mtime, ctime.
-    pub(super) version: [i64; 5],
+    pub(super) stamp: [i64; 5],
     pub(super) dest: &'a [u8],
     pub(super) folder: &'a [u8],
     pub(super) name: &'a [u8],
@@ -62,7 +62,7 @@ impl Fields {
         self.number(it.id);
         self.bytes(it.root);
         self.bytes(it.relative);
-        it.version.iter().for_each(|number| self.number(*number));
+        it.stamp.iter().for_each(|number| self.number(*number));
         self.bytes(it.dest);
         self.bytes(it.folder);
         self.bytes(it.name);
@@ -164,7 +164,7 @@ mod tests {
             id: 7,
             root: b"/in",
             relative: b"a",
-            version: [1, 2, 3, 4, 5],
+            stamp: [1, 2, 3, 4, 5],
             dest: b"/HR",
             folder: b"f",
             name: b"a",

@@ -90,7 +90,7 @@ pub(super) fn renew(connection: &Connection, id: AttemptId, now: SystemTime) -> 
 }
 
 fn insert(connection: &Connection, intent: &Intent, now: SystemTime) -> Result<AttemptId, Fault> {
-    let [device, inode, size, mtime, ctime] = version_columns(&intent.version);
+    let [device, inode, size, mtime, ctime] = version_columns(&intent.stamp);
     let mut insert = connection.prepare_cached(
         "INSERT INTO attempt (root, relative, device, inode, size, mtime, ctime, dest, folder, name, started, state) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 0)",

@@ -44,7 +44,7 @@ pub(super) fn attempted<'a>(row: &'a Row<'_>) -> rusqlite::Result<Attempted<'a>>
         id: row.get(0)?,
         root: bytes(row, 1)?,
         relative: bytes(row, 2)?,
-        version: [row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?, row.get(7)?],
+        stamp: [row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?, row.get(7)?],
         dest: bytes(row, 8)?,
         folder: bytes(row, 9)?,
         name: bytes(row, 10)?,
@@ -97,8 +97,8 @@ pub(super) fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
 }
 
 fn intent(row: &Row<'_>, it: &Attempted<'_>) -> rusqlite::Result<Intent> {
-    let [device, inode, size, mtime, ctime] = it.version;
-    let version = FileStamp {
+    let [device, inode, size, mtime, ctime] = it.stamp;
+    let stamp = FileStamp {
         device: device.cast_unsigned(),
         inode: inode.cast_unsigned(),
         size: size.cast_unsigned(),
@@ -109,7 +109,7 @@ fn intent(row: &Row<'_>, it: &Attempted<'_>) -> rusqlite::Result<Intent> {
     Ok(Intent {
         root: path(it.root),
         relative: path(it.relative),
-        version,
+        stamp,
         dest,
         folder: DocumentId(text(it.folder)),
         name: row.get(10)?,
@@ -159,14 +159,8 @@ pub(super) fn columns(end: &End) -> (i64, Option<&[u8]>) {
 }
 
 /// The columns of a file's version.
-pub(super) fn version_columns(version: &FileStamp) -> [i64; 5] {
-    [
-        version.device.cast_signed(),
-        version.inode.cast_signed(),
-        version.size.cast_signed(),
-        version.mtime,
-        version.ctime,
-    ]
+pub(super) fn version_columns(stamp: &FileStamp) -> [i64; 5] {
+    [stamp.device.cast_signed(), stamp.inode.cast_signed(), stamp.size.cast_signed(), stamp.mtime, stamp.ctime]
 }
 
 /// A path as it lies in the journal.

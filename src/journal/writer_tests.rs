@@ -9,7 +9,7 @@ fn intent(name: &str) -> Intent {
     Intent {
         root: "/in".into(),
         relative: name.into(),
-        version: FileStamp { device: 1, inode: 2, size: 3, mtime: 4, ctime: 5 },
+        stamp: FileStamp { device: 1, inode: 2, size: 3, mtime: 4, ctime: 5 },
         dest: RemotePath::parse("/HR").unwrap(),
         folder: DocumentId("folder".to_owned()),
         name: name.to_owned(),

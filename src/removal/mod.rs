@@ -111,7 +111,7 @@ pub fn set_aside(
         root: Arc::clone(&settled.root),
         place,
         origin: settled.origin.clone(),
-        baseline: opened.version,
+        baseline: opened.stamp,
         leased: lease.is_some(),
         sha256,
     };
@@ -170,7 +170,7 @@ impl Aside {
         if (named.device, named.inode) != (held.device, held.inode) {
             return Err("another file took its name".into());
         }
-        if !held.same_content(&opened.version) {
+        if !held.same_content(&opened.stamp) {
             return Err("it changed while it was set aside".into());
         }
         if lease.is_some_and(|lease| !lease.holds()) {
@@ -191,7 +191,7 @@ impl Aside {
             Writers::NotAllowed if self.leased => return Err("its writers can't be told any more".into()),
             Writers::Unknown(_) | Writers::NotAllowed => None,
         };
-        if opened.version != self.baseline && !self.is_the_same(&opened, lease.as_ref()) {
+        if opened.stamp != self.baseline && !self.is_the_same(&opened, lease.as_ref()) {
             return Err("it changed while it lay aside".into());
         }
         Ok((opened, lease))
@@ -201,7 +201,7 @@ impl Aside {
     /// link of it came or went.
     fn is_the_same(&self, opened: &Opened, lease: Option<&Lease>) -> bool {
         lease.is_some()
-            && opened.version.same_content(&self.baseline)
+            && opened.stamp.same_content(&self.baseline)
             && self.sha256.is_some()
             && opened.sha256().ok() == self.sha256
             // The kernel takes a lease away from whoever hashes for too long.

@@ -78,7 +78,7 @@ fn copy_below(file: Rested<'_>, to: &Root) -> io::Result<PathBuf> {
 /// to be unlinked. In any doubt it is not one, and costs a second copy.
 fn is_copied(file: Rested<'_>, folder: &Root, name: &Path) -> bool {
     let Ok(copy) = folder.open_file(name) else { return false };
-    let (original, found) = (&file.opened.version, &copy.version);
+    let (original, found) = (&file.opened.stamp, &copy.stamp);
     // The file itself, by way of another mount, is no copy of it.
     if found.size != original.size || (found.device, found.inode) == (original.device, original.inode) {
         return false;

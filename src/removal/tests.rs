@@ -350,7 +350,7 @@ fn a_file_whose_writers_can_not_be_told_any_more_is_not_removed() {
     // The one file system without leases that every machine has.
     let root = Arc::new(Root::open(Path::new("/proc/self")).unwrap());
     let place = PathBuf::from("status");
-    let baseline = root.open_file(&place).unwrap().version;
+    let baseline = root.open_file(&place).unwrap().stamp;
     let aside = Aside { root, origin: place.clone(), place, baseline, leased: true, sha256: None };
     assert!(aside.check_rested().unwrap_err().contains("can't be told"));
 }

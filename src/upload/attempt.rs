@@ -88,22 +88,20 @@ impl<V: Vault> Pipeline<V> {
     }
 
     async fn follow_plan(&self, file: &Settled, source: &Source) -> Result<Confirmed, Halt> {
-        let version = source.opened.version;
-        let known = self.shared.journal.of_file(file.root.path(), &file.origin, version).await?;
+        let stamp = source.opened.stamp;
+        let known = self.shared.journal.of_file(file.root.path(), &file.origin, stamp).await?;
         let known = match known {
             Some(entry) if is_link_of(file, &entry).await => None,
             other => other,
         };
         let refused = known.as_ref().and_then(refusal);
-        match plan(known, &version, self.after(source), self.forced) {
+        match plan(known, &stamp, self.after(source), self.forced) {
             Plan::Skip { failed } => Err(match refused {
                 Some((attempt, reason)) => self.refused_before(source, attempt, reason).await?,
                 None => Halt::Ended(Outcome::Skipped { failed }),
             }),
             Plan::Finish(entry) => self.stored_before(file, source, entry).await,
-            Plan::Resolve(entry) if self.ask_for_other(file, &version, &entry).await? => {
-                self.upload(file, source).await
-            }
+            Plan::Resolve(entry) if self.ask_for_other(file, &stamp, &entry).await? => self.upload(file, source).await,
             Plan::Resolve(entry) => self.resolve(file, source, entry).await,
             Plan::Upload => self.upload(file, source).await,
         }
@@ -124,7 +122,7 @@ impl<V: Vault> Pipeline<V> {
     async fn stored_before(&self, file: &Settled, source: &Source, entry: Entry) -> Result<Confirmed, Halt> {
         let sha256 = hashed(file, source).await?;
         let Intent { dest, folder, name, .. } = &entry.intent;
-        let sent = Sent { name: name.clone(), size: source.opened.version.size, sha256 };
+        let sent = Sent { name: name.clone(), size: source.opened.stamp.size, sha256 };
         if let Some(stored) = entry.stored.clone().filter(|stored| stored.sha256 == sent.sha256)
             && ((is_fresh(&entry) && !self.may_be_covered(&entry).await?)
                 || matches!(self.find(dest, folder, &sent).await?, Found::Same(_)))
@@ -157,7 +155,7 @@ impl<V: Vault> Pipeline<V> {
     pub(super) async fn ask(&self, file: &Settled, source: &Source, entry: &Entry) -> Result<Option<Confirmed>, Halt> {
         let Intent { dest, folder, name, .. } = &entry.intent;
         let sha256 = hashed(file, source).await?;
-        let sent = Sent { name: name.clone(), size: source.opened.version.size, sha256 };
+        let sent = Sent { name: name.clone(), size: source.opened.stamp.size, sha256 };
         failpoint("resolving");
         let found = match self.find(dest, folder, &sent).await {
             // What was given up is asked for where that can be done; where it can't, it is no reason to wait.

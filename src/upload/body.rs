@@ -98,7 +98,7 @@ impl Source {
 
     /// Reads the file if it is small. Blocks.
     pub(super) fn load(&self) -> Result<(), SourceError> {
-        if self.opened.version.size > SMALL || self.small.get().is_some() {
+        if self.opened.stamp.size > SMALL || self.small.get().is_some() {
             return Ok(());
         }
         let bytes = self.read_small().map_err(|error| SourceError::Unreadable(format!("it can't be read: {error}")))?;
@@ -110,7 +110,7 @@ impl Source {
 
     fn read_small(&self) -> io::Result<Bytes> {
         // Small, so it fits.
-        let mut bytes = vec![0; usize::try_from(self.opened.version.size).unwrap_or_default()];
+        let mut bytes = vec![0; usize::try_from(self.opened.stamp.size).unwrap_or_default()];
         let mut length = 0;
         while length < bytes.len() {
             match read_at(&self.opened.file, &mut bytes[length..], length as u64)? {
@@ -150,7 +150,7 @@ impl Source {
 
     /// The bytes, from the start.
     pub(super) fn content(&self) -> Content {
-        let length = self.opened.version.size;
+        let length = self.opened.stamp.size;
         let body = match self.small.get() {
             Some(bytes) => Full::new(bytes.clone()).map_err(|never| match never {}).boxed(),
             None => self.pieces().boxed(),
@@ -168,13 +168,13 @@ impl Source {
                 sender.blocking_send(Err(error)).ok();
             }
         });
-        Pieces { pieces, left: self.opened.version.size }
+        Pieces { pieces, left: self.opened.stamp.size }
     }
 
     /// Reads and hashes all of the file, and passes it on in pieces; the last one only if the file is unchanged, so that
     /// the store never has all bytes of a file that was written meanwhile.
     fn read(&self, mut pass_on: impl FnMut(Bytes) -> io::Result<()>) -> io::Result<()> {
-        let size = self.opened.version.size;
+        let size = self.opened.stamp.size;
         let (mut hash, mut at, buffers) = (Sha256::new(), 0, Buffers::default());
         if size == 0 {
             // An empty file has no last piece at which its hash would be set.

@@ -3,7 +3,7 @@
 //! A relay in front of the service may drop our connection and hand the upload on all the same: the service stores it seconds
 //! later. A file that is sent again before that is stored twice. A newer file of the same name that is sent before that is
 //! covered by the older one, while its receipt says that it is the one in the store. So nothing is sent under such a name for as
-//! long as the configuration says (`store_lag`), and the store is forced again and again until then. Meanwhile the file holds no
+//! long as the configuration says (`store_lag`), and the store is asked again and again until then. Meanwhile the file holds no
 //! lease and no place among the uploads.
 
 use std::collections::HashMap;

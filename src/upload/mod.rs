@@ -18,8 +18,8 @@ mod plan;
 mod receipt;
 pub(crate) mod reconcile;
 mod removal;
+mod send;
 mod unsent;
-mod upload;
 mod verify;
 mod worker;
 

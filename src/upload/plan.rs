@@ -20,32 +20,30 @@ pub(super) enum Plan {
     },
 }
 
-/// The way for a file in this state, by the entry that the journal has of it. `forced` where a person forced for just this file:
+/// The way for a file in this state, by the entry that the journal has of it. `forced` where a person asked for just this file:
 /// then what was done or failed before is no reason to leave it.
-pub(super) fn plan(latest: Option<Entry>, version: &FileStamp, after: &After, forced: bool) -> Plan {
+pub(super) fn plan(latest: Option<Entry>, stamp: &FileStamp, after: &After, forced: bool) -> Plan {
     let Some(entry) = latest else { return Plan::Upload };
-    let before = &entry.intent.version;
+    let before = &entry.intent.stamp;
     match &entry.state {
         // Nothing was ever sent.
         State::Open | State::Ended(End::Abandoned { .. }) if !entry.intent.names_folder() => Plan::Upload,
         State::Open => Plan::Resolve(entry),
         // Given up because it was gone, or for what the store said: this very file is there again, and the store may have it.
-        State::Ended(End::Abandoned { .. }) if before.same_file(version) => Plan::Resolve(entry),
+        State::Ended(End::Abandoned { .. }) if before.same_file(stamp) => Plan::Resolve(entry),
         // Touched, opened for writing without a change, put back, or under a device number that a reboot has changed: its
         // bytes are compared before anything is removed, and the same ones are not sent again.
-        State::Stored | State::Ended(End::Superseded) if before.size == version.size => Plan::Finish(entry),
+        State::Stored | State::Ended(End::Superseded) if before.size == stamp.size => Plan::Finish(entry),
         // The unlink did not outlive a power cut, or was never done on a file system mounted below.
-        State::Ended(End::Removed | End::Moved(_)) if before.same_file(version) && !forced => Plan::Finish(entry),
-        State::Ended(End::Kept) if before.same_file(version) && !forced => match after {
+        State::Ended(End::Removed | End::Moved(_)) if before.same_file(stamp) && !forced => Plan::Finish(entry),
+        State::Ended(End::Kept) if before.same_file(stamp) && !forced => match after {
             After::Keep => Plan::Skip { failed: false },
             After::Delete | After::Move(_) => Plan::Finish(entry),
         },
         // Nothing was sent: it could not be read, or not be sent under its name. To find out whether that is so still costs nothing.
-        State::Ended(End::Failed { .. }) if !entry.intent.names_folder() && before.ctime != version.ctime => {
-            Plan::Upload
-        }
+        State::Ended(End::Failed { .. }) if !entry.intent.names_folder() && before.ctime != stamp.ctime => Plan::Upload,
         // Put back from an attempt to move it away, it has another ctime, and is refused all the same.
-        State::Ended(End::Failed { .. }) if before.same_content(version) && !forced => Plan::Skip { failed: true },
+        State::Ended(End::Failed { .. }) if before.same_content(stamp) && !forced => Plan::Skip { failed: true },
         State::Stored | State::Ended(_) => Plan::Upload,
     }
 }
@@ -57,18 +55,18 @@ mod tests {
     use crate::vault::{DocumentId, RemotePath};
     use std::time::SystemTime;
 
-    const VERSION: FileStamp = FileStamp { device: 1, inode: 2, size: 3, mtime: 4, ctime: 5 };
-    const CHANGED: FileStamp = FileStamp { size: 9, mtime: 9, ..VERSION };
-    const TOUCHED: FileStamp = FileStamp { mtime: 9, ..VERSION };
-    const RENAMED: FileStamp = FileStamp { ctime: 9, ..VERSION };
-    const REBOOTED: FileStamp = FileStamp { device: 9, ..VERSION };
+    const STAMP: FileStamp = FileStamp { device: 1, inode: 2, size: 3, mtime: 4, ctime: 5 };
+    const CHANGED: FileStamp = FileStamp { size: 9, mtime: 9, ..STAMP };
+    const TOUCHED: FileStamp = FileStamp { mtime: 9, ..STAMP };
+    const RENAMED: FileStamp = FileStamp { ctime: 9, ..STAMP };
+    const REBOOTED: FileStamp = FileStamp { device: 9, ..STAMP };
 
     #[allow(clippy::unnecessary_wraps, reason = "as the journal answers")]
     fn entry(state: State) -> Option<Entry> {
         let intent = Intent {
             root: "/w".into(),
             relative: "x".into(),
-            version: VERSION,
+            stamp: STAMP,
             dest: RemotePath::default(),
             folder: DocumentId("1".into()),
             name: "x".into(),
@@ -83,33 +81,33 @@ mod tests {
 
     #[test]
     fn a_failed_file_is_left_until_it_changes_or_somebody_asks_for_it() {
-        assert_eq!(plan(failed(), &VERSION, &After::Delete, false), Plan::Skip { failed: true });
+        assert_eq!(plan(failed(), &STAMP, &After::Delete, false), Plan::Skip { failed: true });
         assert_eq!(plan(failed(), &CHANGED, &After::Delete, false), Plan::Upload);
-        assert_eq!(plan(failed(), &VERSION, &After::Delete, true), Plan::Upload);
+        assert_eq!(plan(failed(), &STAMP, &After::Delete, true), Plan::Upload);
     }
 
     #[test]
     fn a_file_that_failed_unsent_is_tried_again_once_anything_about_it_changed() {
         let mut unsent = failed().unwrap();
         unsent.intent.folder = DocumentId(String::new());
-        let plan = |version| plan(Some(unsent.clone()), version, &After::Delete, false);
-        assert_eq!(plan(&VERSION), Plan::Skip { failed: true });
+        let plan = |stamp| plan(Some(unsent.clone()), stamp, &After::Delete, false);
+        assert_eq!(plan(&STAMP), Plan::Skip { failed: true });
         assert_eq!(plan(&RENAMED), Plan::Upload);
     }
 
     #[test]
     fn an_unknown_outcome_is_always_asked_for() {
-        for (version, forced) in [(VERSION, false), (CHANGED, false), (VERSION, true)] {
-            let plan = plan(entry(State::Open), &version, &After::Delete, forced);
+        for (stamp, forced) in [(STAMP, false), (CHANGED, false), (STAMP, true)] {
+            let plan = plan(entry(State::Open), &stamp, &After::Delete, forced);
             assert!(matches!(plan, Plan::Resolve(_)));
         }
     }
 
     #[test]
     fn a_stored_file_is_not_sent_again_unless_it_changed() {
-        for version in [VERSION, RENAMED, TOUCHED, REBOOTED] {
+        for stamp in [STAMP, RENAMED, TOUCHED, REBOOTED] {
             for state in [State::Stored, State::Ended(End::Superseded)] {
-                assert!(matches!(plan(entry(state), &version, &After::Delete, false), Plan::Finish(_)));
+                assert!(matches!(plan(entry(state), &stamp, &After::Delete, false), Plan::Finish(_)));
             }
         }
         assert_eq!(plan(entry(State::Stored), &CHANGED, &After::Delete, false), Plan::Upload);
@@ -119,17 +117,17 @@ mod tests {
     fn a_removed_file_that_is_there_again_after_a_power_cut_is_not_sent_again_and_a_new_one_is() {
         let removed = || entry(State::Ended(End::Removed));
         assert!(matches!(plan(removed(), &REBOOTED, &After::Delete, false), Plan::Finish(_)));
-        for version in [CHANGED, TOUCHED, FileStamp { inode: 9, ..VERSION }] {
-            assert_eq!(plan(removed(), &version, &After::Delete, false), Plan::Upload);
+        for stamp in [CHANGED, TOUCHED, FileStamp { inode: 9, ..STAMP }] {
+            assert_eq!(plan(removed(), &stamp, &After::Delete, false), Plan::Upload);
         }
     }
 
     #[test]
     fn a_kept_file_is_sent_again_only_when_asked_for_and_removed_once_that_is_wanted() {
         let kept = || entry(State::Ended(End::Kept));
-        assert_eq!(plan(kept(), &VERSION, &After::Keep, false), Plan::Skip { failed: false });
-        assert_eq!(plan(kept(), &VERSION, &After::Keep, true), Plan::Upload);
+        assert_eq!(plan(kept(), &STAMP, &After::Keep, false), Plan::Skip { failed: false });
+        assert_eq!(plan(kept(), &STAMP, &After::Keep, true), Plan::Upload);
         assert_eq!(plan(kept(), &CHANGED, &After::Keep, false), Plan::Upload);
-        assert!(matches!(plan(kept(), &VERSION, &After::Delete, false), Plan::Finish(_)));
+        assert!(matches!(plan(kept(), &STAMP, &After::Delete, false), Plan::Finish(_)));
     }
 }

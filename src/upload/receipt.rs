@@ -68,7 +68,7 @@ impl<V: Vault> Pipeline<V> {
         intent: Intent,
         owner: &Entry,
     ) -> Result<Option<Confirmed>, Halt> {
-        let Some(receipt) = owner.stored.as_ref().filter(|receipt| receipt.size == source.opened.version.size) else {
+        let Some(receipt) = owner.stored.as_ref().filter(|receipt| receipt.size == source.opened.stamp.size) else {
             return Ok(None);
         };
         let sent = sent(&intent.name, source, hashed(file, source).await?);
@@ -92,7 +92,7 @@ impl<V: Vault> Pipeline<V> {
     ) -> Result<Confirmed, Halt> {
         let stored = self.stored(&sent, document, true).await?;
         let (root, relative) = (file.root.path().to_owned(), file.origin.clone());
-        let intent = Intent { root, relative, version: source.opened.version, ..entry.intent.clone() };
+        let intent = Intent { root, relative, stamp: source.opened.stamp, ..entry.intent.clone() };
         let remote = intent.dest.join(&intent.name);
         let attempt = self.shared.journal.moved(entry.id, intent, stored.clone()).await?;
         Ok(Confirmed { attempt, remote, stored })
@@ -174,7 +174,7 @@ impl<V: Vault> Pipeline<V> {
 }
 
 fn sent(name: &str, source: &Source, sha256: String) -> Sent {
-    Sent { name: name.to_owned(), size: source.opened.version.size, sha256 }
+    Sent { name: name.to_owned(), size: source.opened.stamp.size, sha256 }
 }
 
 /// A question about one document that got no answer. Where that is not everybody's trouble only this file waits, and is

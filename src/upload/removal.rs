@@ -354,7 +354,7 @@ mod tests {
         let intent = crate::journal::Intent {
             root: file.root.path().to_owned(),
             relative: file.origin.clone(),
-            version: source.opened.version,
+            stamp: source.opened.stamp,
             dest: RemotePath::default(),
             folder: DocumentId("1".into()),
             name: "x".into(),

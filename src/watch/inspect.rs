@@ -10,9 +10,9 @@ use crate::file::{OpenError, Root};
 pub(super) fn look(root: &Root, relative: &Path) -> Observation {
     match root.open_file(relative) {
         Ok(opened) => match opened.writers() {
-            Writers::None(_) => Observation::Quiet(opened.version),
-            Writers::Some => Observation::Busy(opened.version),
-            Writers::Unknown(_) | Writers::NotAllowed => Observation::Unsure(opened.version),
+            Writers::None(_) => Observation::Quiet(opened.stamp),
+            Writers::Some => Observation::Busy(opened.stamp),
+            Writers::Unknown(_) | Writers::NotAllowed => Observation::Unsure(opened.stamp),
         },
         Err(OpenError::Gone) => Observation::Gone,
         Err(OpenError::Folder) => Observation::Folder,

@@ -141,7 +141,7 @@ impl Candidate {
 
     /// Its size, as it was last seen; nothing where it could not be opened.
     pub fn size(&self) -> u64 {
-        self.seen.map_or(0, |version| version.size)
+        self.seen.map_or(0, |stamp| stamp.size)
     }
 
     /// Something happened to the file.
@@ -168,16 +168,14 @@ impl Candidate {
             Observation::Gone | Observation::Unfit => Verdict::Forget,
             Observation::Folder => Verdict::Folder,
             Observation::Unreadable => Verdict::Ready,
-            Observation::Busy(version) => self.busy(version, now, rules),
-            Observation::Quiet(version) => self.at_rest(version, now, self.needed(version, rules), rules),
-            Observation::Unsure(version) => {
-                self.at_rest(version, now, self.needed(version, rules).max(rules.unsure), rules)
-            }
+            Observation::Busy(stamp) => self.busy(stamp, now, rules),
+            Observation::Quiet(stamp) => self.at_rest(stamp, now, self.needed(stamp, rules), rules),
+            Observation::Unsure(stamp) => self.at_rest(stamp, now, self.needed(stamp, rules).max(rules.unsure), rules),
         }
     }
 
-    fn busy(&mut self, version: FileStamp, now: Instant, rules: &Rules) -> Verdict {
-        self.note(version, now);
+    fn busy(&mut self, stamp: FileStamp, now: Instant, rules: &Rules) -> Verdict {
+        self.note(stamp, now);
         // A rename says that its writer has finished; that it is still open proves it wrong.
         if self.cause == Cause::Renamed && self.busy_since.is_some_and(|since| now - since >= CLOSING) {
             self.cause = Cause::Closed;
@@ -189,12 +187,12 @@ impl Candidate {
         Verdict::Wait(now + if now - since < CLOSING { CLOSING_STEP } else { BUSY_STEP })
     }
 
-    fn at_rest(&mut self, version: FileStamp, now: Instant, needed: Duration, rules: &Rules) -> Verdict {
+    fn at_rest(&mut self, stamp: FileStamp, now: Instant, needed: Duration, rules: &Rules) -> Verdict {
         if self.busy_since.take().is_some_and(|since| now - since >= CLOSING) {
             // It was being written until just now, whatever brought it.
             self.still_since = now;
         }
-        self.note(version, now);
+        self.note(stamp, now);
         let returning = self.returning_since.map(|since| now - since).filter(|_| self.reopened > budget::RETURNS);
         if returning.zip(rules.patience).is_some_and(|(returning, patience)| returning >= patience) {
             return Verdict::StillOpen;
@@ -204,14 +202,14 @@ impl Candidate {
     }
 
     /// Starts the wait anew where the file is not as it was.
-    fn note(&mut self, version: FileStamp, now: Instant) {
-        if self.seen.is_some_and(|before| before != version) {
+    fn note(&mut self, stamp: FileStamp, now: Instant) {
+        if self.seen.is_some_and(|before| before != stamp) {
             self.still_since = now;
         }
-        self.seen = Some(version);
+        self.seen = Some(stamp);
     }
 
-    fn needed(&self, version: FileStamp, rules: &Rules) -> Duration {
+    fn needed(&self, stamp: FileStamp, rules: &Rules) -> Duration {
         let by_cause = match self.cause {
             Cause::Renamed => return Duration::ZERO,
             Cause::Closed | Cause::Returned => {
@@ -220,7 +218,7 @@ impl Candidate {
             Cause::Created => rules.created,
             Cause::Scanned => rules.scanned,
         };
-        if version.size == 0 { by_cause.max(rules.empty) } else { by_cause }
+        if stamp.size == 0 { by_cause.max(rules.empty) } else { by_cause }
     }
 }
 

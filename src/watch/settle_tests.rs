@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 const SETTLE: Duration = Duration::from_millis(500);
 
-fn version(size: u64, mtime: i64) -> FileStamp {
+fn stamp(size: u64, mtime: i64) -> FileStamp {
     FileStamp { device: 1, inode: 1, size, mtime, ctime: mtime }
 }
 
@@ -35,61 +35,61 @@ impl Story {
 
 #[test]
 fn a_file_renamed_in_is_ready_at_once_even_if_empty() {
-    assert_eq!(Story::of(Cause::Renamed).look(0, Observation::Quiet(version(4, 1))), Verdict::Ready);
-    assert_eq!(Story::of(Cause::Renamed).look(0, Observation::Quiet(version(0, 1))), Verdict::Ready);
+    assert_eq!(Story::of(Cause::Renamed).look(0, Observation::Quiet(stamp(4, 1))), Verdict::Ready);
+    assert_eq!(Story::of(Cause::Renamed).look(0, Observation::Quiet(stamp(0, 1))), Verdict::Ready);
 }
 
 #[test]
 fn a_closed_file_waits_out_the_settle_time_from_its_last_event() {
     let mut story = Story::of(Cause::Closed);
-    assert_eq!(story.look(0, Observation::Quiet(version(4, 1))), Verdict::Wait(story.at(500)));
+    assert_eq!(story.look(0, Observation::Quiet(stamp(4, 1))), Verdict::Wait(story.at(500)));
     story.hint(400, Cause::Renamed);
     story.hint(400, Cause::Closed);
-    assert_eq!(story.look(500, Observation::Quiet(version(4, 1))), Verdict::Wait(story.at(900)));
-    assert_eq!(story.look(900, Observation::Quiet(version(4, 1))), Verdict::Ready);
+    assert_eq!(story.look(500, Observation::Quiet(stamp(4, 1))), Verdict::Wait(story.at(900)));
+    assert_eq!(story.look(900, Observation::Quiet(stamp(4, 1))), Verdict::Ready);
 }
 
 #[test]
 fn a_file_that_is_reopened_again_and_again_waits_longer_each_time() {
     let mut story = Story::of(Cause::Closed);
     story.hint(100, Cause::Closed);
-    assert_eq!(story.look(100, Observation::Quiet(version(4, 1))), Verdict::Wait(story.at(850)));
+    assert_eq!(story.look(100, Observation::Quiet(stamp(4, 1))), Verdict::Wait(story.at(850)));
     for _ in 0..100 {
         story.hint(200, Cause::Closed);
     }
-    let Verdict::Wait(until) = story.look(200, Observation::Quiet(version(4, 1))) else { panic!() };
+    let Verdict::Wait(until) = story.look(200, Observation::Quiet(stamp(4, 1))) else { panic!() };
     assert!(until <= story.at(200) + SETTLE * 8);
 }
 
 #[test]
 fn a_file_found_by_a_scan_must_lie_unchanged_for_twice_the_settle_time() {
     let mut story = Story::of(Cause::Scanned);
-    assert_eq!(story.look(0, Observation::Quiet(version(4, 1))), Verdict::Wait(story.at(1000)));
-    assert_eq!(story.look(1000, Observation::Quiet(version(5, 2))), Verdict::Wait(story.at(2000)));
-    assert_eq!(story.look(2000, Observation::Quiet(version(5, 2))), Verdict::Ready);
+    assert_eq!(story.look(0, Observation::Quiet(stamp(4, 1))), Verdict::Wait(story.at(1000)));
+    assert_eq!(story.look(1000, Observation::Quiet(stamp(5, 2))), Verdict::Wait(story.at(2000)));
+    assert_eq!(story.look(2000, Observation::Quiet(stamp(5, 2))), Verdict::Ready);
 }
 
 #[test]
 fn an_empty_file_waits_longer_and_a_file_whose_writers_nobody_can_tell_longest() {
     let mut story = Story::of(Cause::Closed);
-    assert_eq!(story.look(0, Observation::Quiet(version(0, 1))), Verdict::Wait(story.at(5000)));
-    assert_eq!(story.look(10, Observation::Unsure(version(0, 1))), Verdict::Wait(story.at(10_000)));
+    assert_eq!(story.look(0, Observation::Quiet(stamp(0, 1))), Verdict::Wait(story.at(5000)));
+    assert_eq!(story.look(10, Observation::Unsure(stamp(0, 1))), Verdict::Wait(story.at(10_000)));
 }
 
 #[test]
 fn a_busy_file_is_asked_quickly_at_first_and_settles_from_when_it_was_let_go() {
     let mut story = Story::of(Cause::Closed);
-    assert_eq!(story.look(0, Observation::Busy(version(4, 1))), Verdict::Wait(story.at(1)));
-    assert_eq!(story.look(100, Observation::Busy(version(4, 1))), Verdict::Wait(story.at(1100)));
-    assert_eq!(story.look(1100, Observation::Quiet(version(4, 1))), Verdict::Wait(story.at(1600)));
+    assert_eq!(story.look(0, Observation::Busy(stamp(4, 1))), Verdict::Wait(story.at(1)));
+    assert_eq!(story.look(100, Observation::Busy(stamp(4, 1))), Verdict::Wait(story.at(1100)));
+    assert_eq!(story.look(1100, Observation::Quiet(stamp(4, 1))), Verdict::Wait(story.at(1600)));
 }
 
 #[test]
 fn a_file_renamed_in_while_it_is_written_is_no_longer_taken_at_once() {
     let mut story = Story::of(Cause::Renamed);
-    story.look(0, Observation::Busy(version(4, 1)));
-    story.look(60, Observation::Busy(version(4, 1)));
-    assert_eq!(story.look(200, Observation::Quiet(version(4, 1))), Verdict::Wait(story.at(700)));
+    story.look(0, Observation::Busy(stamp(4, 1)));
+    story.look(60, Observation::Busy(stamp(4, 1)));
+    assert_eq!(story.look(200, Observation::Quiet(stamp(4, 1))), Verdict::Wait(story.at(700)));
 }
 
 #[test]
@@ -97,10 +97,10 @@ fn patience_ends_only_for_a_file_that_stays_open_and_does_not_grow() {
     let mut story = Story::of(Cause::Scanned);
     story.rules = Rules::new(SETTLE).with_patience(Duration::from_secs(10));
     for second in 0..30 {
-        let verdict = story.look(second * 1000, Observation::Busy(version(second, 1)));
+        let verdict = story.look(second * 1000, Observation::Busy(stamp(second, 1)));
         assert!(matches!(verdict, Verdict::Wait(_)), "given up while it grew");
     }
-    assert_eq!(story.look(39_000, Observation::Busy(version(29, 1))), Verdict::StillOpen);
+    assert_eq!(story.look(39_000, Observation::Busy(stamp(29, 1))), Verdict::StillOpen);
 }
 
 #[test]
@@ -109,20 +109,20 @@ fn a_file_that_comes_back_again_and_again_waits_longer_and_patience_with_it_ends
     let mut file = Candidate::new(Cause::Closed, start);
     for n in 0..crate::budget::RETURNS {
         file = file.returned(start);
-        let verdict = file.look(Observation::Quiet(version(4, 1)), start, &rules);
+        let verdict = file.look(Observation::Quiet(stamp(4, 1)), start, &rules);
         let Verdict::Wait(until) = verdict else { panic!("{verdict:?} after {n} times") };
         assert!(until > start + SETTLE && until <= start + SETTLE * 8);
     }
     let later = start + Duration::from_secs(10);
-    assert_ne!(file.returned(start).look(Observation::Quiet(version(4, 1)), start, &rules), Verdict::StillOpen);
-    assert_eq!(file.returned(later).look(Observation::Quiet(version(4, 1)), later, &rules), Verdict::StillOpen);
+    assert_ne!(file.returned(start).look(Observation::Quiet(stamp(4, 1)), start, &rules), Verdict::StillOpen);
+    assert_eq!(file.returned(later).look(Observation::Quiet(stamp(4, 1)), later, &rules), Verdict::StillOpen);
 }
 
 #[test]
 fn an_event_of_our_own_putting_back_does_not_shorten_the_wait_of_a_file_that_came_back() {
     let mut story = Story::of(Cause::Returned);
     story.hint(10, Cause::Renamed);
-    assert_eq!(story.look(10, Observation::Quiet(version(4, 1))), Verdict::Wait(story.at(510)));
+    assert_eq!(story.look(10, Observation::Quiet(stamp(4, 1))), Verdict::Wait(story.at(510)));
 }
 
 #[test]
@@ -161,7 +161,7 @@ proptest! {
                     touched = now;
                 }
             }
-            let seen = [Observation::Busy, Observation::Quiet, Observation::Unsure][usize::from(look)](version(size, 1));
+            let seen = [Observation::Busy, Observation::Quiet, Observation::Unsure][usize::from(look)](stamp(size, 1));
             if shown != Some(size) {
                 if shown.is_some() { touched = now; }
                 shown = Some(size);
@@ -188,10 +188,10 @@ proptest! {
                 Step::Write => {}
                 Step::Hint(cause) => story.hint(now, cause),
             }
-            story.look(now, [Observation::Busy, Observation::Quiet, Observation::Unsure][usize::from(look)](version(1, 1)));
+            story.look(now, [Observation::Busy, Observation::Quiet, Observation::Unsure][usize::from(look)](stamp(1, 1)));
         }
         for _ in 0..3 {
-            match story.look(now, Observation::Quiet(version(1, 1))) {
+            match story.look(now, Observation::Quiet(stamp(1, 1))) {
                 Verdict::Ready => return Ok(()),
                 Verdict::Wait(until) => now = u64::try_from((until - story.start).as_millis()).unwrap() + 1,
                 other => prop_assert!(false, "{other:?}"),

@@ -10,7 +10,7 @@ use crate::{SETTLE, failed, fill, side_by_side, status};
 
 #[test]
 fn whatever_the_service_does_to_an_upload_each_file_is_stored_once_and_none_is_blamed() {
-    let modes = [Duplicates::FileStamp, Duplicates::SecondDocument];
+    let modes = [Duplicates::Version, Duplicates::SecondDocument];
     let jobs = service_troubles().into_iter().enumerate().map(|(n, fault)| (fault, modes[n % 2])).collect();
     side_by_side(jobs, |(fault, duplicates)| {
         let world = World::with(|options| options.duplicates = duplicates);

@@ -32,7 +32,7 @@ const BAD: &str = "bad.txt";
 
 impl Combination {
     fn new(dice: &mut Dice) -> Self {
-        let duplicates = *dice.of(&[Duplicates::FileStamp, Duplicates::SecondDocument]);
+        let duplicates = *dice.of(&[Duplicates::Version, Duplicates::SecondDocument]);
         let verify = *dice.of(&["answer", "listing", "content"]);
         let refused = dice.one_in(2);
         let stopped = dice.one_in(4).then(|| Duration::from_millis(dice.within(0, 3000)));

@@ -237,8 +237,8 @@ async fn a_broken_chain_is_not_pruned() {
 #[tokio::test]
 async fn a_fate_that_is_altered_removed_or_put_in_shows_there() {
     let rows = [
-        ("UPDATE attempt SET state = 5 WHERE seq = 2", (2, Damage::Disposition)),
-        ("UPDATE attempt SET detail = x'41' WHERE seq = 3", (3, Damage::Disposition)),
+        ("UPDATE attempt SET state = 5 WHERE seq = 2", (2, Damage::Fate)),
+        ("UPDATE attempt SET detail = x'41' WHERE seq = 3", (3, Damage::Fate)),
         ("UPDATE fate SET state = 5 WHERE seq = 2", (2, Damage::FateAltered)),
         ("UPDATE fate SET at = at + 1 WHERE seq = 4", (4, Damage::FateAltered)),
         ("UPDATE fate SET receipt = 1 WHERE seq = 5", (5, Damage::FateAltered)),

@@ -13,7 +13,7 @@ fn unsent(relative: &str) -> Intent {
 }
 
 fn of_inode(inode: u64, intent: Intent) -> Intent {
-    Intent { version: FileStamp { inode, ..intent.version }, ..intent }
+    Intent { stamp: FileStamp { inode, ..intent.stamp }, ..intent }
 }
 
 /// Regression: each try of a file whose name can't be sent was one row more, for ever.

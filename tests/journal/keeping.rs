@@ -52,7 +52,7 @@ async fn of_two_files_of_one_path_each_has_its_own_entry() {
     let (_dir, _state, journal) = fresh();
     let file = |inode| {
         let like = intent("a", "a");
-        Intent { version: FileStamp { inode, ..like.version }, ..like }
+        Intent { stamp: FileStamp { inode, ..like.stamp }, ..like }
     };
     let mut ids = Vec::new();
     for inode in [1, 2] {
@@ -60,15 +60,15 @@ async fn of_two_files_of_one_path_each_has_its_own_entry() {
         journal.stored(ids[ids.len() - 1], receipt("1")).await.unwrap();
     }
     for (inode, expected) in [(1, ids[0]), (2, ids[1]), (3, ids[1])] {
-        let found = journal.of_file(Path::new(ROOT), Path::new("a"), file(inode).version).await.unwrap();
+        let found = journal.of_file(Path::new(ROOT), Path::new("a"), file(inode).stamp).await.unwrap();
         assert_eq!(found.unwrap().id, expected, "{inode}");
     }
     journal.end(ids[0], End::Removed).await.unwrap();
-    let found = journal.of_file(Path::new(ROOT), Path::new("a"), file(1).version).await.unwrap();
+    let found = journal.of_file(Path::new(ROOT), Path::new("a"), file(1).stamp).await.unwrap();
     assert_eq!(found.unwrap().id, ids[0], "it may be there again after a power cut");
     let sent_in_vain = go(&journal, file(1)).await;
     journal.end(sent_in_vain, abandoned()).await.unwrap();
-    let found = journal.of_file(Path::new(ROOT), Path::new("a"), file(1).version).await.unwrap();
+    let found = journal.of_file(Path::new(ROOT), Path::new("a"), file(1).stamp).await.unwrap();
     assert_eq!(found.unwrap().id, ids[0], "what came to nothing does not hide what is known");
 }
 

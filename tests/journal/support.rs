@@ -14,7 +14,7 @@ pub(crate) fn intent(relative: &str, name: &str) -> Intent {
     Intent {
         root: ROOT.into(),
         relative: relative.into(),
-        version: FileStamp { device: u64::MAX, inode: 2, size: 300, mtime: -4, ctime: 5 },
+        stamp: FileStamp { device: u64::MAX, inode: 2, size: 300, mtime: -4, ctime: 5 },
         dest: RemotePath::parse("/HR/2026").unwrap(),
         folder: DocumentId("folder-1".to_owned()),
         name: name.to_owned(),

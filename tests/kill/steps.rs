@@ -30,7 +30,7 @@ const STEPS: [(&str, Option<&str>); 16] = [
 
 #[test]
 fn killed_at_each_named_step_nothing_is_lost_truncated_or_stored_twice() {
-    for duplicates in [Duplicates::FileStamp, Duplicates::SecondDocument] {
+    for duplicates in [Duplicates::Version, Duplicates::SecondDocument] {
         for (step, before) in STEPS {
             let killed = killed_at(step, before, 1, duplicates);
             assert!(killed, "{step} never came");
@@ -44,7 +44,7 @@ fn killed_at_a_named_step_for_the_nth_time_nothing_is_lost_truncated_or_stored_t
     for _ in 0..rounds(16) / 2 {
         let nth = dice.within(2, 7);
         let (step, before) = *dice.of(&STEPS);
-        killed_at(step, before, nth, *dice.of(&[Duplicates::FileStamp, Duplicates::SecondDocument]));
+        killed_at(step, before, nth, *dice.of(&[Duplicates::Version, Duplicates::SecondDocument]));
     }
 }
 

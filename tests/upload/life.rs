@@ -115,7 +115,7 @@ impl Life {
         let intent = Intent {
             root: self.root.path().to_owned(),
             relative: relative.into(),
-            version: self.root.open_file(Path::new(relative)).unwrap().version,
+            stamp: self.root.open_file(Path::new(relative)).unwrap().stamp,
             dest: dest(),
             folder: DocumentId("id of /dest".into()),
             name: relative.to_owned(),

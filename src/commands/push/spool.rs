@@ -102,7 +102,7 @@ async fn clear(journal: &Journal, root: &Root, own: &Root) -> Result<(), Journal
         // Else somebody pushes it by its name.
         let Some(claim) = own.claim(&opened) else { return Ok(()) };
         let known = known(journal, root, own, &place, &opened).await?;
-        let unchanged = |entry: &Entry| entry.intent.version.ctime == opened.version.ctime;
+        let unchanged = |entry: &Entry| entry.intent.stamp.ctime == opened.stamp.ctime;
         if !known.as_ref().is_some_and(|entry| has_receipt(entry) && unchanged(entry)) {
             tell(&own.path().join(place), known.is_some());
             return Ok(());
@@ -141,9 +141,9 @@ async fn known(
 ) -> Result<Option<Entry>, JournalError> {
     let mut known = None;
     for root in [root, own] {
-        let entry = journal.of_file(root.path(), &removal::origin(place), opened.version).await?;
+        let entry = journal.of_file(root.path(), &removal::origin(place), opened.stamp).await?;
         // The newest of its name may be another day's.
-        let entry = entry.filter(|entry| entry.intent.version.same_file(&opened.version));
+        let entry = entry.filter(|entry| entry.intent.stamp.same_file(&opened.stamp));
         known = entry.filter(|entry| known.is_none() || has_receipt(entry)).or(known);
     }
     Ok(known)
@@ -201,10 +201,10 @@ mod tests {
         }
 
         async fn begin(&self) -> AttemptId {
-            let version = self.root.open_file(&Path::new(OWN).join("dump")).unwrap().version;
+            let stamp = self.root.open_file(&Path::new(OWN).join("dump")).unwrap().stamp;
             let (root, relative) = (self.root.path().to_owned(), "dump".into());
             let (dest, folder) = (RemotePath::default(), DocumentId("1".into()));
-            let intent = Intent { root, relative, version, dest, folder, name: "dump".into() };
+            let intent = Intent { root, relative, stamp, dest, folder, name: "dump".into() };
             let Begun::Go(id) = self.journal.begin(intent).await.unwrap() else { panic!("its name is free") };
             id
         }

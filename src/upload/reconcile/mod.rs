@@ -56,8 +56,8 @@ pub(crate) struct Places {
 
 impl Places {
     /// Whether a file was found, or may lie where the walk could not look.
-    pub(crate) fn may_have(&self, version: &FileStamp) -> bool {
-        self.is_part || self.found.iter().any(|(found, _)| found == version)
+    pub(crate) fn may_have(&self, stamp: &FileStamp) -> bool {
+        self.is_part || self.found.iter().any(|(found, _)| found == stamp)
     }
 }
 
@@ -65,7 +65,7 @@ impl<V: Vault> Pipeline<V> {
     /// Asks for the upload of another file that had this one's path, if that file lies anywhere below the root still. Its
     /// bytes say what to ask for. Answers whether there is one.
     pub(super) async fn ask_for_other(&self, file: &Settled, own: &FileStamp, entry: &Entry) -> Result<bool, Halt> {
-        if own.same_file(&entry.intent.version) || !is_ours(file, entry) {
+        if own.same_file(&entry.intent.stamp) || !is_ours(file, entry) {
             return Ok(false);
         }
         match find(file, entry).await {
@@ -85,7 +85,7 @@ impl<V: Vault> Pipeline<V> {
                 return Ok(forced);
             }
             tokio::time::sleep(BETWEEN).await;
-            let known = self.shared.journal.of_file(other.root.path(), &other.origin, entry.intent.version).await?;
+            let known = self.shared.journal.of_file(other.root.path(), &other.origin, entry.intent.stamp).await?;
             if known.is_none_or(|known| known.id != entry.id || known.state != entry.state) {
                 break;
             }
@@ -115,7 +115,7 @@ impl<V: Vault> Pipeline<V> {
         }
         let forced = match find(file, owner).await {
             Location::At(other) => self.ask_for(&other, owner).await?,
-            Location::Nowhere if is_sent(file, &intent.version, owner) => return Err(Halt::Later(budget::FIRST_LOOK)),
+            Location::Nowhere if is_sent(file, &intent.stamp, owner) => return Err(Halt::Later(budget::FIRST_LOOK)),
             Location::Nowhere => Asked::NotStored,
             Location::Unknown => Asked::Unanswered,
         };
@@ -128,7 +128,7 @@ impl<V: Vault> Pipeline<V> {
 
 /// Whether the same file has another name as well: a hard link is another document, not a file that was moved.
 pub(super) async fn is_link_of(file: &Settled, entry: &Entry) -> bool {
-    let (theirs, inode) = (entry.intent.root.join(&entry.intent.relative), entry.intent.version.inode);
+    let (theirs, inode) = (entry.intent.root.join(&entry.intent.relative), entry.intent.stamp.inode);
     theirs != file.root.path().join(&file.origin)
         && on_disk(move || std::fs::symlink_metadata(theirs).is_ok_and(|found| found.ino() == inode)).await
             == Some(true)
@@ -146,9 +146,9 @@ fn is_ours(file: &Settled, entry: &Entry) -> bool {
 
 /// Whether an entry's file is no longer at its place. Where that can't be told it may be there.
 async fn is_gone(root: &Arc<Root>, entry: &Entry) -> bool {
-    let (root, place, version) = (Arc::clone(root), entry.intent.relative.clone(), entry.intent.version);
+    let (root, place, stamp) = (Arc::clone(root), entry.intent.relative.clone(), entry.intent.stamp);
     let gone = on_disk(move || match root.open_file(&place) {
-        Ok(found) => !found.version.same_file(&version),
+        Ok(found) => !found.stamp.same_file(&stamp),
         Err(error) => matches!(error, OpenError::Gone),
     });
     gone.await == Some(true)
@@ -157,7 +157,7 @@ async fn is_gone(root: &Arc<Root>, entry: &Entry) -> bool {
 /// Whether an entry's file, which has no name any more, is on its way still, by another process of ours maybe: that is waited for.
 /// Not where `own`, the file that waits, has its number by now, for then it is that one that is taken.
 fn is_sent(file: &Settled, own: &FileStamp, entry: &Entry) -> bool {
-    let theirs = &entry.intent.version;
+    let theirs = &entry.intent.stamp;
     let is_own = (own.device, own.inode) == (theirs.device, theirs.inode);
     !is_own && file.root.is_claimed(theirs)
 }
@@ -165,7 +165,7 @@ fn is_sent(file: &Settled, own: &FileStamp, entry: &Entry) -> bool {
 /// Where an entry's file lies below the root, but for where `file` does. Looks at all that is there: for the rare file whose
 /// upload has no outcome, and whose place another one has.
 async fn find(file: &Settled, entry: &Entry) -> Location {
-    let (root, wanted) = (Arc::clone(&file.root), entry.intent.version);
+    let (root, wanted) = (Arc::clone(&file.root), entry.intent.stamp);
     let Some(places) = on_disk(move || places_of(&root, &[wanted])).await else { return Location::Unknown };
     let mut others = places.found.into_iter().filter(|(_, place)| *place != file.relative);
     match others.next() {
@@ -178,7 +178,7 @@ async fn find(file: &Settled, entry: &Entry) -> Location {
 /// Which of these files lie below a root, set aside or not, and where. Blocks.
 pub(crate) fn places_of(root: &Root, wanted: &[FileStamp]) -> Places {
     let mut places = Places::default();
-    let inodes: HashSet<u64> = wanted.iter().map(|version| version.inode).collect();
+    let inodes: HashSet<u64> = wanted.iter().map(|stamp| stamp.inode).collect();
     if inodes.is_empty() {
         return places;
     }
@@ -187,7 +187,7 @@ pub(crate) fn places_of(root: &Root, wanted: &[FileStamp]) -> Places {
         let entry = match entry {
             Ok(entry) => entry,
             Err(unreadable) => {
-                // What lies in a folder that this user may not enter (`lost+found`) can't be forced for: for good it would be unknown.
+                // What lies in a folder that this user may not enter (`lost+found`) can't be asked for: for good it would be unknown.
                 let is_over = [std::io::ErrorKind::NotFound, std::io::ErrorKind::PermissionDenied];
                 places.is_part |= !is_over.contains(&unreadable.why.kind());
                 continue;
@@ -201,8 +201,8 @@ pub(crate) fn places_of(root: &Root, wanted: &[FileStamp]) -> Places {
         };
         match opened {
             Ok(opened) => {
-                let version = wanted.iter().find(|wanted| wanted.same_file(&opened.version));
-                places.found.extend(version.map(|version| (*version, entry.path.to_owned())));
+                let stamp = wanted.iter().find(|wanted| wanted.same_file(&opened.stamp));
+                places.found.extend(stamp.map(|stamp| (*stamp, entry.path.to_owned())));
             }
             Err(error) => places.is_part |= matches!(error, OpenError::Io(_)),
         }

@@ -44,10 +44,10 @@ fn over(root: &Root, unresolved: &[(Entry, bool)], aside: &[PathBuf]) -> Vec<(At
     let end = |(entry, followed): &'_ (Entry, bool)| end_of(entry, *followed, root, aside);
     let over: Vec<_> = unresolved.iter().filter_map(|known| Some((&known.0, end(known)?))).collect();
     let sent = |entry: &Entry| entry.state == State::Open && entry.intent.names_folder();
-    let open = over.iter().filter(|(entry, _)| sent(entry)).map(|(entry, _)| entry.intent.version);
+    let open = over.iter().filter(|(entry, _)| sent(entry)).map(|(entry, _)| entry.intent.stamp);
     let places = places_of(root, &open.collect::<Vec<_>>());
     // Moved while its upload was open: its name is not free before it was asked for.
-    let is_moved = |entry: &Entry| sent(entry) && places.may_have(&entry.intent.version);
+    let is_moved = |entry: &Entry| sent(entry) && places.may_have(&entry.intent.stamp);
     over.into_iter().filter(|(entry, _)| !is_moved(entry)).map(|(entry, end)| (entry.id, end)).collect()
 }
 
@@ -63,7 +63,7 @@ fn end_of(entry: &Entry, followed: bool, root: &Root, aside: &[PathBuf]) -> Opti
     let gone = found.iter().all(|found| matches!(found, Err(OpenError::Gone)));
     // A file of another name's turn: where the journal says no more of it, it is found and sent by itself.
     let other = found.iter().all(Result::is_ok)
-        && found.iter().flatten().all(|found| !found.version.same_file(&entry.intent.version));
+        && found.iter().flatten().all(|found| !found.stamp.same_file(&entry.intent.stamp));
     match entry.state {
         // Unlinked, and killed before that was written down.
         State::Stored if gone => Some(End::Removed),
@@ -81,11 +81,11 @@ mod tests {
     use std::time::SystemTime;
 
     fn entry(root: &Root, relative: &str, state: State) -> Entry {
-        let version = root.open_file(Path::new("x")).unwrap().version;
+        let stamp = root.open_file(Path::new("x")).unwrap().stamp;
         let intent = Intent {
             root: root.path().to_owned(),
             relative: relative.into(),
-            version,
+            stamp,
             dest: RemotePath::default(),
             folder: DocumentId("1".into()),
             name: relative.into(),

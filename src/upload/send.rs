@@ -152,7 +152,7 @@ fn intent(file: &Settled, source: &Source, dest: &RemotePath, folder: &DocumentI
     Intent {
         root: file.root.path().to_owned(),
         relative: file.origin.clone(),
-        version: source.opened.version,
+        stamp: source.opened.stamp,
         dest: dest.clone(),
         folder: folder.clone(),
         name: name.to_owned(),
