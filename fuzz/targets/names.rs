@@ -8,8 +8,9 @@ use std::sync::{Arc, OnceLock};
 
 use astran_backup::file::{Root, Settled};
 use astran_backup::fuzzing;
+use astran_backup::journal::LocalEnd;
 use astran_backup::journal::Stored;
-use astran_backup::upload::{Local, Outcome, Report};
+use astran_backup::upload::{Outcome, Report};
 use astran_backup::vault::{DocumentId, RemotePath};
 use serde_json::Value;
 
