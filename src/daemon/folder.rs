@@ -8,10 +8,9 @@ use tokio::sync::mpsc;
 use super::start::{Started, catch_up};
 use super::stop::tidy;
 use super::tally::count_in_metrics;
-use super::{Mode, Run, Tally, WatchedFolder, patience_after_stop};
-use crate::config::Policy;
+use super::{Run, Tally, WatchedFolder, patience_after_stop};
 use crate::exit::{Exit, Fatal};
-use crate::file::Settled;
+use crate::file::{Root, Settled};
 use crate::journal::LocalEnd;
 use crate::observe::health::{Component, Condition};
 use crate::observe::metrics::Folder;
@@ -40,54 +39,76 @@ where
     V: Vault,
     F: Fn(&Report) + Send + Sync + 'static,
 {
-    let WatchedFolder { root, policy, targets, dest, counts } = started.folder;
-    let Run { mode, shutdown, .. } = &*run;
-    let condition = Condition::default();
-    let inspections = Flow::default();
-    run.standstill.add(inspections.clone());
-    let rules_and_names = watch_options(&policy, mode, counts.clone(), condition.clone())?;
-    let options = watch::Options { inspections, ..rules_and_names };
-    let (reports, mut reported) = mpsc::unbounded_channel();
-    let pipeline = Pipeline::new(Arc::clone(&run.shared), policy, targets, dest, false, reports, counts.clone());
-    let name = root.path().display().to_string();
-    run.health.add(Component::Destination(name.clone()), pipeline.destination());
-    run.health.add(Component::Folder(name), Arc::new(condition.clone()));
+    let folder = FolderRun::new(run, started.folder)?;
+    folder.add_health_checks();
     if let Some(late) = started.late
-        && let Err(tally) = catch_up(late, &condition, shutdown.clone()).await
+        && let Err(tally) = catch_up(late, &folder.options.condition, folder.run.shutdown.clone()).await
     {
         return Ok(tally);
     }
-
-    let (ready, queue) = mpsc::channel::<Settled>(QUEUE);
-    let (to_watch, ended) = mpsc::unbounded_channel();
-    let reporter = Reporter { run: &run, counts, tally: Tally::default(), to_watch };
-    let watching = watch::run(root, options, ready, ended, shutdown.clone());
-    let uploading = pipeline.run(queue, mode.grace, shutdown.clone());
-    let reporting = reporter.run(&mut reported, patience_after_stop(mode.grace, shutdown.clone()));
-    let ((watched, root), stopped, (all_reported, mut tally)) = tokio::join!(watching, uploading, reporting);
-    if all_reported {
-        tidy(root).await;
-    } else {
-        tracing::warn!("removals under way there don't end; the next start resolves what is left of them");
-    }
-    tally.failed += watched.unreadable + watched.still_open;
-    tally.left += watched.cut;
-    tally.stopped = stopped;
-    Ok(tally)
+    Ok(folder.run_loops().await)
 }
 
-fn watch_options(policy: &Policy, mode: &Mode, counts: Folder, condition: Condition) -> Result<watch::Options, Fatal> {
+/// One folder with all that runs it.
+struct FolderRun<V, F> {
+    run: Arc<Run<V, F>>,
+    root: Arc<Root>,
+    options: watch::Options,
+    pipeline: Arc<Pipeline<V>>,
+    /// The reports of the pipeline.
+    reported: mpsc::UnboundedReceiver<Report>,
+}
+
+impl<V: Vault, F: Fn(&Report)> FolderRun<V, F> {
+    fn new(run: Arc<Run<V, F>>, folder: WatchedFolder) -> Result<Self, Fatal> {
+        let options = watch_options(&folder, run.mode.once)?;
+        let (reports, reported) = mpsc::unbounded_channel();
+        let WatchedFolder { root, policy, targets, dest, counts } = folder;
+        let pipeline = Pipeline::new(Arc::clone(&run.shared), policy, targets, dest, false, reports, counts);
+        Ok(Self { run, root, options, pipeline, reported })
+    }
+
+    fn add_health_checks(&self) {
+        let (health, name) = (&self.run.health, self.root.path().display().to_string());
+        health.add(Component::Destination(name.clone()), self.pipeline.destination());
+        health.add(Component::Folder(name), Arc::new(self.options.condition.clone()));
+        self.run.standstill.add(self.options.inspections.clone());
+    }
+
+    async fn run_loops(mut self) -> Tally {
+        let Run { mode, shutdown, .. } = &*self.run;
+        let (ready, queue) = mpsc::channel::<Settled>(QUEUE);
+        let (to_watch, ended) = mpsc::unbounded_channel();
+        let counts = self.options.counts.clone();
+        let reporter = Reporter { run: &self.run, counts, tally: Tally::default(), to_watch };
+        let watching = watch::run(self.root, self.options, ready, ended, shutdown.clone());
+        let uploading = self.pipeline.run(queue, mode.grace, shutdown.clone());
+        let reporting = reporter.run(&mut self.reported, patience_after_stop(mode.grace, shutdown.clone()));
+        let ((watched, root), stopped, (all_reported, mut tally)) = tokio::join!(watching, uploading, reporting);
+        if all_reported {
+            tidy(root).await;
+        } else {
+            tracing::warn!("removals under way there don't end; the next start resolves what is left of them");
+        }
+        tally.failed += watched.unreadable + watched.still_open;
+        tally.left += watched.cut;
+        tally.stopped = stopped;
+        tally
+    }
+}
+
+fn watch_options(folder: &WatchedFolder, once: bool) -> Result<watch::Options, Fatal> {
+    let policy = &folder.policy;
     let ignore = IgnorePatterns::new(&policy.ignore)
         .map_err(|error| Fatal::new(Exit::Usage, format!("a pattern of names to ignore can't be used: {error}")))?;
     let rules = Rules::new(policy.settle);
-    let rules = if mode.once { rules.with_patience(ONCE_PATIENCE) } else { rules };
     Ok(watch::Options {
         ignore: Arc::new(ignore),
-        rules,
+        rules: if once { rules.with_patience(ONCE_PATIENCE) } else { rules },
         rescan: policy.rescan,
-        once: mode.once,
-        counts,
-        condition,
+        once,
+        counts: folder.counts.clone(),
+        condition: Condition::default(),
         inspections: Flow::default(),
     })
 }

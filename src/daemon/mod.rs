@@ -78,7 +78,7 @@ pub async fn run<V: Vault>(
     shared: Arc<Shared<V>>,
     folders: Vec<WatchedFolder>,
     mode: Mode,
-    on_report: impl Fn(&Report) + Clone + Send + Sync + 'static,
+    on_report: impl Fn(&Report) + Send + Sync + 'static,
     health: &Health,
     shutdown: Shutdown,
 ) -> Result<Tally, Fatal> {

@@ -162,7 +162,7 @@ impl Watch {
             self.start_inspections();
             let has_ready = self.candidates.has_ready() && !self.sources.stands_by();
             let next_inspection = self.candidates.next_due().filter(|_| self.inspecting.is_none());
-            let room = self.candidates.len() < budget::FILES_ON_THEIR_WAY;
+            let room = self.candidates.len() < budget::CANDIDATES;
             tokio::select! {
                 () = shutdown.reached(Stop::Gently) => break,
                 Some(report) = ended.recv() => self.upload_ended(&report),
@@ -260,7 +260,7 @@ impl Watch {
             }
             FsEvent::File(path, cause) => {
                 let Some(relative) = self.watched_path(&path) else { return };
-                if self.candidates.len() < budget::FILES_BY_EVENTS {
+                if self.candidates.len() < budget::CANDIDATES_BY_EVENTS {
                     self.candidates.touched(&relative, cause, Instant::now());
                 } else {
                     self.sources.events_dropped();
@@ -332,18 +332,18 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_event_beyond_those_that_are_remembered_is_made_up_for_by_a_walk() {
+    async fn an_event_that_the_table_has_no_room_for_leads_to_a_walk() {
         let dir = tempfile::tempdir().unwrap();
         let root = Arc::new(Root::open(dir.path()).unwrap());
         let mut watch = Watch::new(Arc::clone(&root), Options::for_test(true));
         while !watch.sources.exhausted() {
             watch.sources.next(true).await;
         }
-        for number in 0..budget::FILES_BY_EVENTS {
+        for number in 0..budget::CANDIDATES_BY_EVENTS {
             watch.candidates.touched(Path::new(&number.to_string()), Cause::Closed, Instant::now());
         }
         watch.source_event(SourceEvent::Fs(FsEvent::File(root.path().join("one more"), Cause::Closed)));
-        assert_eq!(watch.candidates.len(), budget::FILES_BY_EVENTS);
+        assert_eq!(watch.candidates.len(), budget::CANDIDATES_BY_EVENTS);
         assert!(!watch.sources.exhausted(), "a walk is to come");
     }
 }

@@ -220,15 +220,15 @@ impl Sources {
             }
             RootState::Unavailable(trouble) => {
                 self.stands_by = true;
-                self.report_trouble(trouble.to_string());
+                self.report_trouble(&trouble.to_string());
             }
-            RootState::NoAnswer => self.report_trouble("its file system does not answer".into()),
+            RootState::NoAnswer => self.report_trouble("its file system does not answer"),
         }
     }
 
     /// Logs trouble with the folder once, not at each check.
-    fn report_trouble(&mut self, trouble: String) {
-        if self.condition.raise(trouble.clone()) {
+    fn report_trouble(&self, trouble: &str) {
+        if self.condition.raise(trouble) {
             tracing::warn!("{trouble}; waiting for it");
         }
     }
