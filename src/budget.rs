@@ -17,6 +17,12 @@ pub(crate) const UPLOAD_IDLE: Duration = Duration::from_secs(60);
 /// Between the last piece of an upload's content and its answer; and what is added for each 64 MiB, for stores that hash at the end.
 pub(crate) const UPLOAD_ANSWER: Duration = Duration::from_secs(60);
 pub(crate) const UPLOAD_ANSWER_PER_64_MIB: Duration = Duration::from_secs(1);
+/// The lowest average rate of a download, in bytes per second over each [`DOWNLOAD_WINDOW`] of waiting: below, the answer counts as
+/// broken off. Even a dial-up modem carries 5 KiB/s. Without this rate, a server that drips a byte every 29 s is never silent for
+/// [`IDLE`], and `verify = "content"`, `get` and `verify` waited for it for ever.
+pub(crate) const DOWNLOAD_RATE: u64 = 1 << 10;
+/// The time over which that rate is measured: two [`IDLE`]s, so that one pause that is allowed does not break a download off.
+pub(crate) const DOWNLOAD_WINDOW: Duration = Duration::from_secs(60);
 /// For the logout at the end of a command: nothing depends on it.
 pub(crate) const LOGOUT: Duration = Duration::from_secs(2);
 /// How long a connection is kept unused. Servers close theirs after 20 s and more; a request that meets the closing gets no answer,
