@@ -18,7 +18,7 @@ use crate::observe::standstill::Flow;
 use crate::upload::{Outcome, Pipeline, Report};
 use crate::vault::Vault;
 use crate::watch::settle::Rules;
-use crate::watch::{self, IgnorePatterns, UploadEnd, UploadEnded};
+use crate::watch::{self, IgnorePatterns, UploadEnd, UploadReport};
 
 /// With `once`, a file that is open for writing and unchanged for so long is left for the next run.
 const ONCE_PATIENCE: Duration = Duration::from_secs(10);
@@ -78,10 +78,10 @@ impl<V: Vault, F: Fn(&Report)> FolderRun<V, F> {
     async fn run_loops(mut self) -> Tally {
         let Run { mode, shutdown, .. } = &*self.run;
         let (ready, queue) = mpsc::channel::<Settled>(QUEUE);
-        let (to_watch, ended) = mpsc::unbounded_channel();
+        let (to_watch, reports) = mpsc::unbounded_channel();
         let counts = self.options.counts.clone();
         let reporter = Reporter { run: &self.run, counts, tally: Tally::default(), to_watch };
-        let watching = watch::run(self.root, self.options, ready, ended, shutdown.clone());
+        let watching = watch::run(self.root, self.options, ready, reports, shutdown.clone());
         let uploading = self.pipeline.run(queue, mode.grace, shutdown.clone());
         let reporting = reporter.run(&mut self.reported, patience_after_stop(mode.grace, shutdown.clone()));
         let ((watched, root), stopped, (all_reported, mut tally)) = tokio::join!(watching, uploading, reporting);
@@ -137,7 +137,7 @@ struct Reporter<'a, V, F> {
     run: &'a Run<V, F>,
     counts: Folder,
     tally: Tally,
-    to_watch: mpsc::UnboundedSender<UploadEnded>,
+    to_watch: mpsc::UnboundedSender<UploadReport>,
 }
 
 impl<V, F: Fn(&Report)> Reporter<'_, V, F> {
@@ -162,12 +162,12 @@ impl<V, F: Fn(&Report)> Reporter<'_, V, F> {
         }
         (self.run.on_report)(&report);
         // The watch may have ended already.
-        self.to_watch.send(upload_ended(report)).ok();
+        self.to_watch.send(for_watch(report)).ok();
     }
 }
 
 /// Translates a report for the watch, which knows nothing of uploads.
-fn upload_ended(report: Report) -> UploadEnded {
+fn for_watch(report: Report) -> UploadReport {
     let end = match report.outcome {
         Outcome::Stored { local: LocalEnd::Removed | LocalEnd::Moved(_), .. } => UploadEnd::Stored,
         Outcome::Failed { moved: Some(_), .. } | Outcome::Gone => UploadEnd::Gone,
@@ -181,7 +181,7 @@ fn upload_ended(report: Report) -> UploadEnded {
             UploadEnd::Returned(place)
         }
     };
-    UploadEnded { relative: report.file.relative, end }
+    UploadReport { relative: report.file.relative, end }
 }
 
 #[cfg(test)]

@@ -229,7 +229,7 @@ impl Sources {
     /// Logs trouble with the folder once, not at each check.
     fn report_trouble(&self, trouble: &str) {
         if self.condition.raise(trouble) {
-            tracing::warn!("{trouble}; waiting for it");
+            tracing::warn!("{trouble}; its files wait until it is available again");
         }
     }
 }
