@@ -14,8 +14,8 @@ use crate::exit::{Exit, Fatal};
 use crate::file::{Root, Settled};
 use crate::journal::Journal;
 use crate::observe::health::{Component, Condition, Health};
-use crate::observe::metrics::Folder;
-use crate::observe::standstill::{Flow, Standstill};
+use crate::observe::metrics::FolderMetrics;
+use crate::observe::stall::{Activity, StallDetector};
 use crate::removal;
 use crate::retention;
 use crate::shutdown::{Shutdown, Stop};
@@ -37,7 +37,7 @@ pub struct Watched {
     /// Where they go.
     pub dest: RemotePath,
     /// What is counted of them.
-    pub counts: Folder,
+    pub counts: FolderMetrics,
 }
 
 /// How the daemon runs.
@@ -83,7 +83,7 @@ pub async fn run<V: Vault>(
 ) -> Result<Tally, Fatal> {
     // Ends with this run.
     let mut beside = JoinSet::new();
-    let standstill = Standstill::default();
+    let standstill = StallDetector::default();
     standstill.add(shared.flow());
     beside.spawn(standstill.clone().watch());
     if !mode.once {
@@ -113,7 +113,7 @@ pub async fn run<V: Vault>(
     health.add(Component::Progress, Arc::new(standstill.clone()));
     let mut running = JoinSet::new();
     for folder in started {
-        let looks = Flow::default();
+        let looks = Activity::default();
         standstill.add(looks.clone());
         let (shared, mode, tell) = (Arc::clone(&shared), mode.clone(), tell.clone());
         running.spawn(run_folder(shared, folder, mode, tell, health.clone(), looks, shutdown.clone()));
@@ -223,7 +223,7 @@ async fn run_folder<V: Vault>(
     mode: Mode,
     tell: impl Fn(&Report),
     health: Health,
-    looks: Flow,
+    looks: Activity,
     shutdown: Shutdown,
 ) -> Result<Tally, Fatal> {
     let Watched { root, policy, targets, dest, counts } = folder;
@@ -315,7 +315,7 @@ async fn take_reports<T>(
 }
 
 /// What became of a file, for those who look from outside.
-fn count(counts: &Folder, outcome: &Outcome) {
+fn count(counts: &FolderMetrics, outcome: &Outcome) {
     match outcome {
         Outcome::Stored { stored, .. } => counts.stored(stored.size),
         Outcome::Failed { .. } => drop(counts.failed.inc()),
@@ -327,7 +327,7 @@ fn count(counts: &Folder, outcome: &Outcome) {
     }
 }
 
-fn watch_options(policy: &Policy, once: bool, counts: Folder, gone: Condition) -> Result<watch::Options, Fatal> {
+fn watch_options(policy: &Policy, once: bool, counts: FolderMetrics, gone: Condition) -> Result<watch::Options, Fatal> {
     let names = IgnorePatterns::new(&policy.ignore)
         .map_err(|error| Fatal::new(Exit::Usage, format!("a pattern of names to ignore can't be used: {error}")))?;
     let rules = Rules::new(policy.settle);
@@ -339,7 +339,7 @@ fn watch_options(policy: &Policy, once: bool, counts: Folder, gone: Condition) -
         once,
         counts,
         gone,
-        looks: Flow::default(),
+        looks: Activity::default(),
     })
 }
 

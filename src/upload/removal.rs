@@ -13,7 +13,7 @@ use super::{Local, Outcome, Report};
 use crate::failpoint::failpoint;
 use crate::file::Settled;
 use crate::journal::{AttemptId, End, Journal, Stored};
-use crate::observe::standstill::Flow;
+use crate::observe::stall::Activity;
 use crate::removal::{self, Aside, Disposition, GRACE, Gone, NotRemoved};
 use crate::vault::RemotePath;
 
@@ -69,12 +69,12 @@ pub(super) struct Removals {
 struct InFlight {
     count: AtomicUsize,
     none: Notify,
-    flow: Flow,
+    flow: Activity,
 }
 
 impl InFlight {
     fn ended(&self, count: usize) {
-        self.flow.ended(count);
+        self.flow.finished(count);
         if self.count.fetch_sub(count, Ordering::AcqRel) == count {
             self.none.notify_waiters();
         }
@@ -85,7 +85,7 @@ impl InFlight {
 const BATCH: usize = 256;
 
 impl Removals {
-    pub(super) fn start(journal: Journal, reports: mpsc::UnboundedSender<Report>, flow: Flow) -> Self {
+    pub(super) fn start(journal: Journal, reports: mpsc::UnboundedSender<Report>, flow: Activity) -> Self {
         let (leaving, to_set_aside) = mpsc::channel(BATCH);
         let (resting, to_finish) = mpsc::unbounded_channel();
         let left = Arc::new(InFlight { flow, ..InFlight::default() });
@@ -100,7 +100,7 @@ impl Removals {
         // The task that takes them lives as long as anybody can call this.
         let Ok(place) = self.leaving.reserve().await else { return };
         self.left.count.fetch_add(1, Ordering::AcqRel);
-        self.left.flow.waits();
+        self.left.flow.started();
         place.send(leaving);
     }
 
@@ -362,7 +362,7 @@ mod tests {
         let Why::Stored(_, confirmed) = stored() else { unreachable!() };
         let attempt = journal.adopt(intent, confirmed).await.unwrap();
         let (reports, _reported) = mpsc::unbounded_channel();
-        let removals = Removals::start(journal.clone(), reports, Flow::default());
+        let removals = Removals::start(journal.clone(), reports, Activity::default());
         removals.add(RemovalRequest { file, source, fate: Disposition::Delete, attempt, why: stored() }).await;
         removals.drained().await;
         assert!(!watched.join("x").exists());

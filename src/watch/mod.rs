@@ -24,8 +24,8 @@ use tokio::time::{Instant, sleep_until};
 use crate::budget;
 use crate::file::{Root, Settled};
 use crate::observe::health::Condition;
-use crate::observe::metrics::Folder;
-use crate::observe::standstill::Flow;
+use crate::observe::metrics::FolderMetrics;
+use crate::observe::stall::Activity;
 use crate::shutdown::{Shutdown, Stop};
 
 use candidates::Candidates;
@@ -47,11 +47,11 @@ pub struct Options {
     /// End when all that was there is done.
     pub once: bool,
     /// What is counted on the way.
-    pub counts: Folder,
+    pub counts: FolderMetrics,
     /// Where it is noted that the folder is gone.
     pub gone: Condition,
     /// Looks at files that wait for the file system, and those that are done.
-    pub looks: Flow,
+    pub looks: Activity,
 }
 
 /// What the pipeline says of a file that it was given.
@@ -188,7 +188,7 @@ impl Watch {
             return;
         }
         let root = Arc::clone(self.sources.root());
-        self.options.looks.waits();
+        self.options.looks.started();
         self.looking = Some(tokio::task::spawn_blocking(move || {
             due.into_iter().map(|path| (Arc::clone(&path), look_at(&root, &path))).collect()
         }));
@@ -196,7 +196,7 @@ impl Watch {
 
     fn looked(&mut self, seen: Looks) {
         self.looking = None;
-        self.options.looks.ended(1);
+        self.options.looks.finished(1);
         let now = Instant::now();
         for (path, seen) in seen {
             match self.table.looked(&path, seen, now, &self.options.rules) {
@@ -308,9 +308,9 @@ mod tests {
                 rules,
                 rescan,
                 once,
-                counts: Folder::nowhere(),
+                counts: FolderMetrics::detached(),
                 gone: Condition::default(),
-                looks: Flow::default(),
+                looks: Activity::default(),
             }
         }
     }

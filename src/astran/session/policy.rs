@@ -146,7 +146,7 @@ impl State {
         }
         if let Some((until, error)) = self.hold.as_ref().filter(|(until, _)| now.instant < *until) {
             let left = *until - now.instant;
-            return Step::Refuse(error.clone().leave_alone(Some(left)));
+            return Step::Refuse(error.clone().with_retry_after(Some(left)));
         }
         let shrunk = self.token.as_ref().is_some_and(|t| t.shrunk);
         if self.verdict.is_none() && !shrunk && self.refresh.as_ref().is_some_and(|r| r.life.lives(now)) {
