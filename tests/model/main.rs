@@ -25,6 +25,7 @@ use astran_backup::shutdown;
 use astran_backup::upload::{MoveTargets, Outcome, Pipeline, Report, Shared};
 use astran_backup::vault::RemotePath;
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 use tokio::sync::mpsc;
 
 use store::{Model, Whim};
@@ -191,7 +192,11 @@ async fn tell(steps: Vec<Step>, whims: Vec<Whim>, conflicts: bool) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: stories(), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: stories(),
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn whatever_the_store_does_between_any_two_steps_each_file_is_stored_once_or_still_there(
