@@ -12,7 +12,7 @@ use crate::budget;
 use crate::config::Policy;
 use crate::exit::{Exit, Fatal};
 use crate::file::{Root, Settled};
-use crate::journal::Journal;
+use crate::journal::{Journal, LocalEnd};
 use crate::observe::health::{Component, Condition, Health};
 use crate::observe::metrics::Folder;
 use crate::observe::standstill::{Flow, Standstill};
@@ -20,7 +20,7 @@ use crate::removal;
 use crate::retention;
 use crate::shutdown::{Shutdown, Stop};
 use crate::upload::reconcile::startup;
-use crate::upload::{Local, MoveTargets, Outcome, Pipeline, Report, Shared};
+use crate::upload::{MoveTargets, Outcome, Pipeline, Report, Shared};
 use crate::vault::{RemotePath, Vault, VaultError};
 use crate::watch::settle::Rules;
 use crate::watch::{self, Done, IgnorePatterns, Next};
@@ -345,9 +345,9 @@ fn watch_options(policy: &Policy, once: bool, counts: Folder, gone: Condition) -
 
 fn done_of(report: Report) -> Done {
     let next = match report.outcome {
-        Outcome::Stored { local: Local::Removed | Local::Moved(_), .. } => Next::Stored,
+        Outcome::Stored { local: LocalEnd::Removed | LocalEnd::Moved(_), .. } => Next::Stored,
         Outcome::Failed { moved: Some(_), .. } | Outcome::Gone => Next::Gone,
-        Outcome::Stored { local: Local::Kept, .. }
+        Outcome::Stored { local: LocalEnd::Kept, .. }
         | Outcome::Failed { moved: None, .. }
         | Outcome::Blocked { .. }
         | Outcome::Skipped { .. }

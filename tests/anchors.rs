@@ -45,7 +45,7 @@ fn field(hasher: &mut Sha256, value: &Value) {
 /// What the journal's own documentation tells everybody: hashes all receipts anew, from the first one on, and moves the mark.
 fn rebuild_receipts(journal: &Connection) {
     let sql = "SELECT r.seq, a.id, root.value, a.relative, a.device, a.inode, a.size, a.mtime, a.ctime, dest.value, folder.value, \
-         a.name, a.started, r.sha256, r.size, r.document, r.document_version, user.value, r.already_present, r.stored \
+         a.name, a.started, r.sha256, r.size, r.document, r.document_version, user.value, r.adopted, r.stored \
          FROM receipt r JOIN attempt a ON a.id = r.attempt JOIN term root ON root.id = a.root JOIN term dest ON dest.id = a.dest \
          JOIN term folder ON folder.id = a.folder JOIN term user ON user.id = r.user ORDER BY r.seq";
     let mut statement = journal.prepare(sql).unwrap();

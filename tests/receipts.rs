@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use astran_backup::commands::{history, retry, verify};
 use astran_backup::exit::{Exit, Fatal};
 use astran_backup::file::FileStamp;
-use astran_backup::journal::{AttemptId, Begun, End, Intent, Journal, Stored};
+use astran_backup::journal::{AttemptId, Begun, End, Intent, Journal, LocalEnd, Stored};
 use astran_backup::vault::{Content, Document, DocumentId, Download, Kind, RemotePath, Vault, VaultError};
 use bytes::Bytes;
 use serde_json::Value;
@@ -55,7 +55,7 @@ async fn store(journal: &Journal, name: &str, content: &str) {
         already_present: false,
     };
     journal.stored(id, stored).await.unwrap();
-    journal.end(id, End::Removed).await.unwrap();
+    journal.end(id, End::Local(LocalEnd::Removed)).await.unwrap();
 }
 
 async fn fail(journal: &Journal, name: &str) {

@@ -27,6 +27,7 @@ use rustix::io::Errno;
 use crate::failpoint::failpoint;
 use crate::file::lease::{Lease, Writers};
 use crate::file::{FileStamp, OpenError, Opened, Root, Settled, look_at};
+use crate::journal::LocalEnd;
 
 pub use atomic_file::Partial;
 use folder::make_below;
@@ -63,15 +64,6 @@ pub struct Aside {
     leased: bool,
     /// The SHA-256 of what the store has, in lower-case hexadecimal.
     sha256: Option<String>,
-}
-
-/// How a removal ended.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Gone {
-    /// Unlinked.
-    Removed,
-    /// Moved to this path.
-    Moved(PathBuf),
 }
 
 /// Why a file is still there, and where.
@@ -125,16 +117,16 @@ pub fn set_aside(
 }
 
 /// Ends the removal of a file whose grace is over: unlinks it or moves it away; puts it back where it changed.
-pub fn finish(aside: &Aside, fate: &Disposition) -> Result<Gone, NotRemoved> {
+pub fn finish(aside: &Aside, fate: &Disposition) -> Result<LocalEnd, NotRemoved> {
     let (opened, lease) = match aside.check_rested() {
         Ok(held) => held,
         Err(reason) => return Err(aside.put_back(reason)),
     };
     let ended = match fate {
-        Disposition::Delete => unlink(&aside.root, &aside.place).map(|()| Gone::Removed),
+        Disposition::Delete => unlink(&aside.root, &aside.place).map(|()| LocalEnd::Removed),
         Disposition::MoveTo(target) => {
             let rested = move_file::Rested { aside, opened: &opened, lease: lease.as_ref() };
-            move_file::move_below(rested, target).map(Gone::Moved)
+            move_file::move_below(rested, target).map(LocalEnd::Moved)
         }
     };
     drop(lease);

@@ -53,7 +53,7 @@ async fn an_unchanged_file_is_removed_and_leaves_nothing_behind() {
     let settled = scratch.write("sub/report", "1234");
     let aside = uploaded(&settled, || ()).unwrap();
     assert!(!scratch.path("sub/report").exists());
-    assert_eq!(finish(&aside, &Disposition::Delete).unwrap(), Gone::Removed);
+    assert_eq!(finish(&aside, &Disposition::Delete).unwrap(), LocalEnd::Removed);
     tidy(&scratch.root);
     assert_eq!(fs::read_dir(scratch.root.path()).unwrap().count(), 1);
 }
@@ -128,7 +128,7 @@ async fn a_moved_file_keeps_its_sub_folder_and_never_overwrites() {
     let done = scratch.dir.path().join("done");
     for expected in ["sub/report.pdf", "sub/report (1).pdf"] {
         let aside = uploaded(&scratch.write("sub/report.pdf", expected), || ()).unwrap();
-        assert_eq!(finish(&aside, &to(&done)).unwrap(), Gone::Moved(done.join(expected)));
+        assert_eq!(finish(&aside, &to(&done)).unwrap(), LocalEnd::Moved(done.join(expected)));
         assert_eq!(fs::read_to_string(done.join(expected)).unwrap(), expected);
     }
 }
@@ -140,7 +140,7 @@ async fn a_file_moves_to_another_file_system_whole() {
     let Ok(elsewhere) = tempfile::tempdir_in("/dev/shm") else { return };
     let aside = uploaded(&scratch.write("report", "content"), || ()).unwrap();
     let moved = finish(&aside, &to(elsewhere.path())).unwrap();
-    assert_eq!(moved, Gone::Moved(elsewhere.path().join("report")));
+    assert_eq!(moved, LocalEnd::Moved(elsewhere.path().join("report")));
     assert_eq!(fs::read_to_string(elsewhere.path().join("report")).unwrap(), "content");
     assert!(staging::leftovers(&scratch.root, Path::new("")).is_empty());
 }
@@ -163,8 +163,8 @@ async fn hard_links_of_one_file_are_removed_one_after_the_other() {
     fs::hard_link(scratch.path("first"), scratch.path("second")).unwrap();
     let second = Settled::new(Arc::clone(&scratch.root), "second".into());
     let (first, second) = (uploaded(&first, || ()).unwrap(), uploaded(&second, || ()).unwrap());
-    assert_eq!(finish(&first, &Disposition::Delete).unwrap(), Gone::Removed);
-    assert_eq!(finish(&second, &Disposition::Delete).unwrap(), Gone::Removed);
+    assert_eq!(finish(&first, &Disposition::Delete).unwrap(), LocalEnd::Removed);
+    assert_eq!(finish(&second, &Disposition::Delete).unwrap(), LocalEnd::Removed);
 }
 
 #[tokio::test]
@@ -190,7 +190,7 @@ async fn a_file_in_the_place_of_the_private_folder_keeps_no_file_from_being_remo
     let aside = uploaded(&scratch.write("sub/report", "content"), || ()).unwrap();
     assert_eq!(origin(&aside.place), Path::new("sub/report"));
     assert!(!scratch.path("sub/report").exists() && scratch.root.path().join(&aside.place).exists());
-    assert_eq!(finish(&aside, &Disposition::Delete).unwrap(), Gone::Removed);
+    assert_eq!(finish(&aside, &Disposition::Delete).unwrap(), LocalEnd::Removed);
     assert!(!scratch.root.path().join(&aside.place).exists());
 }
 
@@ -208,7 +208,7 @@ fn elsewhere(scratch: &Scratch) -> Option<tempfile::TempDir> {
 /// Moves a file of this name and content; answers under which name.
 fn moved(scratch: &Scratch, content: &str, folder: &Path) -> String {
     let aside = uploaded(&scratch.write("report", content), || ()).unwrap();
-    let Gone::Moved(place) = finish(&aside, &to(folder)).unwrap() else { panic!("not moved") };
+    let LocalEnd::Moved(place) = finish(&aside, &to(folder)).unwrap() else { panic!("not moved") };
     assert!(staging::leftovers(&scratch.root, Path::new("")).is_empty());
     place.file_name().unwrap().to_str().unwrap().to_owned()
 }
@@ -338,7 +338,7 @@ async fn a_file_that_moves_to_another_file_system_never_overwrites() {
     for expected in ["report.pdf", "report (1).pdf"] {
         let aside = uploaded(&scratch.write("report.pdf", expected), || ()).unwrap();
         let moved = finish(&aside, &to(elsewhere.path())).unwrap();
-        assert_eq!(moved, Gone::Moved(elsewhere.path().join(expected)));
+        assert_eq!(moved, LocalEnd::Moved(elsewhere.path().join(expected)));
         assert_eq!(fs::read_to_string(elsewhere.path().join(expected)).unwrap(), expected);
     }
 }
@@ -368,7 +368,7 @@ async fn a_name_or_path_that_is_too_long_for_the_private_folder_waits_elsewhere_
         aside.put_back("for the test");
         assert_eq!(scratch.read(name), "content");
         let aside = uploaded(&scratch.write(name, "content"), || ()).unwrap();
-        assert_eq!(finish(&aside, &Disposition::Delete).unwrap(), Gone::Removed);
+        assert_eq!(finish(&aside, &Disposition::Delete).unwrap(), LocalEnd::Removed);
         assert_eq!(fs::read_dir(scratch.path(PRIVATE)).unwrap().count(), 0, "no folder is left for it");
     }
 }
@@ -388,7 +388,7 @@ async fn what_lies_in_a_private_folder_that_is_not_ours_alone_any_more_is_neithe
     assert!(other.place.file_name().is_some_and(is_beside), "it goes without the private folder: {other:?}");
     finish(&other, &Disposition::Delete).unwrap();
     mode(0o700);
-    assert_eq!(finish(&aside, &Disposition::Delete).unwrap(), Gone::Removed);
+    assert_eq!(finish(&aside, &Disposition::Delete).unwrap(), LocalEnd::Removed);
 }
 
 #[test]

@@ -6,10 +6,10 @@ use std::sync::atomic::Ordering;
 use super::attempt::Confirmed;
 use super::body::Source;
 use super::removal::{RemovalRequest, Why};
-use super::{Local, Outcome, Pipeline};
+use super::{Outcome, Pipeline};
 use crate::config::{After, Policy};
 use crate::file::Settled;
-use crate::journal::{AttemptId, End};
+use crate::journal::{AttemptId, End, LocalEnd};
 use crate::removal::{Disposition, MoveTarget, MoveTargetError};
 use crate::vault::Vault;
 
@@ -43,7 +43,7 @@ impl<V: Vault> Pipeline<V> {
         }
         if !self.unleased_told.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                "files of other users are uploaded but stay here, for nobody may report this user of their writers: give it CAP_LEASE, or \
+                "files of other users are uploaded but stay here, for nobody may tell this user of their writers: give it CAP_LEASE, or \
                  set allow_unleased = true"
             );
         }
@@ -57,10 +57,10 @@ impl<V: Vault> Pipeline<V> {
             (After::Delete, _) => Disposition::Delete,
             (After::Move(_), Some(folder)) => Disposition::MoveTo(Arc::clone(folder)),
             (After::Keep, _) | (After::Move(_), None) => {
-                if let Err(error) = self.shared.journal.end(attempt, End::Kept).await {
+                if let Err(error) = self.shared.journal.end(attempt, End::Local(LocalEnd::Kept)).await {
                     tracing::warn!("that a file was kept could not be written down: {error}");
                 }
-                return Some(Outcome::Stored { remote, stored, local: Local::Kept });
+                return Some(Outcome::Stored { remote, stored, local: LocalEnd::Kept });
             }
         };
         self.removals

@@ -35,7 +35,7 @@ use tokio::time::Instant;
 use crate::config::Policy;
 use crate::file::Settled;
 use crate::file::lease::LeaseBreaks;
-use crate::journal::{Journal, Stored};
+use crate::journal::{Journal, LocalEnd, Stored};
 use crate::observe::health::{Component, HealthCheck};
 use crate::observe::metrics::Folder;
 use crate::observe::standstill::Flow;
@@ -144,7 +144,7 @@ pub enum Outcome {
         /// The receipt's content.
         stored: Stored,
         /// What became of the local file.
-        local: Local,
+        local: LocalEnd,
     },
     /// This file's trouble: written down, and not tried again until it changes or somebody asks.
     Failed {
@@ -174,17 +174,6 @@ pub enum Outcome {
     Gone,
     /// Not begun, or left whole, because the pipeline stopped.
     Left,
-}
-
-/// What became of a stored file's local end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Local {
-    /// Deleted.
-    Removed,
-    /// Moved to this path.
-    Moved(PathBuf),
-    /// Kept.
-    Kept,
 }
 
 /// The way of one folder's files, or of the files that `push` was given.

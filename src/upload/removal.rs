@@ -9,12 +9,12 @@ use tokio::time::{Instant, sleep_until};
 
 use super::body::Source;
 use super::worker::INTERNAL;
-use super::{Local, Outcome, Report};
+use super::{Outcome, Report};
 use crate::failpoint::failpoint;
 use crate::file::Settled;
-use crate::journal::{AttemptId, End, Journal, Stored};
+use crate::journal::{AttemptId, End, Journal, LocalEnd, Stored};
 use crate::observe::standstill::Flow;
-use crate::removal::{self, Aside, Disposition, GRACE, Gone, NotRemoved};
+use crate::removal::{self, Aside, Disposition, GRACE, NotRemoved};
 use crate::vault::RemotePath;
 
 /// A file that is to leave its place.
@@ -52,7 +52,7 @@ struct Ended {
     file: Settled,
     attempt: AttemptId,
     why: Why,
-    outcome: Result<Gone, NotRemoved>,
+    outcome: Result<LocalEnd, NotRemoved>,
 }
 
 /// Brings files out of the folder, many in one go, in the order in which they came: the grace is the same for all.
@@ -243,13 +243,10 @@ impl Reporter {
 }
 
 /// What the end of a removal means: for people, and for the journal.
-fn meaning(why: Why, outcome: Result<Gone, NotRemoved>) -> (Outcome, Option<End>) {
+fn meaning(why: Why, outcome: Result<LocalEnd, NotRemoved>) -> (Outcome, Option<End>) {
     match (why, outcome) {
-        (Why::Stored(remote, stored), Ok(Gone::Removed)) => {
-            (Outcome::Stored { remote, stored, local: Local::Removed }, Some(End::Removed))
-        }
-        (Why::Stored(remote, stored), Ok(Gone::Moved(path))) => {
-            (Outcome::Stored { remote, stored, local: Local::Moved(path.clone()) }, Some(End::Moved(path)))
+        (Why::Stored(remote, stored), Ok(local)) => {
+            (Outcome::Stored { remote, stored, local: local.clone() }, Some(End::Local(local)))
         }
         (Why::Stored(..), Err(NotRemoved { reason, changed: true, place })) => {
             (Outcome::Again { reason, place }, Some(End::Superseded))
@@ -258,8 +255,10 @@ fn meaning(why: Why, outcome: Result<Gone, NotRemoved>) -> (Outcome, Option<End>
         (Why::Stored(..), Err(NotRemoved { reason, .. })) => {
             (Outcome::Failed { reason: format!("it is stored, but stays here: {reason}"), moved: None }, None)
         }
-        (Why::Failed(reason), Ok(Gone::Moved(path))) => (Outcome::Failed { reason, moved: Some(path) }, None),
-        (Why::Failed(reason), Ok(Gone::Removed)) => (Outcome::Failed { reason, moved: None }, None),
+        (Why::Failed(reason), Ok(LocalEnd::Moved(path))) => (Outcome::Failed { reason, moved: Some(path) }, None),
+        (Why::Failed(reason), Ok(LocalEnd::Removed | LocalEnd::Kept)) => {
+            (Outcome::Failed { reason, moved: None }, None)
+        }
         (Why::Failed(_), Err(NotRemoved { reason, changed: true, place })) => (Outcome::Again { reason, place }, None),
         (Why::Failed(first), Err(NotRemoved { reason, .. })) => {
             (Outcome::Failed { reason: format!("{first}; it can't be moved away: {reason}"), moved: None }, None)
@@ -284,15 +283,15 @@ mod tests {
         Why::Stored(RemotePath::default(), stored)
     }
 
-    fn not_removed(changed: bool) -> Result<Gone, NotRemoved> {
+    fn not_removed(changed: bool) -> Result<LocalEnd, NotRemoved> {
         Err(NotRemoved { reason: "no".into(), changed, place: "x".into() })
     }
 
     #[test]
     fn only_what_is_gone_is_written_down_as_gone() {
         let end = |why, outcome| meaning(why, outcome).1;
-        assert_eq!(end(stored(), Ok(Gone::Removed)), Some(End::Removed));
-        assert_eq!(end(stored(), Ok(Gone::Moved("/y".into()))), Some(End::Moved("/y".into())));
+        assert_eq!(end(stored(), Ok(LocalEnd::Removed)), Some(End::Local(LocalEnd::Removed)));
+        assert_eq!(end(stored(), Ok(LocalEnd::Moved("/y".into()))), Some(End::Local(LocalEnd::Moved("/y".into()))));
         assert_eq!(end(stored(), not_removed(true)), Some(End::Superseded));
         assert_eq!(end(stored(), not_removed(false)), None, "stored still: the next walk tries again");
     }
@@ -334,7 +333,7 @@ mod tests {
         let (reports, mut reported) = mpsc::unbounded_channel();
         let reporter = Reporter { journal, reports, left: Arc::default() };
         let root = Arc::new(crate::file::Root::open(dir.path()).unwrap());
-        for (outcome, expected) in [(not_removed(false), true), (Ok(Gone::Removed), false)] {
+        for (outcome, expected) in [(not_removed(false), true), (Ok(LocalEnd::Removed), false)] {
             let file = Settled::new(Arc::clone(&root), "x".into());
             reporter.report(vec![Ended { file, attempt: AttemptId(1), why: stored(), outcome }]);
             assert_eq!(reported.recv().await.unwrap().put_back, expected);
@@ -367,6 +366,6 @@ mod tests {
         removals.drained().await;
         assert!(!watched.join("x").exists());
         let page = journal.history_page(&crate::journal::Filter::default(), None, 9).await.unwrap();
-        assert_eq!(page[0].entry.state, crate::journal::State::Ended(End::Removed));
+        assert_eq!(page[0].entry.state, crate::journal::State::Ended(End::Local(LocalEnd::Removed)));
     }
 }

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use astran_backup::config::{Layout, Verify};
+use astran_backup::journal::LocalEnd;
 use astran_backup::journal::State;
-use astran_backup::upload::{Local, Outcome};
+use astran_backup::upload::Outcome;
 use astran_backup::vault::Kind;
 
 use crate::life::Life;
@@ -14,7 +15,7 @@ use crate::store::Reply;
 const A_MOMENT: Duration = Duration::from_millis(600);
 
 fn is_removed(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Stored { local: Local::Removed, .. })
+    matches!(outcome, Outcome::Stored { local: LocalEnd::Removed, .. })
 }
 
 #[tokio::test(start_paused = true)]

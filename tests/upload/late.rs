@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use astran_backup::config::Transfers;
+use astran_backup::journal::LocalEnd;
 use astran_backup::journal::{End, State};
-use astran_backup::upload::{Local, Outcome};
+use astran_backup::upload::Outcome;
 use tokio::time::Instant;
 
 use crate::life::Life;
@@ -14,7 +15,7 @@ use crate::store::Reply;
 const DELAYS: [u64; 6] = [0, 1500, 4000, 12_000, 30_000, 59_000];
 
 fn is_removed(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Stored { local: Local::Removed, .. })
+    matches!(outcome, Outcome::Stored { local: LocalEnd::Removed, .. })
 }
 
 /// Longer than anything may still come.
