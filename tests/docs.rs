@@ -48,8 +48,12 @@ fn each_file_and_each_function_that_the_documents_name_exists() {
     let mut named = 0;
     for document in DOCUMENTS {
         for text in quoted(document) {
-            let is_place = ["src", "tests", "docs", ".ci", "fuzz"].iter().any(|top| text.starts_with(&format!("{top}/")));
-            if !is_place || text.contains(['…', '*', ' ']) || text.chars().any(char::is_uppercase) && !text.ends_with(".md") {
+            let is_place =
+                ["src", "tests", "docs", ".ci", "fuzz"].iter().any(|top| text.starts_with(&format!("{top}/")));
+            if !is_place
+                || text.contains(['…', '*', ' '])
+                || text.chars().any(char::is_uppercase) && !text.ends_with(".md")
+            {
                 continue;
             }
             // Written by tools, when there is something to write.
@@ -104,7 +108,9 @@ fn the_list_of_test_binaries_is_complete() {
         .skip_while(|line| !line.starts_with("| test binary"))
         .skip(2)
         .take_while(|line| line.starts_with('|'))
-        .flat_map(|line| line.split('|').nth(1).unwrap().split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>())
+        .flat_map(|line| {
+            line.split('|').nth(1).unwrap().split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>()
+        })
         .collect();
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     let there_are: BTreeSet<String> = std::fs::read_dir(tests)
