@@ -13,8 +13,8 @@ use crate::exit::{Exit, Fatal};
 use crate::file::{Root, Settled};
 use crate::journal::LocalEnd;
 use crate::observe::health::{Component, Condition};
-use crate::observe::metrics::Folder;
-use crate::observe::standstill::Flow;
+use crate::observe::metrics::FolderMetrics;
+use crate::observe::stall::Activity;
 use crate::upload::{Outcome, Pipeline, Report};
 use crate::vault::Vault;
 use crate::watch::settle::Rules;
@@ -72,7 +72,7 @@ impl<V: Vault, F: Fn(&Report)> FolderRun<V, F> {
         let (health, name) = (&self.run.health, self.root.path().display().to_string());
         health.add(Component::Destination(name.clone()), self.pipeline.destination());
         health.add(Component::Folder(name), Arc::new(self.options.condition.clone()));
-        self.run.standstill.add(self.options.inspections.clone());
+        self.run.stall_detector.add(self.options.inspections.clone());
     }
 
     async fn run_loops(mut self) -> Tally {
@@ -109,7 +109,7 @@ fn watch_options(folder: &WatchedFolder, once: bool) -> Result<watch::Options, F
         once,
         counts: folder.counts.clone(),
         condition: Condition::default(),
-        inspections: Flow::default(),
+        inspections: Activity::default(),
     })
 }
 
@@ -135,7 +135,7 @@ async fn take_reports<T>(
 /// Takes the reports of one folder's files.
 struct Reporter<'a, V, F> {
     run: &'a Run<V, F>,
-    counts: Folder,
+    counts: FolderMetrics,
     tally: Tally,
     to_watch: mpsc::UnboundedSender<UploadReport>,
 }

@@ -16,8 +16,8 @@ use crate::config::Policy;
 use crate::exit::{Exit, Fatal};
 use crate::file::Root;
 use crate::observe::health::{Component, Health};
-use crate::observe::metrics::Folder;
-use crate::observe::standstill::Standstill;
+use crate::observe::metrics::FolderMetrics;
+use crate::observe::stall::StallDetector;
 use crate::shutdown::Shutdown;
 use crate::upload::{MoveTargets, Report, Shared};
 use crate::vault::{RemotePath, Vault};
@@ -38,7 +38,7 @@ pub struct WatchedFolder {
     /// The folder in the vault that its files go to.
     pub dest: RemotePath,
     /// Its metrics.
-    pub counts: Folder,
+    pub counts: FolderMetrics,
 }
 
 /// How the daemon runs.
@@ -61,7 +61,7 @@ struct Run<V, F> {
     /// Called with the report of each file.
     on_report: F,
     health: Health,
-    standstill: Standstill,
+    stall_detector: StallDetector,
     shutdown: Shutdown,
 }
 
@@ -82,8 +82,14 @@ pub async fn run<V: Vault>(
     health: &Health,
     shutdown: Shutdown,
 ) -> Result<Tally, Fatal> {
-    let run =
-        Arc::new(Run { shared, mode, on_report, health: health.clone(), standstill: Standstill::default(), shutdown });
+    let run = Arc::new(Run {
+        shared,
+        mode,
+        on_report,
+        health: health.clone(),
+        stall_detector: StallDetector::default(),
+        shutdown,
+    });
     let upkeep = upkeep::start(&run);
     let started = start::recover_all(run.shared.journal(), folders).await?;
     run.add_health_checks();
@@ -95,11 +101,11 @@ pub async fn run<V: Vault>(
 impl<V: Vault, F> Run<V, F> {
     /// Adds the checks of all parts that the folders share. Each folder adds its own.
     fn add_health_checks(&self) {
-        self.standstill.add(self.shared.flow());
+        self.stall_detector.add(self.shared.flow());
         for (component, breaker) in self.shared.circuits() {
             self.health.add(component, breaker);
         }
-        self.health.add(Component::Progress, Arc::new(self.standstill.clone()));
+        self.health.add(Component::Progress, Arc::new(self.stall_detector.clone()));
     }
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::ignore::IgnorePatterns;
 use super::settle::Rules;
 use crate::observe::health::Condition;
-use crate::observe::metrics::Folder;
-use crate::observe::standstill::Flow;
+use crate::observe::metrics::FolderMetrics;
+use crate::observe::stall::Activity;
 
 /// How a folder is watched.
 #[derive(Debug, Clone)]
@@ -22,11 +22,11 @@ pub(crate) struct Options {
     /// End when all files that were there at the start are done.
     pub(crate) once: bool,
     /// Where missed and lost events are counted.
-    pub(crate) counts: Folder,
+    pub(crate) counts: FolderMetrics,
     /// What `/readyz` says of the folder: raised while it is gone.
     pub(crate) condition: Condition,
     /// Where inspections count as waiting for the file system, and as done.
-    pub(crate) inspections: Flow,
+    pub(crate) inspections: Activity,
 }
 
 /// What the upload reports of one file that it was given.

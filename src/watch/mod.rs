@@ -143,14 +143,14 @@ impl Watch {
             return;
         }
         let root = Arc::clone(self.sources.root());
-        self.options.inspections.waits();
+        self.options.inspections.started();
         let inspect_all = move || due.into_iter().map(|path| (Arc::clone(&path), inspect(&root, &path))).collect();
         self.inspecting = Some(spawn_blocking(inspect_all));
     }
 
     fn inspected(&mut self, inspections: Inspections) {
         self.inspecting = None;
-        self.options.inspections.ended(1);
+        self.options.inspections.finished(1);
         let now = Instant::now();
         for (path, seen) in inspections {
             match self.candidates.inspected(&path, seen, now, &self.options.rules) {
@@ -257,8 +257,8 @@ mod tests {
 
     use super::*;
     use crate::observe::health::Condition;
-    use crate::observe::metrics::Folder;
-    use crate::observe::standstill::Flow;
+    use crate::observe::metrics::FolderMetrics;
+    use crate::observe::stall::Activity;
     use settle::{Cause, Rules};
 
     impl Options {
@@ -269,9 +269,9 @@ mod tests {
                 rules: Rules::new(Duration::ZERO),
                 rescan: Duration::from_secs(60),
                 once,
-                counts: Folder::nowhere(),
+                counts: FolderMetrics::detached(),
                 condition: Condition::default(),
-                inspections: Flow::default(),
+                inspections: Activity::default(),
             }
         }
     }
