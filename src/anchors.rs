@@ -196,7 +196,8 @@ pub async fn find<V: Vault>(
         found.own.extend(read_all(vault, folder, mine, budget::ANCHORS).await?);
         found.other_key.extend(read_all(vault, folder, same_place, budget::ANCHORS_OF_ANOTHER_KEY).await?);
     }
-    let newest = |document: &AnchorDocument| document.anchor.as_ref().map_or((0, 0), |anchor| (anchor.seq, anchor.fates));
+    let newest =
+        |document: &AnchorDocument| document.anchor.as_ref().map_or((0, 0), |anchor| (anchor.seq, anchor.fates));
     found.own.sort_by_key(|document| std::cmp::Reverse(newest(document)));
     Ok(found)
 }

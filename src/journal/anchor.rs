@@ -79,8 +79,7 @@ impl Anchor {
 
     /// Reads a document and checks its signature.
     pub fn read(document: &[u8]) -> Result<Self, AnchorFormatError> {
-        let read: SignedDocument =
-            serde_json::from_slice(document).map_err(|_| AnchorFormatError::NoAnchor)?;
+        let read: SignedDocument = serde_json::from_slice(document).map_err(|_| AnchorFormatError::NoAnchor)?;
         if read.format != FORMAT {
             return Err(AnchorFormatError::UnknownForm);
         }

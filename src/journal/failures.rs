@@ -68,12 +68,7 @@ impl Journal {
 }
 
 /// Writes intent and failure in one commit: the vault would be asked about an intent without an outcome.
-fn refuse(
-    connection: &Connection,
-    intent: &Intent,
-    reason: &str,
-    now: SystemTime,
-) -> Result<AttemptId, RequestError> {
+fn refuse(connection: &Connection, intent: &Intent, reason: &str, now: SystemTime) -> Result<AttemptId, RequestError> {
     let id = insert(connection, intent, now)?;
     end(connection, id, &End::Failed { reason: reason.to_owned() })?;
     Ok(id)

@@ -2,7 +2,6 @@
 //! signed where the chains were cut.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -15,7 +14,7 @@ use super::known_head::{Chain, HeadComparison, KnownHead};
 use super::marks::{self, Mark};
 use super::report::{CheckReport, DefectKind};
 use super::row::{nanoseconds, time};
-use super::{Journal, JournalError, Unusable, open, schema, service};
+use super::{Journal, JournalError, Unusable, schema, service};
 use crate::hex;
 
 /// An anchor that is ready to be put somewhere.
@@ -57,17 +56,10 @@ impl Journal {
     pub async fn current_anchor(&self) -> Result<Anchor, JournalError> {
         let dir = self.dir();
         let read = move |connection: &Connection| match Key::public_at(&dir) {
-            Ok(key) => {
-                current_anchor(connection, &dir, &key.unwrap_or_default(), SystemTime::now()).map(Ok)
-            }
+            Ok(key) => current_anchor(connection, &dir, &key.unwrap_or_default(), SystemTime::now()).map(Ok),
             Err(error) => Ok(Err(error)),
         };
         Ok(self.read(read).await?.map_err(Unusable::from)?)
-    }
-
-    /// The lock under which one process at a time puts an anchor, held while the file is; `None` where another process has it.
-    pub fn lock_anchors(&self) -> Result<Option<std::fs::File>, JournalError> {
-        open::lock_anchors(&self.dir()).map_err(|error| Unusable::Lock(Arc::new(error)).into())
     }
 
     /// Notes that an anchor was put into the vault.

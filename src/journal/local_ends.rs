@@ -47,9 +47,8 @@ pub(super) fn write(connection: &Connection, receipt: i64, state: i64, detail: O
     let entry = LocalEndFields { receipt, state, detail, at: nanoseconds(SystemTime::now()) };
     let seq = head.seq + 1;
     let hash = hash(seq, &head.hash, since, &entry);
-    let mut insert = connection.prepare_cached(
-        "INSERT INTO fate (seq, receipt, state, detail, at, hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-    )?;
+    let mut insert = connection
+        .prepare_cached("INSERT INTO fate (seq, receipt, state, detail, at, hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
     insert.execute(params![seq, receipt, state, detail, entry.at, hash])?;
     marks::set(connection, Mark::LocalEndsHead, seq, &hash, entry.at)
 }
@@ -83,7 +82,8 @@ static ALL: Sql = Sql::new(|| format!("SELECT {} FROM fate ORDER BY seq", Column
 
 /// Looks along the whole chain of local ends, and from each receipt to its newest entry.
 pub(super) fn check(connection: &Connection, report: &mut CheckReport) -> rusqlite::Result<()> {
-    let (pruned, head) = (marks::read(connection, Mark::LocalEndsPruned)?, marks::read(connection, Mark::LocalEndsHead)?);
+    let (pruned, head) =
+        (marks::read(connection, Mark::LocalEndsPruned)?, marks::read(connection, Mark::LocalEndsHead)?);
     let since = marks::read(connection, Mark::LocalEndsSince)?.seq;
     let mut last = (pruned.seq, pruned.hash.clone());
     let mut statement = connection.prepare(&ALL)?;

@@ -9,7 +9,7 @@
 //! - `attempts` writes an attempt from its intent to its end; `failures` writes and forgets those that failed;
 //! - `query` answers what an upload asks before it begins; `history` pages through attempts and receipts for those who look;
 //! - `chain` checks and prunes the chain of receipts; `local_ends` is the chain of what became of the local files; `heads` reads,
-//!   signs and compares the ends of both chains;
+//!   signs and compares the ends of both chains, `anchor_lock` lets one process at a time put anchors;
 //! - `service` says which service the journal belongs to; `state_dir` finds the journal of a service.
 //!
 //! Pure: `receipt` (what a receipt's hash is, and where a chain is broken), `report` (the same in words), `anchor` (what is kept
@@ -20,6 +20,7 @@
 //! `open`, `schema`, `error`.
 
 pub mod anchor;
+mod anchor_lock;
 mod attempts;
 mod chain;
 mod entry;

@@ -1,6 +1,6 @@
 //! The journal's folder and file on the disk, and connections to it.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
-use rustix::fs::OFlags;
 use rustix::process::geteuid;
 
 use super::{JournalError, Unusable, heads, schema};
@@ -33,26 +32,11 @@ fn checkpoint(free: u64) -> i64 {
 pub(super) fn open(state_dir: &Path) -> Result<(Connection, PathBuf), JournalError> {
     prepare_dir(state_dir)?;
     let path = state_dir.join(NAME);
-    prepare_file(state_dir, &path)
-        .map_err(|error| Unusable::Create { path: path.clone(), source: Arc::new(error) })?;
+    prepare_file(state_dir, &path).map_err(|error| Unusable::Create { path: path.clone(), source: Arc::new(error) })?;
     let mut connection = connect(&path).map_err(|error| JournalError::database(&path, error))?;
     let sign = |connection: &Connection, version| heads::sign_start(connection, state_dir, version);
     schema::migrate(&mut connection, schema::STEPS, sign).map_err(|error| JournalError::migration(&path, error))?;
     Ok((connection, path))
-}
-
-/// The lock under which one process puts an anchor; `None` where another process has it.
-#[expect(clippy::disallowed_methods, reason = "the state folder is this user's alone, and a link in it is refused")]
-pub(super) fn lock_anchors(state_dir: &Path) -> io::Result<Option<File>> {
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-    let mut options = OpenOptions::new();
-    options.read(true).append(true).create(true).mode(0o600).custom_flags(flags);
-    let file = options.open(state_dir.join("anchor.lock"))?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(error)) => Err(error),
-    }
 }
 
 /// Whether there is a journal in a folder.

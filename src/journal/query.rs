@@ -147,8 +147,7 @@ fn unresolved_of_file() -> String {
 }
 
 /// Open ones first, under whatever path.
-static OF_FILE_UNRESOLVED: Sql =
-    Sql::new(|| format!("{} ORDER BY a.state, a.id DESC LIMIT 1", unresolved_of_file()));
+static OF_FILE_UNRESOLVED: Sql = Sql::new(|| format!("{} ORDER BY a.state, a.id DESC LIMIT 1", unresolved_of_file()));
 
 static UNRESOLVED_ELSEWHERE: Sql = Sql::new(|| {
     format!(

@@ -40,10 +40,7 @@ impl Readers {
     }
 
     /// Reads, and waits where another process holds the journal. Blocks.
-    pub(super) fn read<T>(
-        &self,
-        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
-    ) -> Result<T, JournalError> {
+    pub(super) fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, JournalError> {
         let explain = |error| JournalError::database(&self.path, error);
         let connection = self.take().map_or_else(|| open::connect(&self.path), Ok).map_err(explain)?;
         let value = work(&connection).map_err(explain);

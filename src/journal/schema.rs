@@ -104,7 +104,10 @@ pub(super) const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4];
 #[derive(Debug)]
 pub(super) enum MigrateError {
     /// A later program has written the journal.
-    Newer { found: i64, known: usize },
+    Newer {
+        found: i64,
+        known: usize,
+    },
     Sql(rusqlite::Error),
     Key(KeyError),
 }

@@ -4,9 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use astran_backup::journal::{
-    DatabaseProblem, End, Filter, Journal, JournalError, LocalEnd, Refusal, State, Unusable,
-};
+use astran_backup::journal::{DatabaseProblem, End, Filter, Journal, JournalError, LocalEnd, Refusal, State, Unusable};
 
 use crate::support::{fresh, history, latest, raw, store};
 
