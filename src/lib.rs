@@ -80,3 +80,10 @@ pub mod daemon;
 pub mod fuzzing;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
+
+// The tests' vault is one file for unit tests and integration tests. It names this crate as the latter do.
+#[cfg(test)]
+extern crate self as astran_backup;
+#[cfg(test)]
+#[path = "../tests/support/fake_vault.rs"]
+pub(crate) mod fake_vault;

@@ -5,10 +5,11 @@ use std::time::Duration;
 use astran_backup::config::Transfers;
 use astran_backup::journal::{End, State};
 use astran_backup::upload::{Local, Outcome};
+use astran_backup::vault::Kind;
 use tokio::time::Instant;
 
+use crate::fake_vault::Reply;
 use crate::life::Life;
-use crate::store::Reply;
 
 /// From at once to just under the minute for which a store is waited.
 const DELAYS: [u64; 6] = [0, 1500, 4000, 12_000, 30_000, 59_000];
@@ -30,14 +31,14 @@ fn written(life: &Life, content: &'static [u8]) -> std::thread::JoinHandle<()> {
 #[tokio::test(start_paused = true)]
 async fn what_is_stored_up_to_a_minute_after_its_connection_was_cut_is_not_sent_again() {
     for late in DELAYS.map(Duration::from_millis) {
-        for reply in [Reply::Lost(late), Reply::BusyAndLate(late)] {
+        for reply in [Reply::Lost(late), Reply::BusyThenStored(late)] {
             let mut life = Life::new(|_| ());
             life.put("x", b"1234");
-            life.store.then([reply.clone()]);
+            life.vault.next_uploads([reply.clone()]);
             assert!(is_removed(&life.send("x").await));
             tokio::time::sleep(LONG).await;
-            assert_eq!(life.store.stored("x"), [b"1234"], "{reply:?}");
-            assert_eq!(life.store.uploads(), 1, "{reply:?}");
+            assert_eq!(life.vault.stored("x"), [b"1234"], "{reply:?}");
+            assert_eq!(life.vault.uploads(), 1, "{reply:?}");
         }
     }
 }
@@ -49,7 +50,7 @@ async fn a_newer_content_of_a_name_is_the_one_in_the_store_though_the_older_one_
         for in_place in [true, false] {
             let mut life = Life::new(|_| ());
             life.put("x", b"first");
-            life.store.then([Reply::Lost(late)]);
+            life.vault.next_uploads([Reply::Lost(late)]);
             life.hand_over("x").await;
             life.under_way(1).await;
             if !in_place {
@@ -63,8 +64,8 @@ async fn a_newer_content_of_a_name_is_the_one_in_the_store_though_the_older_one_
                 outcome = life.send("x").await;
             }
             tokio::time::sleep(LONG).await;
-            assert_eq!(life.store.stored("x").last().unwrap(), b"second content", "{late:?}, in place {in_place}");
-            assert_eq!(life.store.uploads(), 2, "{late:?}, in place {in_place}");
+            assert_eq!(life.vault.stored("x").last().unwrap(), b"second content", "{late:?}, in place {in_place}");
+            assert_eq!(life.vault.uploads(), 2, "{late:?}, in place {in_place}");
         }
     }
 }
@@ -74,7 +75,7 @@ async fn a_newer_content_of_a_name_is_the_one_in_the_store_though_the_older_one_
 async fn nor_does_it_come_over_another_files_document_of_the_same_name() {
     let mut life = Life::new(|_| ());
     life.put("one/x", b"first");
-    life.store.then([Reply::Lost(Duration::from_secs(30))]);
+    life.vault.next_uploads([Reply::Lost(Duration::from_secs(30))]);
     life.hand_over("one/x").await;
     life.under_way(1).await;
     std::fs::remove_file(life.root.path().join("one/x")).unwrap();
@@ -82,7 +83,7 @@ async fn nor_does_it_come_over_another_files_document_of_the_same_name() {
     life.put("two/x", b"second");
     assert!(is_removed(&life.send("two/x").await));
     tokio::time::sleep(LONG).await;
-    assert_eq!(life.store.stored("x"), [b"first".as_slice(), b"second"]);
+    assert_eq!(life.vault.stored("x"), [b"first".as_slice(), b"second"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -93,7 +94,7 @@ async fn nor_what_a_process_that_died_just_now_had_sent_and_given_up() {
         life.put("x", b"first");
         let id = life.begun("x").await;
         life.sql().execute("UPDATE attempt SET started = started - ?1 * 1000000000", [ago]).unwrap();
-        life.store.keep("x", b"first", Duration::from_secs(30));
+        life.vault.put_after("/dest/x", b"first", Duration::from_secs(30));
         std::fs::remove_file(life.root.path().join("x")).unwrap();
         if ended {
             let reason = "the file was gone at the next start".to_owned();
@@ -102,7 +103,7 @@ async fn nor_what_a_process_that_died_just_now_had_sent_and_given_up() {
         life.put("x", b"second content");
         assert!(is_removed(&life.send("x").await));
         tokio::time::sleep(LONG).await;
-        assert_eq!(life.store.stored("x"), [b"first".as_slice(), b"second content"], "ended {ended}, {ago} s ago");
+        assert_eq!(life.vault.stored("x"), [b"first".as_slice(), b"second content"], "ended {ended}, {ago} s ago");
     }
 }
 
@@ -127,10 +128,10 @@ async fn what_another_process_still_sends_is_waited_for_though_its_file_has_no_n
     let filter = astran_backup::journal::Filter::default();
     let history = life.journal.history_page(&filter, None, 9).await.unwrap();
     assert!(history.len() == 1 && history[0].entry.id == id && history[0].entry.state == State::Open, "{history:?}");
-    assert_eq!(life.store.uploads(), 0);
+    assert_eq!(life.vault.uploads(), 0);
     drop(claim);
     assert!(is_removed(&life.outcome().await));
-    assert_eq!(life.store.stored("x"), [b"second content"]);
+    assert_eq!(life.vault.stored("x"), [b"second content"]);
 }
 
 /// Later than it was waited for, but before the newer content's own upload had ended.
@@ -138,7 +139,7 @@ async fn what_another_process_still_sends_is_waited_for_though_its_file_has_no_n
 async fn where_it_comes_even_later_the_newer_content_is_sent_again_before_its_file_is_removed() {
     let mut life = Life::new(|_| ());
     life.put("x", b"1234");
-    life.store.then([Reply::Lost(LONG), Reply::Covered(b"1234")]);
+    life.vault.next_uploads([Reply::Lost(LONG), Reply::ReplacedBy(b"1234")]);
     life.hand_over("x").await;
     life.under_way(1).await;
     let writer = written(&life, b"second content");
@@ -147,8 +148,8 @@ async fn where_it_comes_even_later_the_newer_content_is_sent_again_before_its_fi
     while !is_removed(&outcome) || life.lies("x") {
         outcome = life.send("x").await;
     }
-    assert_eq!(life.store.uploads(), 3);
-    assert_eq!(life.store.stored("x").last().unwrap(), b"second content");
+    assert_eq!(life.vault.uploads(), 3);
+    assert_eq!(life.vault.stored("x").last().unwrap(), b"second content");
 }
 
 /// Regression: an older file that lay set aside was sent again, over the newer one of its name, for that one had covered its document.
@@ -157,24 +158,24 @@ async fn an_older_file_that_a_newer_one_of_its_name_has_covered_is_not_sent_agai
     let mut life = Life::new(|_| ());
     life.put("x", b"first");
     life.receipted("x", b"first", Duration::ZERO).await;
-    life.store.keep("x", b"first", Duration::ZERO);
+    life.vault.put("/dest/x", b"first");
     let aside = ".astran-backup/0123456789abcdef~x";
     let private = life.root.path().join(".astran-backup");
     std::fs::create_dir(&private).unwrap();
     std::fs::set_permissions(&private, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     std::fs::rename(life.root.path().join("x"), life.root.path().join(aside)).unwrap();
     life.put("x", b"second content");
-    life.store.then([Reply::Lost(Duration::from_secs(1))]);
+    life.vault.next_uploads([Reply::Lost(Duration::from_secs(1))]);
     assert!(is_removed(&life.send("x").await));
     assert!(is_removed(&life.send(aside).await));
-    assert_eq!(life.store.stored("x"), [b"first".as_slice(), b"second content"]);
+    assert_eq!(life.vault.stored("x"), [b"first".as_slice(), b"second content"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_never_came_is_sent_again_after_a_minute_and_the_journal_does_not_say_that_it_is_not_there() {
     let mut life = Life::new(|_| ());
     life.put("x", b"1234");
-    life.store.then([Reply::Lost(LONG)]);
+    life.vault.next_uploads([Reply::Lost(LONG)]);
     let start = Instant::now();
     assert!(is_removed(&life.send("x").await));
     let took = start.elapsed().as_secs();
@@ -189,7 +190,7 @@ async fn what_never_came_is_sent_again_after_a_minute_and_the_journal_does_not_s
 async fn meanwhile_other_files_go_and_a_writer_is_not_kept_waiting() {
     let mut life = Life::new(|policy| policy.transfers = Transfers::Fixed(1));
     life.put("x", b"1234");
-    life.store.then([Reply::Lost(LONG)]);
+    life.vault.next_uploads([Reply::Lost(LONG)]);
     life.hand_over("x").await;
     life.under_way(1).await;
     life.put("y", b"5678");
@@ -218,7 +219,7 @@ async fn meanwhile_other_files_go_and_a_writer_is_not_kept_waiting() {
 async fn what_was_never_sent_whole_is_not_waited_for() {
     let mut life = Life::new(|_| ());
     life.put("x", b"1234");
-    life.store.then([Reply::Busy]);
+    life.vault.next_uploads([Reply::Fail(Kind::Unavailable)]);
     let start = Instant::now();
     assert!(is_removed(&life.send("x").await));
     assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
