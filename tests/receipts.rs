@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use astran_backup::commands::{history, retry, verify};
 use astran_backup::exit::{Exit, Fatal};
 use astran_backup::file::FileStamp;
-use astran_backup::journal::{AttemptId, Begun, End, Intent, Journal, Stored};
+use astran_backup::journal::{AttemptId, Begun, End, Intent, Journal, LocalEnd, Stored};
 use astran_backup::vault::{DocumentId, Kind, RemotePath};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -58,7 +58,7 @@ async fn store(journal: &Journal, name: &str, content: &str) {
         already_present: false,
     };
     journal.stored(id, stored).await.unwrap();
-    journal.end(id, End::Removed).await.unwrap();
+    journal.end(id, End::Local(LocalEnd::Removed)).await.unwrap();
 }
 
 async fn fail(journal: &Journal, name: &str) {
@@ -138,13 +138,13 @@ async fn retry_says_how_many() {
     for name in ["a", "b", "c"] {
         fail(&journal, name).await;
     }
-    for (paths, said) in
+    for (paths, output) in
         [(vec!["/in/a"], "1 failed file will"), (vec!["/else"], "no failed"), (vec![], "2 failed files")]
     {
         let paths: Vec<PathBuf> = paths.into_iter().map(PathBuf::from).collect();
         let mut out = Vec::new();
         assert_eq!(retry::run(&journal, &paths, &mut out).await.unwrap(), Exit::Done);
-        assert!(String::from_utf8(out).unwrap().starts_with(said));
+        assert!(String::from_utf8(out).unwrap().starts_with(output));
     }
 }
 

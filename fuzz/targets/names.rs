@@ -8,8 +8,9 @@ use std::sync::{Arc, OnceLock};
 
 use astran_backup::file::{Root, Settled};
 use astran_backup::fuzzing;
+use astran_backup::journal::LocalEnd;
 use astran_backup::journal::Stored;
-use astran_backup::upload::{Local, Outcome, Report};
+use astran_backup::upload::{Outcome, Report};
 use astran_backup::vault::{DocumentId, RemotePath};
 use serde_json::Value;
 
@@ -44,9 +45,9 @@ fn outcome(kind: u8, reason: &str, id: &str, moved: &Path) -> Outcome {
         0 => return Outcome::Failed { reason: reason.to_owned(), moved: None },
         1 => return Outcome::Failed { reason: reason.to_owned(), moved: Some(moved.to_owned()) },
         2 => return Outcome::Blocked { reason: reason.to_owned() },
-        3 => Local::Moved(PathBuf::from(moved)),
-        4 => Local::Kept,
-        _ => Local::Removed,
+        3 => LocalEnd::Moved(PathBuf::from(moved)),
+        4 => LocalEnd::Kept,
+        _ => LocalEnd::Removed,
     };
     let stored = Stored {
         sha256: reason.to_owned(),

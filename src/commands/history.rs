@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::history_anchor::{Seen, Verdict};
 use crate::exit::{Exit, Fatal};
 use crate::hex;
-use crate::journal::{CheckReport, End, Filter, Journal, NamePattern, Record, State};
+use crate::journal::{CheckReport, End, Filter, Journal, LocalEnd, NamePattern, Record, State};
 use crate::printable::{json_line, printable};
 use crate::retention;
 
@@ -216,7 +216,7 @@ fn line(record: &Record) -> String {
         printable(&intent.root.join(&intent.relative).to_string_lossy()),
         printable(&intent.dest.join(&intent.name).to_string()),
     );
-    if let State::Ended(End::Moved(to)) = &entry.state {
+    if let State::Ended(End::Local(LocalEnd::Moved(to))) = &entry.state {
         let _infallible = write!(line, "  (to {})", printable(&to.to_string_lossy()));
     }
     if let Some(reason) = reason {
@@ -251,7 +251,7 @@ fn object(record: &Record) -> Value {
     put("seq", json!(record.link.as_ref().map(|link| link.seq)));
     put("hash", json!(record.link.as_ref().map(|link| &link.hash)));
     put("prev", json!(record.link.as_ref().map(|link| &link.prev)));
-    if let State::Ended(End::Moved(to)) = &entry.state {
+    if let State::Ended(End::Local(LocalEnd::Moved(to))) = &entry.state {
         put("moved_to", json!(to.to_string_lossy()));
     }
     if let Some(bytes) = odd_bytes(&intent.root.join(&intent.relative)) {
@@ -264,9 +264,9 @@ fn standing(state: &State) -> (&'static str, Option<&str>) {
     match state {
         State::Open => ("pending", None),
         State::Stored => ("stored", None),
-        State::Ended(End::Removed) => ("removed", None),
-        State::Ended(End::Kept) => ("kept", None),
-        State::Ended(End::Moved(_)) => ("moved", None),
+        State::Ended(End::Local(LocalEnd::Removed)) => ("removed", None),
+        State::Ended(End::Local(LocalEnd::Kept)) => ("kept", None),
+        State::Ended(End::Local(LocalEnd::Moved(_))) => ("moved", None),
         State::Ended(End::Superseded) => ("superseded", None),
         State::Ended(End::Failed { reason }) => ("failed", Some(reason)),
         State::Ended(End::Abandoned { reason }) => ("abandoned", Some(reason)),

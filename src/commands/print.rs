@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::budget;
+use crate::journal::LocalEnd;
 use crate::printable::{json_line, printable};
-use crate::upload::{Local, Outcome, Report};
+use crate::upload::{Outcome, Report};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -106,9 +107,9 @@ fn as_text(report: &Report) -> Option<String> {
         Outcome::Stored { remote, stored, local } => {
             let verb = if stored.already_present { "found" } else { "stored" };
             let local = match local {
-                Local::Removed => ", removed here".to_owned(),
-                Local::Moved(path) => format!(", moved to {}", printable(&path.to_string_lossy())),
-                Local::Kept => String::new(),
+                LocalEnd::Removed => ", removed here".to_owned(),
+                LocalEnd::Moved(path) => format!(", moved to {}", printable(&path.to_string_lossy())),
+                LocalEnd::Kept => String::new(),
             };
             format!("{verb}  {file} -> {} ({} bytes){local}", printable(&remote.to_string()), stored.size)
         }
@@ -134,9 +135,9 @@ fn as_json(report: &Report) -> Option<Value> {
     Some(match &report.outcome {
         Outcome::Stored { remote, stored, local } => {
             let (local, moved_to) = match local {
-                Local::Removed => ("removed", None),
-                Local::Moved(path) => ("moved", Some(path.to_string_lossy())),
-                Local::Kept => ("kept", None),
+                LocalEnd::Removed => ("removed", None),
+                LocalEnd::Moved(path) => ("moved", Some(path.to_string_lossy())),
+                LocalEnd::Kept => ("kept", None),
             };
             let more = json!({
                 "remote": remote.to_string(), "id": stored.document.0, "version": stored.document_version,

@@ -54,15 +54,22 @@ pub struct Stored {
 /// Why a start gives up an upload without an outcome: nobody was there to ask for it, so it may have been sent whole, and just now.
 pub(crate) const GONE_AT_START: &str = "the file was gone at the next start";
 
+/// What became of the local file of a document that the store has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LocalEnd {
+    /// The file is unlinked.
+    Removed,
+    /// The file was moved to this path.
+    Moved(PathBuf),
+    /// The file stays, as the configuration says.
+    Kept,
+}
+
 /// How an attempt ended, once it is known.
 #[derive(Debug, Clone, PartialEq)]
 pub enum End {
-    /// Stored, and the local file is unlinked.
-    Removed,
-    /// Stored, and the local file was moved to this path.
-    Moved(PathBuf),
-    /// Stored, and the local file stays as asked for.
-    Kept,
+    /// Stored, and the local file is dealt with.
+    Local(LocalEnd),
     /// Stored, but the local file is no longer what was stored: it goes again.
     Superseded,
     /// This file's trouble; not tried again until it changes or `retry`.

@@ -37,7 +37,7 @@ use rusqlite::Connection;
 
 pub use self::anchor::{Claim, Compared};
 pub(crate) use self::entry::GONE_AT_START;
-pub use self::entry::{AttemptId, Begun, End, Entry, Intent, Link, Record, State, Stored};
+pub use self::entry::{AttemptId, Begun, End, Entry, Intent, Link, LocalEnd, Record, State, Stored};
 pub use self::heads::{Anchored, Signed};
 pub use self::query::{Filter, NamePattern, Receipt};
 pub use self::report::{Broken, ChainEnd, CheckReport, Damage};

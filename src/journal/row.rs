@@ -9,7 +9,7 @@ use rusqlite::Row;
 use rusqlite::types::{Type, ValueRef};
 
 use super::receipt::{Attempted, Confirmed};
-use super::{AttemptId, End, Entry, Intent, Link, Record, State, Stored};
+use super::{AttemptId, End, Entry, Intent, Link, LocalEnd, Record, State, Stored};
 use crate::file::FileStamp;
 use crate::hex;
 use crate::vault::{DocumentId, RemotePath};
@@ -29,7 +29,7 @@ pub(super) mod state {
 /// The columns that the functions below read, in their order. To be followed by `FROM` and [`TERMS`].
 pub(super) const COLUMNS: &str = "SELECT a.id, root.value, a.relative, a.device, a.inode, a.size, a.mtime, a.ctime, \
      dest.value, folder.value, a.name, a.started, a.state, a.detail, \
-     r.seq, r.sha256, r.size, r.document, r.document_version, user.value, r.already_present, r.stored, r.prev, r.hash ";
+     r.seq, r.sha256, r.size, r.document, r.document_version, user.value, r.adopted, r.stored, r.prev, r.hash ";
 
 /// What the columns need beside `attempt a` and `receipt r`.
 pub(super) const TERMS: &str = " LEFT JOIN term root ON root.id = a.root LEFT JOIN term dest ON dest.id = a.dest \
@@ -138,9 +138,9 @@ fn meaning(row: &Row<'_>) -> rusqlite::Result<State> {
         state::STORED => return Ok(State::Stored),
         state::FAILED => End::Failed { reason: text(detail) },
         state::ABANDONED => End::Abandoned { reason: text(detail) },
-        state::REMOVED => End::Removed,
-        state::KEPT => End::Kept,
-        state::MOVED => End::Moved(path(detail)),
+        state::REMOVED => End::Local(LocalEnd::Removed),
+        state::KEPT => End::Local(LocalEnd::Kept),
+        state::MOVED => End::Local(LocalEnd::Moved(path(detail))),
         state::SUPERSEDED => End::Superseded,
         _ => return Err(rusqlite::Error::IntegralValueOutOfRange(12, number)),
     }))
@@ -149,10 +149,10 @@ fn meaning(row: &Row<'_>) -> rusqlite::Result<State> {
 /// The columns for an end: its state, and its reason or path.
 pub(super) fn columns(end: &End) -> (i64, Option<&[u8]>) {
     match end {
-        End::Removed => (state::REMOVED, None),
-        End::Kept => (state::KEPT, None),
+        End::Local(LocalEnd::Removed) => (state::REMOVED, None),
+        End::Local(LocalEnd::Kept) => (state::KEPT, None),
         End::Superseded => (state::SUPERSEDED, None),
-        End::Moved(to) => (state::MOVED, Some(path_bytes(to))),
+        End::Local(LocalEnd::Moved(to)) => (state::MOVED, Some(path_bytes(to))),
         End::Failed { reason } => (state::FAILED, Some(reason.as_bytes())),
         End::Abandoned { reason } => (state::ABANDONED, Some(reason.as_bytes())),
     }

@@ -40,7 +40,7 @@ CREATE TABLE receipt (
     document TEXT NOT NULL,
     document_version TEXT,
     user INTEGER NOT NULL,
-    already_present INTEGER NOT NULL,
+    adopted INTEGER NOT NULL,
     stored INTEGER NOT NULL,
     prev BLOB NOT NULL,
     hash BLOB NOT NULL

@@ -1,6 +1,6 @@
 //! What only shows from inside: a full disk, a group undone.
 
-use super::super::{AttemptId, Begun, End, Filter, Intent, Journal, Record, Stored};
+use super::super::{AttemptId, Begun, End, Filter, Intent, Journal, LocalEnd, Record, Stored};
 use super::*;
 use crate::file::FileStamp;
 use crate::vault::{DocumentId, RemotePath};
@@ -71,7 +71,7 @@ async fn a_full_disk_is_told_to_each_and_forgotten_once_there_is_space() {
 
     limit_pages(&journal, u32::MAX - 1).await;
     journal.stored(last, stored()).await.unwrap();
-    journal.end(last, End::Removed).await.unwrap();
+    journal.end(last, End::Local(LocalEnd::Removed)).await.unwrap();
     assert!(matches!(journal.begin(intent(&long(5000))).await.unwrap(), Begun::Go(_)));
     assert!(journal.check().await.unwrap().is_whole());
 }

@@ -17,7 +17,6 @@ mod naming;
 mod plan;
 mod receipt;
 pub(crate) mod reconcile;
-mod removal;
 mod send;
 mod unsent;
 mod verify;
@@ -35,10 +34,11 @@ use tokio::time::Instant;
 use crate::config::Policy;
 use crate::file::Settled;
 use crate::file::lease::LeaseBreaks;
-use crate::journal::{Journal, Stored};
+use crate::journal::{Journal, LocalEnd, Stored};
 use crate::observe::health::{Component, HealthCheck};
 use crate::observe::metrics::FolderMetrics;
 use crate::observe::stall::Activity;
+use crate::removal::Removals;
 use crate::shutdown::{Shutdown, Stop};
 use crate::vault::{RemotePath, Vault, VaultError};
 
@@ -49,7 +49,6 @@ use dispatch::Held;
 use keyed_lock::KeyedLock;
 use late::Late;
 pub use local::MoveTargets;
-use removal::Removals;
 
 /// What all pipelines of a process share.
 #[derive(Debug)]
@@ -144,7 +143,7 @@ pub enum Outcome {
         /// The receipt's content.
         stored: Stored,
         /// What became of the local file.
-        local: Local,
+        local: LocalEnd,
     },
     /// This file's trouble: written down, and not tried again until it changes or somebody asks.
     Failed {
@@ -174,17 +173,6 @@ pub enum Outcome {
     Gone,
     /// Not begun, or left whole, because the pipeline stopped.
     Left,
-}
-
-/// What became of a stored file's local end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Local {
-    /// Deleted.
-    Removed,
-    /// Moved to this path.
-    Moved(PathBuf),
-    /// Kept.
-    Kept,
 }
 
 /// The way of one folder's files, or of the files that `push` was given.
@@ -219,7 +207,7 @@ impl<V: Vault> Pipeline<V> {
         counts: FolderMetrics,
     ) -> Arc<Self> {
         let destinations = Destinations::new(shared.patience);
-        let removals = Removals::start(shared.journal.clone(), reports.clone(), shared.flow());
+        let removals = Removals::start(shared.journal.clone(), shared.flow());
         let concurrency = Concurrency::new(policy.transfers, counts.under_way.clone(), shared.flow());
         let stopped = OnceLock::new();
         Arc::new(Self {

@@ -2,7 +2,7 @@
 
 use crate::config::After;
 use crate::file::FileStamp;
-use crate::journal::{End, Entry, State};
+use crate::journal::{End, Entry, LocalEnd, State};
 
 /// The way that a file takes.
 #[derive(Debug, PartialEq)]
@@ -35,8 +35,10 @@ pub(super) fn plan(latest: Option<Entry>, stamp: &FileStamp, after: &After, forc
         // bytes are compared before anything is removed, and the same ones are not sent again.
         State::Stored | State::Ended(End::Superseded) if before.size == stamp.size => Plan::Finish(entry),
         // The unlink did not outlive a power cut, or was never done on a file system mounted below.
-        State::Ended(End::Removed | End::Moved(_)) if before.same_file(stamp) && !forced => Plan::Finish(entry),
-        State::Ended(End::Kept) if before.same_file(stamp) && !forced => match after {
+        State::Ended(End::Local(LocalEnd::Removed | LocalEnd::Moved(_))) if before.same_file(stamp) && !forced => {
+            Plan::Finish(entry)
+        }
+        State::Ended(End::Local(LocalEnd::Kept)) if before.same_file(stamp) && !forced => match after {
             After::Keep => Plan::Skip { failed: false },
             After::Delete | After::Move(_) => Plan::Finish(entry),
         },
@@ -115,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_removed_file_that_is_there_again_after_a_power_cut_is_not_sent_again_and_a_new_one_is() {
-        let removed = || entry(State::Ended(End::Removed));
+        let removed = || entry(State::Ended(End::Local(LocalEnd::Removed)));
         assert!(matches!(plan(removed(), &REBOOTED, &After::Delete, false), Plan::Finish(_)));
         for stamp in [CHANGED, TOUCHED, FileStamp { inode: 9, ..STAMP }] {
             assert_eq!(plan(removed(), &stamp, &After::Delete, false), Plan::Upload);
@@ -124,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_kept_file_is_sent_again_only_when_asked_for_and_removed_once_that_is_wanted() {
-        let kept = || entry(State::Ended(End::Kept));
+        let kept = || entry(State::Ended(End::Local(LocalEnd::Kept)));
         assert_eq!(plan(kept(), &STAMP, &After::Keep, false), Plan::Skip { failed: false });
         assert_eq!(plan(kept(), &STAMP, &After::Keep, true), Plan::Upload);
         assert_eq!(plan(kept(), &CHANGED, &After::Keep, false), Plan::Upload);

@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use astran_backup::journal::{Begun, CheckReport, Damage, End, Journal, State, Stored};
+use astran_backup::journal::{Begun, CheckReport, Damage, End, Journal, LocalEnd, State, Stored};
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 use rusqlite::params;
 use rusqlite::types::Value;
 
@@ -74,7 +75,7 @@ async fn five(journal: &Journal) {
         let name = format!("file-{number}");
         let id = go(journal, intent(&name, &name)).await;
         journal.stored(id, Stored { user: name.clone(), ..receipt(&name) }).await.unwrap();
-        journal.end(id, End::Removed).await.unwrap();
+        journal.end(id, End::Local(LocalEnd::Removed)).await.unwrap();
     }
 }
 
@@ -83,7 +84,11 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 32,
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn a_byte_altered_anywhere_shows_at_its_receipt(
@@ -137,7 +142,7 @@ proptest! {
                         Begun::NameTaken(_) => (),
                     }),
                     2 | 3 => journal.stored(id, receipt(&name)).await,
-                    4 => journal.end(id, End::Removed).await,
+                    4 => journal.end(id, End::Local(LocalEnd::Removed)).await,
                     5 => journal.end(id, failed()).await,
                     6 => journal.prune(SystemTime::now()).await.map(drop),
                     _ => {
@@ -163,7 +168,7 @@ async fn what_was_cut_off_or_put_in_shows() {
 
     let (_dir, state, journal) = fresh();
     five(&journal).await;
-    let insert = "INSERT INTO receipt SELECT 6, attempt, sha256, size, document, document_version, user, already_present, \
+    let insert = "INSERT INTO receipt SELECT 6, attempt, sha256, size, document, document_version, user, adopted, \
          stored, hash, hash FROM receipt WHERE seq = 5";
     raw(&state).execute_batch(insert).unwrap();
     assert_eq!(first(&journal.check().await.unwrap()), (6, Damage::Outside));
@@ -181,7 +186,7 @@ async fn pruning_leaves_a_chain_that_can_be_checked() {
     store(&journal, "1").await;
     let kept = go(&journal, intent("kept", "kept")).await;
     journal.stored(kept, receipt("kept")).await.unwrap();
-    journal.end(kept, End::Kept).await.unwrap();
+    journal.end(kept, End::Local(LocalEnd::Kept)).await.unwrap();
     let waiting = go(&journal, intent("waiting", "waiting")).await;
     journal.stored(waiting, receipt("w")).await.unwrap();
     store(&journal, "4").await;
@@ -194,9 +199,13 @@ async fn pruning_leaves_a_chain_that_can_be_checked() {
     assert!(report.pruned.at.is_some());
     assert!(latest(&journal, "1").await.is_none());
     let entry = latest(&journal, "kept").await.unwrap();
-    assert_eq!((entry.state, entry.stored), (State::Ended(End::Kept), None), "not to be uploaded again");
+    assert_eq!(
+        (entry.state, entry.stored),
+        (State::Ended(End::Local(LocalEnd::Kept)), None),
+        "not to be uploaded again"
+    );
 
-    journal.end(waiting, End::Removed).await.unwrap();
+    journal.end(waiting, End::Local(LocalEnd::Removed)).await.unwrap();
     assert_eq!(journal.prune(now).await.unwrap(), 2);
     let next = store(&journal, "5").await;
     let report = journal.check().await.unwrap();

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use astran_backup::file::FileStamp;
-use astran_backup::journal::{AttemptId, End, Filter, Intent, Journal, State, Stored};
+use astran_backup::journal::{AttemptId, End, Filter, Intent, Journal, LocalEnd, State, Stored};
 
 use crate::support::{ROOT, abandoned, failed, fresh, go, history, intent, latest, receipt, store};
 
@@ -16,13 +16,13 @@ async fn what_was_written_is_there_after_reopening() {
         Intent { root: "/push".into(), relative: std::ffi::OsStr::from_bytes(b"odd\xff\n").into(), ..intent("", "n") };
     let id = go(&journal, wanted.clone()).await;
     journal.stored(id, Stored { already_present: true, document_version: None, ..receipt("a") }).await.unwrap();
-    journal.end(id, End::Moved("/done/odd".into())).await.unwrap();
+    journal.end(id, End::Local(LocalEnd::Moved("/done/odd".into()))).await.unwrap();
     drop(journal);
 
     let journal = Journal::open(&state).unwrap();
     let entry = history(&journal, &Filter::default()).await.remove(0);
     assert_eq!((entry.id, &entry.intent), (id, &wanted));
-    assert_eq!(entry.state, State::Ended(End::Moved("/done/odd".into())));
+    assert_eq!(entry.state, State::Ended(End::Local(LocalEnd::Moved("/done/odd".into()))));
     assert_eq!(entry.stored, Some(Stored { already_present: true, document_version: None, ..receipt("a") }));
     assert!(entry.stored_at.unwrap() >= entry.started);
     assert!(journal.check().await.unwrap().is_whole());
@@ -63,7 +63,7 @@ async fn of_two_files_of_one_path_each_has_its_own_entry() {
         let found = journal.of_file(Path::new(ROOT), Path::new("a"), file(inode).stamp).await.unwrap();
         assert_eq!(found.unwrap().id, expected, "{inode}");
     }
-    journal.end(ids[0], End::Removed).await.unwrap();
+    journal.end(ids[0], End::Local(LocalEnd::Removed)).await.unwrap();
     let found = journal.of_file(Path::new(ROOT), Path::new("a"), file(1).stamp).await.unwrap();
     assert_eq!(found.unwrap().id, ids[0], "it may be there again after a power cut");
     let sent_in_vain = go(&journal, file(1)).await;

@@ -1,6 +1,6 @@
 //! Whose a name in the vault is, and which receipt speaks for a document.
 
-use astran_backup::journal::{End, Intent, Journal, State, Stored};
+use astran_backup::journal::{End, Intent, Journal, LocalEnd, State, Stored};
 use astran_backup::vault::{DocumentId, RemotePath};
 
 use crate::support::{abandoned, failed, fresh, go, intent, latest, receipt, taken};
@@ -14,7 +14,7 @@ async fn a_name_belongs_to_the_path_that_has_it() {
     assert!(latest(&journal, "b/report").await.is_none(), "nothing was written");
 
     journal.stored(first, receipt("1")).await.unwrap();
-    journal.end(first, End::Removed).await.unwrap();
+    journal.end(first, End::Local(LocalEnd::Removed)).await.unwrap();
     assert!(taken(&journal, intent("b/report", "report")).await.is_some(), "a receipt keeps it");
     let elsewhere = Intent { folder: DocumentId("folder-2".to_owned()), ..intent("b/report", "report") };
     assert!(taken(&journal, elsewhere).await.is_none(), "another folder is another name");

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use astran_backup::journal::{End, Filter, Journal, State};
+use astran_backup::journal::{End, Filter, Journal, LocalEnd, State};
 
 use crate::support::{fresh, history, latest, raw, store};
 
@@ -75,7 +75,7 @@ async fn a_journal_of_version_1_opens_whole() {
     let report = journal.check().await.unwrap();
     assert!(report.is_whole() && report.receipts == 3, "{report:?}");
     assert_eq!(history(&journal, &Filter::default()).await.len(), 4);
-    assert_eq!(latest(&journal, "one").await.unwrap().state, State::Ended(End::Removed));
+    assert_eq!(latest(&journal, "one").await.unwrap().state, State::Ended(End::Local(LocalEnd::Removed)));
     store(&journal, "later").await;
     assert!(journal.check().await.unwrap().is_whole());
 }

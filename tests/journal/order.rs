@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use astran_backup::journal::{AttemptId, End, Filter, JournalError, NamePattern, State};
+use astran_backup::journal::{AttemptId, End, Filter, JournalError, LocalEnd, NamePattern, State};
 
 use crate::support::{ROOT, abandoned, failed, fresh, go, history, intent, latest, receipt, store};
 
@@ -11,14 +11,14 @@ use crate::support::{ROOT, abandoned, failed, fresh, go, history, intent, latest
 async fn a_receipt_comes_once_and_before_the_removal() {
     let (_dir, _state, journal) = fresh();
     let id = go(&journal, intent("a", "a")).await;
-    for end in [End::Removed, End::Kept, End::Moved("/x".into())] {
+    for end in [End::Local(LocalEnd::Removed), End::Local(LocalEnd::Kept), End::Local(LocalEnd::Moved("/x".into()))] {
         assert!(journal.end(id, end).await.unwrap_err().to_string().contains("no receipt"));
     }
     journal.stored(id, receipt("a")).await.unwrap();
     journal.stored(id, receipt("a")).await.unwrap();
     assert!(journal.stored(id, receipt("b")).await.is_err());
-    journal.end(id, End::Kept).await.unwrap();
-    journal.end(id, End::Removed).await.unwrap();
+    journal.end(id, End::Local(LocalEnd::Kept)).await.unwrap();
+    journal.end(id, End::Local(LocalEnd::Removed)).await.unwrap();
     assert_eq!(journal.check().await.unwrap().receipts, 1);
     let over = go(&journal, intent("b", "b")).await;
     journal.end(over, failed()).await.unwrap();

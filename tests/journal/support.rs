@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use astran_backup::file::FileStamp;
-use astran_backup::journal::{AttemptId, Begun, End, Entry, Filter, Intent, Journal, Stored};
+use astran_backup::journal::{AttemptId, Begun, End, Entry, Filter, Intent, Journal, LocalEnd, Stored};
 use astran_backup::vault::{DocumentId, RemotePath};
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -56,7 +56,7 @@ pub(crate) async fn taken(journal: &Journal, intent: Intent) -> Option<Entry> {
 pub(crate) async fn store(journal: &Journal, name: &str) -> AttemptId {
     let id = go(journal, intent(name, name)).await;
     journal.stored(id, receipt(name)).await.unwrap();
-    journal.end(id, End::Removed).await.unwrap();
+    journal.end(id, End::Local(LocalEnd::Removed)).await.unwrap();
     id
 }
 

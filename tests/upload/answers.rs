@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use astran_backup::config::{Layout, Verify};
+use astran_backup::journal::LocalEnd;
 use astran_backup::journal::State;
-use astran_backup::upload::{Local, Outcome};
+use astran_backup::upload::Outcome;
 use astran_backup::vault::Kind;
 
 use crate::fake_vault::{Call, Reply};
@@ -14,7 +15,7 @@ use crate::life::Life;
 const A_MOMENT: Duration = Duration::from_millis(600);
 
 fn is_removed(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Stored { local: Local::Removed, .. })
+    matches!(outcome, Outcome::Stored { local: LocalEnd::Removed, .. })
 }
 
 #[tokio::test(start_paused = true)]
@@ -72,7 +73,7 @@ async fn an_answer_that_speaks_of_something_else_is_no_receipt() {
     life.vault.next_uploads([Reply::OtherContent]);
     let outcome = life.send("x").await;
     assert!(matches!(&outcome, Outcome::Failed { reason, .. } if reason.contains("the store says")), "{outcome:?}");
-    assert!(life.lies("x"));
+    assert!(life.is_there("x"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -81,7 +82,7 @@ async fn a_file_that_the_service_never_takes_while_it_works_otherwise_is_left_to
     life.put("x", b"1234");
     life.vault.always([Call::Upload], &Reply::Fail(Kind::Unavailable));
     assert!(matches!(life.send("x").await, Outcome::Blocked { .. }));
-    assert!(life.lies("x"));
+    assert!(life.is_there("x"));
 }
 
 /// Made anew, a folder has another id: the one that is known leads nowhere for ever.
@@ -104,7 +105,7 @@ async fn a_file_that_the_store_answers_no_question_about_waits_alone_with_its_in
     let id = life.begun("x").await;
     life.vault.always(Call::LOOKS, &Reply::Fail(Kind::Forbidden));
     assert!(matches!(life.send("x").await, Outcome::Blocked { .. }));
-    assert!(life.lies("x"));
+    assert!(life.is_there("x"));
     life.put("y", b"5678");
     assert!(is_removed(&life.send("y").await));
     life.vault.behave();
@@ -136,7 +137,7 @@ async fn where_the_listing_is_to_be_asked_its_answer_counts_and_no_answer_is_non
     life.put("y", b"1234");
     life.vault.always(Call::LOOKS, &Reply::Fail(Kind::Forbidden));
     assert!(matches!(life.send("y").await, Outcome::Blocked { .. }));
-    assert!(life.lies("x") && life.lies("y"));
+    assert!(life.is_there("x") && life.is_there("y"));
     life.vault.behave();
     assert!(is_removed(&life.send("y").await));
     assert_eq!(life.vault.uploads(), 2);

@@ -3,7 +3,8 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
-use astran_backup::upload::{Local, Outcome};
+use astran_backup::journal::LocalEnd;
+use astran_backup::upload::Outcome;
 use astran_backup::vault::Kind;
 
 use crate::fake_vault::Reply;
@@ -18,7 +19,7 @@ async fn of_two_files_of_one_name_and_the_same_bytes_at_once_one_is_sent() {
         life.hand_over(place).await;
     }
     for _ in 0..2 {
-        assert!(matches!(life.outcome().await, Outcome::Stored { local: Local::Removed, .. }));
+        assert!(matches!(life.outcome().await, Outcome::Stored { local: LocalEnd::Removed, .. }));
     }
     assert_eq!(life.vault.uploads(), 1);
 }
@@ -64,7 +65,7 @@ async fn two_files_of_one_path_at_once_are_each_sent_once() {
         life.hand_over(place).await;
     }
     for _ in 0..2 {
-        assert!(matches!(life.outcome().await, Outcome::Stored { local: Local::Removed, .. }));
+        assert!(matches!(life.outcome().await, Outcome::Stored { local: LocalEnd::Removed, .. }));
     }
     assert_eq!(life.vault.uploads(), 2);
     assert_eq!(life.vault.stored("x"), [b"first".as_slice(), b"second"]);

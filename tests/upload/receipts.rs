@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use astran_backup::journal::End;
-use astran_backup::upload::{Local, Outcome};
+use astran_backup::journal::LocalEnd;
+use astran_backup::upload::Outcome;
 
 use crate::fake_vault::Call;
 use crate::life::Life;
@@ -22,8 +23,8 @@ async fn sent(ago: Duration, end: Option<End>, is_there: bool) -> usize {
     if is_there {
         life.vault.put("/dest/x", b"1234");
     }
-    assert!(matches!(life.send("x").await, Outcome::Stored { local: Local::Removed, .. }));
-    assert!(!life.lies("x"));
+    assert!(matches!(life.send("x").await, Outcome::Stored { local: LocalEnd::Removed, .. }));
+    assert!(!life.is_there("x"));
     life.vault.uploads()
 }
 
@@ -37,7 +38,7 @@ async fn a_receipt_of_just_now_is_as_good_as_the_answer() {
 
 #[tokio::test(start_paused = true)]
 async fn an_old_receipt_is_no_proof_unless_its_document_is_there_still() {
-    for end in [None, Some(End::Superseded), Some(End::Kept), Some(End::Removed)] {
+    for end in [None, Some(End::Superseded), Some(End::Local(LocalEnd::Kept)), Some(End::Local(LocalEnd::Removed))] {
         assert_eq!(sent(LONG_AGO, end.clone(), false).await, 1, "{end:?}");
         assert_eq!(sent(LONG_AGO, end.clone(), true).await, 0, "{end:?}");
     }
@@ -46,7 +47,7 @@ async fn an_old_receipt_is_no_proof_unless_its_document_is_there_still() {
 /// It was kept for a reason of its own, and the document had all the time since to go.
 #[tokio::test(start_paused = true)]
 async fn a_receipt_of_a_file_that_was_to_stay_is_no_proof_however_new() {
-    for end in [End::Kept, End::Removed] {
+    for end in [End::Local(LocalEnd::Kept), End::Local(LocalEnd::Removed)] {
         assert_eq!(sent(JUST_NOW, Some(end.clone()), false).await, 1, "{end:?}");
         assert_eq!(sent(JUST_NOW, Some(end), true).await, 0);
     }
@@ -71,9 +72,9 @@ async fn while_no_receipt_can_be_written_nothing_is_removed_and_nothing_is_sent_
         outcome = life.outcome() => panic!("{outcome:?} without a receipt"),
         () = asked_again_and_again => {}
     }
-    assert!(life.lies("x"));
+    assert!(life.is_there("x"));
     journal.execute_batch("DROP TRIGGER full").unwrap();
-    assert!(matches!(life.outcome().await, Outcome::Stored { local: Local::Removed, .. }));
+    assert!(matches!(life.outcome().await, Outcome::Stored { local: LocalEnd::Removed, .. }));
     assert_eq!(life.vault.uploads(), 1);
 }
 
@@ -82,6 +83,6 @@ async fn a_receipt_for_other_bytes_of_the_same_length_is_no_receipt() {
     let mut life = Life::new(|_| ());
     life.put("x", b"1234");
     life.receipted("x", b"4321", JUST_NOW).await;
-    assert!(matches!(life.send("x").await, Outcome::Stored { local: Local::Removed, .. }));
+    assert!(matches!(life.send("x").await, Outcome::Stored { local: LocalEnd::Removed, .. }));
     assert_eq!(life.vault.stored("x"), [b"1234"]);
 }

@@ -14,7 +14,7 @@ use rustix::fs::FileType;
 use crate::exit::{Exit, Fatal};
 use crate::file::lock::Locks;
 use crate::file::{Opened, PRIVATE, Root, Settled, Tree};
-use crate::journal::{End, Entry, Journal, JournalError, State};
+use crate::journal::{End, Entry, Journal, JournalError, LocalEnd, State};
 use crate::removal;
 
 /// Standard input, whole, on disk.
@@ -114,7 +114,7 @@ async fn clear(journal: &Journal, root: &Root, own: &Root) -> Result<(), Journal
     }
     // One that is not over would hold up the pruning of all later receipts.
     for entry in spare.iter().filter_map(|(_, known)| known.as_ref()).filter(|entry| entry.state == State::Stored) {
-        journal.end(entry.id, End::Removed).await?;
+        journal.end(entry.id, End::Local(LocalEnd::Removed)).await?;
     }
     Ok(())
 }
@@ -150,8 +150,7 @@ async fn known(
 }
 
 fn has_receipt(entry: &Entry) -> bool {
-    let goes =
-        matches!(entry.state, State::Stored | State::Ended(End::Removed | End::Kept | End::Moved(_) | End::Superseded));
+    let goes = matches!(entry.state, State::Stored | State::Ended(End::Local(_) | End::Superseded));
     goes && entry.stored.is_some()
 }
 
@@ -226,7 +225,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_the_store_has_by_a_receipt_is_discarded_however_its_push_was_killed() {
-        for end in [None, Some(End::Kept), Some(End::Superseded)] {
+        for end in [None, Some(End::Local(LocalEnd::Kept)), Some(End::Superseded)] {
             let left = Left::new();
             let id = left.store().await;
             if let Some(end) = end {

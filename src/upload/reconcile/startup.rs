@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::exit::{Exit, Fatal};
 use crate::failpoint::failpoint;
 use crate::file::{OpenError, Root};
-use crate::journal::{AttemptId, End, Entry, GONE_AT_START, Journal, State};
+use crate::journal::{AttemptId, End, Entry, GONE_AT_START, Journal, LocalEnd, State};
 use crate::removal;
 use crate::upload::reconcile::places_of;
 
@@ -66,7 +66,7 @@ fn end_of(entry: &Entry, followed: bool, root: &Root, aside: &[PathBuf]) -> Opti
         && found.iter().flatten().all(|found| !found.stamp.same_file(&entry.intent.stamp));
     match entry.state {
         // Unlinked, and killed before that was written down.
-        State::Stored if gone => Some(End::Removed),
+        State::Stored if gone => Some(End::Local(LocalEnd::Removed)),
         State::Stored if other => Some(End::Superseded),
         State::Open if gone || (other && followed) => Some(End::Abandoned { reason: GONE_AT_START.into() }),
         _ => None,
@@ -108,7 +108,7 @@ mod tests {
         let end = |relative, state| end_of(&entry(&root, relative, state), false, &root, &[]);
         assert_eq!(end("x", State::Stored), None, "removed on its way through the pipeline");
         assert_eq!(end("x", State::Open), None, "the store is to be asked");
-        assert_eq!(end("none", State::Stored), Some(End::Removed));
+        assert_eq!(end("none", State::Stored), Some(End::Local(LocalEnd::Removed)));
         assert!(matches!(end("none", State::Open), Some(End::Abandoned { .. })));
         // What can't be opened may be there still.
         std::os::unix::fs::symlink("x", dir.path().join("link")).unwrap();
