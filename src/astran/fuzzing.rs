@@ -27,7 +27,7 @@ pub fn me(body: &[u8]) -> Result<(String, Option<String>), String> {
 }
 
 /// The excerpt of an answer that an error may quote.
-pub fn said(body: &[u8]) -> Option<String> {
+pub fn message(body: &[u8]) -> Option<String> {
     error_excerpt::message(body)
 }
 

@@ -79,7 +79,7 @@ impl Lifetime {
         self.left(now) > Duration::ZERO
     }
 
-    /// Returns whether the next token should be fetched: less than 30 s, or less than a fifth of the lifetime, is left.
+    /// Returns whether the next token should be fetched: 30 s or a fifth of the lifetime is left, whichever is less.
     pub(super) fn is_near_end(&self, now: &Now) -> bool {
         self.length.is_some_and(|l| self.left(now) <= (l / 5).min(Duration::from_secs(30)))
     }
