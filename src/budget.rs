@@ -85,7 +85,7 @@ pub(crate) const SHORTEST_SECRET: usize = 4;
 /// Links on the way to a folder: as many as the kernel follows.
 pub(crate) const LINKS: u32 = 40;
 /// Hints of the kernel that may wait: as many files can be created between two turns of their reader; beyond, the folder is walked.
-pub(crate) const HINTS: usize = 16_384;
+pub(crate) const EVENTS: usize = 16_384;
 /// So often a file may come back, however quickly, before the patience of `--once` ends.
 pub(crate) const RETURNS: u32 = 10;
 /// Folders that a walk holds open at most, one below the other: a deeper tree must not take the descriptors that uploads need, of
@@ -104,7 +104,7 @@ pub(crate) const FILES_ON_THEIR_WAY: usize = 32_768;
 pub(crate) const FILES_BY_EVENTS: usize = 2 * FILES_ON_THEIR_WAY;
 /// Files of one folder that are done with and known to lie there. Beyond, a walk may take one for a file that no event told of: a
 /// warning too many.
-pub(crate) const FILES_LYING: usize = 65_536;
+pub(crate) const FILES_REMAINING: usize = 65_536;
 /// A file of more bytes than this is large: it may take minutes or hours, and never has the places that are kept for others.
 pub(crate) const LARGE_FILE: u64 = 64 << 20;
 /// Of so many uploads at once, one is kept for files that are not large; at least one, unless there is no other.

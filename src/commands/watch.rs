@@ -10,7 +10,7 @@ use super::taking::{Taken, for_each};
 use crate::astran::Client;
 use crate::cli::Global;
 use crate::config::{Config, Folder};
-use crate::daemon::{self, Mode, Tally, Watched};
+use crate::daemon::{self, Mode, Tally, WatchedFolder};
 use crate::exit::{Exit, Fatal};
 use crate::file::lock::Locks;
 use crate::file::{NotTaken, Root, lease};
@@ -99,7 +99,7 @@ async fn watch(
 }
 
 /// Logs in, and sees that the destinations are there: what is wrong from the start is told at the start.
-async fn start(session: &Session, folders: &[Watched], once: bool) -> Result<(), Fatal> {
+async fn start(session: &Session, folders: &[WatchedFolder], once: bool) -> Result<(), Fatal> {
     session.log_in(!once).await?;
     for folder in folders {
         session.has_destination(&folder.dest, !once).await?;
@@ -134,7 +134,7 @@ fn take_folder(
     locks: &Arc<Locks>,
     metrics: &Metrics,
     taken: &Taken,
-) -> Result<Watched, Fatal> {
+) -> Result<WatchedFolder, Fatal> {
     let shown = folder.path.display();
     let root = Arc::new(root.with_locks(locks, folder.policy.removes()));
     match root.lock() {
@@ -156,7 +156,7 @@ fn take_folder(
     };
     let targets = MoveTargets::open(&folder.policy).map_err(|error| cannot_move(&error))?;
     let counts = metrics.folder(root.path());
-    Ok(Watched { root, policy: folder.policy.clone(), targets, dest, counts })
+    Ok(WatchedFolder { root, policy: folder.policy.clone(), targets, dest, counts })
 }
 
 /// Files can't be moved where they are to go: a mistake in the configuration, or a folder that can't be had.

@@ -38,7 +38,7 @@ pub(super) struct Source {
     /// The kernel could tell of its writers, but may not tell us.
     pub(super) lease_denied: bool,
     /// No other upload takes the file as long as this lives.
-    _claim: Arc<Claim>,
+    pub(super) claim: Arc<Claim>,
     /// Its bytes, if it is small, once it was read.
     small: Arc<OnceLock<Bytes>>,
     sha256: Arc<Mutex<Option<String>>>,
@@ -88,7 +88,7 @@ impl Source {
         let claim = settled.root.claim(&opened);
         let claim = Arc::new(claim.ok_or(SourceError::Unsettled("another upload of it is under way"))?);
         let (small, sha256, flow) = (Arc::default(), Arc::default(), Flow::default());
-        Ok(Self { opened, lease, lease_denied, _claim: claim, small, sha256, flow })
+        Ok(Self { opened, lease, lease_denied, claim, small, sha256, flow })
     }
 
     /// The same, telling this flow of each piece that is read.

@@ -17,7 +17,6 @@ mod naming;
 mod plan;
 mod receipt;
 pub(crate) mod reconcile;
-mod removal;
 mod send;
 mod unsent;
 mod verify;
@@ -39,6 +38,7 @@ use crate::journal::{Journal, LocalEnd, Stored};
 use crate::observe::health::{Component, HealthCheck};
 use crate::observe::metrics::Folder;
 use crate::observe::standstill::Flow;
+use crate::removal::Removals;
 use crate::shutdown::{Shutdown, Stop};
 use crate::vault::{RemotePath, Vault, VaultError};
 
@@ -49,7 +49,6 @@ use dispatch::Held;
 use keyed_lock::KeyedLock;
 use late::Late;
 pub use local::MoveTargets;
-use removal::Removals;
 
 /// What all pipelines of a process share.
 #[derive(Debug)]
@@ -208,7 +207,7 @@ impl<V: Vault> Pipeline<V> {
         counts: Folder,
     ) -> Arc<Self> {
         let destinations = Destinations::new(shared.patience);
-        let removals = Removals::start(shared.journal.clone(), reports.clone(), shared.flow());
+        let removals = Removals::start(shared.journal.clone(), shared.flow());
         let concurrency = Concurrency::new(policy.transfers, counts.under_way.clone(), shared.flow());
         let stopped = OnceLock::new();
         Arc::new(Self {

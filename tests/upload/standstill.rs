@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use astran_backup::config::Policy;
-use astran_backup::daemon::{self, Mode, Watched};
+use astran_backup::daemon::{self, Mode, WatchedFolder};
 use astran_backup::file::Root;
 use astran_backup::file::lease::LeaseBreaks;
 use astran_backup::journal::Journal;
@@ -53,7 +53,7 @@ async fn a_watch_whose_store_never_answers_is_not_ready() {
     *store.always.lock().unwrap() = Some(Reply::Never);
     let journal = Journal::open(&dir.path().join("state")).unwrap();
     let shared = Shared::new(store, journal, LeaseBreaks::install().unwrap(), None);
-    let watched = Watched {
+    let watched = WatchedFolder {
         root: Arc::new(Root::open(&folder).unwrap()),
         policy: Policy::default(),
         targets: MoveTargets::default(),
