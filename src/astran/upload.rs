@@ -115,5 +115,5 @@ fn stored_document(call: &Call<'_>, sent: &UploadAnswer) -> Result<Document, Vau
     if !all_sent {
         return Err(call.error(Kind::Unknown, "the service answers that it has it before all of it was sent"));
     }
-    document::document(body).map_err(|error| call.unreadable(&error, body))
+    document::document(body).map_err(|error| call.unreadable(error, body))
 }
