@@ -165,7 +165,7 @@ impl TokenPolicy {
             return if check { Step::CheckSecrets } else { Step::Refuse(self.suspended(suspension)) };
         }
         if let Some(backoff) = self.backoff.as_ref().filter(|backoff| now.instant < backoff.until) {
-            return Step::Refuse(backoff.error.clone().leave_alone(Some(backoff.until - now.instant)));
+            return Step::Refuse(backoff.error.clone().with_retry_after(Some(backoff.until - now.instant)));
         }
         let shortened = self.token.as_ref().is_some_and(|t| t.shortened);
         let refreshable = self.refresh.as_ref().is_some_and(|refresh| refresh.lifetime.is_alive(now));
