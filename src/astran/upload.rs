@@ -9,7 +9,7 @@ use super::body::ExactBody;
 use super::call::Call;
 use super::connection::{Connection, JSON, note_status, request, success};
 use super::document;
-use super::session::{Need, Token};
+use super::session::{Token, TokenNeed};
 use super::transport::{self, Answer, Limits};
 use crate::vault::{Content, Document, DocumentId, Kind, VaultError};
 
@@ -61,7 +61,7 @@ impl Connection {
         let opened = content()
             .map_err(|e| VaultError::new(Kind::Content, format!("{}: the content can't be opened: {e}", call.what)))?;
         call.upload_length = Some(opened.length);
-        let need = if opened.length >= LONG { Need::Long } else { Need::Short };
+        let need = if opened.length >= LONG { TokenNeed::Long } else { TokenNeed::Short };
         let token = self.tokens.token(need).await?;
         self.send_content(call, token, opened).await
     }
