@@ -15,10 +15,11 @@ use crate::journal::LocalEnd;
 use crate::observe::health::{Component, Condition};
 use crate::observe::metrics::FolderMetrics;
 use crate::observe::stall::Activity;
+use crate::removal;
 use crate::upload::{Outcome, Pipeline, Report};
 use crate::vault::Vault;
 use crate::watch::settle::Rules;
-use crate::watch::{self, IgnorePatterns, UploadEnd, UploadReport};
+use crate::watch::{self, IgnorePatterns, Staging, UploadEnd, UploadReport};
 
 /// With `once`, a file that is open for writing and unchanged for so long is left for the next run.
 const ONCE_PATIENCE: Duration = Duration::from_secs(10);
@@ -106,6 +107,7 @@ fn watch_options(folder: &WatchedFolder, once: bool) -> Result<watch::Options, F
         ignore: Arc::new(ignore),
         rules: if once { rules.with_patience(ONCE_PATIENCE) } else { rules },
         rescan: policy.rescan,
+        staging: Staging { recover: removal::recover, put_back: removal::put_back, tidy: removal::tidy },
         once,
         counts: folder.counts.clone(),
         condition: Condition::default(),
@@ -188,7 +190,6 @@ fn for_watch(report: Report) -> UploadReport {
 mod tests {
     use super::*;
     use crate::budget;
-    use crate::removal;
     use crate::shutdown;
     use tokio::time::Instant;
 

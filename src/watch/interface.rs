@@ -1,11 +1,12 @@
 //! What the daemon gives to the watch of a folder, and what it gets back.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::ignore::IgnorePatterns;
 use super::settle::Rules;
+use crate::file::Root;
 use crate::observe::health::Condition;
 use crate::observe::metrics::FolderMetrics;
 use crate::observe::stall::Activity;
@@ -21,12 +22,26 @@ pub(crate) struct Options {
     pub(crate) rescan: Duration,
     /// End when all files that were there at the start are done.
     pub(crate) once: bool,
+    /// What to do with files that are set aside.
+    pub(crate) staging: Staging,
     /// Where missed and lost events are counted.
     pub(crate) counts: FolderMetrics,
     /// What `/readyz` says of the folder: raised while it is gone.
     pub(crate) condition: Condition,
     /// Where inspections count as waiting for the file system, and as done.
     pub(crate) inspections: Activity,
+}
+
+/// What a watch does with files that are set aside. The functions are passed in: `watch` itself renames and removes nothing. All block.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Staging {
+    /// Puts back all files that a stopped process left set aside in the private folder of this folder, which is given below the root.
+    /// Returns where those lie that can't be put back.
+    pub(crate) recover: fn(&Root, &Path) -> Vec<PathBuf>,
+    /// Puts back one file that lies beside its place. Returns where it lies then; `None` where it is gone.
+    pub(crate) put_back: fn(&Root, &Path) -> Option<PathBuf>,
+    /// Removes the private folder of a folder that is not watched any more, where it is empty.
+    pub(crate) tidy: fn(&Root),
 }
 
 /// What the upload reports of one file that it was given.

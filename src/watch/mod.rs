@@ -33,7 +33,7 @@ use crate::shutdown::{Shutdown, Stop};
 use candidates::Candidates;
 use events::FsEvent;
 pub(crate) use ignore::IgnorePatterns;
-pub(crate) use interface::{Options, UploadEnd, UploadReport, WatchSummary};
+pub(crate) use interface::{Options, Staging, UploadEnd, UploadReport, WatchSummary};
 use settle::{Observation, Readiness};
 use sources::{SourceEvent, Sources};
 pub(crate) use walk::{WalkEvent, Walker};
@@ -259,6 +259,7 @@ mod tests {
     use crate::observe::health::Condition;
     use crate::observe::metrics::FolderMetrics;
     use crate::observe::stall::Activity;
+    use crate::removal;
     use settle::{Cause, Rules};
 
     impl Options {
@@ -269,10 +270,17 @@ mod tests {
                 rules: Rules::new(Duration::ZERO),
                 rescan: Duration::from_secs(60),
                 once,
+                staging: Staging::for_test(),
                 counts: FolderMetrics::detached(),
                 condition: Condition::default(),
                 inspections: Activity::default(),
             }
+        }
+    }
+
+    impl Staging {
+        pub(super) fn for_test() -> Self {
+            Self { recover: removal::recover, put_back: removal::put_back, tidy: removal::tidy }
         }
     }
 
