@@ -1,6 +1,7 @@
-//! Whoever may write the journal can make it look whole: the anchors in the vault, and those kept elsewhere, show it all the same.
+//! A user who may write the whole journal can make it look whole. The anchors in the vault, and hashes kept elsewhere, show the change
+//! all the same.
 #![cfg(feature = "sandbox")]
-// Helpers of tests are tests too; and these tests delete what is theirs.
+// The lints make exceptions for `#[test]` functions only; helpers need them too, and these tests delete files of their own.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod support;
@@ -14,7 +15,7 @@ use astran_backup::sandbox::faults::{Call, Fault, Rule};
 use astran_backup::vault::RemotePath;
 use support::{Daemon, Output, QUICK, World, eventually};
 
-/// A world in which anchors go into the vault, as they do by default.
+/// Runs the program with anchors going into the vault, as they do by default.
 fn run(world: &World, arguments: &[&str]) -> Output {
     support::run_to_end(world.command().env_remove("ASTRAN_BACKUP_ANCHOR").args(arguments))
 }
@@ -42,7 +43,7 @@ fn field(hasher: &mut Sha256, value: &Value) {
     hasher.update(bytes);
 }
 
-/// What the journal's own documentation tells everybody: hashes all receipts anew, from the first one on, and moves the mark.
+/// Does what the journal's documentation allows anybody to do: hashes all receipts anew, from the first one on, and moves the mark.
 fn rebuild_receipts(journal: &Connection) {
     let sql = "SELECT r.seq, a.id, root.value, a.relative, a.device, a.inode, a.size, a.mtime, a.ctime, dest.value, folder.value, \
          a.name, a.started, r.sha256, r.size, r.document, r.document_version, user.value, r.adopted, r.stored \
@@ -78,7 +79,7 @@ fn rebuild_receipts(journal: &Connection) {
     }
 }
 
-/// The same for the chain of what became of the local files.
+/// Does the same with the chain of what became of the local files.
 fn rebuild_fates(journal: &Connection) {
     let since: i64 = journal.query_row("SELECT seq FROM mark WHERE kind = 4", [], |row| row.get(0)).unwrap();
     let mut prev = vec![0; 32];
@@ -141,7 +142,7 @@ fn fate_altered(journal: &Connection) {
     rebuild_fates(journal);
 }
 
-/// The heads of both chains, as a check tells them.
+/// The heads of both chains, as `history --check` prints them.
 fn heads(world: &World) -> [String; 2] {
     let output = run(world, &["history", "--check", "--json"]);
     let report: serde_json::Value = serde_json::from_str(&output.stdout).unwrap();
@@ -158,7 +159,7 @@ fn anchors(world: &World) -> Vec<String> {
 
 type Attack = fn(&Connection);
 
-/// Regression: none of these was shown by anything.
+/// Regression: none of these changes was noticed.
 #[test]
 fn what_is_changed_in_the_journal_shows_though_it_looks_whole() {
     let attacks: [(&str, Attack, bool); 5] = [
@@ -211,16 +212,16 @@ fn a_state_that_was_deleted_or_whose_key_was_exchanged_shows() {
         assert!(checked.code == Some(1) && checked.stdout.contains("by another key"), "{what}: {checked:?}");
         let against = world.run(["history", "--check", "--against", &receipts]);
         assert_eq!(against.code, Some(i32::from(whole)), "{what}: {against:?}");
-        // What is put from then on does not cover it.
+        // A newer anchor must not hide the contradiction.
         upload(&world, &["3"]);
         assert_eq!(run(&world, &["history", "anchor"]).code, Some(0));
         assert_eq!(run(&world, &["history", "--check"]).code, Some(1), "{what}");
     }
 }
 
-/// A day's anchors are versions of one document, and a changed journal must not put a new version over the proof.
+/// The anchors of a day are versions of one document: a changed journal must not put a new version over the proof.
 #[test]
-fn an_anchor_that_contradicts_the_journal_is_not_covered_by_the_next_one() {
+fn an_anchor_that_contradicts_the_journal_is_not_replaced_by_the_next_one() {
     let world = World::new();
     upload(&world, &["1", "2", "3", "4", "5"]);
     newest_cut(&journal(&world));
@@ -257,7 +258,7 @@ fn an_anchor_is_found_again_whatever_the_store_does_with_a_second_document_of_it
 }
 
 #[test]
-fn a_daemon_anchors_at_its_stop_what_is_new_and_tells_the_head_in_its_log() {
+fn a_daemon_puts_an_anchor_at_its_stop_and_logs_the_head() {
     let world = World::new();
     let start = || {
         let mut command = world.command();
@@ -277,7 +278,7 @@ fn a_daemon_anchors_at_its_stop_what_is_new_and_tells_the_head_in_its_log() {
     assert_eq!(anchors(&world).len(), 1, "nothing is new");
 }
 
-/// A job may run each minute.
+/// A job of cron may run each minute.
 #[test]
 fn runs_that_end_by_themselves_put_one_anchor_an_hour() {
     let world = World::new();
@@ -291,7 +292,7 @@ fn runs_that_end_by_themselves_put_one_anchor_an_hour() {
 }
 
 #[test]
-fn an_anchor_that_the_vault_does_not_take_is_told_and_fails_nothing() {
+fn an_anchor_that_the_vault_refuses_is_reported_and_fails_nothing() {
     let world = World::new();
     let named = Rule::new(Call::Upload, Fault::Delay { ms: 600_000 }).named("astran-backup-anchor-");
     world.faults().add(named);
@@ -302,7 +303,7 @@ fn an_anchor_that_the_vault_does_not_take_is_told_and_fails_nothing() {
 }
 
 #[test]
-fn without_a_vault_to_ask_the_check_is_a_local_one_and_says_so() {
+fn without_a_vault_the_check_is_local_and_says_so() {
     let mut world = World::new();
     upload(&world, &["1"]);
     world.stop_sandbox();
@@ -329,7 +330,7 @@ fn a_removed_anchor_shows_and_one_of_another_journal_does_not_disturb() {
 }
 
 #[test]
-fn what_was_pruned_is_told_and_is_no_damage() {
+fn pruned_receipts_are_reported_and_are_no_damage() {
     let world = World::new();
     upload(&world, &["1", "2"]);
     upload(&world, &["3"]);
@@ -346,7 +347,7 @@ fn what_was_pruned_is_told_and_is_no_damage() {
 }
 
 #[test]
-fn an_anchor_is_told_for_scripts_too() {
+fn history_anchor_prints_json_for_scripts() {
     let world = World::new();
     upload(&world, &["1"]);
     for arguments in [["history", "anchor", "--json"], ["history", "--json", "anchor"]] {
@@ -387,17 +388,17 @@ fn anchors_go_into_the_folder_that_is_configured() {
 }
 
 #[test]
-fn a_head_that_is_none_is_a_usage_error() {
+fn a_malformed_head_is_a_usage_error() {
     let world = World::new();
     let output = world.run(["history", "--check", "--against", "12"]);
     assert!(output.code == Some(2) && output.stderr.contains("SEQ:HASH"), "{output:?}");
     assert_eq!(world.run(["history", "--against", "12:00"]).code, Some(2), "only with --check");
 }
 
-/// Regression: anchors were known by the names of the host and of the state's folder, which a container has anew in each run. The old
-/// ones were told as gone, or, where the journal did not say that there were any, not compared at all.
+/// Regression: anchors were identified by the names of the host and of the state folder, which are new in each run of a container. The
+/// old anchors were reported as gone, or, where the journal did not know of any, not compared at all.
 #[test]
-fn anchors_are_known_by_their_key_wherever_the_state_lies() {
+fn anchors_are_identified_by_their_key_wherever_the_state_lies() {
     let world = World::new();
     upload(&world, &["1", "2", "3", "4", "5"]);
     let moved = world.dir.path().join("moved");
@@ -412,7 +413,7 @@ fn anchors_are_known_by_their_key_wherever_the_state_lies() {
     assert!(checked.code == Some(1) && checked.stdout.contains("BROKEN /HR_Backup/"), "{checked:?}");
 }
 
-/// Regression: only the receipts' numbers were compared.
+/// Regression: only the numbers of the receipts were compared.
 #[test]
 fn an_anchor_in_the_vault_that_was_put_back_to_older_fates_shows() {
     let world = World::new();
@@ -430,7 +431,7 @@ fn an_anchor_in_the_vault_that_was_put_back_to_older_fates_shows() {
     assert!(checked.code == Some(1) && checked.stdout.contains("is gone"), "{checked:?}");
 }
 
-/// Regression: the words were those of a journal that somebody changed.
+/// Regression: an unusable key was reported as if the journal had been changed.
 #[test]
 fn a_key_that_can_not_be_used_proves_nothing_and_accuses_nobody() {
     use std::os::unix::fs::PermissionsExt as _;
@@ -447,9 +448,9 @@ fn a_key_that_can_not_be_used_proves_nothing_and_accuses_nobody() {
     }
 }
 
-/// Regression: of two at once the slower one put an older anchor over the newer one, which the check then missed.
+/// Regression: of two processes at once the slower one put an older anchor over the newer one, which the check then missed.
 #[test]
-fn one_process_at_a_time_anchors() {
+fn only_one_process_at_a_time_puts_an_anchor() {
     let world = World::new();
     upload(&world, &["1"]);
     let lock = std::fs::File::open(world.state().join("astran-backup/anchor.lock")).unwrap();
@@ -464,7 +465,7 @@ fn last_line(output: &Output) -> &str {
     output.stdout.trim_end().lines().last().unwrap_or_default()
 }
 
-/// Regression: it ended with 0, and its one line about it was easily missed.
+/// Regression: the check ended with 0, and the one line about the refused login was easily missed.
 #[test]
 fn a_check_whose_login_is_refused_is_a_local_one_and_ends_with_3() {
     let world = World::new();
@@ -487,7 +488,7 @@ fn a_check_whose_login_is_refused_is_a_local_one_and_ends_with_3() {
 
 /// Regression: nothing was printed for 30 s, and the log said that uploads waited.
 #[test]
-fn a_service_that_takes_connections_and_says_nothing_does_not_hold_the_local_check_up() {
+fn a_service_that_never_answers_does_not_delay_the_local_check() {
     let world = World::new();
     upload(&world, &["1"]);
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -500,7 +501,7 @@ fn a_service_that_takes_connections_and_says_nothing_does_not_hold_the_local_che
     assert!(!checked.stderr.contains("uploads"), "{checked:?}");
 }
 
-/// A check looks; what it finds must not become the journal's.
+/// A check only looks: it must not change the journal.
 #[test]
 fn a_check_makes_no_key() {
     let world = World::new();

@@ -1,6 +1,6 @@
 //! `history`, `verify` and `retry`: what they print, and the code they end with.
 
-// Helpers of tests are tests too; the lint's own exception sees only the functions marked as such.
+// The lints make exceptions for `#[test]` functions only; helpers need them too.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
 use std::collections::HashMap;
@@ -103,7 +103,7 @@ async fn history_in_json_has_every_key_in_every_line() {
 }
 
 #[tokio::test]
-async fn a_glob_that_is_none_is_a_usage_error() {
+async fn a_malformed_glob_is_a_usage_error() {
     let (_dir, journal) = fresh();
     let options = history::Options { name: Some("[".to_owned()), ..history::Options::default() };
     let error = history::run(&journal, &options, &mut Vec::new()).await.unwrap_err();
@@ -145,7 +145,7 @@ async fn retry_says_how_many() {
     }
 }
 
-/// A store that only hands out.
+/// A store that can only be read.
 struct Shelf(HashMap<&'static str, Result<&'static str, Kind>>);
 
 struct Pieces(Vec<Bytes>);
@@ -251,7 +251,7 @@ async fn verify_lists_what_differs_is_missing_or_unreadable() {
 }
 
 #[tokio::test]
-async fn the_services_trouble_is_no_documents_trouble() {
+async fn trouble_of_the_service_blames_no_document() {
     let (_dir, journal) = fresh();
     store(&journal, "a", "abc").await;
     for (kind, exit) in [(Kind::Unavailable, Exit::Unreachable), (Kind::Login, Exit::LoginRefused)] {
@@ -260,7 +260,7 @@ async fn the_services_trouble_is_no_documents_trouble() {
     }
 }
 
-/// More than are in memory at a time.
+/// With more receipts than are held in memory at a time.
 #[tokio::test]
 async fn verify_compares_each_of_many() {
     let (_dir, journal) = fresh();

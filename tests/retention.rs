@@ -1,4 +1,4 @@
-//! Receipts are kept as long as asked for, and documents taken out of the vault are held against them.
+//! Receipts are kept as long as configured, and documents taken out of the vault are compared with them.
 #![cfg(feature = "sandbox")]
 // The lints make exceptions for `#[test]` functions only; helpers need them too, and writers in the folder may rename and delete.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
@@ -52,7 +52,7 @@ fn a_daemon_prunes_at_its_start() {
 }
 
 #[test]
-fn without_a_word_receipts_are_kept_for_ever() {
+fn by_default_receipts_are_kept_for_ever() {
     let world = World::new();
     let config = config(&world, "forever");
     world.put("old", "old");
@@ -62,7 +62,7 @@ fn without_a_word_receipts_are_kept_for_ever() {
 }
 
 #[test]
-fn a_document_that_is_not_what_its_receipt_says_is_told_of() {
+fn a_document_that_differs_from_its_receipt_is_reported() {
     let world = World::new();
     world.put("report", "stored");
     world.once(&["--settle", "10ms"]);

@@ -1,4 +1,4 @@
-//! `watch`: all ways into the folder lead into the vault, whole, once, and out of the folder.
+//! `watch`: in whatever way a file comes into the folder, it is stored whole and once, and removed from the folder.
 
 use std::fs;
 use std::io::Write;
@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
 use crate::support::{World, eventually, write_slowly};
 
-/// A file arrives in some way under the given path, as `arrived.pdf` that holds "content"; it must go all the way.
+/// Runs `watch` while `how` makes a file `arrived.pdf` with "content" at the given path; the file must be stored and removed.
 #[track_caller]
 fn arrives(how: impl FnOnce(&World, &Path)) {
     let world = World::new();
@@ -24,7 +24,7 @@ fn arrives(how: impl FnOnce(&World, &Path)) {
     assert_eq!(world.times_stored("/HR_Backup/arrived.pdf"), 1);
 }
 
-/// A file that holds "content", beside the watched folder.
+/// Makes a file with "content" beside the watched folder.
 fn outside(world: &World) -> std::path::PathBuf {
     let path = world.dir.path().join("outside");
     fs::write(&path, "content").unwrap();
@@ -99,7 +99,7 @@ fn a_file_renamed_in_arrives_without_a_settle_time() {
     fs::rename(outside(&world), &place).unwrap();
     let mut renames = 0;
     eventually("a rename is told by an event", || {
-        // What the first walk may have found meanwhile waits an hour; only an event can bring it now.
+        // A file that the first walk has found waits an hour: only an event can bring the file now.
         renames += 1;
         fs::rename(&place, world.watched().join("arrived.tmp"))
             .and_then(|()| fs::rename(world.watched().join("arrived.tmp"), &place))

@@ -1,4 +1,4 @@
-//! What the service answers that is no good: each ends with the code for it, and a sentence that says what to do.
+//! Bad answers of the service: each ends with its exit code, and a sentence that says what to do.
 
 use std::net::TcpListener;
 use std::sync::Arc;

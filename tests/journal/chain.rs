@@ -1,4 +1,4 @@
-//! The chain of receipts shows every change; pruning leaves one that can be checked.
+//! The chain of receipts shows each change; after pruning, the rest of the chain can still be checked.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -11,7 +11,7 @@ use rusqlite::types::Value;
 
 use crate::support::{abandoned, failed, fresh, go, intent, latest, raw, receipt, store};
 
-/// Fields of the receipt with the number ?1, and what finds them.
+/// The columns that belong to receipt number ?1: table, column, and the condition that finds the row.
 const FIELDS: &[(&str, &str, &str)] = &[
     ("receipt", "sha256", "seq = ?1"),
     ("receipt", "size", "seq = ?1"),
@@ -42,7 +42,7 @@ fn first(report: &CheckReport) -> (i64, Damage) {
     (broken.first, broken.damage)
 }
 
-/// Flips one bit of one byte; text stays text.
+/// Flips one bit of one byte of the value; text remains valid text.
 fn flipped(value: Value, at: usize) -> Value {
     let flip = |mut bytes: Vec<u8>| {
         let at = at % bytes.len();
@@ -69,7 +69,7 @@ fn alter(state: &Path, (table, column, find): (&str, &str, &str), seq: i64, at: 
     assert_eq!(connection.execute(&sql, params![seq, flipped(value, at)]).unwrap(), 1);
 }
 
-/// Each receipt by its own user, so that a user's name belongs to one receipt.
+/// Five receipts, each of another user, so that a user's name belongs to one receipt only.
 async fn five(journal: &Journal) {
     for number in 0..5 {
         let name = format!("file-{number}");
@@ -128,14 +128,14 @@ proptest! {
     }
 
     #[test]
-    fn whatever_is_done_the_chain_is_whole(steps in proptest::collection::vec((0_u8..8, 0_usize..4), 1..40)) {
+    fn after_any_sequence_of_calls_the_chain_is_whole(steps in proptest::collection::vec((0_u8..8, 0_usize..4), 1..40)) {
         runtime().block_on(async {
             let (_dir, state, mut journal) = fresh();
             let mut ids = vec![go(&journal, intent("0", "0")).await];
             for (what, file) in steps {
                 let id = ids[file % ids.len()];
                 let name = file.to_string();
-                // Some are refused for good reasons; whatever is answered, the chain has to hold.
+                // The journal refuses some of these calls, rightly. The chain must be whole in any case.
                 let _answer = match what {
                     0 | 1 => journal.begin(intent(&name, &name)).await.map(|begun| match begun {
                         Begun::Go(id) => ids.push(id),
@@ -159,7 +159,7 @@ proptest! {
 }
 
 #[tokio::test]
-async fn what_was_cut_off_or_put_in_shows() {
+async fn receipts_that_were_cut_off_or_inserted_show() {
     let (_dir, state, journal) = fresh();
     five(&journal).await;
     raw(&state).execute_batch("DELETE FROM receipt WHERE seq >= 4").unwrap();
@@ -228,7 +228,7 @@ async fn pruning_forgets_no_file_that_waits_has_failed_or_is_kept() {
     assert!(latest(&journal, "abandoned").await.is_none());
 }
 
-/// The cut would be where the damage was.
+/// Pruning would cut the chain where the damage is, and hide it.
 #[tokio::test]
 async fn a_broken_chain_is_not_pruned() {
     for damaged in [false, true] {
@@ -242,9 +242,9 @@ async fn a_broken_chain_is_not_pruned() {
     }
 }
 
-/// What became of a local file is hashed too, in a chain of its own.
+/// What became of the local files is hashed too, in a chain of its own.
 #[tokio::test]
-async fn a_fate_that_is_altered_removed_or_put_in_shows_there() {
+async fn a_fate_that_is_altered_removed_or_inserted_shows_there() {
     let rows = [
         ("UPDATE attempt SET state = 5 WHERE seq = 2", (2, Damage::Fate)),
         ("UPDATE attempt SET detail = x'41' WHERE seq = 3", (3, Damage::Fate)),
@@ -271,7 +271,7 @@ async fn a_fate_that_is_altered_removed_or_put_in_shows_there() {
     }
 }
 
-/// Without the key nobody can cut the oldest off and call it pruned, nor move the cut of a real pruning.
+/// Without the key nobody can cut off the oldest receipts and call that pruning, or move the cut of a real pruning.
 #[tokio::test]
 async fn a_cut_that_the_key_did_not_sign_is_no_pruning() {
     let cut = "UPDATE mark SET seq = 3, hash = (SELECT hash FROM receipt WHERE seq = 3) WHERE kind = 0; \
@@ -292,7 +292,7 @@ async fn a_cut_that_the_key_did_not_sign_is_no_pruning() {
     }
 }
 
-/// Regression: what looked like a journal of version 3 was made one of version 4, and its cut was believed.
+/// Regression: a journal that looked like version 3 was migrated to version 4, and its cut was believed.
 #[tokio::test]
 async fn a_journal_that_pretends_to_be_older_hides_no_cut() {
     let (_dir, state, journal) = fresh();

@@ -1,4 +1,4 @@
-//! What was answered is there: after a crash, for each of two files of one path, whoever else writes.
+//! What the journal confirmed is kept: after a crash, for each of two files of one path, and with another process writing.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
@@ -10,7 +10,7 @@ use astran_backup::journal::{AttemptId, End, Filter, Intent, Journal, LocalEnd, 
 use crate::support::{ROOT, abandoned, failed, fresh, go, history, intent, latest, receipt, store};
 
 #[tokio::test]
-async fn what_was_written_is_there_after_reopening() {
+async fn entries_are_there_after_reopening() {
     let (_dir, state, journal) = fresh();
     let wanted =
         Intent { root: "/push".into(), relative: std::ffi::OsStr::from_bytes(b"odd\xff\n").into(), ..intent("", "n") };
@@ -46,7 +46,7 @@ async fn a_start_finds_what_it_has_to_resolve() {
     assert_eq!(found, [(open, State::Open), (done, State::Stored)]);
 }
 
-/// One was set aside when the process died, and another one of its name has come since.
+/// One file was staged when the process died, and another one of its name has come since.
 #[tokio::test]
 async fn of_two_files_of_one_path_each_has_its_own_entry() {
     let (_dir, _state, journal) = fresh();
@@ -73,7 +73,7 @@ async fn of_two_files_of_one_path_each_has_its_own_entry() {
 }
 
 #[tokio::test]
-async fn what_was_answered_survives_a_crash_and_a_torn_commit_leaves_one_chain() {
+async fn confirmed_entries_survive_a_crash_and_a_torn_commit_leaves_one_chain() {
     let (dir, state, journal) = fresh();
     let ids: Vec<AttemptId> = {
         let mut ids = Vec::new();
@@ -82,7 +82,7 @@ async fn what_was_answered_survives_a_crash_and_a_torn_commit_leaves_one_chain()
         }
         ids
     };
-    // As after kill -9: the files as they lie there, never closed.
+    // As after `kill -9`: the files of the database are copied while it is open.
     let log = fs::read(state.join("journal.sqlite-wal")).unwrap();
     let main = fs::read(state.join("journal.sqlite")).unwrap();
     let mut last = 0;
@@ -119,7 +119,7 @@ async fn two_handles_write_one_chain() {
 }
 
 #[tokio::test]
-async fn what_nobody_waits_for_is_still_written() {
+async fn an_entry_whose_caller_does_not_wait_is_still_written() {
     let (_dir, state, journal) = fresh();
     let id = go(&journal, intent("a", "a")).await;
     {

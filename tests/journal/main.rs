@@ -1,6 +1,6 @@
-//! The journal keeps what it answered, in one chain that shows every change, whoever crashes or writes beside it.
+//! The journal keeps what it confirmed, in one chain that shows each change, through crashes and with several processes writing.
 
-// Helpers of tests are tests too; the lint's own exception sees only the functions marked as such.
+// The lints make exceptions for `#[test]` functions only; helpers need them too.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
 mod chain;

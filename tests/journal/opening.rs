@@ -1,4 +1,4 @@
-//! The journal on the disk: whose it is, which version, what is no journal.
+//! Opening a journal: its owner, its version, and files that are no journal.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -13,7 +13,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[tokio::test]
-async fn nobody_else_can_read_it() {
+async fn only_its_user_can_read_the_journal() {
     let (_dir, state, journal) = fresh();
     store(&journal, "a").await;
     assert_eq!(mode(&state), 0o700);
@@ -24,7 +24,7 @@ async fn nobody_else_can_read_it() {
 }
 
 #[tokio::test]
-async fn a_journal_that_came_back_open_to_others_is_closed_to_them() {
+async fn a_restored_journal_that_others_may_read_is_closed_to_them() {
     let (_dir, state, journal) = fresh();
     drop(journal);
     let path = state.join("journal.sqlite");
@@ -56,7 +56,7 @@ fn a_newer_journal_is_refused_and_left_alone() {
 }
 
 #[test]
-fn what_is_no_journal_is_told_so() {
+fn a_file_that_is_no_journal_is_reported_as_such() {
     let (_dir, state, journal) = fresh();
     drop(journal);
     fs::write(state.join("journal.sqlite"), vec![b'x'; 8192]).unwrap();
@@ -92,9 +92,9 @@ async fn a_journal_belongs_to_the_first_service_that_claims_it_and_refuses_other
     assert!(refused.contains("one") && refused.contains("other"), "{refused}");
 }
 
-/// What version it was before is told by the table that it lacked.
+/// The missing table shows that the journal was of an earlier version.
 #[tokio::test]
-async fn a_journal_of_an_earlier_version_goes_to_the_first_that_claims_it_and_that_is_told() {
+async fn a_journal_of_an_earlier_version_goes_to_the_first_service_that_claims_it() {
     for version in [1, 2, 3] {
         let (_dir, state, journal) = fresh();
         store(&journal, "a").await;

@@ -1,4 +1,4 @@
-//! What may follow what, what is shown, and what is tried again.
+//! The order of entries, what `history` shows, and what is tried again.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -26,9 +26,9 @@ async fn a_receipt_comes_once_and_before_the_removal() {
     assert!(matches!(journal.end(AttemptId(99), abandoned()).await, Err(JournalError::Refused(_))));
 }
 
-/// Another process gave it up, and its answer came after all.
+/// Another process abandoned the attempt, and the answer came after all.
 #[tokio::test]
-async fn the_stores_word_counts_for_an_attempt_that_was_abandoned_too_early() {
+async fn an_abandoned_attempt_gets_its_receipt_when_the_store_confirms_late() {
     let (_dir, _state, journal) = fresh();
     let early = go(&journal, intent("a", "a")).await;
     journal.end(early, abandoned()).await.unwrap();
@@ -78,9 +78,9 @@ async fn history_shows_what_is_asked_for_page_by_page() {
     assert_eq!((page.len(), rest.len()), (2, 1));
 }
 
-/// A refused file that was set aside is followed by another one of its path.
+/// After a refused file that is staged, another file of its path comes.
 #[tokio::test]
-async fn a_failure_stands_anew_behind_another_file_of_its_path_unless_that_has_failed_too() {
+async fn a_failure_can_be_renewed_as_the_newest_of_its_path_unless_another_failed_too() {
     let (_dir, _state, journal) = fresh();
     let first = go(&journal, intent("a", "a")).await;
     journal.end(first, failed()).await.unwrap();

@@ -31,7 +31,7 @@ async fn each_service_has_its_own_receipts_and_its_own_chain() {
     assert!(Journal::find(&state, "third").await.unwrap().is_none());
 }
 
-/// What version it was before is told by the table that it lacked.
+/// The missing table shows that the journal was of an earlier version.
 #[tokio::test]
 async fn a_journal_that_does_not_say_whose_it_is_goes_to_the_first_service_only() {
     let (_dir, state, journal) = fresh();
@@ -46,7 +46,7 @@ async fn a_journal_that_does_not_say_whose_it_is_goes_to_the_first_service_only(
     assert!(latest(&one, "older").await.is_some());
 }
 
-/// Under the write lock only one can be the first.
+/// The write lock lets only one service be the first.
 #[test]
 fn services_that_come_at_once_get_a_journal_each() {
     for _ in 0..10 {

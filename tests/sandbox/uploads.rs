@@ -6,18 +6,18 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::{Service, a_moment, send, service, service_with, sha256};
 
-/// What lies in the store's folder for uploads under way.
+/// The files in the store's folder for uploads under way.
 fn unfinished(service: &Service) -> usize {
     std::fs::read_dir(service.store.path().join("vault/.sandbox/incoming")).unwrap().count()
 }
 
 #[tokio::test]
-async fn what_was_sent_is_stored_and_told() {
+async fn an_upload_is_stored_and_its_answer_describes_it() {
     let service = service().await;
     for length in [0, 1, 4096, 65_536, 65_537, 3_000_000] {
         let body: Vec<u8> = (0..length).map(|n: usize| u8::try_from(n % 251).unwrap()).collect();
         let name = format!("file-{length}");
-        // The client leaves the header out of an empty body, which the contract does not allow.
+        // For an empty body the client omits the header, which the contract does not allow.
         let request = service.user.uploading(&name, body.clone()).await.header("content-length", length);
         let answer = send(request).await.json();
         assert_eq!((&answer["name"], &answer["size"]), (&name.as_str().into(), &length.into()));

@@ -1,4 +1,4 @@
-//! Files that wait while nothing moves are noticed, whatever it is that keeps them.
+//! Files that wait while nothing moves are noticed, whatever the reason.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::life::Life;
 use crate::store::{Reply, Store};
 use crate::support::PATIENCE;
 
-/// Regression: uploads stood still, `/readyz` said ready, and no line told of it.
+/// Regression: uploads stood still, `/readyz` said ready, and nothing was logged.
 #[tokio::test(start_paused = true)]
 async fn an_upload_without_an_answer_is_a_standstill_after_a_minute_and_until_its_file_is_done() {
     let mut life = Life::new(|_| ());
@@ -28,7 +28,7 @@ async fn an_upload_without_an_answer_is_a_standstill_after_a_minute_and_until_it
     life.store.then([Reply::After(Duration::from_secs(150))]);
     life.hand_over("x").await;
     life.under_way(1).await;
-    // From here on nothing happens but that time passes, which it does in one go.
+    // From here on only time passes, and the paused clock does that at once.
     let standstill = Standstill::default();
     standstill.add(life.flow.clone());
     tokio::spawn(standstill.clone().watch());
@@ -42,7 +42,7 @@ async fn an_upload_without_an_answer_is_a_standstill_after_a_minute_and_until_it
     }
 }
 
-/// What `/readyz` says is what this health says.
+/// `/readyz` shows what this health check says.
 #[tokio::test(start_paused = true)]
 async fn a_watch_whose_store_never_answers_is_not_ready() {
     let dir = tempfile::tempdir().unwrap();
