@@ -20,7 +20,7 @@ use astran_backup::config::{Policy, Transfers, Verify};
 use astran_backup::file::lease::LeaseBreaks;
 use astran_backup::file::{Root, Settled};
 use astran_backup::journal::Journal;
-use astran_backup::observe::metrics::Folder;
+use astran_backup::observe::metrics::FolderMetrics;
 use astran_backup::shutdown;
 use astran_backup::upload::{MoveTargets, Outcome, Pipeline, Report, Shared};
 use astran_backup::vault::RemotePath;
@@ -106,7 +106,7 @@ impl Story {
         let (reports, mut reported) = mpsc::unbounded_channel::<Report>();
         let policy = Policy { verify: Verify::Listing, transfers: Transfers::Fixed(3), ..Policy::default() };
         let (targets, dest) = (MoveTargets::open(&policy).unwrap(), RemotePath::parse("/dest").unwrap());
-        let pipeline = Pipeline::new(shared, policy, targets, dest, false, reports, Folder::nowhere());
+        let pipeline = Pipeline::new(shared, policy, targets, dest, false, reports, FolderMetrics::detached());
         let (queue, files) = mpsc::channel(64);
         let (_trigger, shutdown) = shutdown::channel();
         let running = tokio::spawn(pipeline.run(files, Duration::ZERO, shutdown));

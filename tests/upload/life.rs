@@ -8,8 +8,8 @@ use astran_backup::config::{Policy, Verify};
 use astran_backup::file::lease::LeaseBreaks;
 use astran_backup::file::{Root, Settled};
 use astran_backup::journal::{AttemptId, Begun, Intent, Journal, Stored};
-use astran_backup::observe::metrics::Folder;
-use astran_backup::observe::standstill::Flow;
+use astran_backup::observe::metrics::FolderMetrics;
+use astran_backup::observe::stall::Activity;
 use astran_backup::shutdown;
 use astran_backup::upload::{MoveTargets, Outcome, Pipeline, Report, Shared};
 use astran_backup::vault::{DocumentId, RemotePath};
@@ -25,7 +25,7 @@ pub(crate) struct Life {
     pub(crate) journal: Journal,
     pub(crate) store: Arc<Store>,
     /// What waits, and what moves.
-    pub(crate) flow: Flow,
+    pub(crate) flow: Activity,
     queue: mpsc::Sender<Settled>,
     reports: mpsc::UnboundedReceiver<Report>,
     _trigger: shutdown::Trigger,
@@ -45,7 +45,7 @@ impl Life {
         let flow = shared.flow();
         let (sender, reports) = mpsc::unbounded_channel();
         let targets = MoveTargets::open(&policy).unwrap();
-        let pipeline = Pipeline::new(shared, policy, targets, dest(), false, sender, Folder::nowhere());
+        let pipeline = Pipeline::new(shared, policy, targets, dest(), false, sender, FolderMetrics::detached());
         let (queue, files) = mpsc::channel(8);
         let (trigger, shutdown) = shutdown::channel();
         tokio::spawn(pipeline.run(files, Duration::ZERO, shutdown));

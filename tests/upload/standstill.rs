@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use astran_backup::config::Policy;
-use astran_backup::daemon::{self, Mode, Watched};
+use astran_backup::daemon::{self, Mode, WatchedFolder};
 use astran_backup::file::Root;
 use astran_backup::file::lease::LeaseBreaks;
 use astran_backup::journal::Journal;
 use astran_backup::observe::health::{Health, HealthCheck};
-use astran_backup::observe::metrics::Folder;
-use astran_backup::observe::standstill::Standstill;
+use astran_backup::observe::metrics::FolderMetrics;
+use astran_backup::observe::stall::StallDetector;
 use astran_backup::shutdown;
 use astran_backup::upload::{MoveTargets, Shared};
 use astran_backup::vault::RemotePath;
@@ -29,15 +29,15 @@ async fn an_upload_without_an_answer_is_a_standstill_after_a_minute_and_until_it
     life.hand_over("x").await;
     life.under_way(1).await;
     // From here on only time passes, and the paused clock does that at once.
-    let standstill = Standstill::default();
-    standstill.add(life.flow.clone());
-    tokio::spawn(standstill.clone().watch());
+    let stalls = StallDetector::default();
+    stalls.add(life.flow.clone());
+    tokio::spawn(stalls.clone().watch());
     sleep(Duration::from_secs(50)).await;
-    assert_eq!(standstill.trouble(), None);
+    assert_eq!(stalls.trouble(), None);
     sleep(Duration::from_secs(20)).await;
-    assert!(standstill.trouble().unwrap().contains("though files wait"), "{:?}", standstill.trouble());
+    assert!(stalls.trouble().unwrap().contains("though files wait"), "{:?}", stalls.trouble());
     life.outcome().await;
-    while standstill.trouble().is_some() {
+    while stalls.trouble().is_some() {
         tokio::task::yield_now().await;
     }
 }
@@ -53,12 +53,12 @@ async fn a_watch_whose_store_never_answers_is_not_ready() {
     *store.always.lock().unwrap() = Some(Reply::Never);
     let journal = Journal::open(&dir.path().join("state")).unwrap();
     let shared = Shared::new(store, journal, LeaseBreaks::install().unwrap(), None);
-    let watched = Watched {
+    let watched = WatchedFolder {
         root: Arc::new(Root::open(&folder).unwrap()),
         policy: Policy::default(),
         targets: MoveTargets::default(),
         dest: RemotePath::parse("/dest").unwrap(),
-        counts: Folder::nowhere(),
+        counts: FolderMetrics::detached(),
     };
     let mode = Mode { once: false, grace: Duration::ZERO, keep_receipts: None, anchor: None };
     let (health, (trigger, shutdown)) = (Health::default(), shutdown::channel());
