@@ -269,7 +269,7 @@ fn a_daemon_puts_an_anchor_at_its_stop_and_logs_the_head() {
     };
     let daemon = start();
     world.put("1", "1");
-    eventually("it is removed", || world.files_left().is_empty());
+    eventually("the file is removed", || world.files_left().is_empty());
     let output = daemon.stop();
     let [receipts, _] = heads(&world);
     assert!(output.code == Some(0) && output.stdout.contains(&format!("receipt chain head {receipts} ")), "{output:?}");
@@ -384,7 +384,10 @@ fn anchors_go_into_the_folder_that_is_configured() {
     assert_eq!(flag("/Anchors").code, Some(0));
     assert!(with(&["history", "--check"]).stdout.contains("receipt 1 is as it was"));
     let elsewhere = run(&world, &["history", "--check"]);
-    assert!(elsewhere.stdout.contains("receipt 1 is as it was"), "the journal knows where it went: {elsewhere:?}");
+    assert!(
+        elsewhere.stdout.contains("receipt 1 is as it was"),
+        "the journal knows the anchor's folder: {elsewhere:?}"
+    );
 }
 
 #[test]

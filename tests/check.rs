@@ -53,7 +53,7 @@ fn a_good_setup_is_all_ticks_and_leaves_no_trace() {
         ("login:", "access tokens live for 5m, the session goes on if used within 30m"),
         ("user", "sandbox@example.com"),
         ("destination /HR_Backup", "id "),
-        ("folder watched", "readable, files can be deleted, changes are told by events"),
+        ("folder watched", "readable, files can be deleted, changes are shown by events"),
         ("watches", "2 needed"),
         ("state", "the journal can be written"),
     ] {
@@ -88,7 +88,7 @@ fn conditions_that_depend_on_a_broken_one_are_marked_as_not_tried() {
     assert!(line(&output, "login:").starts_with('✗') && line(&output, "login:").contains("have it enabled"));
     assert_eq!(line(&output, "user"), "– user: not tried: there is no login");
     assert!(line(&output, "destination /HR_Backup").starts_with('–'));
-    assert!(line(&output, "folder watched").starts_with('✓'), "what does not hang on it is tried");
+    assert!(line(&output, "folder watched").starts_with('✓'), "independent conditions are tried");
     assert_eq!(world.sandbox().stats().requests["login"], 1, "one try");
 }
 
@@ -175,8 +175,8 @@ fn a_private_folder_that_can_not_be_used_is_reported_and_is_no_failure() {
     let output = check(&world, &[]);
     assert_eq!(output.code, Some(0), "{output:?}");
     assert!(line(&output, "folder watched").contains("files can be deleted"), "{output:?}");
-    let told = line(&output, "private folder");
-    assert!(told.starts_with('✓') && told.contains("beside their place; better: "), "{told}");
+    let shown = line(&output, "private folder");
+    assert!(shown.starts_with('✓') && shown.contains("beside their place; better: "), "{shown}");
 
     std::fs::remove_file(world.watched().join(".astran-backup")).unwrap();
     std::fs::create_dir(world.watched().join(".astran-backup")).unwrap();
@@ -208,7 +208,7 @@ fn mounts_below_a_folder_or_on_the_private_folder_are_reported() {
     assert!(mounts.len() == 1 && mounts[0].contains("layers") && mounts[0].contains("quiet for 10 s"), "{mounts:?}");
 }
 
-/// Regression: `check` said "writers are told by leases", though that was true of this user's own files only.
+/// Regression: `check` said "writers are shown by leases", though that was true of this user's own files only.
 #[test]
 fn a_process_that_may_take_no_lease_on_files_of_others_says_so() {
     let world = configured();
@@ -221,8 +221,8 @@ fn a_process_that_may_take_no_lease_on_files_of_others_says_so() {
     assert!(!line(&output, "folder watched").contains("better"), "nobody else may put files there: {output:?}");
     with_mode(&world.watched(), 0o777);
     let output = check_under(&world, "setpriv", &setpriv);
-    let told = line(&output, "folder watched");
-    assert!(told.contains("files of other users") && told.contains("AmbientCapabilities=CAP_LEASE"), "{told}");
+    let shown = line(&output, "folder watched");
+    assert!(shown.contains("files of other users") && shown.contains("AmbientCapabilities=CAP_LEASE"), "{shown}");
     assert_eq!(output.code, Some(0), "{output:?}");
 }
 

@@ -49,7 +49,7 @@ fn a_full_disk_under_the_journal_stops_uploads_and_nothing_is_removed_until_ther
     let daemon = Daemon::start(&mut world.unshared("-rm", &shell));
     daemon.wait_for("watching");
     world.put("before", "before");
-    eventually("it is stored and removed", || world.files_left().is_empty());
+    eventually("the file is stored and removed", || world.files_left().is_empty());
     std::fs::write(world.dir.path().join("full"), "").unwrap();
     eventually("the disk is full", || world.dir.path().join("is-full").exists());
     let names: Vec<String> = (0..40).map(|number| format!("file-{number}")).collect();
@@ -189,7 +189,7 @@ fn a_file_that_can_not_be_read_is_told_of_and_others_go() {
     assert_eq!(failed().lines().count(), 1);
     mode(&secret, 0o600);
     let readable = as_nobody(&world, &arguments).unwrap();
-    assert_eq!(readable.code, Some(0), "it is tried again without a word from anybody: {readable:?}");
+    assert_eq!(readable.code, Some(0), "the file is tried again by itself: {readable:?}");
     assert_eq!(world.times_stored("/HR_Backup/secret"), 1);
     assert_eq!(failed(), "");
 }

@@ -66,7 +66,7 @@ fn an_upload_that_was_not_stored_before_a_crash_goes_again() {
     world.faults().add(Rule::new(Call::Upload, Fault::Stall { ms: NEVER }));
     let daemon = world.watch(&SETTLE);
     world.put("report", "content");
-    eventually("it is under way", || world.sandbox().stats().requests["upload"] == 1);
+    eventually("the file is under way", || world.sandbox().stats().requests["upload"] == 1);
     daemon.kill();
     clean_run(&world, &SETTLE);
     assert_eq!(world.times_stored("/HR_Backup/report"), 1);
@@ -78,7 +78,7 @@ fn an_open_upload_whose_file_is_gone_does_not_stay_open_for_ever() {
     world.faults().add(Rule::new(Call::Upload, Fault::Stall { ms: NEVER }));
     let daemon = world.watch(&SETTLE);
     let place = world.put("report", "content");
-    eventually("it is under way", || world.sandbox().stats().requests["upload"] == 1);
+    eventually("the file is under way", || world.sandbox().stats().requests["upload"] == 1);
     daemon.kill();
     std::fs::remove_file(place).unwrap();
     clean_run(&world, &SETTLE);
@@ -111,7 +111,7 @@ fn a_file_that_was_moved_after_a_crash_goes_under_its_new_name_if_the_store_has_
     world.faults().add(Rule::new(Call::Upload, Fault::Stall { ms: NEVER }));
     let daemon = world.watch(&SETTLE);
     let place = world.put("report", "content");
-    eventually("it is under way", || world.sandbox().stats().requests["upload"] == 1);
+    eventually("the file is under way", || world.sandbox().stats().requests["upload"] == 1);
     daemon.kill();
     std::fs::rename(place, world.watched().join("renamed")).unwrap();
     clean_run(&world, &SETTLE);

@@ -93,9 +93,9 @@ fn each_event_of_json_has_just_its_keys() {
     world.put("sub/waits", "waits");
     let output = world.once_quick(&["--json", "--layout", "mirror"]);
     assert_eq!(output.code, Some(1), "{output:?}");
-    let mut told = lines(&output);
-    told.sort_by_key(|line| line["event"].as_str().unwrap().to_owned());
-    let [failed, stored, waits] = &told[..] else { panic!("{output:?}") };
+    let mut events = lines(&output);
+    events.sort_by_key(|line| line["event"].as_str().unwrap().to_owned());
+    let [failed, stored, waits] = &events[..] else { panic!("{output:?}") };
     assert_eq!(keys(failed), ["event", "file", "moved_to", "path", "reason"]);
     assert_eq!(keys(waits), ["event", "file", "path", "reason"]);
     let all = ["adopted", "event", "file", "id", "local", "moved_to", "path", "remote", "sha256", "size", "version"];

@@ -122,7 +122,7 @@ fn a_folder_that_is_removed_and_made_again_is_watched_on() {
     daemon.wait_for("replaced");
     eventually("what lies in the new one is stored", || world.files_left().is_empty());
     world.put("sub/later", "later");
-    eventually("what comes later is told by events", || world.files_left().is_empty());
+    eventually("events announce later files", || world.files_left().is_empty());
     assert_eq!(world.stored("/HR_Backup/after").unwrap(), b"after");
     assert_eq!(world.stored("/HR_Backup/later").unwrap(), b"later");
     assert_eq!(daemon.stop().code, Some(0));

@@ -33,7 +33,7 @@ fn a_folder_replaced_by_a_link_counts_as_gone_and_the_links_target_is_not_touche
     fs::remove_file(world.watched()).unwrap();
     rename(&world, "away", "watched");
     world.put("second", "second");
-    eventually("with the real folder back it goes on", || world.files_left().is_empty());
+    eventually("uploads go on with the real folder back", || world.files_left().is_empty());
     assert!(
         victim.join("secret").exists() && world.stored("/HR_Backup/secret").is_none(),
         "{}",
@@ -88,7 +88,7 @@ fn a_link_in_the_place_of_the_private_folder_is_never_followed() {
     let pushed = world.run(["push", "watched"]);
     assert_eq!(pushed.code, Some(0), "{pushed:?}");
     assert!(victim.join("empty").is_dir() && victim.join("secret").exists());
-    assert!(!world.watched().join("report").exists(), "it is removed without a private folder");
+    assert!(!world.watched().join("report").exists(), "the file is removed without a private folder");
 }
 
 /// Regression: files that another user had put there were taken for this user's, and uploaded.
@@ -276,10 +276,10 @@ fn the_receipts_of_one_service_never_count_for_another() {
         crate::support::run_to_end(&mut command)
     };
     let watch = ["watch", "watched", "--once", "--keep", QUICK[0], QUICK[1]];
-    for (world, told) in [(&one, false), (&other, true), (&one, false), (&other, false)] {
+    for (world, named) in [(&one, false), (&other, true), (&one, false), (&other, false)] {
         let output = run(world, &watch);
         assert_eq!(output.code, Some(0), "{output:?}");
-        assert_eq!(output.stderr.contains("a journal of its own"), told, "{output:?}");
+        assert_eq!(output.stderr.contains("a journal of its own"), named, "{output:?}");
         assert_eq!(world.times_stored("/HR_Backup/report"), 1, "each service has it, once");
     }
     one.put("second", "second");

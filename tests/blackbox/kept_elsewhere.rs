@@ -205,7 +205,7 @@ fn what_an_earlier_version_had_set_aside_is_put_back() {
     let output = world.once_quick(&[]);
     assert_eq!(output.code, Some(0), "{output:?}");
     assert_eq!(world.times_stored("/HR_Backup/plain"), 1);
-    assert_eq!(world.sandbox().uploads().len(), 3, "one of two files of one name goes from where it lies");
+    assert_eq!(world.sandbox().uploads().len(), 3, "of two files of one name, one is stored from where it lies");
     assert!(world.files_left().is_empty() && !private.exists());
 }
 
@@ -222,7 +222,7 @@ fn a_private_folder_that_is_opened_to_others_while_it_is_used_is_noticed() {
     fs::set_permissions(&private, Permissions::from_mode(0o777)).unwrap();
     fs::write(private.join("0123456789abcdef~sub%2Fforged"), "forged").unwrap();
     world.put("report", "content");
-    eventually("a file goes without it", || {
+    eventually("a file is stored without the private folder", || {
         world.times_stored("/HR_Backup/report") == 1 && world.files_left().is_empty()
     });
     daemon.wait_for("chmod 700");

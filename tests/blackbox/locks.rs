@@ -40,7 +40,7 @@ fn a_reader_that_locks_a_file_does_not_keep_it_from_being_stored() {
     let reader = File::open(world.put("report", "content")).unwrap();
     reader.lock_shared().unwrap();
     let daemon = world.watch(&QUICK);
-    eventually("it is stored and removed", || world.files_left().is_empty());
+    eventually("the file is stored and removed", || world.files_left().is_empty());
     assert_eq!(world.times_stored("/HR_Backup/report"), 1);
     assert_eq!(daemon.stop().code, Some(0));
 }

@@ -75,7 +75,7 @@ impl Listening {
     }
 
     fn becomes_ready(&self) {
-        eventually("it is ready", || self.reasons().is_none());
+        eventually("the program is ready", || self.reasons().is_none());
         // Not asserted at once: a breaker may open for a moment meanwhile, which is not the subject of these tests.
         eventually("the metric says so too", || self.metrics().contains("astran_backup_ready 1"));
     }
@@ -104,7 +104,7 @@ fn what_was_stored_and_what_failed_is_counted_from_zero() {
     let last = it.number("last_stored_timestamp_seconds", "").unwrap();
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
     assert!((now - 60.0..=now).contains(&last), "{last}");
-    assert_eq!(it.reasons(), None, "a file's own trouble holds up nobody");
+    assert_eq!(it.reasons(), None, "trouble of one file holds up no other");
     assert_eq!(it.daemon.stop().code, Some(0));
 }
 
@@ -115,8 +115,8 @@ fn a_file_under_way_is_counted_until_it_is_done() {
     it.daemon.wait_for("watching");
     world.faults().add(Rule::new(Call::Upload, Fault::Stall { ms: 1000 }));
     world.put("file", "content");
-    eventually("it is under way", || it.number("files_under_way", "") == Some(1.0));
-    eventually("it is stored", || it.files("stored") == Some(1.0));
+    eventually("the file is under way", || it.number("files_under_way", "") == Some(1.0));
+    eventually("the file is stored", || it.files("stored") == Some(1.0));
     assert_eq!(it.number("files_under_way", ""), Some(0.0));
 }
 
@@ -132,8 +132,8 @@ fn deafen(pid: u32) -> bool {
         else {
             return false;
         };
-        let told = fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).unwrap();
-        for watch in told.lines().filter_map(|line| line.strip_prefix("inotify wd:")) {
+        let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).unwrap();
+        for watch in info.lines().filter_map(|line| line.strip_prefix("inotify wd:")) {
             // The number is hexadecimal. The watch may have ended meanwhile.
             let watch = i32::from_str_radix(watch.split(' ').next().unwrap(), 16).unwrap();
             rustix::fs::inotify::remove_watch(&inotify, watch).ok();
@@ -155,11 +155,11 @@ fn a_file_that_events_should_have_announced_raises_the_metric_and_a_warning() {
         // The next walk mends the watch. If that walk was faster than this test, an event announces the file, and the test tries again.
         files += 1;
         world.put(files.to_string(), "content");
-        eventually("it is stored", || it.files("stored") == Some(f64::from(files)));
+        eventually("the file is stored", || it.files("stored") == Some(f64::from(files)));
         it.number("unannounced_files_total", "") > Some(0.0)
     });
     if files == 0 {
-        return eprintln!("skipped: this system lets nobody into another process");
+        return eprintln!("skipped: this system gives no access to another process");
     }
     let output = it.daemon.stop();
     assert!(output.stdout.contains("no event told"), "{output:?}");
@@ -177,7 +177,7 @@ fn readiness_follows_a_service_that_goes_away_and_comes_back() {
     assert!(it.metrics().contains(r#"astran_backup_circuit_open{circuit="service",folder=""} 1"#));
     assert_eq!(get(it.address, "/healthz"), (200, "alive\n".into()));
     world.start_sandbox();
-    eventually("it is stored", || it.files("stored") == Some(1.0));
+    eventually("the file is stored", || it.files("stored") == Some(1.0));
     it.becomes_ready();
     assert!(it.metrics().contains(r#"astran_backup_circuit_open{circuit="service",folder=""} 0"#));
     assert_eq!(it.files("failed"), Some(0.0));
@@ -224,7 +224,7 @@ fn a_journal_that_can_not_be_written_is_a_reason_until_it_can_be() {
     it.is_held_up_by("the journal: ");
     assert!(it.metrics().contains(r#"astran_backup_circuit_open{circuit="journal",folder=""} 1"#));
     journal.execute_batch("ROLLBACK").unwrap();
-    eventually("it is stored", || it.files("stored") == Some(1.0));
+    eventually("the file is stored", || it.files("stored") == Some(1.0));
     it.becomes_ready();
 }
 
@@ -293,7 +293,7 @@ fn silent_clients_delay_neither_uploads_nor_other_clients_nor_the_end() {
     it.daemon.wait_for("watching");
     let silent: Vec<TcpStream> = (0..100).map(|_| TcpStream::connect(it.address).unwrap()).collect();
     world.put("file", "content");
-    eventually("it is stored", || it.files("stored") == Some(1.0));
+    eventually("the file is stored", || it.files("stored") == Some(1.0));
     for mut stream in silent {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         // The listener drops such a client, with or without an answer.
@@ -317,7 +317,7 @@ fn metrics_and_reasons_show_neither_secrets_nor_file_names() {
     world.faults().add(Rule::new(Call::Upload, busy).always());
     world.put("sub-folder/payslip.pdf", "another");
     it.is_held_up_by("the service: ");
-    let told = [it.metrics(), it.reasons().unwrap(), get(it.address, "/nothing").1].concat();
+    let text = [it.metrics(), it.reasons().unwrap(), get(it.address, "/nothing").1].concat();
     for secret in [
         &world.access.password,
         &world.access.username,
@@ -327,6 +327,6 @@ fn metrics_and_reasons_show_neither_secrets_nor_file_names() {
         "too-large",
         "sub-folder",
     ] {
-        assert!(!told.contains(secret), "{secret}:\n{told}");
+        assert!(!text.contains(secret), "{secret}:\n{text}");
     }
 }

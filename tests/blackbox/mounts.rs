@@ -49,11 +49,11 @@ fn a_share_mounted_below_the_folder_is_polled_while_the_rest_uses_events() {
     }
     let shell = format!("{MOUNT} watched/share && exec \"$1\" watch watched --settle 50ms");
     let daemon = Daemon::start(&mut script(&world, &shell));
-    let told = daemon.wait_for("polling: FUSE is mounted there");
-    assert!(told.contains("watched/share"), "{told}");
-    world.put("beside", "told by an event");
-    eventually("what lies beside it is stored at once", || world.times_stored("/HR_Backup/beside") == 1);
-    std::fs::write(world.dir.path().join("backing/scan"), "told by nobody").unwrap();
+    let line = daemon.wait_for("polling: FUSE is mounted there");
+    assert!(line.contains("watched/share"), "{line}");
+    world.put("beside", "announced by an event");
+    eventually("a file beside the share is stored at once", || world.times_stored("/HR_Backup/beside") == 1);
+    std::fs::write(world.dir.path().join("backing/scan"), "announced by no event").unwrap();
     eventually("the scan is stored", || world.times_stored("/HR_Backup/scan") == 1);
     eventually("and removed", || !world.dir.path().join("backing/scan").exists());
     daemon.kill();

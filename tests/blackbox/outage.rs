@@ -34,7 +34,7 @@ fn watch_waits_for_a_service_that_is_not_there_at_the_start() {
     daemon.wait_for("the service can't be reached");
     world.start_sandbox();
     daemon.wait_for("watching");
-    eventually("it is stored and removed", || world.files_left().is_empty());
+    eventually("the file is stored and removed", || world.files_left().is_empty());
     assert_eq!(world.stored("/HR_Backup/file").unwrap(), b"content");
     assert_eq!(daemon.stop().code, Some(0));
 }

@@ -97,7 +97,7 @@ fn a_parent_that_is_replaced_by_a_link_is_not_followed_and_with_the_real_one_bac
     fs::remove_file(home.path("home")).unwrap();
     home.rename("away", "home");
     let second = home.put("second");
-    eventually("with the real parent back it goes on", || !second.exists());
+    eventually("uploads go on with the real parent back", || !second.exists());
     home.assert_victim_is_left_alone();
     assert_eq!(daemon.stop().code, Some(0));
 }
@@ -180,7 +180,7 @@ fn a_folder_that_another_user_could_have_replaced_counts_as_gone() {
     home.assert_victim_is_left_alone();
     home.rename("home/away", "home/drop");
     let second = home.put("second");
-    eventually("with the real folder back it goes on", || !second.exists());
+    eventually("uploads go on with the real folder back", || !second.exists());
     assert_eq!(daemon.stop().code, Some(0));
 }
 
@@ -245,8 +245,8 @@ fn the_end_of_a_watch_tidies_only_the_folder_that_was_watched() {
     fs::create_dir_all(other.join("0")).unwrap();
     fs::set_permissions(&other, fs::Permissions::from_mode(0o700)).unwrap();
     assert_eq!(daemon.stop().code, Some(0));
-    assert!(other.join("0").exists(), "it is another's");
-    assert!(!world.dir.path().join("old/.astran-backup").exists(), "it is ours");
+    assert!(other.join("0").exists(), "the folder belongs to another process");
+    assert!(!world.dir.path().join("old/.astran-backup").exists(), "the folder is this process's own");
 }
 
 /// Makes so many nested folders, and opens the innermost one.
@@ -290,8 +290,8 @@ fn a_file_that_appears_deeper_than_any_path_may_be_long_is_taken_while_it_runs()
     let folder = dig(&world.watched(), &"d".repeat(250), 20);
     let daemon = world.watch_quick(&[]);
     put_at(&folder, "deep");
-    eventually("it is stored", || world.times_stored("/HR_Backup/deep") == 1);
-    eventually("it is removed", || files_left(&world).is_empty());
+    eventually("the file is stored", || world.times_stored("/HR_Backup/deep") == 1);
+    eventually("the file is removed", || files_left(&world).is_empty());
     assert_eq!(daemon.output_so_far().matches("polling").count(), 1, "{}", daemon.output_so_far());
     assert_eq!(daemon.stop().code, Some(0));
 }

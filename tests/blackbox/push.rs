@@ -118,7 +118,7 @@ fn a_large_file_is_streamed_and_never_held_in_memory() {
     // The answer comes late, so that the process still exists when its memory is measured after the last byte.
     world.faults().add(Rule::new(Call::Upload, Fault::Delay { ms: 1500 }));
     let daemon = crate::support::Daemon::start(world.command().args(["push", "watched/large"]));
-    eventually("it is stored", || world.times_stored("/HR_Backup/large") == 1);
+    eventually("the file is stored", || world.times_stored("/HR_Backup/large") == 1);
     let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();

@@ -54,10 +54,10 @@ fn text_gives_the_address_and_the_login_as_lines_for_a_shell() {
 fn an_address_that_is_taken_or_not_loopback_is_a_usage_error() {
     let world = World::new();
     let taken = world.access.api_url.strip_prefix("http://").unwrap();
-    for (address, told) in [(taken, "something else"), ("0.0.0.0:0", "this machine only")] {
+    for (address, reason) in [(taken, "something else"), ("0.0.0.0:0", "this machine only")] {
         let output = run_to_end(bare(&world).args(["sandbox", "--listen", address]));
         assert_eq!(output.code, Some(2), "{output:?}");
-        assert!(output.stderr.contains(told), "{output:?}");
+        assert!(output.stderr.contains(reason), "{output:?}");
     }
 }
 
@@ -78,7 +78,7 @@ fn watch_with_the_sandbox_makes_folder_and_destination_and_ls_sees_the_same_vaul
     let path = world.dir.path().join("Temporary/Folder/report.pdf");
     fs::write(&path, "content").unwrap();
     daemon.wait_for("stored");
-    eventually("it is removed", || !path.exists());
+    eventually("the file is removed", || !path.exists());
     assert_eq!(daemon.stop().code, Some(0));
     let listed = run_to_end(bare(&world).args(["ls", dest, "--sandbox"]));
     assert!(listed.code == Some(0) && listed.stdout.contains("report.pdf"), "{listed:?}");

@@ -118,7 +118,7 @@ fn standard_input_of_a_killed_push_is_reported_until_the_store_has_it() {
         assert!(world.sandbox().uploads().len() == 2 && left.exists() == delete.is_none());
         let output = push_input(&world, b"of tomorrow", &["-", "--name", "dump.sql"]);
         assert!(output.code == Some(0) && output.stderr.is_empty(), "{output:?}");
-        assert!(!left.exists(), "by its receipt nobody needs it");
+        assert!(!left.exists(), "the receipt makes the file needless");
         assert_eq!(world.sandbox().uploads().len(), 3);
     }
 }

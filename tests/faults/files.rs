@@ -90,7 +90,7 @@ fn a_destination_in_trouble_holds_up_its_own_folder_only() {
         eventually("the other folder's file is stored", || world.times_stored("/HR_Backup/free") == 1);
         assert_eq!(world.times_stored("/HR_Backup/held"), 0);
         world.faults().clear();
-        eventually("it is stored once the trouble is over", || world.times_stored("/HR_Backup/held") == 1);
+        eventually("the file is stored once the trouble is over", || world.times_stored("/HR_Backup/held") == 1);
         assert_eq!(daemon.stop().code, Some(0));
         assert_eq!(failed(&world), "");
     }

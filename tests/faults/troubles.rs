@@ -100,8 +100,8 @@ fn documented(table: &str, column: &str) -> Vec<String> {
 fn no_kind_of_trouble_and_no_call_is_forgotten() {
     let as_json = |rule: &Rule| serde_json::to_value(rule).unwrap();
     let all: Vec<Fault> = [service_troubles(), account_troubles()].concat();
-    let told: Vec<serde_json::Value> = all.iter().map(|fault| as_json(&Rule::new(Call::Any, fault.clone()))).collect();
-    let has = |key: &str, value: &str| told.iter().any(|rule| rule["do"][key] == value);
+    let rules: Vec<serde_json::Value> = all.iter().map(|fault| as_json(&Rule::new(Call::Any, fault.clone()))).collect();
+    let has = |key: &str, value: &str| rules.iter().any(|rule| rule["do"][key] == value);
     let kinds = documented("| `kind` |", "");
     assert!(kinds.len() >= 16, "{kinds:?}");
     for kind in &kinds {

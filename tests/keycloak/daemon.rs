@@ -78,7 +78,7 @@ fn a_rotated_password_and_then_a_disabled_account_suspend_uploads_and_lock_nothi
     eventually("it is counted", || realm.failures() > 0);
     assert_eq!(realm.failures(), 1);
     std::fs::write(file, "rotated-password").unwrap();
-    eventually("it is stored", || world.files_left().is_empty());
+    eventually("the file is stored", || world.files_left().is_empty());
     assert!(realm.failures() <= 2);
 
     realm.change_user(&json!({"enabled": false}));
@@ -88,7 +88,7 @@ fn a_rotated_password_and_then_a_disabled_account_suspend_uploads_and_lock_nothi
     assert!(line.contains("have it enabled"), "{line}");
     realm.change_user(&json!({"enabled": true}));
     daemon.signal("-HUP");
-    eventually("it is stored", || world.files_left().is_empty());
+    eventually("the file is stored", || world.files_left().is_empty());
     let output = daemon.stop();
     assert_eq!(output.code, Some(0));
     assert!(!output.stdout.contains("failed ") && !output.stdout.contains("rotated-password"), "{}", output.stdout);

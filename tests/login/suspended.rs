@@ -19,7 +19,7 @@ fn a_rotated_password_suspends_uploads_until_the_file_has_the_new_one() {
     assert!((1..=2).contains(&refused_logins(&world)));
     let output = daemon.stop();
     assert_eq!(output.code, Some(0));
-    assert_eq!(output.stdout.matches("SUSPENDED").count(), 1, "told once:\n{}", output.stdout);
+    assert_eq!(output.stdout.matches("SUSPENDED").count(), 1, "reported once:\n{}", output.stdout);
     assert!(!output.stdout.contains("failed "), "no file is blamed:\n{}", output.stdout);
 }
 
@@ -37,7 +37,7 @@ fn sighup_makes_a_suspended_daemon_try_the_login_again() {
     // The account is enabled again, which the program can't notice by itself.
     world.faults().clear();
     daemon.signal("-HUP");
-    eventually("it is stored", || world.files_left().is_empty());
+    eventually("the file is stored", || world.files_left().is_empty());
     assert_eq!(refused_logins(&world), 2);
     assert_eq!(daemon.stop().code, Some(0));
 }

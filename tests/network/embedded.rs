@@ -60,7 +60,7 @@ fn no_other_user_of_this_machine_can_log_in_or_set_faults() {
     }
     // The command itself can still log in after others have tried passwords.
     world.put("report", "content");
-    eventually("it is stored and removed", || world.files_left().is_empty());
+    eventually("the file is stored and removed", || world.files_left().is_empty());
     assert_eq!(daemon.stop().code, Some(0));
 }
 

@@ -75,7 +75,7 @@ fn a_removed_files_newest_content_is_in_the_store_whatever_a_relay_delivers_late
     let daemon = Daemon::start(&mut command);
     eventually("it was sent", || relay.requests().iter().any(Request::is_upload));
     std::fs::write(&place, "second content").unwrap();
-    eventually("it is gone", || !place.exists());
+    eventually("the file is gone", || !place.exists());
     eventually("both were stored", || world.times_stored("/HR_Backup/report") >= 2);
     assert_eq!(daemon.stop().code, Some(0));
     assert_eq!(world.stored("/HR_Backup/report").unwrap(), b"second content");

@@ -78,7 +78,7 @@ fn a_refused_file_whose_name_was_taken_is_collected_when_that_can_be_done() {
     let world = picky();
     let (daemon, failed) = refused_and_hidden(&world, TOO_LARGE);
     unblock(&failed);
-    eventually("it is collected", || contents_below(&failed) == [TOO_LARGE]);
+    eventually("the file is collected", || contents_below(&failed) == [TOO_LARGE]);
     assert_eq!(daemon.stop().code, Some(0));
     assert_sent(&world, &["newcomer"]);
     assert_nothing_left(&world);
@@ -90,7 +90,7 @@ fn a_refused_file_whose_name_was_taken_is_not_sent_again_by_itself() {
     let world = picky();
     let (daemon, failed) = refused_and_hidden(&world, TOO_LARGE);
     unblock(&failed);
-    eventually("it is collected", || contents_below(&failed) == [TOO_LARGE]);
+    eventually("the file is collected", || contents_below(&failed) == [TOO_LARGE]);
     assert_eq!(daemon.stop().code, Some(0));
     assert_eq!(world.sandbox().stats().requests["upload"], 2, "the refused one and the newcomer");
 }
@@ -102,8 +102,8 @@ fn a_refused_file_whose_name_was_taken_is_sent_after_a_retry() {
     world.faults().add(Rule::new(Call::Upload, status(422)).times(1));
     let (daemon, _blocked) = refused_and_hidden(&world, "refused");
     assert_eq!(world.run(["retry"]).code, Some(0));
-    eventually("it is sent", || world.sandbox().uploads().len() == 2);
-    eventually("it is gone", || world.staged("sub/report").is_none() && world.files_left().is_empty());
+    eventually("the file is sent", || world.sandbox().uploads().len() == 2);
+    eventually("the file is gone", || world.staged("sub/report").is_none() && world.files_left().is_empty());
     assert_eq!(daemon.stop().code, Some(0));
     assert_sent(&world, &["newcomer", "refused"]);
     assert_nothing_left(&world);

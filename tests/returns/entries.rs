@@ -15,7 +15,7 @@ fn an_open_entry_of_a_deleted_file_is_ended_though_another_file_has_its_inode_nu
         world.faults().add(Rule::new(Call::Upload, Fault::Stall { ms: NEVER }));
         let daemon = world.watch(&SETTLE);
         let place = world.put("report", "content");
-        eventually("it is under way", || world.sandbox().stats().requests["upload"] == 1);
+        eventually("the file is under way", || world.sandbox().stats().requests["upload"] == 1);
         daemon.kill();
         std::fs::remove_file(place).unwrap();
         let next = world.watched().join("next");
@@ -25,8 +25,8 @@ fn an_open_entry_of_a_deleted_file_is_ended_though_another_file_has_its_inode_nu
             drop(world.put("next", "another document"));
         }
         let inode = std::fs::metadata(&next).unwrap().ino().cast_signed();
-        let told = journal(&world).execute("UPDATE attempt SET inode = ?1 WHERE state = 0", [inode]);
-        assert_eq!(told.unwrap(), 1);
+        let updated = journal(&world).execute("UPDATE attempt SET inode = ?1 WHERE state = 0", [inode]);
+        assert_eq!(updated.unwrap(), 1);
         clean_run(&world, &SETTLE);
         assert_sent(&world, if folder { &[] } else { &["another document"] });
     }

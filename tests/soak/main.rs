@@ -129,7 +129,7 @@ fn assert_only_the_odd_ones_are_left(world: &World, closed: &Closed) {
     let failed = world.run(["history", "--failed", "--json"]).stdout;
     let (odd, blamed): (Vec<&str>, Vec<&str>) = failed.lines().partition(|line| line.contains("not valid UTF-8"));
     assert_eq!(blamed, Vec::<&str>::new(), "blamed for what the service did");
-    assert!(odd.len() >= closed.odd, "{} must be told of, and are not: {failed}", closed.odd);
+    assert!(odd.len() >= closed.odd, "{} must be reported, and are not: {failed}", closed.odd);
 }
 
 /// Removes the files that must stay: their writer takes them back.
