@@ -21,7 +21,7 @@ fn receipts(world: &World) -> usize {
 }
 
 #[test]
-fn receipts_older_than_asked_for_are_pruned_and_the_rest_can_be_checked() {
+fn receipts_older_than_configured_are_pruned_and_the_rest_can_be_checked() {
     let world = World::new();
     let config = config(&world, "1s");
     world.put("old", "old");
@@ -52,7 +52,7 @@ fn a_daemon_prunes_at_its_start() {
 }
 
 #[test]
-fn by_default_receipts_are_kept_for_ever() {
+fn receipts_are_kept_for_ever_if_so_configured() {
     let world = World::new();
     let config = config(&world, "forever");
     world.put("old", "old");

@@ -1,4 +1,4 @@
-//! What the journal confirmed is kept: after a crash, for each of two files of one path, and with another process writing.
+//! What the journal answered is there later: after a crash, for each of two files of one path, beside other writers.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
@@ -10,7 +10,7 @@ use astran_backup::journal::{AttemptId, End, Filter, Intent, Journal, LocalEnd, 
 use crate::support::{ROOT, abandoned, failed, fresh, go, history, intent, latest, receipt, store};
 
 #[tokio::test]
-async fn entries_are_there_after_reopening() {
+async fn what_was_written_is_there_after_reopening() {
     let (_dir, state, journal) = fresh();
     let wanted =
         Intent { root: "/push".into(), relative: std::ffi::OsStr::from_bytes(b"odd\xff\n").into(), ..intent("", "n") };
@@ -29,7 +29,7 @@ async fn entries_are_there_after_reopening() {
 }
 
 #[tokio::test]
-async fn a_start_finds_what_it_has_to_resolve() {
+async fn a_start_finds_the_entries_that_it_has_to_resolve() {
     let (_dir, state, journal) = fresh();
     let open = go(&journal, intent("open", "open")).await;
     let done = go(&journal, intent("done", "done")).await;
@@ -46,7 +46,7 @@ async fn a_start_finds_what_it_has_to_resolve() {
     assert_eq!(found, [(open, State::Open), (done, State::Stored)]);
 }
 
-/// One file was staged when the process died, and another one of its name has come since.
+/// One file was set aside when the process died, and another file of its path has come since.
 #[tokio::test]
 async fn of_two_files_of_one_path_each_has_its_own_entry() {
     let (_dir, _state, journal) = fresh();
@@ -72,8 +72,27 @@ async fn of_two_files_of_one_path_each_has_its_own_entry() {
     assert_eq!(found.unwrap().id, ids[0], "what came to nothing does not hide what is known");
 }
 
+/// A file may be renamed after its upload was begun, and begun again under its new path.
 #[tokio::test]
-async fn confirmed_entries_survive_a_crash_and_a_torn_commit_leaves_one_chain() {
+async fn an_unresolved_attempt_under_another_path_of_the_root_is_found() {
+    let (_dir, _state, journal) = fresh();
+    let elsewhere = async |relative: &str| {
+        let stamp = intent("", "").stamp;
+        let found = journal.unresolved_elsewhere(Path::new(ROOT), Path::new(relative), stamp).await.unwrap();
+        found.map(|entry| entry.id)
+    };
+    go(&journal, Intent { root: "/other".into(), ..intent("a", "other") }).await;
+    let old = go(&journal, intent("old", "old")).await;
+    let new = go(&journal, intent("new", "new")).await;
+    assert_eq!((elsewhere("new").await, elsewhere("old").await), (Some(old), Some(new)));
+    journal.end(old, abandoned()).await.unwrap();
+    assert_eq!(elsewhere("new").await, Some(old), "it may have been stored all the same");
+    store(&journal, "old").await;
+    assert_eq!(elsewhere("new").await, None, "what came of it is known by now");
+}
+
+#[tokio::test]
+async fn what_was_answered_survives_a_crash_and_a_torn_commit_leaves_one_chain() {
     let (dir, state, journal) = fresh();
     let ids: Vec<AttemptId> = {
         let mut ids = Vec::new();
@@ -82,7 +101,7 @@ async fn confirmed_entries_survive_a_crash_and_a_torn_commit_leaves_one_chain() 
         }
         ids
     };
-    // As after `kill -9`: the files of the database are copied while it is open.
+    // As after kill -9: the files as they lie there, never closed.
     let log = fs::read(state.join("journal.sqlite-wal")).unwrap();
     let main = fs::read(state.join("journal.sqlite")).unwrap();
     let mut last = 0;
@@ -119,7 +138,7 @@ async fn two_handles_write_one_chain() {
 }
 
 #[tokio::test]
-async fn an_entry_whose_caller_does_not_wait_is_still_written() {
+async fn a_write_whose_caller_went_away_is_still_written() {
     let (_dir, state, journal) = fresh();
     let id = go(&journal, intent("a", "a")).await;
     {

@@ -1,6 +1,6 @@
-//! The journal keeps what it confirmed, in one chain that shows each change, through crashes and with several processes writing.
+//! The journal keeps what it answered, in one chain that shows every change, whatever process crashes or writes beside it.
 
-// The lints make exceptions for `#[test]` functions only; helpers need them too.
+// Helpers of tests are tests too; the lint's own exception sees only the functions marked as such.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
 mod chain;

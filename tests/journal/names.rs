@@ -1,4 +1,4 @@
-//! Which local path owns a name in the vault, and which receipt counts for a document.
+//! Which local path owns a name in the vault, and which receipt is a document's newest.
 
 use astran_backup::journal::{End, Intent, Journal, LocalEnd, State, Stored};
 use astran_backup::vault::{DocumentId, RemotePath};
@@ -6,7 +6,7 @@ use astran_backup::vault::{DocumentId, RemotePath};
 use crate::support::{abandoned, failed, fresh, go, intent, latest, receipt, taken};
 
 #[tokio::test]
-async fn a_name_belongs_to_the_path_that_has_it() {
+async fn a_name_belongs_to_the_path_that_had_it_first() {
     let (_dir, _state, journal) = fresh();
     let first = go(&journal, intent("a/report", "report")).await;
     let owner = taken(&journal, intent("b/report", "report")).await.unwrap();
@@ -23,9 +23,9 @@ async fn a_name_belongs_to_the_path_that_has_it() {
     assert!(taken(&journal, intent("a/report", "report")).await.is_none(), "a new version of the same file");
 }
 
-/// The second file had the same bytes once; with other bytes it would hide the document of the first.
+/// The adopting file's bytes were the same once; with other bytes it would hide the owner's document.
 #[tokio::test]
-async fn a_path_whose_bytes_were_already_present_does_not_own_the_name() {
+async fn a_path_that_adopts_a_document_does_not_own_its_name() {
     let (_dir, _state, journal) = fresh();
     let first = go(&journal, intent("a/report", "report")).await;
     journal.stored(first, receipt("1")).await.unwrap();
@@ -50,7 +50,7 @@ async fn a_documents_receipt_is_its_newest() {
 }
 
 #[tokio::test]
-async fn abandoned_and_failed_attempts_own_no_name() {
+async fn an_attempt_that_came_to_nothing_owns_no_name() {
     let (_dir, _state, journal) = fresh();
     for end in [failed(), abandoned()] {
         let id = go(&journal, intent("a", "n")).await;
