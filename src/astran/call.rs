@@ -57,7 +57,7 @@ impl Call<'_> {
         } else if let Some(advice) = self.advice(*status, kind) {
             why = format!("{why}: {advice}");
         }
-        let error = self.error(kind, &why).leave_alone(headers::retry_after(headers, now));
+        let error = self.error(kind, &why).with_retry_after(headers::retry_after(headers, now));
         if self.upload_length.is_some() && may_have_stored(*status) { error.after_sending() } else { error }
     }
 

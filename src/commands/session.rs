@@ -118,7 +118,7 @@ async fn retrying(
         if patience.is_some_and(|patience| start.elapsed() + wait > patience) {
             return Err(error.into());
         }
-        trouble.raise(error.plainly());
+        trouble.raise(error.public_message());
         tracing::warn!(again_in = ?wait, "the service can't be reached: {error}");
         tokio::time::sleep(wait).await;
     }

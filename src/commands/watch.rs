@@ -1,6 +1,7 @@
 //! `watch [DIR]`: keep uploading what appears in folders, or with `--once` what is there.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use crate::exit::{Exit, Fatal};
 use crate::file::lock::Locks;
 use crate::file::{NotTaken, Root, lease};
 use crate::observe::health::{Component, Health};
-use crate::observe::http::Monitor;
+use crate::observe::http::Listener;
 use crate::observe::metrics::Metrics;
 use crate::removal::MoveTargetError;
 use crate::shutdown::{Reloads, Shutdown, Stop};
@@ -60,8 +61,8 @@ async fn watch(
         return Ok(Exit::Interrupted);
     };
     // Before anything is sent: a mistake is told to whoever starts us.
-    let monitor = match config.listen.filter(|_| !once) {
-        Some(address) => Some(Monitor::bind(address).await?),
+    let listener = match config.listen.filter(|_| !once) {
+        Some(address) => Some(bind(address).await?),
         None => None,
     };
     let allowed_hosts = config.allowed_hosts.clone();
@@ -71,7 +72,7 @@ async fn watch(
     session.trouble.raise("not logged in yet");
     health.add(Component::Start, Arc::new(session.trouble.clone()));
     health.add(Component::Login, Arc::new(session.client.login_health()));
-    let _answering = monitor.map(|monitor| monitor.start(health.clone(), metrics, allowed_hosts));
+    let _server = listener.map(|listener| listener.serve(health.clone(), metrics, allowed_hosts));
     let started = tokio::select! {
         started = start(&session, &folders, once) => started.map(Some),
         () = shutdown.reached(Stop::Gently) => Ok(None),
@@ -96,6 +97,10 @@ async fn watch(
     };
     session.close().await;
     ended?.map_or(Ok(Exit::Interrupted), |tally| exit_of(&tally, once, &shutdown))
+}
+
+async fn bind(address: SocketAddr) -> Result<Listener, Fatal> {
+    Listener::bind(address).await.map_err(|error| Fatal::new(Exit::Usage, error.to_string()))
 }
 
 /// Logs in, and sees that the destinations are there: what is wrong from the start is told at the start.

@@ -14,8 +14,8 @@ use crate::exit::{Exit, Fatal};
 use crate::file::Settled;
 use crate::journal::LocalEnd;
 use crate::observe::health::{Component, Condition};
-use crate::observe::metrics::Folder;
-use crate::observe::standstill::Flow;
+use crate::observe::metrics::FolderMetrics;
+use crate::observe::stall::Activity;
 use crate::upload::{Outcome, Pipeline, Report};
 use crate::vault::Vault;
 use crate::watch::settle::Rules;
@@ -43,7 +43,7 @@ where
     let WatchedFolder { root, policy, targets, dest, counts } = started.folder;
     let Run { mode, shutdown, .. } = &*run;
     let condition = Condition::default();
-    let inspections = Flow::default();
+    let inspections = Activity::default();
     run.standstill.add(inspections.clone());
     let rules_and_names = watch_options(&policy, mode, counts.clone(), condition.clone())?;
     let options = watch::Options { inspections, ..rules_and_names };
@@ -76,7 +76,12 @@ where
     Ok(tally)
 }
 
-fn watch_options(policy: &Policy, mode: &Mode, counts: Folder, condition: Condition) -> Result<watch::Options, Fatal> {
+fn watch_options(
+    policy: &Policy,
+    mode: &Mode,
+    counts: FolderMetrics,
+    condition: Condition,
+) -> Result<watch::Options, Fatal> {
     let ignore = IgnorePatterns::new(&policy.ignore)
         .map_err(|error| Fatal::new(Exit::Usage, format!("a pattern of names to ignore can't be used: {error}")))?;
     let rules = Rules::new(policy.settle);
@@ -88,7 +93,7 @@ fn watch_options(policy: &Policy, mode: &Mode, counts: Folder, condition: Condit
         once: mode.once,
         counts,
         condition,
-        inspections: Flow::default(),
+        inspections: Activity::default(),
     })
 }
 
@@ -114,7 +119,7 @@ async fn take_reports<T>(
 /// Takes the reports of one folder's files.
 struct Reporter<'a, V, F> {
     run: &'a Run<V, F>,
-    counts: Folder,
+    counts: FolderMetrics,
     tally: Tally,
     to_watch: mpsc::UnboundedSender<UploadEnded>,
 }

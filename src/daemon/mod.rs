@@ -16,8 +16,8 @@ use crate::config::Policy;
 use crate::exit::{Exit, Fatal};
 use crate::file::Root;
 use crate::observe::health::{Component, Health};
-use crate::observe::metrics::Folder;
-use crate::observe::standstill::Standstill;
+use crate::observe::metrics::FolderMetrics;
+use crate::observe::stall::StallDetector;
 use crate::shutdown::Shutdown;
 use crate::upload::{MoveTargets, Report, Shared};
 use crate::vault::{RemotePath, Vault};
@@ -38,7 +38,7 @@ pub struct WatchedFolder {
     /// The folder in the vault that its files go to.
     pub dest: RemotePath,
     /// Its metrics.
-    pub counts: Folder,
+    pub counts: FolderMetrics,
 }
 
 /// How the daemon runs.
@@ -61,7 +61,7 @@ struct Run<V, F> {
     /// Called with the report of each file.
     on_report: F,
     health: Health,
-    standstill: Standstill,
+    standstill: StallDetector,
     shutdown: Shutdown,
 }
 
@@ -82,8 +82,14 @@ pub async fn run<V: Vault>(
     health: &Health,
     shutdown: Shutdown,
 ) -> Result<Tally, Fatal> {
-    let run =
-        Arc::new(Run { shared, mode, on_report, health: health.clone(), standstill: Standstill::default(), shutdown });
+    let run = Arc::new(Run {
+        shared,
+        mode,
+        on_report,
+        health: health.clone(),
+        standstill: StallDetector::default(),
+        shutdown,
+    });
     let upkeep = upkeep::start(&run);
     let started = start::recover_all(run.shared.journal(), folders).await?;
     run.add_health_checks();

@@ -1,6 +1,6 @@
 //! How many files a run stored, and how many it did not.
 
-use crate::observe::metrics::Folder;
+use crate::observe::metrics::FolderMetrics;
 use crate::upload::Outcome;
 use crate::vault::VaultError;
 
@@ -38,7 +38,7 @@ impl Tally {
 }
 
 /// Counts the outcome of one file in the metrics of its folder.
-pub(super) fn count_in_metrics(counts: &Folder, outcome: &Outcome) {
+pub(super) fn count_in_metrics(counts: &FolderMetrics, outcome: &Outcome) {
     match outcome {
         Outcome::Stored { stored, .. } => counts.stored(stored.size),
         Outcome::Failed { .. } => drop(counts.failed.inc()),

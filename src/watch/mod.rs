@@ -29,8 +29,8 @@ use tokio::time::{Instant, sleep_until};
 use crate::budget;
 use crate::file::{Root, Settled};
 use crate::observe::health::Condition;
-use crate::observe::metrics::Folder;
-use crate::observe::standstill::Flow;
+use crate::observe::metrics::FolderMetrics;
+use crate::observe::stall::Activity;
 use crate::shutdown::{Shutdown, Stop};
 
 use candidates::Candidates;
@@ -52,11 +52,11 @@ pub(crate) struct Options {
     /// End when all files that were there at the start are done.
     pub(crate) once: bool,
     /// Where missed and lost events are counted.
-    pub(crate) counts: Folder,
+    pub(crate) counts: FolderMetrics,
     /// What `/readyz` says of the folder: raised while it is gone.
     pub(crate) condition: Condition,
     /// Where inspections count as waiting for the file system, and as done.
-    pub(crate) inspections: Flow,
+    pub(crate) inspections: Activity,
 }
 
 /// What the upload reports of one file that it was given.
@@ -203,14 +203,14 @@ impl Watch {
             return;
         }
         let root = Arc::clone(self.sources.root());
-        self.options.inspections.waits();
+        self.options.inspections.started();
         let inspect_all = move || due.into_iter().map(|path| (Arc::clone(&path), inspect(&root, &path))).collect();
         self.inspecting = Some(spawn_blocking(inspect_all));
     }
 
     fn inspected(&mut self, inspections: Inspections) {
         self.inspecting = None;
-        self.options.inspections.ended(1);
+        self.options.inspections.finished(1);
         let now = Instant::now();
         for (path, seen) in inspections {
             match self.candidates.inspected(&path, seen, now, &self.options.rules) {
@@ -324,9 +324,9 @@ mod tests {
                 rules: Rules::new(Duration::ZERO),
                 rescan: Duration::from_secs(60),
                 once,
-                counts: Folder::nowhere(),
+                counts: FolderMetrics::detached(),
                 condition: Condition::default(),
-                inspections: Flow::default(),
+                inspections: Activity::default(),
             }
         }
     }

@@ -17,7 +17,7 @@ fn without_a_vault_the_check_is_local_and_says_so() {
     for (name, _) in support::access_variables(&world.access) {
         alone.env_remove(name);
     }
-    let checked = support::said(alone.env_remove("ASTRAN_BACKUP_ANCHOR").args(["history", "--check"]));
+    let checked = support::run_to_end(alone.env_remove("ASTRAN_BACKUP_ANCHOR").args(["history", "--check"]));
     assert!(checked.code == Some(0) && checked.stdout.contains("no complete login"), "{checked:?}");
 }
 
@@ -41,8 +41,8 @@ fn a_pruned_receipt_is_reported_as_pruned_not_as_damage() {
 #[test]
 fn a_text_that_is_no_head_is_a_usage_error() {
     let world = World::new();
-    let said = world.run(["history", "--check", "--against", "12"]);
-    assert!(said.code == Some(2) && said.stderr.contains("SEQ:HASH"), "{said:?}");
+    let output = world.run(["history", "--check", "--against", "12"]);
+    assert!(output.code == Some(2) && output.stderr.contains("SEQ:HASH"), "{output:?}");
     assert_eq!(world.run(["history", "--against", "12:00"]).code, Some(2), "only with --check");
 }
 
@@ -64,7 +64,7 @@ fn anchors_are_known_by_their_key_wherever_the_state_lies() {
     assert!(checked.code == Some(1) && checked.stdout.contains("BROKEN /HR_Backup/"), "{checked:?}");
 }
 
-/// Regression: the check said that somebody had changed the journal, though only its key could not be used.
+/// Regression: the check output that somebody had changed the journal, though only its key could not be used.
 #[test]
 fn an_unusable_key_proves_nothing_and_accuses_nobody() {
     use std::os::unix::fs::PermissionsExt as _;
@@ -89,7 +89,7 @@ fn a_check_whose_login_is_refused_is_local_and_ends_with_3() {
     let wrong = |arguments: &[&str]| {
         let mut command = world.command();
         command.env_remove("ASTRAN_BACKUP_ANCHOR").env("ASTRAN_BACKUP_PASSWORD", "wrong");
-        support::said(command.args(["history", "--check"]).args(arguments))
+        support::run_to_end(command.args(["history", "--check"]).args(arguments))
     };
     let refused = wrong(&[]);
     assert!(refused.code == Some(3) && refused.stdout.starts_with("1 receipt checked"), "{refused:?}");
@@ -102,7 +102,7 @@ fn a_check_whose_login_is_refused_is_local_and_ends_with_3() {
     assert_eq!(world.sandbox().stats().requests["login"], logins);
 }
 
-/// Regression: nothing was printed for 30 s, and the log said that uploads waited.
+/// Regression: nothing was printed for 30 s, and the log output that uploads waited.
 #[test]
 fn a_service_that_never_answers_does_not_delay_the_local_check() {
     let world = World::new();
@@ -111,7 +111,7 @@ fn a_service_that_never_answers_does_not_delay_the_local_check() {
     let address = format!("http://{}", silent.local_addr().unwrap());
     let mut command = world.command();
     command.env_remove("ASTRAN_BACKUP_ANCHOR").env("ASTRAN_BACKUP_AUTH_URL", address);
-    let checked = support::said(command.args(["history", "--check"]));
+    let checked = support::run_to_end(command.args(["history", "--check"]));
     assert!(checked.code == Some(0) && checked.stdout.starts_with("1 receipt checked"), "{checked:?}");
     assert!(last_line(&checked).contains("did not answer within 7 s"), "{checked:?}");
     assert!(!checked.stderr.contains("uploads"), "{checked:?}");

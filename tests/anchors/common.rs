@@ -2,19 +2,19 @@
 
 use rusqlite::Connection;
 
-use crate::support::{self, QUICK, Said, World};
+use crate::support::{self, Output, QUICK, World};
 
 /// Runs the program with anchors going into the vault, as they do by default.
-pub(crate) fn run(world: &World, arguments: &[&str]) -> Said {
-    support::said(world.command().env_remove("ASTRAN_BACKUP_ANCHOR").args(arguments))
+pub(crate) fn run(world: &World, arguments: &[&str]) -> Output {
+    support::run_to_end(world.command().env_remove("ASTRAN_BACKUP_ANCHOR").args(arguments))
 }
 
 pub(crate) fn upload(world: &World, names: &[&str]) {
     for name in names {
         world.put(name, name);
     }
-    let said = run(world, &["watch", "watched", "--once", QUICK[0], QUICK[1]]);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = run(world, &["watch", "watched", "--once", QUICK[0], QUICK[1]]);
+    assert_eq!(output.code, Some(0), "{output:?}");
 }
 
 pub(crate) fn journal(world: &World) -> Connection {
@@ -23,8 +23,8 @@ pub(crate) fn journal(world: &World) -> Connection {
 
 /// The heads of both chains, as a check prints them.
 pub(crate) fn heads(world: &World) -> [String; 2] {
-    let said = run(world, &["history", "--check", "--json"]);
-    let report: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+    let output = run(world, &["history", "--check", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&output.stdout).unwrap();
     let head =
         |prefix: &str, seq: &str, hash: &str| format!("{prefix}{}:{}", report[seq], report[hash].as_str().unwrap());
     [head("", "head_seq", "head_hash"), head("f", "fates_seq", "fates_hash")]
@@ -36,6 +36,6 @@ pub(crate) fn anchors(world: &World) -> Vec<String> {
     names
 }
 
-pub(crate) fn last_line(said: &Said) -> &str {
-    said.stdout.trim_end().lines().last().unwrap_or_default()
+pub(crate) fn last_line(output: &Output) -> &str {
+    output.stdout.trim_end().lines().last().unwrap_or_default()
 }

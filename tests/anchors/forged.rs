@@ -75,8 +75,8 @@ fn an_anchor_that_contradicts_the_journal_is_not_overwritten() {
     upload(&world, &["1", "2", "3", "4", "5"]);
     newest_cut(&journal(&world));
     upload(&world, &["6", "7", "8"]);
-    let said = run(&world, &["history", "anchor"]);
-    assert!(said.code == Some(0) && said.stderr.contains("see history --check"), "{said:?}");
+    let output = run(&world, &["history", "anchor"]);
+    assert!(output.code == Some(0) && output.stderr.contains("see history --check"), "{output:?}");
     let checked = run(&world, &["history", "--check"]);
     assert!(checked.code == Some(1) && checked.stdout.contains("BROKEN /HR_Backup/"), "{checked:?}");
 }

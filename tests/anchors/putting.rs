@@ -15,11 +15,11 @@ fn an_anchor_is_found_whatever_the_vault_does_with_a_name_used_twice() {
         upload(&world, &["0"]);
         for name in ["1", "2", "3"] {
             upload(&world, &[name]);
-            let said = run(&world, &["history", "anchor"]);
+            let output = run(&world, &["history", "anchor"]);
             assert_eq!(
-                (said.code, said.stdout.trim()),
+                (output.code, output.stdout.trim()),
                 (Some(0), &*heads(&world).join(" ")),
-                "{duplicates:?}: {said:?}"
+                "{duplicates:?}: {output:?}"
             );
         }
         let checked = run(&world, &["history", "--check"]);
@@ -45,10 +45,10 @@ fn a_daemon_puts_an_anchor_at_its_stop_if_anything_is_new_and_logs_the_head() {
     };
     let daemon = start();
     world.put("1", "1");
-    eventually("it is removed", || world.left().is_empty());
-    let said = daemon.stop();
+    eventually("it is removed", || world.files_left().is_empty());
+    let output = daemon.stop();
     let [receipts, _] = heads(&world);
-    assert!(said.code == Some(0) && said.stdout.contains(&format!("receipt chain head {receipts} ")), "{said:?}");
+    assert!(output.code == Some(0) && output.stdout.contains(&format!("receipt chain head {receipts} ")), "{output:?}");
     assert_eq!(anchors(&world).len(), 1);
     assert_eq!(start().stop().code, Some(0));
     assert_eq!(anchors(&world).len(), 1, "nothing is new");
@@ -73,9 +73,9 @@ fn an_anchor_that_the_vault_does_not_take_is_logged_and_fails_nothing() {
     let named = Rule::new(Call::Upload, Fault::Delay { ms: 600_000 }).named("astran-backup-anchor-");
     world.faults().add(named);
     world.put("1", "1");
-    let said = run(&world, &["watch", "watched", "--once", QUICK[0], QUICK[1]]);
-    assert!(said.code == Some(0) && said.stderr.contains("took too long"), "{said:?}");
-    assert!(world.left().is_empty());
+    let output = run(&world, &["watch", "watched", "--once", QUICK[0], QUICK[1]]);
+    assert!(output.code == Some(0) && output.stderr.contains("took too long"), "{output:?}");
+    assert!(world.files_left().is_empty());
 }
 
 #[test]
@@ -83,11 +83,11 @@ fn an_anchor_is_printed_as_json_too() {
     let world = World::new();
     upload(&world, &["1"]);
     for arguments in [["history", "anchor", "--json"], ["history", "--json", "anchor"]] {
-        let said = run(&world, &arguments);
-        let object: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+        let output = run(&world, &arguments);
+        let object: serde_json::Value = serde_json::from_str(&output.stdout).unwrap();
         let [receipts, fates] = heads(&world);
         assert_eq!(
-            (said.code, object["anchor"].as_str(), object["fates"].as_str()),
+            (output.code, object["anchor"].as_str(), object["fates"].as_str()),
             (Some(0), Some(&*receipts), Some(&*fates))
         );
         assert!(world.stored(object["document"].as_str().unwrap()).is_some());
@@ -104,7 +104,7 @@ fn anchors_go_into_the_folder_that_is_configured() {
     let world = World::with(|options| options.folders.push(RemotePath::parse("/Anchors").unwrap()));
     let with = |arguments: &[&str]| {
         let mut command = world.command();
-        support::said(command.env("ASTRAN_BACKUP_ANCHOR", "/Anchors").args(arguments))
+        support::run_to_end(command.env("ASTRAN_BACKUP_ANCHOR", "/Anchors").args(arguments))
     };
     let flag = |name: &str| run(&world, &["history", "anchor", "--anchor", name]);
     world.put("1", "1");

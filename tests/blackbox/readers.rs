@@ -1,4 +1,4 @@
-//! Whoever reads standard output and stops reading stops nothing.
+//! A reader of standard output that stops reading stops nothing.
 
 use std::io::Write;
 use std::process::{Child, Stdio};
@@ -8,16 +8,16 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
 use crate::support::{PATIENCE, QUICK, World, eventually};
 
-/// A running program whose standard output is full, and that nobody reads.
+/// A running program whose standard output is a full pipe that is never read.
 struct Unread {
     child: Child,
-    /// Open: a reader that has gone is another thing.
+    /// The open end of the pipe: a closed one would be another case.
     _reader: std::io::PipeReader,
 }
 
 impl Drop for Unread {
     fn drop(&mut self) {
-        // Ended already, or its test has failed.
+        // The program has ended already, or the test has failed.
         self.child.kill().ok();
         self.child.wait().ok();
     }
@@ -56,7 +56,7 @@ fn a_reader_that_never_reads_stops_neither_the_uploads_nor_the_end_of_a_daemon()
                 world.put(format!("file-{round}-{number}"), format!("content {round} {number}"));
             }
             eventually("all are stored and removed", || {
-                world.sandbox().uploads().len() == (round + 1) * 20 && world.left().is_empty()
+                world.sandbox().uploads().len() == (round + 1) * 20 && world.files_left().is_empty()
             });
         }
         let pid = rustix::process::Pid::from_child(&daemon.child);
@@ -75,6 +75,6 @@ fn a_reader_that_never_reads_does_not_keep_a_command_from_its_end() {
         let mut command = start(&world, arguments);
         assert_eq!(end(&mut command), Some(0));
         assert_eq!(world.sandbox().uploads().len(), 20);
-        assert!(world.left().is_empty());
+        assert!(world.files_left().is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! Where the password comes from, and what a login lacks.
+//! Where the password comes from, and which missing parts of a login are reported.
 
 use std::path::Path;
 
@@ -43,12 +43,12 @@ fn where_the_password_comes_from() {
 fn nothing_secret_is_in_what_is_printed() {
     let home = Home::with(&who()).set("ASTRAN_BACKUP_PASSWORD", "hunter2");
     let config = home.load("ls").unwrap();
-    let said = format!("{config:?} {config:#?} {:?}", home.environment());
-    assert!(!said.contains("hunter2"), "{said}");
+    let output = format!("{config:?} {config:#?} {:?}", home.environment());
+    assert!(!output.contains("hunter2"), "{output}");
 }
 
 #[test]
-fn what_a_login_lacks() {
+fn missing_parts_of_a_login_are_reported() {
     let why = Home::with(SERVICE).load("ls").unwrap().login().unwrap_err().to_string();
     for part in
         ["no client_id (give --client-id, ASTRAN_BACKUP_CLIENT_ID", "no username (give --username", "no password (give"]

@@ -1,10 +1,10 @@
-//! One trouble at a time.
+//! One kind of trouble at a time.
 
 use astran_backup::sandbox::Duplicates;
 use astran_backup::sandbox::faults::{Call, Fault, Garbage, Rule};
 
 use crate::support::World;
-use crate::support::proof::{Reckoning, clean_run, sha256, unique};
+use crate::support::proof::{Comparison, clean_run, sha256, unique};
 use crate::troubles::{CALLS, account_troubles, is_believed, is_of_the_login, most, service_troubles};
 use crate::{SETTLE, failed, fill, side_by_side, status};
 
@@ -18,32 +18,32 @@ fn whatever_the_service_does_to_an_upload_each_file_is_stored_once_and_none_is_b
         let times = most(&fault).min(2);
         world.faults().add(Rule::new(Call::Upload, fault.clone()).times(times));
         clean_run(&world, &SETTLE);
-        let reckoning = Reckoning::of(&world, &closed);
-        println!("{fault:?} {duplicates:?}: {}", reckoning.told());
-        reckoning.assert_perfect();
+        let comparison = Comparison::of(&world, &closed);
+        println!("{fault:?} {duplicates:?}: {}", comparison.summary());
+        comparison.assert_perfect();
         assert_eq!(failed(&world), "");
         assert!(world.sandbox().stats().faults >= times, "{fault:?} never came");
     });
 }
 
 #[test]
-fn a_lost_answer_is_looked_up_and_the_look_up_may_fail_too() {
+fn after_a_lost_answer_the_store_is_asked_also_if_that_fails_at_first() {
     let lookups = [Call::Filesystem, Call::Children];
     let troubles = [status(503, false), Fault::CutAfter, Fault::Garbage { body: Garbage::Html, carried_out: false }];
     let jobs = lookups.iter().flat_map(|call| troubles.iter().map(move |fault| (*call, fault.clone()))).collect();
     side_by_side(jobs, |(call, fault)| {
         let world = World::new();
         let closed = fill(&world);
-        // The first looks are for the destination.
+        // The first requests look for the destination.
         world.faults().add(Rule::new(Call::Upload, Fault::CutAfter).times(3));
         world.faults().add(Rule::new(call, fault).after(4).times(3));
         clean_run(&world, &SETTLE);
-        Reckoning::of(&world, &closed).assert_perfect();
+        Comparison::of(&world, &closed).assert_perfect();
         assert_eq!(failed(&world), "");
     });
 }
 
-/// One of each kind: the rest differ in numbers only.
+/// One trouble of each kind: the others differ in numbers only.
 fn one_of_each_kind() -> Vec<Fault> {
     let more = |fault: &Fault| match fault {
         Fault::Status { status, carried_out, retry_after, .. } => {
@@ -56,10 +56,10 @@ fn one_of_each_kind() -> Vec<Fault> {
     [service_troubles(), account_troubles()].concat().into_iter().filter(|fault| !more(fault)).collect()
 }
 
-/// What makes the program come to a call that it would not come to by itself.
+/// The rule and the flag that make the program send a call that it would not send by itself.
 fn leading_to(call: Call) -> (Option<Rule>, &'static str) {
     match call {
-        // The answer is lost, and the store is asked.
+        // The answer is lost, so the store is asked.
         Call::Filesystem => (Some(Rule::new(Call::Upload, Fault::CutAfter)), "answer"),
         Call::Children => (None, "listing"),
         Call::Content => (None, "content"),
@@ -91,16 +91,16 @@ fn troubled(call: Call, fault: &Fault) {
     let what = format!("{call:?} {fault:?}: {first:?}");
     assert!(world.sandbox().stats().faults > lead, "it never came: {what}");
     if is_believed(call, fault) {
-        // It may be sent again or blamed, but it is somewhere.
+        // The file may be sent again or blamed, but it must be somewhere.
         let stored =
             world.sandbox().uploads().iter().any(|upload| upload.sha256.as_deref() == Some(&*sha256(&content)));
-        assert!(!world.left().is_empty() || stored, "{what}");
+        assert!(!world.files_left().is_empty() || stored, "{what}");
         return;
     }
     let expected = match first.code {
         Some(0) => true,
         Some(3) => is_of_the_login(fault),
-        // Only this file waits: an empty answer is no word of the store's.
+        // Only this file waits: an empty answer says nothing about it.
         Some(1) => first.stdout.starts_with("waits"),
         Some(5) => matches!(fault, Fault::Redirect { .. }),
         _ => false,
@@ -108,7 +108,7 @@ fn troubled(call: Call, fault: &Fault) {
     assert!(expected, "{what}");
     world.faults().clear();
     clean_run(&world, &arguments);
-    let reckoning = Reckoning::of(&world, &closed);
-    assert!(reckoning.lost.is_empty() && reckoning.twice.is_empty() && reckoning.truncated.is_empty(), "{what}");
+    let comparison = Comparison::of(&world, &closed);
+    assert!(comparison.lost.is_empty() && comparison.twice.is_empty() && comparison.truncated.is_empty(), "{what}");
     assert_eq!(failed(&world), "", "{what}");
 }

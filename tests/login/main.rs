@@ -1,4 +1,4 @@
-//! Logged in for months: what the program does when the login is refused, in trouble, rotated or short-lived.
+//! Staying logged in for months: what the program does when the login is refused, in trouble, rotated or short-lived.
 #![cfg(feature = "sandbox")]
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
@@ -15,11 +15,11 @@ use std::time::{Duration, Instant};
 
 use astran_backup::sandbox::faults::{Call, Fault, Garbage, Rule};
 use astran_backup::sandbox::{Options, TokenCheck};
-use support::{Daemon, Said, World, eventually, said};
+use support::{Daemon, Output, World, eventually, run_to_end};
 
 const PASSWORD: &str = "sandbox-password";
 
-/// A file that only we can read.
+/// Writes a file that only this user can read.
 fn secret_file(world: &World, name: &str, content: &str) -> PathBuf {
     let path = world.dir.path().join(name);
     std::fs::write(&path, content).unwrap();
@@ -27,7 +27,7 @@ fn secret_file(world: &World, name: &str, content: &str) -> PathBuf {
     path
 }
 
-/// As a careful administrator rotates it: the new content comes whole.
+/// Replaces a secret as a careful administrator does: the new file comes whole, by a rename.
 fn rotate(world: &World, name: &str, content: &str) {
     let new = secret_file(world, "new-secret", content);
     std::fs::rename(new, world.dir.path().join(name)).unwrap();
@@ -45,30 +45,30 @@ fn status(status: u16, body: Option<&str>) -> Fault {
     Fault::Status { status, retry_after: None, body: body.map(str::to_owned), content_type: None, carried_out: false }
 }
 
-/// A run that is refused: exit code 3, this sentence, one try, nothing secret, and the file where it was.
-fn refused_once(world: &World, said: &Said, sentence: &str) {
-    assert_eq!(said.code, Some(3), "{said:?}");
-    assert!(said.stderr.contains(sentence), "{sentence:?} is not in {}", said.stderr);
-    assert!(!said.stderr.contains(PASSWORD) && !said.stdout.contains(PASSWORD));
+/// Asserts that a run is refused: exit code 3, this sentence, one try, no secret in the output, and the file where it was.
+fn refused_once(world: &World, output: &Output, sentence: &str) {
+    assert_eq!(output.code, Some(3), "{output:?}");
+    assert!(output.stderr.contains(sentence), "{sentence:?} is not in {}", output.stderr);
+    assert!(!output.stderr.contains(PASSWORD) && !output.stdout.contains(PASSWORD));
     let stats = world.sandbox().stats();
     assert_eq!((stats.refused_logins, stats.requests["login"]), (1, 1), "one try");
-    assert_eq!(world.left().len(), 1, "it lies where it was");
+    assert_eq!(world.files_left().len(), 1, "it lies where it was");
 }
 
-fn once_with(change: impl FnOnce(&mut Options), fault: Option<Fault>, environment: (&str, &str)) -> (World, Said) {
+fn once_with(change: impl FnOnce(&mut Options), fault: Option<Fault>, environment: (&str, &str)) -> (World, Output) {
     let world = World::with(change);
     if let Some(fault) = fault {
         world.faults().add(at_once(fault));
     }
     world.put("report.pdf", "content");
     let (name, value) = environment;
-    let said = said(world.command().args(["watch", "watched", "--once"]).env(name, value));
-    (world, said)
+    let output = run_to_end(world.command().args(["watch", "watched", "--once"]).env(name, value));
+    (world, output)
 }
 
-fn refused_once_more(world: &World, said: &Said, sentence: &str) {
-    assert_eq!((said.code, world.sandbox().stats().refused_logins), (Some(3), 1), "{said:?}");
-    assert!(said.stderr.contains(sentence) && !said.stderr.contains("hush"), "{said:?}");
+fn refused_once_more(world: &World, output: &Output, sentence: &str) {
+    assert_eq!((output.code, world.sandbox().stats().refused_logins), (Some(3), 1), "{output:?}");
+    assert!(output.stderr.contains(sentence) && !output.stderr.contains("hush"), "{output:?}");
 }
 
 fn rotating() -> (World, Daemon) {

@@ -1,9 +1,9 @@
-//! What was given up is asked for before it is sent again, and that stands in nobody's way.
+//! Before a file whose upload was abandoned is sent again, the store is asked; that question must not block anything.
 
 use super::*;
 
 #[test]
-fn a_file_that_was_given_up_and_stored_later_goes_under_its_new_name_when_it_is_renamed() {
+fn an_abandoned_file_that_was_stored_late_goes_under_its_new_name_after_a_rename() {
     let world = World::new();
     let place = world.put("a", "content");
     world.faults().add(Rule::new(Call::Upload, status(404)).times(1));
@@ -14,16 +14,16 @@ fn a_file_that_was_given_up_and_stored_later_goes_under_its_new_name_when_it_is_
     assert_eq!((world.times_stored("/HR_Backup/a"), world.times_stored("/HR_Backup/b")), (1, 1));
 }
 
-/// Whoever may send there may not look there.
+/// The login may upload to the destination, but not list it.
 #[test]
-fn a_file_that_was_given_up_is_sent_where_the_store_forbids_to_look_for_it() {
+fn an_abandoned_file_is_sent_where_the_store_forbids_to_look_for_it() {
     let world = World::new();
     world.put("report", "content");
     world.faults().add(Rule::new(Call::Upload, status(403)).times(1));
     assert_ne!(world.once(&SETTLE).code, Some(0));
     world.faults().add(Rule::new(Call::Filesystem, status(403)).named("report").always());
-    let said = world.once(&SETTLE);
-    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    let output = world.once(&SETTLE);
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
     assert_sent(&world, &["content"]);
 }
 
@@ -40,8 +40,8 @@ fn a_stored_file_that_still_lies_set_aside_is_not_sent_again_though_its_receipt_
     assert_eq!(daemon.stop().code, Some(0));
     assert_eq!(world.run(["history", "--prune-before", "1ms"]).code, Some(0));
     aside::unblock(&done);
-    let said = world.once(&arguments);
-    assert_eq!(said.code, Some(0), "{}", said.stderr);
-    assert!(world.left().is_empty());
+    let output = world.once(&arguments);
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+    assert!(world.files_left().is_empty());
     assert_sent(&world, &["first", "newcomer"]);
 }
