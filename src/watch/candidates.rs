@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::Next;
 use super::settle::{Candidate, Cause, Observation, Rules, Verdict};
 use crate::budget;
-use crate::removal;
+use crate::file::staged_name;
 
 /// The files on their way, each under its path below the root.
 #[derive(Debug, Default)]
@@ -197,7 +197,7 @@ impl Candidates {
                 self.hidden.remove(path);
                 self.hidden.insert(place.as_path().into());
             }
-            Next::Remains { .. } if removal::origin(path) != path => {
+            Next::Remains { .. } if staged_name::origin(path) != path => {
                 self.hidden.insert(path.into());
             }
             Next::Remains { .. } if self.lying.len() < budget::FILES_LYING => {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
-use crate::file::PRIVATE;
+use crate::file::{PRIVATE, staged_name};
 
 /// The names that are not taken: a rename to another name makes them candidates.
 #[derive(Debug, Clone)]
@@ -23,7 +23,7 @@ impl IgnorePatterns {
 
     /// Whether a file's or folder's name says that it is not finished, or is our own private folder.
     pub fn in_progress(&self, name: &OsStr) -> bool {
-        name == PRIVATE || crate::removal::is_beside(name) || self.0.is_match(Path::new(name))
+        name == PRIVATE || staged_name::is_beside(name) || self.0.is_match(Path::new(name))
     }
 
     /// Whether any part of a path below the root does.

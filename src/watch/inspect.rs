@@ -12,7 +12,7 @@ pub(super) fn look(root: &Root, relative: &Path) -> Observation {
         Ok(opened) => match opened.writers() {
             Writers::None(_) => Observation::Quiet(opened.stamp),
             Writers::Some => Observation::Busy(opened.stamp),
-            Writers::Unknown(_) | Writers::NotAllowed => Observation::Unsure(opened.stamp),
+            Writers::Unknown(_) => Observation::Unsure(opened.stamp),
         },
         Err(OpenError::Gone) => Observation::Gone,
         Err(OpenError::Folder) => Observation::Folder,

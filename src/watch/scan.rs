@@ -8,7 +8,7 @@ use rustix::fs::FileType;
 use tokio::sync::mpsc;
 
 use super::ignore::IgnorePatterns;
-use crate::file::{PRIVATE, Root, Tree, Unreadable, look_at};
+use crate::file::{PRIVATE, Root, Tree, Unreadable, look_at, staged_name};
 use crate::removal;
 
 /// What a walk finds. All paths are below the root.
@@ -63,7 +63,9 @@ impl Walker {
                     }
                 }
                 Ok(entry) if entry.kind == FileType::RegularFile => match entry.path.file_name() {
-                    Some(name) if removal::is_beside(name) => files.extend(removal::put_back(&self.root, entry.path)),
+                    Some(name) if staged_name::is_beside(name) => {
+                        files.extend(removal::put_back(&self.root, entry.path))
+                    }
                     _ => files.push(entry.path.to_owned()),
                 },
                 Ok(_) => {}
@@ -79,7 +81,7 @@ impl Walker {
     /// All but names in progress and private folders. What was set aside beside its place is of interest only where it is to be put
     /// back: a running removal has it else.
     fn wanted(&self, name: &OsStr, kind: FileType, recover: bool) -> bool {
-        if removal::is_beside(name) {
+        if staged_name::is_beside(name) {
             return recover && kind == FileType::RegularFile;
         }
         !self.names.in_progress(name)

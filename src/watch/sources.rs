@@ -14,7 +14,7 @@ use super::events::{Events, Hint, WatchError};
 use super::ignore::IgnorePatterns;
 use super::scan::{Found, Walker};
 use super::{Options, until};
-use crate::file::{Root, is_scarcity, mounts};
+use crate::file::{Root, mounts};
 use crate::observe::health::Condition;
 use crate::observe::metrics::Counter;
 
@@ -335,7 +335,7 @@ fn check(root: &Root) -> Checked {
             Checked::Replaced(now)
         }
         Ok((false, _)) => Checked::Gone("another instance holds the folder that is there now".into()),
-        Err(error) if is_scarcity(&error) => Checked::Current,
+        Err(error) if error.is_scarcity() => Checked::Current,
         Err(error) => {
             // It may come back, and is then locked anew.
             root.unlock();
