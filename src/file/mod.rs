@@ -22,7 +22,7 @@ pub(crate) use beneath::beneath_folder;
 pub use opened::{OpenError, Opened, SpecialFile, hard_links_are_protected, look_at};
 pub use path_rule::{ControlledPath, FolderError};
 pub use root::{ReopenError, Root};
-pub(crate) use tree::{Tree, Unreadable};
+pub(crate) use tree::{Entry, Tree, Unreadable};
 
 /// The folder that is ours in each watched folder: files wait there between their receipt and their removal. Never
 /// watched, never uploaded.

@@ -27,6 +27,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) kind: FileType,
     /// The folder that it lies in; a folder itself.
     pub(crate) dir: BorrowedFd<'a>,
+    /// Whether the walk leaves this folder, with `dir` the folder that it lies in. Only for a walk that asks for it.
+    pub(crate) left: bool,
 }
 
 /// A folder that can't be read, or a name of which the system does not say what it is.
@@ -42,6 +44,8 @@ pub(crate) struct Unreadable {
 #[derive(Debug)]
 pub(crate) struct Tree<'a> {
     base: &'a OwnedFd,
+    /// Whether folders are returned once more when the walk leaves them.
+    with_left: bool,
     /// Where it begins; `None` once it has begun.
     start: Option<&'a Path>,
     /// The folders that lead to where it is.
@@ -87,6 +91,8 @@ type Found<'a> = Result<Entry<'a>, Unreadable>;
 enum Step {
     /// An entry to return.
     Entry(FileType),
+    /// A folder that the walk has left, and may return.
+    Left,
     /// A name that is not wanted, or the end of a folder.
     Skipped,
 }
@@ -99,7 +105,12 @@ impl<'a> Tree<'a> {
 
     /// A walk through a folder below an open one, its base; through the base for the empty path.
     pub(crate) fn below(base: &'a OwnedFd, start: &'a Path) -> Self {
-        Self { base, start: Some(start), levels: Vec::new(), listing: false, path: Vec::new() }
+        Self { base, with_left: false, start: Some(start), levels: Vec::new(), listing: false, path: Vec::new() }
+    }
+
+    /// Has the walk return each folder once more when it leaves it, except the one where it began.
+    pub(crate) fn with_left(self) -> Self {
+        Self { with_left: true, ..self }
     }
 
     /// Returns the next folder or name; `None` at the end. `wanted` decides by name and kind: what it refuses is not returned, and a
@@ -116,7 +127,8 @@ impl<'a> Tree<'a> {
                 self.leave()
             };
             match step {
-                Ok(Step::Entry(kind)) => return Some(Ok(self.entry(kind))),
+                Ok(Step::Entry(kind)) => return Some(Ok(self.entry(kind, false))),
+                Ok(Step::Left) => return Some(Ok(self.entry(FileType::Directory, true))),
                 Ok(Step::Skipped) => {}
                 Err(errno) => return Some(Err(Unreadable { path: self.here().to_owned(), why: errno.into() })),
             }
@@ -127,9 +139,9 @@ impl<'a> Tree<'a> {
         Path::new(OsStr::from_bytes(&self.path))
     }
 
-    fn entry(&self, kind: FileType) -> Entry<'_> {
+    fn entry(&self, kind: FileType, left: bool) -> Entry<'_> {
         let dir = self.dir().unwrap_or(self.base.as_fd());
-        Entry { path: self.here(), kind, dir }
+        Entry { path: self.here(), kind, dir, left }
     }
 
     /// The last folder, if it is open.
@@ -173,27 +185,27 @@ impl<'a> Tree<'a> {
         Ok(Step::Entry(FileType::Directory))
     }
 
-    /// Ends the last folder, and comes back to the one above.
+    /// Leaves the last folder, and comes back to the one above.
     fn leave(&mut self) -> Result<Step, Errno> {
         let Some(left) = self.levels.pop() else { return Ok(Step::Skipped) };
         let Some(above) = self.levels.last_mut() else { return Ok(Step::Skipped) };
-        self.path.truncate(above.length);
-        if above.dir.is_some() || above.folders.0.is_empty() {
-            return Ok(Step::Skipped);
-        }
-        let by_child = left.dir.as_ref().and_then(|dir| open_folder(dir.fd().ok()?, OsStr::new("..")).ok());
-        let again = by_child.filter(|dir| identity(dir).ok() == above.identity);
-        let path = Path::new(OsStr::from_bytes(&self.path));
-        // It was renamed meanwhile, with all that is below it: the walk goes on through what lies at its place now.
-        let again = again.map_or_else(|| beneath_folder(self.base, path), Ok);
-        match again.and_then(Dir::new) {
-            Ok(dir) => above.dir = Some(dir),
-            Err(errno) => {
-                above.folders = Names::default();
-                return Err(errno);
+        if above.dir.is_none() && (self.with_left || !above.folders.0.is_empty()) {
+            let by_child = left.dir.as_ref().and_then(|dir| open_folder(dir.fd().ok()?, OsStr::new("..")).ok());
+            let again = by_child.filter(|dir| identity(dir).ok() == above.identity);
+            let path = Path::new(OsStr::from_bytes(&self.path[..above.length]));
+            // It was renamed meanwhile, with all that is below it: the walk goes on through what lies at its place now.
+            let again = again.map_or_else(|| beneath_folder(self.base, path), Ok);
+            match again.and_then(Dir::new) {
+                Ok(dir) => above.dir = Some(dir),
+                Err(errno) => {
+                    above.folders = Names::default();
+                    self.path.truncate(above.length);
+                    return Err(errno);
+                }
             }
         }
-        Ok(Step::Skipped)
+        self.path.truncate(left.length);
+        Ok(if self.with_left { Step::Left } else { Step::Skipped })
     }
 
     /// Reads one name of the last folder.

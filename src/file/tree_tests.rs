@@ -146,3 +146,24 @@ fn names_come_back_last_first() {
     let all: Vec<_> = std::iter::from_fn(|| names.pop()).map(|name| String::from_utf8(name).unwrap()).collect();
     assert_eq!(all, ["d", "bc", "a"]);
 }
+
+#[test]
+fn a_walk_may_return_each_folder_once_more_after_all_that_is_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    comb(dir.path(), WALK_OPEN + 5);
+    let base = OwnedFd::from(fs::File::open(dir.path()).unwrap());
+    let (mut tree, mut inside) = (Tree::below(&base, Path::new("")).with_left(), BTreeSet::new());
+    let mut left = 0;
+    while let Some(entry) = tree.next(all) {
+        let entry = entry.unwrap();
+        let name = entry.path.file_name();
+        if entry.left {
+            left += 1;
+            assert!(inside.remove(entry.path) && !inside.iter().any(|path: &PathBuf| path.starts_with(entry.path)));
+            assert_eq!(kind_of(entry.dir, name.unwrap()), Ok(FileType::Directory), "the folder above is open");
+        } else if entry.kind == FileType::Directory && name.is_some() {
+            inside.insert(entry.path.to_owned());
+        }
+    }
+    assert_eq!((left, inside), (2 * (WALK_OPEN + 5), BTreeSet::new()));
+}

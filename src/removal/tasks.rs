@@ -13,7 +13,7 @@ use crate::file::lease::Lease;
 use crate::file::lock::UploadLock;
 use crate::file::{Opened, Settled};
 use crate::journal::{AttemptId, End, Journal, LocalEnd};
-use crate::observe::standstill::Flow;
+use crate::observe::stall::Activity;
 
 /// A file that is to leave the watched folder.
 pub(crate) struct RemovalRequest {
@@ -58,12 +58,12 @@ pub(crate) struct Removals {
 struct InFlight {
     count: AtomicUsize,
     none: Notify,
-    flow: Flow,
+    flow: Activity,
 }
 
 impl InFlight {
     fn ended(&self, count: usize) {
-        self.flow.ended(count);
+        self.flow.finished(count);
         if self.count.fetch_sub(count, Ordering::AcqRel) == count {
             self.none.notify_waiters();
         }
@@ -74,7 +74,7 @@ impl InFlight {
 const BATCH: usize = 256;
 
 impl Removals {
-    pub(crate) fn start(journal: Journal, flow: Flow) -> Self {
+    pub(crate) fn start(journal: Journal, flow: Activity) -> Self {
         let (requests, to_set_aside) = mpsc::channel(BATCH);
         let (staged, to_finish) = mpsc::unbounded_channel();
         let in_flight = Arc::new(InFlight { flow, ..InFlight::default() });
@@ -89,7 +89,7 @@ impl Removals {
         // The receiving task lives as long as this sender.
         let Ok(place) = self.requests.reserve().await else { return };
         self.in_flight.count.fetch_add(1, Ordering::AcqRel);
-        self.in_flight.flow.waits();
+        self.in_flight.flow.started();
         place.send((request, uploaded));
     }
 
@@ -290,7 +290,7 @@ mod tests {
         let file = Settled::new(Arc::new(Root::open(&watched).unwrap()), "x".into());
         let uploaded = uploaded(&file);
         let attempt = journal.adopt(intent(&file, &uploaded), stored()).await.unwrap();
-        let removals = Removals::start(journal.clone(), Flow::default());
+        let removals = Removals::start(journal.clone(), Activity::default());
         removals.add(request(file, Some(attempt)), uploaded).await;
         removals.drained().await;
         assert!(!watched.join("x").exists());

@@ -18,7 +18,7 @@ use crate::file::lease::{Lease, NoLease, Writers};
 use crate::file::lock::UploadLock;
 use crate::file::{OpenError, Opened, Settled};
 use crate::hex;
-use crate::observe::standstill::Flow;
+use crate::observe::stall::Activity;
 use crate::vault::Content;
 
 /// Files up to this size are read in one go, in bytes.
@@ -43,7 +43,7 @@ pub(super) struct Source {
     small: Arc<OnceLock<Bytes>>,
     sha256: Arc<Mutex<Option<String>>>,
     /// Each piece that is read is a movement there.
-    flow: Flow,
+    flow: Activity,
 }
 
 /// Why a file can't be taken now.
@@ -86,12 +86,12 @@ impl Source {
         };
         let lock = settled.root.lock_for_upload(&opened);
         let lock = Arc::new(lock.ok_or(SourceError::Unsettled("another upload of it is under way"))?);
-        let (small, sha256, flow) = (Arc::default(), Arc::default(), Flow::default());
+        let (small, sha256, flow) = (Arc::default(), Arc::default(), Activity::default());
         Ok(Self { opened, lease, lease_denied, lock, small, sha256, flow })
     }
 
     /// The same, telling this flow of each piece that is read.
-    pub(super) fn telling(self, flow: Flow) -> Self {
+    pub(super) fn telling(self, flow: Activity) -> Self {
         Self { flow, ..self }
     }
 
@@ -196,7 +196,7 @@ impl Source {
                 self.set_sha256(&hash.finalize_reset());
             }
             pass_on(Bytes::from_owner(piece))?;
-            self.flow.moved();
+            self.flow.advanced();
             failpoint("mid-body");
         }
         Ok(())

@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::hex;
-use crate::observe::standstill::Flow;
+use crate::observe::stall::Activity;
 use crate::vault::{Document, DocumentId, Download, Kind, RemotePath, Vault, VaultError};
 
 /// What was sent, or is to be found again.
@@ -51,7 +51,7 @@ pub(super) enum Found {
 /// each piece that is read back.
 pub(super) async fn find<V: Vault>(
     vault: &V,
-    flow: &Flow,
+    flow: &Activity,
     path: &RemotePath,
     folder: &DocumentId,
     sent: &Sent,
@@ -71,7 +71,7 @@ pub(super) async fn find<V: Vault>(
 
 async fn is_same<V: Vault>(
     vault: &V,
-    flow: &Flow,
+    flow: &Activity,
     path: &RemotePath,
     document: &Document,
     sent: &Sent,
@@ -86,7 +86,7 @@ async fn is_same<V: Vault>(
 /// Reads a document back and compares length and SHA-256.
 pub(super) async fn content_matches<V: Vault>(
     vault: &V,
-    flow: &Flow,
+    flow: &Activity,
     path: &RemotePath,
     sent: &Sent,
 ) -> Result<bool, VaultError> {
@@ -101,7 +101,7 @@ pub(super) async fn content_matches<V: Vault>(
     let mut hash = Sha256::new();
     let mut length = 0;
     while let Some(chunk) = download.chunk().await? {
-        flow.moved();
+        flow.advanced();
         length += chunk.len() as u64;
         if length > sent.size {
             // Longer already; a content without an end would be read for ever.
@@ -217,7 +217,7 @@ mod tests {
         let (path, folder) = (RemotePath::default(), DocumentId("f".into()));
         let sent = Sent { name: "x".into(), size: 4, sha256: hex(&Sha256::digest(b"1234")) };
         let vault = Folder { named: named.to_vec(), content };
-        find(&vault, &Flow::default(), &path, &folder, &sent, read_back).await.map_err(|error| error.kind)
+        find(&vault, &Activity::default(), &path, &folder, &sent, read_back).await.map_err(|error| error.kind)
     }
 
     /// A document of four bytes whose SHA-256 the store does not tell.

@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use crate::support::{Daemon, World, eventually, said};
+use crate::support::{Daemon, World, eventually, run_to_end};
 
 /// Runs a shell script in which `$1` is the program and mounts end with it.
 fn script(world: &World, script: &str) -> Command {
@@ -21,7 +21,8 @@ fn has_bindfs(world: &World, at: &str) -> bool {
     for folder in ["backing", at] {
         std::fs::create_dir_all(world.dir.path().join(folder)).unwrap();
     }
-    let able = said(&mut script(world, &format!("{MOUNT} {at} && grep -q ' fuse' /proc/self/mounts"))).code == Some(0);
+    let able =
+        run_to_end(&mut script(world, &format!("{MOUNT} {at} && grep -q ' fuse' /proc/self/mounts"))).code == Some(0);
     if !able {
         eprintln!("skipped: no FUSE file system can be mounted here (bindfs)");
     }

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use super::report::{Report, Verdict};
-use crate::astran::{Lives, Reached, Renewal};
+use crate::astran::{Reachability, Renewal, TokenLifetimes};
 use crate::commands::session::Session;
 use crate::config::Config;
 use crate::exit::{Exit, Fatal};
@@ -12,7 +12,7 @@ use crate::vault::{RemotePath, Vault};
 
 pub(super) async fn check<W: Write>(session: &Session, secrets: bool, report: &mut Report<'_, W>) -> Result<(), Fatal> {
     let (api, auth) = tokio::join!(session.client.reach_api(), session.client.reach_login());
-    let (api_answers, login_answers) = (api.outcome.is_ok(), auth.outcome.is_ok());
+    let (api_answers, login_answers) = (api.result.is_ok(), auth.result.is_ok());
     report.tell("api address", &reached(api))?;
     report.tell("login address", &reached(auth))?;
     let login = match (secrets, login_answers) {
@@ -44,8 +44,8 @@ pub(super) async fn check<W: Write>(session: &Session, secrets: bool, report: &m
     Ok(())
 }
 
-fn reached(reached: Reached) -> Verdict {
-    match reached.outcome {
+fn reached(reached: Reachability) -> Verdict {
+    match reached.result {
         Ok(detail) => Verdict::Fine(format!("{}: {detail}", reached.address)),
         Err(why) => Verdict::broken(Exit::Unreachable, format!("{}: {why}", reached.address)),
     }
@@ -75,11 +75,11 @@ fn destinations(config: &Config) -> Vec<RemotePath> {
     all
 }
 
-fn lives(lives: Lives) -> String {
+fn lives(lives: TokenLifetimes) -> String {
     let time = |life: Duration| humantime::format_duration(life).to_string();
     let access =
         lives.access.map_or_else(|| "for a time that is not told".into(), |life| format!("for {}", time(life)));
-    let refresh = match lives.refresh {
+    let refresh = match lives.renewal {
         Renewal::Login => "each is followed by another login".to_owned(),
         Renewal::Unlimited => "the session goes on until it is ended".to_owned(),
         Renewal::Within(life) => format!("the session goes on if used within {}", time(life)),

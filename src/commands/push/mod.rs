@@ -21,7 +21,7 @@ use crate::file::Root;
 use crate::file::lease::LeaseBreaks;
 use crate::file::lock::Locks;
 use crate::journal::Journal;
-use crate::observe::metrics::Folder;
+use crate::observe::metrics::FolderMetrics;
 use crate::shutdown::{Shutdown, Stop};
 use crate::upload::reconcile::startup;
 use crate::upload::{MoveTargets, PATIENCE, Pipeline, Shared};
@@ -135,7 +135,8 @@ async fn upload(
 ) -> Result<Tally, Fatal> {
     let (reports, reported) = mpsc::unbounded_channel();
     let (queue, files) = mpsc::channel(QUEUE);
-    let pipeline = Pipeline::new(shared, config.upload.clone(), targets, dest, true, reports, Folder::nowhere());
+    let pipeline =
+        Pipeline::new(shared, config.upload.clone(), targets, dest, true, reports, FolderMetrics::detached());
     let patience = daemon::patience_after_stop(config.grace, shutdown.clone());
     let uploading = pipeline.run(files, config.grace, shutdown);
     let (stopped, tally) = tokio::join!(uploading, Feed::new(queue, printer).run(named, reported, patience));

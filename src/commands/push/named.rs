@@ -13,7 +13,7 @@ use crate::config::{Config, Layout};
 use crate::exit::{Exit, Fatal};
 use crate::file::lock::Locks;
 use crate::file::{FolderError, Root, Settled};
-use crate::watch::{Found, IgnorePatterns, Walker};
+use crate::watch::{IgnorePatterns, WalkEvent, Walker};
 
 /// Something that was named.
 pub(super) enum Named {
@@ -160,18 +160,18 @@ async fn walk(
     found: &mpsc::Sender<Find>,
 ) -> Result<(), Fatal> {
     let (sender, mut walked) = mpsc::channel(4);
-    let walker = Walker { root: Arc::clone(root), names, found: sender };
+    let walker = Walker { root: Arc::clone(root), ignore: names, events: sender };
     let walking = tokio::task::spawn_blocking(move || walker.walk(&[PathBuf::new()], false, |_| ()));
     while let Some(message) = walked.recv().await {
         let files: Vec<Find> = match message {
-            Found::Files(files) => {
+            WalkEvent::Files(files) => {
                 let others = files.into_iter().filter(|file| !by_itself(file));
                 others.map(|file| Find::File(Settled::new(Arc::clone(root), file))).collect()
             }
-            Found::Unreadable(path, why) => {
+            WalkEvent::Unreadable(path, why) => {
                 vec![Find::Unreadable(format!("{} can't be read: {why}", root.path().join(path).display()))]
             }
-            Found::End => break,
+            WalkEvent::Ended => break,
         };
         for file in files {
             if found.send(file).await.is_err() {

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, unlinkat};
 
-use super::{move_out, private_folder, remove_if_empty};
+use super::{move_out, private_folder};
 use crate::file::staged_name::{is_beside, origin};
-use crate::file::{LOCK, OpenError, PRIVATE, Root, Tree};
+use crate::file::{Entry, LOCK, OpenError, PRIVATE, Root, Tree};
 use crate::removal::StagingError;
 
 /// Puts the files back that a stopped process left in the private folder of the folder `below` the root. Returns the places of
@@ -45,7 +45,7 @@ pub(in crate::removal) fn leftovers(root: &Root, below: &Path) -> Vec<PathBuf> {
     let folder = below.join(PRIVATE);
     match private_folder::open(root, below) {
         Ok(private) => {
-            let files = found(&private, FileType::RegularFile).filter(|path| path != Path::new(LOCK));
+            let files = files_below(&private).filter(|path| path != Path::new(LOCK));
             files.map(|path| folder.join(path)).collect()
         }
         // The folder may hold what an earlier run of another user set aside: nobody may think that there is nothing.
@@ -56,14 +56,13 @@ pub(in crate::removal) fn leftovers(root: &Root, below: &Path) -> Vec<PathBuf> {
     }
 }
 
-/// The paths of all files, or of all folders, below an open folder; no link is followed. What can't be read is skipped: it stays
-/// where it is.
-fn found(dir: &OwnedFd, wanted: FileType) -> impl Iterator<Item = PathBuf> {
+/// The paths of all files below an open folder; no link is followed. What can't be read is skipped: it stays where it is.
+fn files_below(dir: &OwnedFd) -> impl Iterator<Item = PathBuf> {
     let mut tree = Tree::below(dir, Path::new(""));
     std::iter::from_fn(move || {
         loop {
-            match tree.next(|_, kind| kind == FileType::Directory || kind == wanted)? {
-                Ok(entry) if entry.kind == wanted => return Some(entry.path.to_owned()),
+            match tree.next(|_, kind| matches!(kind, FileType::Directory | FileType::RegularFile))? {
+                Ok(Entry { kind: FileType::RegularFile, path, .. }) => return Some(path.to_owned()),
                 _ => {}
             }
         }
@@ -84,11 +83,12 @@ pub fn tidy(root: &Root) {
     }
 }
 
+/// Removes the empty folders below the private folder, the deepest first. A folder that is not empty stays.
 fn remove_empty_folders(private: &OwnedFd) {
-    let mut folders: Vec<PathBuf> = found(private, FileType::Directory).collect();
-    // The walk comes to each folder before those in it.
-    while let Some(folder) = folders.pop().filter(|folder| !folder.as_os_str().is_empty()) {
-        // One that is not empty stays.
-        remove_if_empty(private, &folder).ok();
+    let mut tree = Tree::below(private, Path::new("")).with_left();
+    while let Some(entry) = tree.next(|_, kind| kind == FileType::Directory) {
+        if let Ok(Entry { left: true, path, dir, .. }) = entry {
+            unlinkat(dir, path.file_name().unwrap_or_default(), AtFlags::REMOVEDIR).ok();
+        }
     }
 }
