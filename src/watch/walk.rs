@@ -10,8 +10,8 @@ use tokio::sync::mpsc;
 
 use super::Staging;
 use super::ignore::IgnorePatterns;
+use crate::file::staged_name::is_beside;
 use crate::file::{PRIVATE, Root, Tree, Unreadable, look_at};
-use crate::removal::is_beside;
 
 /// What a walk reports. All paths are below the root.
 #[derive(Debug)]
