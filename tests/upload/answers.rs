@@ -1,4 +1,4 @@
-//! What the store answers, or does not.
+//! Answers of the store, and missing ones.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use astran_backup::vault::Kind;
 use crate::fake_vault::{Call, Reply};
 use crate::life::Life;
 
-/// Less than a store that lost its answer is given before it is asked again.
+/// Less than the time after which a store that lost its answer is asked again.
 const A_MOMENT: Duration = Duration::from_millis(600);
 
 fn is_removed(outcome: &Outcome) -> bool {
@@ -27,9 +27,9 @@ async fn a_store_that_lost_its_answer_and_is_still_storing_gets_nothing_twice() 
     assert_eq!(life.vault.uploads(), 1);
 }
 
-/// Its intent is old by then, and nothing but the lost answer tells that the store may be storing still.
+/// The intent is old by then: only the lost answer says that the store may still be storing.
 #[tokio::test(start_paused = true)]
-async fn the_same_after_an_upload_that_took_long() {
+async fn a_lost_answer_after_a_long_upload_leads_to_no_second_one() {
     let mut life = Life::new(|_| ());
     life.put("x", b"1234");
     let journal = life.sql();
@@ -45,7 +45,7 @@ async fn the_same_after_an_upload_that_took_long() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_same_after_a_crash_a_moment_ago() {
+async fn a_lost_answer_before_a_recent_crash_leads_to_no_second_upload() {
     let mut life = Life::new(|_| ());
     life.put("x", b"1234");
     life.begun("x").await;
@@ -54,7 +54,7 @@ async fn the_same_after_a_crash_a_moment_ago() {
     assert_eq!(life.vault.uploads(), 0);
 }
 
-/// Larger than what is read ahead of the sending: that it was never hashed tells that it was not sent to its end.
+/// The file is larger than what is read ahead, so the missing hash shows that it was not sent to its end.
 #[tokio::test(start_paused = true)]
 async fn an_answer_before_all_was_sent_proves_nothing_and_blames_no_file() {
     let mut life = Life::new(|_| ());
@@ -67,7 +67,7 @@ async fn an_answer_before_all_was_sent_proves_nothing_and_blames_no_file() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_speaks_of_something_else_is_no_receipt() {
+async fn an_answer_about_another_document_is_no_receipt() {
     let mut life = Life::new(|_| ());
     life.put("x", b"1234");
     life.vault.next_uploads([Reply::OtherContent]);
@@ -77,7 +77,7 @@ async fn an_answer_that_speaks_of_something_else_is_no_receipt() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_file_that_the_service_never_takes_while_it_works_otherwise_is_left_to_the_next_walk() {
+async fn a_file_that_a_working_service_never_takes_is_left_to_the_next_walk() {
     let mut life = Life::new(|_| ());
     life.put("x", b"1234");
     life.vault.always([Call::Upload], &Reply::Fail(Kind::Unavailable));
@@ -85,7 +85,7 @@ async fn a_file_that_the_service_never_takes_while_it_works_otherwise_is_left_to
     assert!(life.is_there("x"));
 }
 
-/// Made anew, a folder has another id: the one that is known leads nowhere for ever.
+/// A folder that was deleted and made again has another id; the known one leads nowhere.
 #[tokio::test(start_paused = true)]
 async fn a_sub_folder_that_the_store_no_longer_knows_is_looked_up_anew_and_blames_no_file() {
     let mut life = Life::new(|policy| policy.layout = Layout::Mirror);
@@ -97,9 +97,9 @@ async fn a_sub_folder_that_the_store_no_longer_knows_is_looked_up_anew_and_blame
     assert_eq!(life.vault.calls(Call::Folder), 2);
 }
 
-/// Others of its folder go on; and what may be stored is not sent again for want of an answer.
+/// Other files of the folder go on. The file itself may be stored already, so it is not sent again without an answer.
 #[tokio::test(start_paused = true)]
-async fn a_file_that_the_store_answers_no_question_about_waits_alone_with_its_intent_open() {
+async fn a_file_about_which_the_store_does_not_answer_waits_alone_with_its_intent_open() {
     let mut life = Life::new(|_| ());
     life.put("x", b"1234");
     let id = life.begun("x").await;
@@ -113,9 +113,9 @@ async fn a_file_that_the_store_answers_no_question_about_waits_alone_with_its_in
     assert!(open.iter().any(|entry| entry.id == id && entry.state == State::Open), "{open:?}");
 }
 
-/// Its writer waits until then, and nobody knows how long an upload takes.
+/// The writer is blocked until the upload ends, and an upload may take any time.
 #[tokio::test(start_paused = true)]
-async fn an_upload_ends_at_once_when_somebody_opens_the_file_for_writing() {
+async fn an_upload_ends_at_once_when_a_program_opens_the_file_for_writing() {
     let mut life = Life::new(|_| ());
     life.put("x", b"1234");
     life.vault.next_uploads([Reply::Never]);
@@ -129,7 +129,7 @@ async fn an_upload_ends_at_once_when_somebody_opens_the_file_for_writing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_the_listing_is_to_be_asked_its_answer_counts_and_no_answer_is_none() {
+async fn with_verify_listing_only_an_answer_of_the_listing_counts() {
     let mut life = Life::new(|policy| policy.verify = Verify::Listing);
     life.put("x", b"1234");
     life.vault.next_uploads([Reply::FalseSuccess]);
@@ -144,7 +144,7 @@ async fn where_the_listing_is_to_be_asked_its_answer_counts_and_no_answer_is_non
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upload_cut_by_a_crash_is_sent_again_where_the_store_has_nothing_or_something_else() {
+async fn an_upload_cut_by_a_crash_is_sent_again_where_the_store_lacks_its_content() {
     for other in [None, Some(b"4321")] {
         let mut life = Life::new(|_| ());
         life.put("x", b"1234");

@@ -117,7 +117,7 @@ async fn an_upload_of_another_process_is_waited_for_though_its_file_was_deleted(
     life.sql().execute("UPDATE attempt SET started = started - 20 * 1000000000", []).unwrap();
     // Kept open, so that the next file gets another inode number.
     let first = life.root.open_file(std::path::Path::new("x")).unwrap();
-    let claim = life.root.claim(&first).unwrap();
+    let claim = life.root.lock_for_upload(&first).unwrap();
     std::fs::remove_file(life.root.path().join("x")).unwrap();
     life.put("x", b"second content");
     life.hand_over("x").await;

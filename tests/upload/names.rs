@@ -24,9 +24,9 @@ async fn of_two_files_of_one_name_and_the_same_bytes_at_once_one_is_sent() {
     assert_eq!(life.vault.uploads(), 1);
 }
 
-/// A receipt may be old: only what is in the store now is as good as another upload.
+/// A receipt may be old: an upload is spared only if the document is in the store now.
 #[tokio::test(start_paused = true)]
-async fn what_another_file_has_stored_is_adopted_only_while_it_is_there() {
+async fn another_files_document_spares_an_upload_only_while_it_is_in_the_store() {
     let mut life = Life::new(|_| ());
     life.put("one/x", b"1234");
     life.put("two/x", b"1234");
@@ -52,7 +52,8 @@ async fn a_name_that_the_store_has_other_content_under_leaves_no_open_attempt() 
     assert!(open.iter().all(|entry| entry.intent.name != "x"), "{open:?}");
 }
 
-/// One was set aside, changed, and its name was taken meanwhile: each would take the other's intent for a crash's leftover.
+/// One file was staged and changed, and its name was taken meanwhile: otherwise each would take the intent of the other for the leftover
+/// of a crash.
 #[tokio::test(start_paused = true)]
 async fn two_files_of_one_path_at_once_are_each_sent_once() {
     let mut life = Life::new(|_| ());

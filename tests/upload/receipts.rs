@@ -1,4 +1,4 @@
-//! How far an earlier receipt is believed.
+//! When an earlier receipt is believed.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::life::Life;
 const JUST_NOW: Duration = Duration::ZERO;
 const LONG_AGO: Duration = Duration::from_secs(2 * 3600);
 
-/// How often a file is sent that has a receipt, before it is removed.
+/// How often a file with a receipt is sent again before it is removed.
 async fn sent(ago: Duration, end: Option<End>, is_there: bool) -> usize {
     let mut life = Life::new(|_| ());
     life.put("x", b"1234");
@@ -28,25 +28,25 @@ async fn sent(ago: Duration, end: Option<End>, is_there: bool) -> usize {
     life.vault.uploads()
 }
 
-/// What a crash has cut ends without another question, even where a newer file of the path covers its document.
+/// A removal that a crash cut off is finished without asking the store, also where a newer file of the path replaced the document.
 #[tokio::test(start_paused = true)]
-async fn a_receipt_of_just_now_is_as_good_as_the_answer() {
+async fn a_recent_receipt_is_as_good_as_the_answer() {
     for end in [None, Some(End::Superseded)] {
         assert_eq!(sent(JUST_NOW, end, false).await, 0);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_old_receipt_is_no_proof_unless_its_document_is_there_still() {
+async fn an_old_receipt_is_a_proof_only_if_its_document_is_still_there() {
     for end in [None, Some(End::Superseded), Some(End::Local(LocalEnd::Kept)), Some(End::Local(LocalEnd::Removed))] {
         assert_eq!(sent(LONG_AGO, end.clone(), false).await, 1, "{end:?}");
         assert_eq!(sent(LONG_AGO, end.clone(), true).await, 0, "{end:?}");
     }
 }
 
-/// It was kept for a reason of its own, and the document had all the time since to go.
+/// The file was kept on purpose, so the document may have been deleted at any time since.
 #[tokio::test(start_paused = true)]
-async fn a_receipt_of_a_file_that_was_to_stay_is_no_proof_however_new() {
+async fn a_receipt_of_a_kept_file_is_no_proof_however_recent() {
     for end in [End::Local(LocalEnd::Kept), End::Local(LocalEnd::Removed)] {
         assert_eq!(sent(JUST_NOW, Some(end.clone()), false).await, 1, "{end:?}");
         assert_eq!(sent(JUST_NOW, Some(end), true).await, 0);

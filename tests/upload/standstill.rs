@@ -1,4 +1,4 @@
-//! Files that wait while nothing moves are noticed, whatever it is that keeps them.
+//! Files that wait while nothing moves are noticed, whatever the reason.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::fake_vault::{Call, FakeVault, Reply};
 use crate::life::Life;
 use crate::support::PATIENCE;
 
-/// Regression: uploads stood still, `/readyz` said ready, and no line told of it.
+/// Regression: uploads stood still, `/readyz` said ready, and nothing was logged.
 #[tokio::test(start_paused = true)]
 async fn an_upload_without_an_answer_is_a_standstill_after_a_minute_and_until_its_file_is_done() {
     let mut life = Life::new(|_| ());
@@ -28,21 +28,21 @@ async fn an_upload_without_an_answer_is_a_standstill_after_a_minute_and_until_it
     life.vault.next_uploads([Reply::After(Duration::from_secs(150))]);
     life.hand_over("x").await;
     life.under_way(1).await;
-    // From here on nothing happens but that time passes, which it does in one go.
-    let standstill = StallDetector::default();
-    standstill.add(life.flow.clone());
-    tokio::spawn(standstill.clone().watch());
+    // From here on only time passes, and the paused clock does that at once.
+    let stalls = StallDetector::default();
+    stalls.add(life.flow.clone());
+    tokio::spawn(stalls.clone().watch());
     sleep(Duration::from_secs(50)).await;
-    assert_eq!(standstill.trouble(), None);
+    assert_eq!(stalls.trouble(), None);
     sleep(Duration::from_secs(20)).await;
-    assert!(standstill.trouble().unwrap().contains("though files wait"), "{:?}", standstill.trouble());
+    assert!(stalls.trouble().unwrap().contains("though files wait"), "{:?}", stalls.trouble());
     life.outcome().await;
-    while standstill.trouble().is_some() {
+    while stalls.trouble().is_some() {
         tokio::task::yield_now().await;
     }
 }
 
-/// What `/readyz` says is what this health says.
+/// `/readyz` shows what this health check says.
 #[tokio::test(start_paused = true)]
 async fn a_watch_whose_store_never_answers_is_not_ready() {
     let dir = tempfile::tempdir().unwrap();
