@@ -13,8 +13,6 @@ pub mod retry;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 mod session;
-#[cfg(test)]
-mod shelf;
 mod taking;
 pub mod verify;
 pub mod watch;

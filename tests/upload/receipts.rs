@@ -6,6 +6,7 @@ use astran_backup::journal::End;
 use astran_backup::journal::LocalEnd;
 use astran_backup::upload::Outcome;
 
+use crate::fake_vault::Call;
 use crate::life::Life;
 
 const JUST_NOW: Duration = Duration::ZERO;
@@ -20,11 +21,11 @@ async fn sent(ago: Duration, end: Option<End>, is_there: bool) -> usize {
         life.journal.end(id, end).await.unwrap();
     }
     if is_there {
-        life.store.keep("x", b"1234", Duration::ZERO);
+        life.vault.put("/dest/x", b"1234");
     }
     assert!(matches!(life.send("x").await, Outcome::Stored { local: LocalEnd::Removed, .. }));
     assert!(!life.is_there("x"));
-    life.store.uploads()
+    life.vault.uploads()
 }
 
 /// A removal that a crash cut off is finished without asking the store, also where a newer file of the path replaced the document.
@@ -61,9 +62,9 @@ async fn while_no_receipt_can_be_written_nothing_is_removed_and_nothing_is_sent_
         .execute_batch("CREATE TRIGGER full BEFORE INSERT ON receipt BEGIN SELECT RAISE(ABORT, 'full'); END")
         .unwrap();
     life.hand_over("x").await;
-    let store = std::sync::Arc::clone(&life.store);
+    let vault = std::sync::Arc::clone(&life.vault);
     let asked_again_and_again = async {
-        while store.looks() < 3 {
+        while Call::LOOKS.iter().map(|call| vault.calls(*call)).sum::<usize>() < 3 {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     };
@@ -74,7 +75,7 @@ async fn while_no_receipt_can_be_written_nothing_is_removed_and_nothing_is_sent_
     assert!(life.is_there("x"));
     journal.execute_batch("DROP TRIGGER full").unwrap();
     assert!(matches!(life.outcome().await, Outcome::Stored { local: LocalEnd::Removed, .. }));
-    assert_eq!(life.store.uploads(), 1);
+    assert_eq!(life.vault.uploads(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -83,5 +84,5 @@ async fn a_receipt_for_other_bytes_of_the_same_length_is_no_receipt() {
     life.put("x", b"1234");
     life.receipted("x", b"4321", JUST_NOW).await;
     assert!(matches!(life.send("x").await, Outcome::Stored { local: LocalEnd::Removed, .. }));
-    assert_eq!(life.store.stored("x"), [b"1234"]);
+    assert_eq!(life.vault.stored("x"), [b"1234"]);
 }

@@ -17,7 +17,7 @@ async fn a_file_that_grew_large_since_it_settled_waits_among_the_large_ones() {
     life.hand_over_of_size("y", 1).await;
     let outcome = life.outcome().await;
     assert!(matches!(&outcome, Outcome::Again { reason, .. } if reason.contains("grown")), "{outcome:?}");
-    assert_eq!(life.store.uploads(), 1);
+    assert_eq!(life.vault.uploads(), 1);
     life.hand_over_of_size("y", large).await;
     assert!(matches!(life.outcome().await, Outcome::Stored { .. }));
 }
