@@ -10,8 +10,7 @@ use tokio::sync::mpsc;
 
 use super::Staging;
 use super::ignore::IgnorePatterns;
-use crate::file::staged_name::is_beside;
-use crate::file::{PRIVATE, Root, Tree, Unreadable, look_at};
+use crate::file::{PRIVATE, Root, Tree, Unreadable, look_at, staged_name};
 
 /// What a walk reports. All paths are below the root.
 #[derive(Debug)]
@@ -70,7 +69,7 @@ impl Walker {
                     }
                 }
                 Ok(entry) if entry.kind == FileType::RegularFile => match recover {
-                    Some(staging) if entry.path.file_name().is_some_and(is_beside) => {
+                    Some(staging) if entry.path.file_name().is_some_and(staged_name::is_beside) => {
                         files.extend((staging.put_back)(&self.root, entry.path));
                     }
                     _ => files.push(entry.path.to_owned()),
@@ -88,7 +87,7 @@ impl Walker {
     /// Returns whether the walk looks at a name. A file that was set aside beside its place is wanted only with `recover`: at all
     /// other times it belongs to a removal that is under way.
     fn wants(&self, name: &OsStr, kind: FileType, recover: bool) -> bool {
-        if is_beside(name) {
+        if staged_name::is_beside(name) {
             return recover && kind == FileType::RegularFile;
         }
         !self.ignore.ignores(name)
