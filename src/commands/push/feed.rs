@@ -109,7 +109,7 @@ impl Feed {
         match &report.outcome {
             Outcome::Again { reason, place } => {
                 // Where it could not be put back it lies in the private folder, and is to leave that.
-                let file = Settled { relative: place.clone(), ..report.file.clone() };
+                let file = report.file.moved_to(place.clone());
                 self.came_back(&file, reason);
             }
             Outcome::Gone => {
