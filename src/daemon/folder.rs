@@ -16,7 +16,7 @@ use crate::journal::LocalEnd;
 use crate::observe::health::{Component, Condition};
 use crate::observe::metrics::FolderMetrics;
 use crate::observe::stall::Activity;
-use crate::upload::{Outcome, Pipeline, Report};
+use crate::upload::{Options, Outcome, Report, Uploader};
 use crate::vault::Vault;
 use crate::watch::settle::Rules;
 use crate::watch::{self, IgnorePatterns, UploadEnd, UploadEnded};
@@ -48,9 +48,10 @@ where
     let rules_and_names = watch_options(&policy, mode, counts.clone(), condition.clone())?;
     let options = watch::Options { inspections, ..rules_and_names };
     let (reports, mut reported) = mpsc::unbounded_channel();
-    let pipeline = Pipeline::new(Arc::clone(&run.shared), policy, targets, dest, false, reports, counts.clone());
+    let uploads = Options { policy, targets, dest, forced: false, counts: counts.clone() };
+    let uploader = Uploader::new(Arc::clone(&run.shared), uploads, reports);
     let name = root.path().display().to_string();
-    run.health.add(Component::Destination(name.clone()), pipeline.destination());
+    run.health.add(Component::Destination(name.clone()), uploader.destination());
     run.health.add(Component::Folder(name), Arc::new(condition.clone()));
     if let Some(late) = started.late
         && let Err(tally) = catch_up(late, &condition, shutdown.clone()).await
@@ -62,7 +63,7 @@ where
     let (to_watch, ended) = mpsc::unbounded_channel();
     let reporter = Reporter { run: &run, counts, tally: Tally::default(), to_watch };
     let watching = watch::run(root, options, ready, ended, shutdown.clone());
-    let uploading = pipeline.run(queue, mode.grace, shutdown.clone());
+    let uploading = uploader.run(queue, mode.grace, shutdown.clone());
     let reporting = reporter.run(&mut reported, patience_after_stop(mode.grace, shutdown.clone()));
     let ((watched, root), stopped, (all_reported, mut tally)) = tokio::join!(watching, uploading, reporting);
     if all_reported {

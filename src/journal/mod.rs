@@ -186,6 +186,11 @@ impl Journal {
         self.look(move |connection| query::of_file(connection, &root, &relative, &stamp)).await
     }
 
+    /// Open attempts of files with this inode number, under whatever path, oldest first. Looks at the newest thousand open attempts.
+    pub async fn open_of_inode(&self, inode: u64) -> Result<Vec<Entry>, JournalError> {
+        self.look(move |connection| query::open_of_inode(connection, inode, budget::OPEN_ATTEMPTS)).await
+    }
+
     /// Whether an attempt at a name in a folder of the vault that began before `before` has no outcome, or was given up without one
     /// and began at `since` or later. Where a start gave it up, it counts whenever it began, until the name has a receipt again: a large
     /// file may have been sent for hours, and just before that start. Looks at the newest `most` attempts of the name.

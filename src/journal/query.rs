@@ -124,6 +124,21 @@ fn unknown_sql() -> String {
     )
 }
 
+/// Open attempts of files with this inode number, oldest first. Looks at the newest `most` open attempts.
+pub(super) fn open_of_inode(connection: &Connection, inode: u64, most: usize) -> rusqlite::Result<Vec<Entry>> {
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let mut statement = connection.prepare_cached(&open_of_inode_sql())?;
+    statement.query_map(params![inode.cast_signed(), most], entry)?.collect()
+}
+
+/// By the index of unended attempts, which are few; one inode may have any number of ended ones.
+fn open_of_inode_sql() -> String {
+    format!(
+        "{COLUMNS}{ATTEMPTS}{TERMS}WHERE a.id IN (SELECT b.id FROM attempt b WHERE b.state <= 2 AND b.state = 0 \
+         ORDER BY b.id DESC LIMIT ?2) AND +a.inode = ?1 ORDER BY a.id"
+    )
+}
+
 /// Whether one of the newest attempts of a name in a folder came to no outcome: one that began before a time, or that was given up
 /// and began since another, or that a start gave up and that no receipt of the name has followed.
 pub(super) fn was_cut_off(
@@ -317,6 +332,9 @@ mod tests {
             assert!(plan.contains("attempt_file (inode=? AND mtime=?)"), "{plan}");
             assert!(!plan.contains("SCAN a") && !plan.contains("attempt_path"), "{plan}");
         }
+        let plan_of_open = plan(&open_of_inode_sql());
+        assert!(plan_of_open.contains("attempt_waiting (state=?)"), "{plan_of_open}");
+        assert!(!plan_of_open.contains("SCAN a") && !plan_of_open.contains("attempt_file"), "{plan_of_open}");
         for sql in [&owner_sql(), CUT_OFF] {
             let plan = plan(sql);
             assert!(plan.contains("b USING INDEX attempt_name (folder=? AND name=?)"), "{plan}");
