@@ -1,4 +1,4 @@
-//! `check`: a line for each thing that must hold, with what mends it, and the code of the first that does not.
+//! `check` prints a line for each condition, with the mend, and ends with the code of the first condition that does not hold.
 #![cfg(feature = "sandbox")]
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
@@ -53,7 +53,7 @@ fn a_good_setup_is_all_ticks_and_leaves_no_trace() {
         ("login:", "access tokens live for 5m, the session goes on if used within 30m"),
         ("user", "sandbox@example.com"),
         ("destination /HR_Backup", "id "),
-        ("folder watched", "readable, files can be deleted, changes are told by events"),
+        ("folder watched", "readable, files can be deleted, changes are shown by events"),
         ("watches", "2 needed"),
         ("state", "the journal can be written"),
     ] {
@@ -80,7 +80,7 @@ fn json_is_one_object_a_line() {
 }
 
 #[test]
-fn what_hangs_on_something_broken_says_that_it_was_not_tried() {
+fn conditions_that_depend_on_a_broken_one_are_marked_as_not_tried() {
     let world = configured();
     world.faults().add(Rule { call: None, ..Rule::new(Call::Any, Fault::DisableUser) });
     let output = check(&world, &[]);
@@ -88,12 +88,12 @@ fn what_hangs_on_something_broken_says_that_it_was_not_tried() {
     assert!(line(&output, "login:").starts_with('✗') && line(&output, "login:").contains("have it enabled"));
     assert_eq!(line(&output, "user"), "– user: not tried: there is no login");
     assert!(line(&output, "destination /HR_Backup").starts_with('–'));
-    assert!(line(&output, "folder watched").starts_with('✓'), "what does not hang on it is tried");
+    assert!(line(&output, "folder watched").starts_with('✓'), "independent conditions are tried");
     assert_eq!(world.sandbox().stats().requests["login"], 1, "one try");
 }
 
 #[test]
-fn the_first_broken_thing_gives_the_code() {
+fn the_first_broken_condition_gives_the_exit_code() {
     let world = configured();
     with_mode(&world.dir.path().join("password"), 0o644);
     let output = check(&world, &[]);
@@ -115,7 +115,7 @@ fn the_first_broken_thing_gives_the_code() {
 }
 
 #[test]
-fn missing_folders_are_told_on_both_sides() {
+fn missing_folders_are_reported_here_and_in_the_vault() {
     let world = configured();
     let config = std::fs::read_to_string(world.dir.path().join("config.toml")).unwrap();
     let elsewhere = config.replace("\"watched\"", "\"nowhere\"").replace("/HR_Backup", "/Nowhere");
@@ -137,9 +137,9 @@ fn a_configuration_that_can_not_be_used_is_one_line_too() {
 }
 
 #[test]
-fn a_folder_that_may_not_be_written_is_told_unless_files_are_kept() {
+fn a_folder_that_may_not_be_written_is_reported_unless_files_are_kept() {
     if rustix::process::geteuid().is_root() {
-        // Root may write everywhere.
+        // Root may write everywhere: nothing to test.
         return;
     }
     let world = configured();
@@ -157,7 +157,7 @@ fn the_sandbox_passes_without_any_configuration() {
     assert_eq!(output.code, Some(0), "{output:?}");
 }
 
-/// The program under other commands, with a configured world's environment.
+/// Runs the program by another command (as another user, say), with the environment of a configured world.
 fn check_under(world: &World, program: &str, arguments: &[&str]) -> Output {
     let inner = world.command();
     let mut command = std::process::Command::new(program);
@@ -167,27 +167,27 @@ fn check_under(world: &World, program: &str, arguments: &[&str]) -> Output {
     run_to_end(command.env_remove("ASTRAN_BACKUP_PASSWORD"))
 }
 
-/// Regression: "files can be deleted", and nothing of why they are set aside in another way.
+/// Regression: `check` said "files can be deleted", and not why they are set aside in another way.
 #[test]
-fn a_private_folder_that_can_not_be_used_is_told_and_no_failure() {
+fn a_private_folder_that_can_not_be_used_is_reported_and_is_no_failure() {
     let world = configured();
     std::fs::write(world.watched().join(".astran-backup"), "not a folder").unwrap();
     let output = check(&world, &[]);
     assert_eq!(output.code, Some(0), "{output:?}");
     assert!(line(&output, "folder watched").contains("files can be deleted"), "{output:?}");
-    let told = line(&output, "private folder");
-    assert!(told.starts_with('✓') && told.contains("beside their place; better: "), "{told}");
+    let shown = line(&output, "private folder");
+    assert!(shown.starts_with('✓') && shown.contains("beside their place; better: "), "{shown}");
 
     std::fs::remove_file(world.watched().join(".astran-backup")).unwrap();
     std::fs::create_dir(world.watched().join(".astran-backup")).unwrap();
     with_mode(&world.watched().join(".astran-backup"), 0o755);
     assert!(line(&check(&world, &[]), "private folder").contains("chmod 700"), "others may enter it");
     with_mode(&world.watched().join(".astran-backup"), 0o700);
-    assert!(!check(&world, &[]).stdout.contains("private folder"), "nothing is said where it can be used");
+    assert!(!check(&world, &[]).stdout.contains("private folder"), "a private folder that can be used needs no line");
 }
 
 #[test]
-fn what_is_mounted_below_a_folder_or_in_the_place_of_the_private_folder_is_told() {
+fn mounts_below_a_folder_or_on_the_private_folder_are_reported() {
     let world = configured();
     for folder in [".astran-backup", "disk", "layers"] {
         std::fs::create_dir(world.watched().join(folder)).unwrap();
@@ -208,7 +208,7 @@ fn what_is_mounted_below_a_folder_or_in_the_place_of_the_private_folder_is_told(
     assert!(mounts.len() == 1 && mounts[0].contains("layers") && mounts[0].contains("quiet for 10 s"), "{mounts:?}");
 }
 
-/// Regression: "writers are told by leases", though only those of this user's own files were.
+/// Regression: `check` said "writers are shown by leases", though that was true of this user's own files only.
 #[test]
 fn a_process_that_may_take_no_lease_on_files_of_others_says_so() {
     let world = configured();
@@ -221,13 +221,13 @@ fn a_process_that_may_take_no_lease_on_files_of_others_says_so() {
     assert!(!line(&output, "folder watched").contains("better"), "nobody else may put files there: {output:?}");
     with_mode(&world.watched(), 0o777);
     let output = check_under(&world, "setpriv", &setpriv);
-    let told = line(&output, "folder watched");
-    assert!(told.contains("files of other users") && told.contains("AmbientCapabilities=CAP_LEASE"), "{told}");
+    let shown = line(&output, "folder watched");
+    assert!(shown.contains("files of other users") && shown.contains("AmbientCapabilities=CAP_LEASE"), "{shown}");
     assert_eq!(output.code, Some(0), "{output:?}");
 }
 
 #[test]
-fn a_state_directory_that_others_may_read_is_told() {
+fn a_state_directory_that_others_may_read_is_reported() {
     let world = configured();
     let state = world.state().join("astran-backup");
     std::fs::create_dir_all(&state).unwrap();

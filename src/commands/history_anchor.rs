@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 
 use super::history::printed;
 use super::session::Session;
-use crate::anchors::{self, Found, Lying, Put};
+use crate::anchors::{self, AnchorDocument, FoundAnchors, StoredAnchor};
 use crate::budget;
 use crate::cli::Global;
 use crate::config::{AnchorFolder, Config};
 use crate::exit::{Exit, Fatal};
 use crate::hex;
 use crate::journal::anchor::Anchor;
-use crate::journal::{Anchored, Claim, Compared, Journal};
+use crate::journal::{AnchorRecord, HeadComparison, Journal, KnownHead};
 use crate::printable::printable;
 use crate::secret::Source;
 use crate::shutdown::{Shutdown, Stop};
@@ -25,7 +25,7 @@ pub struct Comparison {
     /// Where it is kept: a document's path in the vault; `None` for what was given with `--against`.
     pub document: Option<String>,
     /// What is claimed; `None` where the document can't be used.
-    pub claim: Option<Claim>,
+    pub claim: Option<KnownHead>,
     /// What came of it, in one word for scripts.
     pub result: &'static str,
     /// The same for people.
@@ -47,11 +47,11 @@ pub enum Verdict {
 
 impl Verdict {
     /// An entry that was pruned since may have been any.
-    fn of(compared: &Compared) -> Self {
+    fn of(compared: &HeadComparison) -> Self {
         match compared {
-            Compared::Same => Self::Fine,
-            Compared::Pruned(_) => Self::Open,
-            Compared::Different | Compared::Missing { .. } => Self::Broken,
+            HeadComparison::Same => Self::Fine,
+            HeadComparison::Pruned(_) => Self::Open,
+            HeadComparison::Different | HeadComparison::Missing { .. } => Self::Broken,
         }
     }
 }
@@ -103,7 +103,7 @@ impl Seen {
     /// The same for scripts.
     pub fn objects(&self) -> Vec<Value> {
         let object = |it: &Comparison| {
-            let (seq, claim) = (it.claim.as_ref().map(|claim| claim.seq), it.claim.as_ref().map(Claim::to_string));
+            let (seq, claim) = (it.claim.as_ref().map(|claim| claim.seq), it.claim.as_ref().map(KnownHead::to_string));
             json!({ "document": it.document, "seq": seq, "against": claim, "result": it.result, "broken": it.verdict == Verdict::Broken, "told": it.told })
         };
         self.comparisons.iter().map(object).collect()
@@ -117,18 +117,18 @@ impl Comparison {
 }
 
 /// Reads what was given with `--against`.
-pub fn claims(given: &[String]) -> Result<Vec<Claim>, Fatal> {
+pub fn claims(given: &[String]) -> Result<Vec<KnownHead>, Fatal> {
     let read = |text: &String| text.parse().map_err(|why| Fatal::new(Exit::Usage, format!("--against {text}: {why}")));
     given.iter().map(read).collect()
 }
 
 /// Compares with what was given. An entry that was pruned can't be compared, so nothing is proved, and that is no success.
-pub async fn against(journal: &Journal, claims: Vec<Claim>) -> Result<Seen, Fatal> {
+pub async fn against(journal: &Journal, claims: Vec<KnownHead>) -> Result<Seen, Fatal> {
     let compared = journal.compare(claims.clone()).await?;
-    let comparison = |(claim, compared): (Claim, Compared)| Comparison {
+    let comparison = |(claim, compared): (KnownHead, HeadComparison)| Comparison {
         document: None,
         result: compared.word(),
-        told: compared.told(&claim),
+        told: compared.sentence(&claim),
         verdict: Verdict::of(&compared),
         claim: Some(claim),
     };
@@ -160,7 +160,7 @@ async fn asked<V: Vault>(
     journal: &Journal,
     vault: &V,
     folders: &[RemotePath],
-    last: Option<Anchored>,
+    last: Option<AnchorRecord>,
 ) -> Result<Seen, Fatal> {
     match tokio::time::timeout(budget::ANCHORS_LOGIN, vault.probe()).await {
         Ok(Ok(_)) => {}
@@ -194,7 +194,7 @@ fn unasked(config: &Config, global: &Global, folders: &[RemotePath]) -> Option<&
 }
 
 /// Where anchors may lie: where they go now, and where the last one went.
-fn folders(config: &Config, last: Option<&Anchored>) -> Vec<RemotePath> {
+fn folders(config: &Config, last: Option<&AnchorRecord>) -> Vec<RemotePath> {
     let mut folders: Vec<RemotePath> = config.anchor_folder().into_iter().collect();
     if config.anchor == AnchorFolder::Dest {
         folders.extend(config.folders.iter().filter_map(|folder| folder.policy.dest.clone()));
@@ -213,10 +213,10 @@ async fn in_vault<V: Vault>(
     journal: &Journal,
     vault: &V,
     folders: &[RemotePath],
-    last: Option<Anchored>,
+    last: Option<AnchorRecord>,
 ) -> Result<Seen, Fatal> {
     // It has the key and the place by which the anchors of this journal are known.
-    let now = match journal.ends().await {
+    let now = match journal.current_anchor().await {
         Ok(now) => now,
         Err(error) => return Ok(Seen::of(vec![no_key(error.to_string())])),
     };
@@ -244,7 +244,7 @@ fn no_key(told: String) -> Comparison {
 }
 
 /// A document that has the name of this journal and its key.
-async fn own(journal: &Journal, lying: &Lying, now: &Anchor) -> Result<Comparison, Fatal> {
+async fn own(journal: &Journal, lying: &AnchorDocument, now: &Anchor) -> Result<Comparison, Fatal> {
     let document = Some(lying.path.to_string());
     let unusable = |told: String| {
         let (document, verdict) = (document.clone(), Verdict::Broken);
@@ -255,13 +255,13 @@ async fn own(journal: &Journal, lying: &Lying, now: &Anchor) -> Result<Compariso
         Ok(_) => return Ok(unusable("it was signed by another key than the journal's".to_owned())),
         Err(why) => return Ok(unusable(format!("it is not the anchor that was put there: {why}"))),
     };
-    let claims = [anchor.receipts(), anchor.of_fates()];
+    let claims = [anchor.receipts_head(), anchor.local_ends_head()];
     let mut compared = journal.compare(claims.to_vec()).await?;
     if anchor.fates_since != now.fates_since {
-        compared[1] = Compared::Different;
+        compared[1] = HeadComparison::Different;
     }
     let worse = usize::from(!compared[0].contradicts() && compared[1].contradicts());
-    let told = format!("the anchor of {}: {}", anchor.at, compared[worse].told(&claims[worse]));
+    let told = format!("the anchor of {}: {}", anchor.at, compared[worse].sentence(&claims[worse]));
     // Pruning is signed, so an anchor of what was pruned since is no open question here.
     let verdict = if compared[worse].contradicts() { Verdict::Broken } else { Verdict::Fine };
     let result = compared[worse].word();
@@ -269,7 +269,7 @@ async fn own(journal: &Journal, lying: &Lying, now: &Anchor) -> Result<Compariso
 }
 
 /// A document that has the name of this journal, or that the journal noted, but of another key.
-fn of_another_key(lying: &Lying, now: &Anchor, noted: Option<&str>) -> Option<Comparison> {
+fn of_another_key(lying: &AnchorDocument, now: &Anchor, noted: Option<&str>) -> Option<Comparison> {
     let path = lying.path.to_string();
     // Anybody may give a document any name; what no key has signed says nothing.
     let ours = |anchor: &&Anchor| anchor.place() == now.place() || noted == Some(&*path);
@@ -282,17 +282,17 @@ fn of_another_key(lying: &Lying, now: &Anchor, noted: Option<&str>) -> Option<Co
         anchor.at,
         anchor.fingerprint(),
     );
-    let claim = Some(anchor.receipts());
+    let claim = Some(anchor.receipts_head());
     Some(Comparison { document: Some(path), claim, result: "other_key", told, verdict: Verdict::Broken })
 }
 
 /// Where the journal says that its newest anchor lies.
-fn document(last: &Anchored) -> String {
+fn document(last: &AnchorRecord) -> String {
     format!("{}/{}", last.folder.trim_end_matches('/'), last.name)
 }
 
 /// The newest anchor that the journal put into the vault, where it is not there any more.
-fn missing(found: &Found, last: &Anchored) -> Option<Comparison> {
+fn missing(found: &FoundAnchors, last: &AnchorRecord) -> Option<Comparison> {
     let key = hex(&last.key);
     // By receipts and by fates: an older version of the document, put back over it, may have as many receipts.
     let covers = |anchor: &Anchor| anchor.key == key && anchor.seq >= last.seq && anchor.fates >= last.fates;
@@ -308,7 +308,7 @@ fn missing(found: &Found, last: &Anchored) -> Option<Comparison> {
 }
 
 /// Where `history anchor` puts its anchor.
-pub fn folder(config: &Config, last: Option<&Anchored>) -> Result<RemotePath, Fatal> {
+pub fn folder(config: &Config, last: Option<&AnchorRecord>) -> Result<RemotePath, Fatal> {
     let off = config.anchor == AnchorFolder::Off;
     let known = folders(config, last).into_iter().next().filter(|_| !off);
     let why = if off { "anchors are off" } else { "no folder for anchors is known" };
@@ -329,20 +329,20 @@ pub async fn run<V: Vault>(
         anchors::AnchorError::Vault(error) => Fatal::from(error),
         busy @ anchors::AnchorError::Busy => Fatal::new(Exit::SomeFailed, busy.to_string()),
     })?;
-    anchors::tell(&put.anchor);
-    let heads = || format!("{} {}", put.anchor.receipts(), put.anchor.of_fates());
+    anchors::log(&put.anchor);
+    let heads = || format!("{} {}", put.anchor.receipts_head(), put.anchor.local_ends_head());
     let text = if json { object(&put).to_string() } else { heads() };
     printed(writeln!(out, "{text}"))?;
     Ok(Exit::Done)
 }
 
-fn object(put: &Put) -> Value {
+fn object(put: &StoredAnchor) -> Value {
     let anchor = &put.anchor;
     json!({
-        "anchor": anchor.receipts().to_string(),
+        "anchor": anchor.receipts_head().to_string(),
         "seq": anchor.seq,
         "hash": anchor.hash,
-        "fates": anchor.of_fates().to_string(),
+        "fates": anchor.local_ends_head().to_string(),
         "key": anchor.fingerprint(),
         "document": put.folder.join(&put.name).to_string(),
         "at": anchor.at,

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod completions;
+mod fatal;
 pub mod get;
 pub mod history;
 pub mod history_anchor;
@@ -12,8 +13,6 @@ pub mod retry;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 mod session;
-#[cfg(test)]
-mod shelf;
 mod taking;
 pub mod verify;
 pub mod watch;
@@ -27,7 +26,7 @@ use crate::config::{Config, Environment};
 use crate::exit::{Exit, Fatal};
 use crate::file::lease::LeaseBreaks;
 use crate::file::lock::Locks;
-use crate::journal::{Journal, Opened};
+use crate::journal::{Journal, Ownership};
 use crate::shutdown::{self, Reloads, Shutdown, Trigger};
 
 use history_anchor::Seen;
@@ -159,11 +158,11 @@ async fn open_journal(config: &Config, global: &Global) -> Result<Journal, Fatal
     let (journal, opened) = Journal::open_for(&config.state_dir, &service).await?;
     let state = config.state_dir.display();
     match opened {
-        Opened::Own => {}
-        Opened::Adopted => tracing::warn!(
+        Ownership::Own => {}
+        Ownership::Claimed => tracing::warn!(
             "the receipts in {state} don't say which service they are of; from now on they are those of {service}"
         ),
-        Opened::Beside => tracing::warn!(
+        Ownership::Separate => tracing::warn!(
             "the receipts in {state} are of another service; {service} gets a journal of its own there, and what the other one has \
              does not count for it"
         ),

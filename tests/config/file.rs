@@ -1,4 +1,4 @@
-//! Where the file is looked for, and what is wrong with it.
+//! Where the configuration file is looked for, and which faults in it are reported.
 
 use std::path::Path;
 

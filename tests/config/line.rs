@@ -1,4 +1,4 @@
-//! The command line as it is typed: its grammar, and what it is refused with.
+//! The command line: its grammar, and with which messages it is refused.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -15,7 +15,7 @@ fn the_grammar_is_sound() {
 }
 
 #[test]
-fn slips_end_with_two_and_help_with_zero() {
+fn mistakes_end_with_2_and_help_with_0() {
     for line in [
         "",
         "wach",
@@ -51,7 +51,7 @@ fn there_is_no_flag_for_a_password() {
 }
 
 #[test]
-fn names_need_not_be_text_nor_tame() {
+fn names_may_be_any_bytes() {
     let odd = OsStr::from_bytes(b"\xff.pdf");
     let line = [
         "astran-backup".as_ref(),

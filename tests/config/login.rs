@@ -1,4 +1,4 @@
-//! Where the password comes from, and what a login lacks.
+//! Where the password comes from, and which missing parts of a login are reported.
 
 use std::path::Path;
 
@@ -48,7 +48,7 @@ fn nothing_secret_is_in_what_is_printed() {
 }
 
 #[test]
-fn what_a_login_lacks() {
+fn missing_parts_of_a_login_are_reported() {
     let why = Home::with(SERVICE).load("ls").unwrap().login().unwrap_err().to_string();
     for part in
         ["no client_id (give --client-id, ASTRAN_BACKUP_CLIENT_ID", "no username (give --username", "no password (give"]

@@ -33,7 +33,7 @@ proptest! {
 }
 
 #[test]
-fn addresses_and_certificates_win_likewise() {
+fn addresses_and_certificates_have_the_same_precedence() {
     let text = "[service]\nrealm = \"r\"\napi_url = \"https://file/p\"\nca_file = \"file.pem\"\n";
     let config = Home::with(text).load("ls").unwrap();
     assert_eq!(config.service.api_url.as_str(), "https://file/p");
@@ -49,7 +49,7 @@ fn addresses_and_certificates_win_likewise() {
 }
 
 #[test]
-fn an_empty_variable_is_none() {
+fn an_empty_variable_counts_as_not_set() {
     let config = Home::with(SERVICE).set("ASTRAN_BACKUP_REALM", "").set("ASTRAN_BACKUP_CONFIG", "").load("ls").unwrap();
     assert_eq!(config.service.realm, "r");
 }

@@ -47,7 +47,7 @@ fn the_sandbox_needs_no_account_and_uses_none() {
 }
 
 #[test]
-fn what_asks_no_service_needs_no_realm() {
+fn commands_that_ask_no_service_need_no_realm() {
     for line in ["history", "retry", "man"] {
         let service = Home::empty().load(line).unwrap().service;
         assert!(service.api_url.host_str().unwrap().ends_with(".invalid"), "{line}");

@@ -1,4 +1,4 @@
-//! A home of its own for each test.
+//! A home folder of its own for each test.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -12,7 +12,7 @@ use astran_backup::exit::{Exit, Fatal};
 use clap::Parser as _;
 use tempfile::TempDir;
 
-/// A home of its own for each test, with a configuration file or none.
+/// A home folder, with a configuration file or without.
 pub(crate) struct Home {
     temp: TempDir,
     variables: Vec<(OsString, OsString)>,
@@ -25,7 +25,7 @@ impl Home {
         Self { temp, variables }
     }
 
-    /// With an empty file, so that none of the machine's is found.
+    /// With an empty configuration file, so that the machine's own is not found.
     pub(crate) fn empty() -> Self {
         Self::with("")
     }
@@ -84,7 +84,7 @@ pub(crate) fn dest(config: &Config) -> String {
 
 pub(crate) const SERVICE: &str = "[service]\nrealm = \"r\"\n";
 
-/// A service, and somebody to log in.
+/// The settings of a service and a login.
 pub(crate) fn who() -> String {
     format!("{SERVICE}[login]\nclient_id = \"c\"\nusername = \"u\"\n")
 }

@@ -1,4 +1,4 @@
-//! What was answered is there: after a crash, for each of two files of one path, whoever else writes.
+//! What the journal answered is there later: after a crash, for each of two files of one path, beside other writers.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
@@ -29,7 +29,7 @@ async fn what_was_written_is_there_after_reopening() {
 }
 
 #[tokio::test]
-async fn a_start_finds_what_it_has_to_resolve() {
+async fn a_start_finds_the_entries_that_it_has_to_resolve() {
     let (_dir, state, journal) = fresh();
     let open = go(&journal, intent("open", "open")).await;
     let done = go(&journal, intent("done", "done")).await;
@@ -46,7 +46,7 @@ async fn a_start_finds_what_it_has_to_resolve() {
     assert_eq!(found, [(open, State::Open), (done, State::Stored)]);
 }
 
-/// One was set aside when the process died, and another one of its name has come since.
+/// One file was set aside when the process died, and another file of its path has come since.
 #[tokio::test]
 async fn of_two_files_of_one_path_each_has_its_own_entry() {
     let (_dir, _state, journal) = fresh();
@@ -70,6 +70,27 @@ async fn of_two_files_of_one_path_each_has_its_own_entry() {
     journal.end(sent_in_vain, abandoned()).await.unwrap();
     let found = journal.of_file(Path::new(ROOT), Path::new("a"), file(1).stamp).await.unwrap();
     assert_eq!(found.unwrap().id, ids[0], "what came to nothing does not hide what is known");
+}
+
+/// A file may be renamed, and changed, after its upload was begun.
+#[tokio::test]
+async fn open_attempts_of_an_inode_are_found_under_every_path() {
+    let (_dir, _state, journal) = fresh();
+    let inode = intent("", "").stamp.inode;
+    let open = async |most| {
+        let found = journal.open_of_inode(inode, most).await.unwrap();
+        found.into_iter().map(|entry| entry.id).collect::<Vec<_>>()
+    };
+    let other_root = go(&journal, Intent { root: "/other".into(), ..intent("a", "other") }).await;
+    let like = intent("changed", "changed");
+    let changed = go(&journal, Intent { stamp: FileStamp { mtime: 99, ..like.stamp }, ..like }).await;
+    let like = intent("another", "another");
+    go(&journal, Intent { stamp: FileStamp { inode: inode + 1, ..like.stamp }, ..like }).await;
+    assert_eq!(open(9).await, [other_root, changed]);
+    assert_eq!(open(2).await, [changed], "only the newest open attempts are looked at");
+    journal.end(changed, abandoned()).await.unwrap();
+    store(&journal, "stored").await;
+    assert_eq!(open(9).await, [other_root], "the others are not open");
 }
 
 #[tokio::test]
@@ -119,7 +140,7 @@ async fn two_handles_write_one_chain() {
 }
 
 #[tokio::test]
-async fn what_nobody_waits_for_is_still_written() {
+async fn a_write_whose_caller_went_away_is_still_written() {
     let (_dir, state, journal) = fresh();
     let id = go(&journal, intent("a", "a")).await;
     {

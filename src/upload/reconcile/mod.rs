@@ -71,7 +71,8 @@ impl<'a, V: Vault> Reconcile<'a, V> {
     /// store has this file.
     pub(super) async fn resolve_others(&self, known: Option<AttemptId>) -> Result<Option<Receipted>, StepError> {
         let stamp = self.source.opened.stamp;
-        for entry in self.context.shared.journal.open_of_inode(stamp.inode).await? {
+        let open = self.context.shared.journal.open_of_inode(stamp.inode, budget::OPEN_ATTEMPTS).await?;
+        for entry in open {
             let is_other = Some(entry.id) != known && is_same_inode(&stamp, &entry.intent.stamp);
             if !is_other || is_link_of(self.file, &entry).await {
                 continue;
