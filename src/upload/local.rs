@@ -87,7 +87,8 @@ impl<V: Vault> Uploader<V> {
             // The send fails only where nobody listens for reports any more.
             reports.send(report_of(file, why, ended)).ok();
         });
-        let request = RemovalRequest { file: file.clone(), disposition, record, on_end };
+        let span = tracing::Span::current();
+        let request = RemovalRequest { file: file.clone(), disposition, record, on_end, span };
         self.removals.add(request, UploadedFile { opened, lease, claim, sha256 }).await;
     }
 }
