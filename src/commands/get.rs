@@ -12,7 +12,7 @@ use crate::exit::{Exit, Fatal};
 use crate::hex;
 use crate::journal::{Journal, Stored};
 use crate::printable::printable;
-use crate::removal::Partial;
+use crate::removal::AtomicFile;
 use crate::vault::{Download, RemotePath, Vault, VaultError};
 
 /// Where a document goes.
@@ -176,12 +176,12 @@ async fn to_file(mut download: Arriving<impl Download>, place: &Path, force: boo
             Fatal::new(exit, format!("{} can't be written: {e}", printable(&place.to_string_lossy())))
         }
     };
-    let mut partial = Partial::create(place).map_err(failed)?;
+    let mut partial = AtomicFile::create(place).map_err(failed)?;
     while let Some(chunk) = download.chunk().await? {
         partial.write_all(&chunk).map_err(failed)?;
     }
     let sha256 = download.whole()?;
-    partial.keep(force).map_err(failed)?;
+    partial.persist(force).map_err(failed)?;
     Ok(sha256)
 }
 

@@ -14,7 +14,7 @@ use crate::config::{Config, Folder};
 use crate::daemon::{self, Mode, Tally, WatchedFolder};
 use crate::exit::{Exit, Fatal};
 use crate::file::lock::Locks;
-use crate::file::{NotTaken, Root, lease};
+use crate::file::{FolderError, Root, lease};
 use crate::observe::health::{Component, Health};
 use crate::observe::http::Listener;
 use crate::observe::metrics::Metrics;
@@ -180,10 +180,10 @@ fn held(root: &Root, shown: &str) -> String {
 }
 
 /// Why a folder that is to be emptied is not taken.
-pub(super) fn not_taken(path: &Path, error: &NotTaken) -> Fatal {
+pub(super) fn not_taken(path: &Path, error: &FolderError) -> Fatal {
     match error {
-        NotTaken::Io(error) => cannot_open(path, error),
-        NotTaken::Controlled(controlled) => Fatal::new(Exit::Usage, controlled.to_string()),
+        FolderError::Io(error) => cannot_open(path, error),
+        FolderError::Controlled(controlled) => Fatal::new(Exit::Usage, controlled.to_string()),
     }
 }
 
@@ -212,7 +212,7 @@ pub(super) fn exit_of(tally: &Tally, once: bool, shutdown: &Shutdown) -> Result<
     if let Some(error) = &tally.stopped {
         return Err(error.clone().into());
     }
-    match shutdown.asked() {
+    match shutdown.requested() {
         Stop::No if tally.failed > 0 || tally.left > 0 => Ok(Exit::SomeFailed),
         Stop::No => Ok(Exit::Done),
         Stop::Gently if !once && tally.left == 0 => Ok(Exit::Done),

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::attempts::{end, insert};
-use super::error::{Refusal, RequestError};
+use super::error::{RefusedRequest, RequestError};
 use super::row::{entry, nanoseconds};
 use super::sql::{Sql, select_attempts, state};
 use super::{AttemptId, End, Entry, Intent, Journal, JournalError, State, query};
@@ -32,7 +32,7 @@ impl Journal {
         if forgotten > 0 {
             tracing::warn!(
                 forgotten,
-                most = budget::FAILURES,
+                limit = budget::FAILURES,
                 "the journal has too many failures: the oldest were forgotten"
             );
         }
@@ -75,7 +75,7 @@ fn refuse(connection: &Connection, intent: &Intent, reason: &str, now: SystemTim
 }
 
 fn renew(connection: &Connection, id: AttemptId, now: SystemTime) -> Result<AttemptId, RequestError> {
-    let entry = query::by_id(connection, id)?.ok_or(Refusal::UnknownAttempt(id))?;
+    let entry = query::by_id(connection, id)?.ok_or(RefusedRequest::UnknownAttempt(id))?;
     let State::Ended(End::Failed { reason }) = entry.state else { return Ok(id) };
     end(connection, id, &End::Abandoned { reason: format!("stands in a later attempt: {reason}") })?;
     refuse(connection, &entry.intent, &reason, now)
@@ -112,10 +112,10 @@ pub(super) fn is_failed(table: &str) -> String {
     format!("{table}state <= {failed} AND {table}state = {failed}", failed = state::FAILED)
 }
 
-/// Forgets the oldest failures without a receipt beyond the newest `most`. Returns how many.
-fn limit_failures(connection: &Connection, most: usize) -> Result<usize, RequestError> {
-    let most = i64::try_from(most).unwrap_or(i64::MAX);
-    Ok(connection.prepare_cached(&LIMIT_FAILURES)?.execute([most])?)
+/// Forgets the oldest failures without a receipt beyond the newest `limit`. Returns how many.
+fn limit_failures(connection: &Connection, limit: usize) -> Result<usize, RequestError> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    Ok(connection.prepare_cached(&LIMIT_FAILURES)?.execute([limit])?)
 }
 
 static FORGET_FAILURE: Sql = Sql::new(|| {

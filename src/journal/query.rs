@@ -192,9 +192,10 @@ pub(super) fn is_pending() -> String {
     )
 }
 
+/// The plus sign keeps the path's index out of it: with it, all attempts of the root were looked at, 80 ms for 100,000.
 static UNRESOLVED: Sql = Sql::new(|| {
     format!(
-        "{} WHERE {} AND a.root = (SELECT id FROM term WHERE value = ?1) ORDER BY a.id",
+        "{} WHERE {} AND +a.root = (SELECT id FROM term WHERE value = ?1) ORDER BY a.id",
         select_attempts(),
         is_pending()
     )
@@ -255,10 +256,8 @@ mod tests {
         }
         for sql in [&UNRESOLVED, &OPEN_OF_INODE] {
             let plan = plan(sql);
-            assert!(
-                plan.contains("attempt_waiting") && !plan.contains("SCAN a"),
-                "only what waits is looked at: {plan}"
-            );
+            assert!(plan.contains("attempt_waiting"), "{plan}");
+            assert!(!plan.contains("SCAN a") && !plan.contains("attempt_path"), "{plan}");
         }
     }
 }

@@ -81,7 +81,7 @@ impl<V: Vault> Uploader<V> {
         why: Why,
     ) {
         let sha256 = source.sha256();
-        let Source { opened, lease, claim, .. } = source;
+        let Source { opened, lease, lock, .. } = source;
         let reports = self.reports.clone();
         let on_end = Box::new(move |file, ended| {
             // The send fails only where nobody listens for reports any more.
@@ -89,7 +89,7 @@ impl<V: Vault> Uploader<V> {
         });
         let span = tracing::Span::current();
         let request = RemovalRequest { file: file.clone(), disposition, record, on_end, span };
-        self.removals.add(request, UploadedFile { opened, lease, claim, sha256 }).await;
+        self.removals.add(request, UploadedFile { opened, lease, lock, sha256 }).await;
     }
 }
 
@@ -145,7 +145,7 @@ mod tests {
     }
 
     fn refused() -> RemovalError {
-        RemovalError::NotFinished(std::io::ErrorKind::PermissionDenied.into())
+        RemovalError::NotFinished(rustix::io::Errno::ACCESS.into())
     }
 
     #[test]

@@ -177,7 +177,7 @@ pub enum Unsettled {
     Grown,
     /// Another upload, of this process or of another one, has the file.
     #[error("another upload of it is under way")]
-    Claimed,
+    Locked,
     /// An older upload of the same name, which was cut off, was stored after this one and covers it.
     #[error("an older upload of its name has come over it in the store")]
     Covered,

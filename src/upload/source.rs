@@ -1,4 +1,4 @@
-//! A file opened for one transfer: one state of it, the lease that tells of writers, and the claim that keeps other uploads away.
+//! A file opened for one transfer: one state of it, the lease that tells of writers, and the lock that keeps other uploads away.
 
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 use super::body::read_at;
 use super::error::SourceError;
 use super::outcome::{Unreadable, Unsettled};
-use crate::file::lease::{Lease, Writers};
-use crate::file::lock::Claim;
+use crate::file::lease::{Lease, NoLease, Writers};
+use crate::file::lock::UploadLock;
 use crate::file::{Opened, Settled};
 use crate::hex;
 use crate::observe::stall::Activity;
@@ -29,7 +29,7 @@ pub(super) struct Source {
     /// The kernel could tell of the file's writers, but may not tell this user.
     pub(super) lease_denied: bool,
     /// No other upload takes the file as long as this lives.
-    pub(super) claim: Arc<Claim>,
+    pub(super) lock: Arc<UploadLock>,
     /// The file lies on a share, which may not answer.
     may_hang: bool,
     /// The bytes of a small file, once they were read.
@@ -52,12 +52,11 @@ impl Source {
         let (lease, lease_denied) = match opened.writers() {
             Writers::None(lease) => (Some(Arc::new(lease)), false),
             Writers::Some => return Err(Unsettled::OpenForWriting.into()),
-            Writers::Unknown(_) => (None, false),
-            Writers::NotAllowed => (None, true),
+            Writers::Unknown(reason) => (None, reason == NoLease::NotAllowed),
         };
-        let claim = Arc::new(settled.root.claim(&opened).ok_or(Unsettled::Claimed)?);
+        let lock = Arc::new(settled.root.lock_for_upload(&opened).ok_or(Unsettled::Locked)?);
         let (small, sha256, may_hang) = (Arc::default(), Arc::default(), settled.root.may_hang());
-        Ok(Self { opened, lease, lease_denied, claim, may_hang, small, sha256, activity })
+        Ok(Self { opened, lease, lease_denied, lock, may_hang, small, sha256, activity })
     }
 
     /// Reads the file if it is small.

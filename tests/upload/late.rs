@@ -30,7 +30,7 @@ fn written(life: &Life, content: &'static [u8]) -> std::thread::JoinHandle<()> {
 
 /// Regression: the store was asked for eight seconds, then the file was sent again.
 #[tokio::test(start_paused = true)]
-async fn what_is_stored_up_to_a_minute_after_its_connection_was_cut_is_not_sent_again() {
+async fn a_file_stored_up_to_a_minute_after_a_cut_connection_is_not_sent_again() {
     for late in DELAYS.map(Duration::from_millis) {
         for reply in [Reply::Lost(late), Reply::BusyThenStored(late)] {
             let mut life = Life::new(|_| ());
@@ -117,7 +117,7 @@ async fn an_upload_of_another_process_is_waited_for_though_its_file_was_deleted(
     life.sql().execute("UPDATE attempt SET started = started - 20 * 1000000000", []).unwrap();
     // Kept open, so that the next file gets another inode number.
     let first = life.root.open_file(std::path::Path::new("x")).unwrap();
-    let claim = life.root.claim(&first).unwrap();
+    let claim = life.root.lock_for_upload(&first).unwrap();
     std::fs::remove_file(life.root.path().join("x")).unwrap();
     life.put("x", b"second content");
     life.hand_over("x").await;

@@ -109,7 +109,7 @@ impl Feed {
         match report.outcome {
             Outcome::Again { reason, place } => {
                 // Where it could not be put back it lies in the private folder, and is to leave that.
-                self.came_back(Settled { relative: place, ..report.file }, reason);
+                self.came_back(report.file.moved_to(place), reason);
             }
             Outcome::Gone => {
                 let outcome = Outcome::Failed { reason: Failure::Gone, moved: None };

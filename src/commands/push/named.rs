@@ -12,7 +12,7 @@ use crate::cli::Push;
 use crate::config::{Config, Layout};
 use crate::exit::{Exit, Fatal};
 use crate::file::lock::Locks;
-use crate::file::{NotTaken, Root, Settled};
+use crate::file::{FolderError, Root, Settled};
 use crate::watch::{IgnorePatterns, WalkEvent, Walker};
 
 /// Something that was named.
@@ -90,10 +90,11 @@ impl Roots {
         let is_folder = std::fs::symlink_metadata(file).is_ok_and(|metadata| metadata.is_dir());
         let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let folder = if is_folder { file } else { parent };
-        let opened = if self.removes { Root::open_trusted(folder) } else { Root::open(folder).map_err(NotTaken::Io) };
+        let opened =
+            if self.removes { Root::open_trusted(folder) } else { Root::open(folder).map_err(FolderError::Io) };
         let root = opened.map_err(|error| match error {
-            NotTaken::Io(error) => missing(file, &error),
-            NotTaken::Controlled(controlled) => Fatal::new(Exit::Usage, controlled.to_string()),
+            FolderError::Io(error) => missing(file, &error),
+            FolderError::Controlled(controlled) => Fatal::new(Exit::Usage, controlled.to_string()),
         })?;
         if let Some(root) = self.open.get(root.path()) {
             return Ok(Arc::clone(root));
@@ -160,7 +161,7 @@ async fn walk(
 ) -> Result<(), Fatal> {
     let (sender, mut walked) = mpsc::channel(4);
     let walker = Walker { root: Arc::clone(root), ignore: names, events: sender };
-    let walking = tokio::task::spawn_blocking(move || walker.walk(&[PathBuf::new()], false, |_| ()));
+    let walking = tokio::task::spawn_blocking(move || walker.walk(&[PathBuf::new()], None, |_| ()));
     while let Some(message) = walked.recv().await {
         let files: Vec<Find> = match message {
             WalkEvent::Files(files) => {

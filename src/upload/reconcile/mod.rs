@@ -105,7 +105,7 @@ impl<'a, V: Vault> Reconcile<'a, V> {
     }
 
     /// Writes the intent in a task of its own. The transfer may be cancelled meanwhile: then nothing was sent, and the attempt ends at
-    /// once. The file stays claimed until then, so that no other transfer of it misses the attempt.
+    /// once. The file stays locked until then, so that no other transfer of it misses the attempt.
     async fn write_intent(&self, intent: Intent) -> Result<Begun, JournalError> {
         let (journal, source) = (self.context.shared.journal.clone(), self.source.clone());
         let (sender, written) = oneshot::channel();

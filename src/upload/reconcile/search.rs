@@ -54,10 +54,10 @@ pub(super) async fn locate(file: &Settled, own: &FileStamp, entry: &Entry) -> Lo
 }
 
 /// Whether an upload has an entry's file, which has no name any more. Not where `own`, the file that asks, has its inode number by now:
-/// then it is that file which is claimed.
+/// then it is that file which is locked.
 fn is_in_flight(file: &Settled, own: &FileStamp, entry: &Entry) -> bool {
     let theirs = &entry.intent.stamp;
-    !is_same_inode(own, theirs) && file.root.is_claimed(theirs)
+    !is_same_inode(own, theirs) && file.root.is_locked_for_upload(theirs)
 }
 
 /// Whether two states are of one inode: of one file, or of a file and a later one that got the number of the first.

@@ -11,7 +11,7 @@ use tokio::task::JoinError;
 use super::decide::{AtItsPlaces, at_start};
 use super::search::places_of;
 use crate::failpoint::failpoint;
-use crate::file::{OpenError, Root};
+use crate::file::{OpenError, Root, staged_name};
 use crate::journal::{AttemptId, End, Entry, Journal, JournalError, State};
 use crate::removal;
 
@@ -65,7 +65,7 @@ fn over(root: &Root, unresolved: &[(Entry, bool)], aside: &[PathBuf]) -> Vec<(At
 /// How an attempt ended, if its file is gone; `aside` are the places of files that are still set aside.
 fn end_of(entry: &Entry, is_followed: bool, root: &Root, aside: &[PathBuf]) -> Option<End> {
     let origin = &entry.intent.relative;
-    let places = aside.iter().filter(|place| removal::origin(place) == *origin).chain([origin]);
+    let places = aside.iter().filter(|place| staged_name::origin(place) == *origin).chain([origin]);
     let found: Vec<_> = places.map(|place| root.open_file(place)).collect();
     let is_other = |stamp| !entry.intent.stamp.same_file(stamp);
     let found = if found.iter().all(|found| matches!(found, Err(OpenError::Gone))) {
