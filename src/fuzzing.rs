@@ -21,7 +21,7 @@ pub fn printable(text: &str) -> String {
 
 /// What standard output tells of a file, as a line of text or of JSON.
 pub fn told(report: &Report, json: bool) -> Option<String> {
-    crate::commands::told(report, json)
+    crate::commands::line(report, json)
 }
 
 /// What standard error gets where a text is logged as a field, as a quoted field and as a message.

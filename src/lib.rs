@@ -41,6 +41,7 @@ pub(crate) mod failpoint;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 pub(crate) mod printable;
+pub(crate) mod read_back;
 pub mod secret;
 pub mod shutdown;
 

@@ -1,9 +1,7 @@
 //! Does the store have it? What its answers say of a document, held against what was sent.
 
-use sha2::{Digest, Sha256};
-
-use crate::hex;
 use crate::observe::standstill::Flow;
+use crate::read_back;
 use crate::vault::{Document, DocumentId, Download, Kind, RemotePath, Vault, VaultError};
 
 /// What was sent, or is to be found again.
@@ -98,23 +96,17 @@ pub(super) async fn content_matches<V: Vault>(
     if download.length().is_some_and(|length| length != 0 && length != sent.size) {
         return Ok(false);
     }
-    let mut hash = Sha256::new();
-    let mut length = 0;
-    while let Some(chunk) = download.chunk().await? {
+    let content = read_back::read(&mut download, sent.size, |_| {
         flow.moved();
-        length += chunk.len() as u64;
-        if length > sent.size {
-            // Longer already; a content without an end would be read for ever.
-            return Ok(false);
-        }
-        hash.update(&chunk);
-    }
-    if length == 0 && sent.size > 0 {
+        Ok::<_, VaultError>(())
+    });
+    let Some(content) = content.await? else { return Ok(false) };
+    if content.size == 0 && sent.size > 0 {
         // A proxy that has nothing to say says so in this way; it is no word of the store's.
         let what = format!("the content of {path} came as an empty answer");
         return Err(VaultError::new(Kind::Content, what));
     }
-    Ok(length == sent.size && hex(&hash.finalize()) == sent.sha256)
+    Ok(content.size == sent.size && content.sha256 == sent.sha256)
 }
 
 /// Whether a folder lists the document that an upload answered with, with the right size.
@@ -131,6 +123,8 @@ pub(super) async fn is_listed<V: Vault>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hex;
+    use sha2::{Digest, Sha256};
 
     fn sent() -> Sent {
         Sent { name: "x".into(), size: 4, sha256: "ab".into() }

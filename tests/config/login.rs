@@ -19,7 +19,7 @@ fn where_the_password_comes_from() {
     let home = Home::with(&who());
     let why = home.load("ls").unwrap().login().unwrap_err().to_string();
     assert!(why.contains("no password") && why.contains("password_file") && !why.contains("client_id"), "{why}");
-    let asked = Config::load(&typed("ls"), &home.environment().at_terminal()).unwrap();
+    let asked = Config::load(&typed("ls").overrides().unwrap(), &home.environment().at_terminal()).unwrap();
     assert!(format!("{asked:?}").contains("asked for on the terminal"));
 
     home.write("creds/astran-backup.password", "x", 0o400);

@@ -17,7 +17,7 @@ fn where_the_journal_lies() {
     assert_eq!(home.load("ls").unwrap().state_dir, Path::new("/var/lib/one"));
     assert_eq!(home.load("ls --state-dir s").unwrap().state_dir, Path::new("s"));
     let config = Environment::new([("ASTRAN_BACKUP_CONFIG", home.config())]);
-    let nowhere = Config::load(&typed("history"), &config).unwrap_err().to_string();
+    let nowhere = Config::load(&typed("history").overrides().unwrap(), &config).unwrap_err().to_string();
     assert!(nowhere.contains("--state-dir"), "{nowhere}");
 }
 

@@ -8,7 +8,6 @@ use std::path::PathBuf;
 
 use astran_backup::cli::Cli;
 use astran_backup::config::{Config, Environment};
-use astran_backup::exit::{Exit, Fatal};
 use clap::Parser as _;
 use tempfile::TempDir;
 
@@ -62,11 +61,8 @@ impl Home {
     }
 
     pub(crate) fn load(&self, line: &str) -> Result<Config, String> {
-        Config::load(&typed(line), &self.environment()).map_err(|e| {
-            let fatal = Fatal::from(e);
-            assert_eq!(fatal.exit, Exit::Usage);
-            fatal.message
-        })
+        let loaded = typed(line).overrides().and_then(|overrides| Config::load(&overrides, &self.environment()));
+        loaded.map_err(|error| error.to_string())
     }
 }
 
