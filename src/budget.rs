@@ -17,6 +17,12 @@ pub(crate) const UPLOAD_IDLE: Duration = Duration::from_secs(60);
 /// Between the last piece of an upload's content and its answer; and what is added for each 64 MiB, for stores that hash at the end.
 pub(crate) const UPLOAD_ANSWER: Duration = Duration::from_secs(60);
 pub(crate) const UPLOAD_ANSWER_PER_64_MIB: Duration = Duration::from_secs(1);
+/// The lowest average rate of a download, in bytes per second over each [`DOWNLOAD_WINDOW`] of waiting: below, the answer counts as
+/// broken off. Even a dial-up modem carries 5 KiB/s. Without this rate, a server that drips a byte every 29 s is never silent for
+/// [`IDLE`], and `verify = "content"`, `get` and `verify` waited for it for ever.
+pub(crate) const DOWNLOAD_RATE: u64 = 1 << 10;
+/// The time over which that rate is measured: two [`IDLE`]s, so that one pause that is allowed does not break a download off.
+pub(crate) const DOWNLOAD_WINDOW: Duration = Duration::from_secs(60);
 /// For the logout at the end of a command: nothing depends on it.
 pub(crate) const LOGOUT: Duration = Duration::from_secs(2);
 /// How long a connection is kept unused. Servers close theirs after 20 s and more; a request that meets the closing gets no answer,
@@ -79,7 +85,7 @@ pub(crate) const SHORTEST_SECRET: usize = 4;
 /// Links on the way to a folder: as many as the kernel follows.
 pub(crate) const LINKS: u32 = 40;
 /// Hints of the kernel that may wait: as many files can be created between two turns of their reader; beyond, the folder is walked.
-pub(crate) const HINTS: usize = 16_384;
+pub(crate) const EVENTS: usize = 16_384;
 /// So often a file may come back, however quickly, before the patience of `--once` ends.
 pub(crate) const RETURNS: u32 = 10;
 /// Folders that a walk holds open at most, one below the other: a deeper tree must not take the descriptors that uploads need, of
@@ -98,7 +104,7 @@ pub(crate) const FILES_ON_THEIR_WAY: usize = 32_768;
 pub(crate) const FILES_BY_EVENTS: usize = 2 * FILES_ON_THEIR_WAY;
 /// Files of one folder that are done with and known to lie there. Beyond, a walk may take one for a file that no event told of: a
 /// warning too many.
-pub(crate) const FILES_LYING: usize = 65_536;
+pub(crate) const FILES_REMAINING: usize = 65_536;
 /// A file of more bytes than this is large: it may take minutes or hours, and never has the places that are kept for others.
 pub(crate) const LARGE_FILE: u64 = 64 << 20;
 /// Of so many uploads at once, one is kept for files that are not large; at least one, unless there is no other.

@@ -1,4 +1,4 @@
-//! Doors for the fuzz targets (`fuzz/`), to what is private otherwise. Only with the feature `fuzzing`, which no release has.
+//! Private parts of the crate made reachable for the fuzz targets (`fuzz/`). Exists only with the feature `fuzzing`, which no release has.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -8,23 +8,21 @@ use tracing::Dispatch;
 use tracing_subscriber::filter::EnvFilter;
 
 pub use crate::astran::fuzzing as service;
-use crate::observe::log_limit::LogLimit;
-use crate::observe::log_queue::LogQueue;
-use crate::observe::logging::{self, Format};
+use crate::observe::logging::{self, Format, LogQueue, RateLimit};
 use crate::printable;
 use crate::upload::Report;
 
-/// A name as people are shown it.
+/// A name as it is shown to people.
 pub fn printable(text: &str) -> String {
     printable::printable(text)
 }
 
-/// What standard output tells of a file, as a line of text or of JSON.
+/// The line on standard output that reports a file, as text or as JSON.
 pub fn told(report: &Report, json: bool) -> Option<String> {
     crate::commands::line(report, json)
 }
 
-/// What standard error gets where a text is logged as a field, as a quoted field and as a message.
+/// The log lines in which the text is a field, a quoted field and the message.
 pub fn logged(text: &str, json: bool) -> String {
     static TEXT: OnceLock<Logger> = OnceLock::new();
     static JSON: OnceLock<Logger> = OnceLock::new();
@@ -35,20 +33,20 @@ pub fn logged(text: &str, json: bool) -> String {
 struct Logger {
     dispatch: Dispatch,
     queue: LogQueue,
-    kept: Kept,
-    limit: LogLimit,
+    buffer: Buffer,
+    limit: RateLimit,
 }
 
 #[derive(Clone, Default)]
-struct Kept(Arc<Mutex<Vec<u8>>>);
+struct Buffer(Arc<Mutex<Vec<u8>>>);
 
-impl Kept {
+impl Buffer {
     fn take(&self) -> Vec<u8> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl Write for Kept {
+impl Write for Buffer {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
         Ok(bytes.len())
@@ -61,12 +59,12 @@ impl Write for Kept {
 
 impl Logger {
     fn new(json: bool) -> Self {
-        let (kept, limit) = (Kept::default(), LogLimit::default());
-        let queue = LogQueue::start(kept.clone(), json, false, LogLimit::default());
+        let (buffer, limit) = (Buffer::default(), RateLimit::default());
+        let queue = LogQueue::start(buffer.clone(), json, false, RateLimit::default());
         let format = if json { Format::Json } else { Format::Text };
         let dispatch =
             Dispatch::new(logging::subscriber(format, false, EnvFilter::new("info"), limit.clone(), queue.clone()));
-        Self { dispatch, queue, kept, limit }
+        Self { dispatch, queue, buffer, limit }
     }
 
     fn log(&self, text: &str) -> String {
@@ -75,9 +73,9 @@ impl Logger {
             tracing::info!(file = ?text, "as a quoted field");
             tracing::info!("{text}");
         });
-        // Each text begins a second of its own.
-        drop(self.limit.left_out(Instant::now(), true));
+        // Without this, the limit would suppress lines after the first few texts.
+        drop(self.limit.take_suppressed(Instant::now(), true));
         self.queue.flush();
-        String::from_utf8_lossy(&self.kept.take()).into_owned()
+        String::from_utf8_lossy(&self.buffer.take()).into_owned()
     }
 }

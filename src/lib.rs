@@ -1,59 +1,85 @@
-//! astran-backup: a folder on a disk, a vault in the cloud.
-//!
-//! Whatever is put into the folder is in the vault a moment later, and only then gone from the folder.
+//! astran-backup uploads what appears in a watched folder into a vault (a secure document store), and removes each local
+//! file once the vault has it, never before.
 //!
 //! ```text
 //!  notify events ─┐
-//!  folder scans ──┼─► settle ─► queue ─► upload ─► confirm ─► receipt ─► remove
-//!  retries ───────┘   watch/             upload/              journal/   removal/
+//!  folder scans ──┼─► settle ─► queue ─► upload ─► verify ─► receipt ─► remove
+//!  retries ───────┘   watch/             upload/             journal/   removal/
 //! ```
 //!
-//! Who may import whom: [`watch`] knows no HTTP; [`astran`] knows no files, folders or configuration; `watch` and
-//! [`upload`] don't know each other, the [`file::Settled`] is all that passes between them. All may count in [`observe::metrics`]
-//! in [`observe::standstill`], and be asked by [`observe::health`]; [`observe::http`] tells over HTTP what these two say, and knows nobody else. Only [`daemon`] and
-//! [`commands`] see everything.
+//! # The rooms, and what each may import
+//!
+//! A room is a module of the crate's root. Imports go one way: a room may import only rooms that stand above it in this
+//! table, and of those only the ones that its last column names. The rooms marked *ground* may be imported by every
+//! room. `tests/rooms/` reads this table and all imports of `src`, and fails where they differ. Test code (a module under
+//! `#[cfg(test)]`) may import everything.
+//!
+//! | Room | What it holds | May import |
+//! | --- | --- | --- |
+//! | *ground* `budget` | limits of everything that comes from outside | |
+//! | *ground* `failpoint` | named steps at which tests kill the program | |
+//! | *ground* `hex` | digests as text | |
+//! | *ground* `printable` | names from outside, made safe for terminals and logs | |
+//! | *ground* `shutdown` | stop and reload signals | |
+//! | `exit` | exit codes, and the error that ends the program | |
+//! | `vault` | the port: what the program needs of a store | |
+//! | `read_back` | reads a document back from the vault, and hashes it | `vault` |
+//! | `secret` | passwords, and the files that hold them | |
+//! | `file` | local files: opening, locking, leases, walking | |
+//! | `observe` | health, metrics, the listener for both, logging | |
+//! | `journal` | the durable record of uploads, and their receipts | `file`, `vault` |
+//! | `config` | command line, environment and file become one checked configuration | `secret`, `vault` |
+//! | `astran` | the HTTP client of the service; implements the port | `observe`, `secret`, `vault` |
+//! | `sandbox` | a local stand-in of the service | `vault` |
+//! | `removal` | the only code that deletes or renames local files | `file`, `journal` |
+//! | `upload` | the way of one file from the queue to its receipt | `config`, `file`, `journal`, `observe`, `read_back`, `removal`, `vault` |
+//! | `watch` | finds files, and tells which have settled | `file`, `observe` |
+//! | `anchors` | copies of the journal's head, kept in the vault | `journal`, `vault` |
+//! | `retention` | forgets old receipts, and failures whose files are gone | `file`, `journal`, `removal`, `vault` |
+//! | `daemon` | runs watch, upload, anchors and retention together | `anchors`, `config`, `exit`, `file`, `journal`, `observe`, `removal`, `retention`, `upload`, `vault`, `watch` |
+//! | `cli` | the command line's grammar | `config`, `observe`, `vault` |
+//! | `commands` | one module for each command | `anchors`, `astran`, `cli`, `config`, `daemon`, `exit`, `file`, `journal`, `observe`, `read_back`, `removal`, `retention`, `sandbox`, `secret`, `upload`, `vault`, `watch` |
+//! | `fuzzing` | private parts made reachable for the fuzz targets | `astran`, `commands`, `observe`, `upload` |
+//! | `main` | the program | `cli`, `commands`, `config`, `exit`, `observe` |
+//!
+//! `watch` and `upload` do not know each other: a [`file::Settled`] is all that passes from one to the other.
 
-// Tests make, move and remove files as any other program does. What is no test is judged where it is built without tests.
+// Test code makes, moves and removes files as any other program does. The lint still judges the rest, in builds without tests.
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
 
 pub(crate) mod budget;
-pub mod cli;
-pub mod commands;
-pub mod config;
-pub mod daemon;
+pub(crate) mod failpoint;
+mod hex;
+pub(crate) mod printable;
+pub mod shutdown;
 
+pub(crate) use hex::hex;
+
+pub mod exit;
 pub mod file;
-pub mod watch;
-
-pub mod anchors;
-pub mod journal;
-pub mod removal;
-pub mod retention;
-pub mod upload;
-
-pub mod astran;
+pub mod secret;
 pub mod vault;
+
+pub(crate) mod read_back;
 
 pub mod observe;
 
-pub mod exit;
-pub(crate) mod failpoint;
+pub mod astran;
+pub mod config;
+pub mod journal;
+pub mod removal;
+
+pub mod upload;
+pub mod watch;
+
+pub mod anchors;
+pub mod retention;
+
+pub mod cli;
+pub mod commands;
+pub mod daemon;
+
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
-pub(crate) mod printable;
-pub(crate) mod read_back;
-pub mod secret;
-pub mod shutdown;
-
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
-
-/// Bytes in lower-case hexadecimal, as digests are written everywhere in this program.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        // Writing to a String can't fail.
-        write!(text, "{byte:02x}").ok();
-        text
-    })
-}

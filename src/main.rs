@@ -1,5 +1,6 @@
 //! Parse, load, run, exit code; nothing else.
 
+use std::ffi::OsStr;
 use std::io::Write as _;
 use std::process::{ExitCode, Termination};
 
@@ -14,17 +15,18 @@ fn main() -> ExitCode {
     leave_no_core();
     let cli = Cli::parse();
     let environment = Environment::of_process();
-    let logging = match logging::init(cli.global.log_format, cli.level(), &environment) {
-        Ok(logging) => logging,
+    let variable = |name: &str| environment.get(name).map(OsStr::to_owned);
+    let log = match logging::init(cli.global.log_format, cli.level(), variable) {
+        Ok(log) => log,
         Err(error) => {
-            let fatal = Fatal::from(error);
+            let fatal = Fatal::new(Exit::Usage, error.to_string());
             // A standard error that is closed must not change the exit code: eprintln! would panic.
             writeln!(std::io::stderr(), "{}", last_word(&fatal)).ok();
             return fatal.exit.report();
         }
     };
     let ended = run(cli, environment);
-    logging.end(ended.as_ref().err().map(last_word).as_deref());
+    log.finish(ended.as_ref().err().map(last_word).as_deref());
     ended.unwrap_or_else(|fatal| fatal.exit).report()
 }
 

@@ -12,19 +12,19 @@ use sha2::{Digest, Sha256};
 use astran_backup::sandbox::Duplicates;
 use astran_backup::sandbox::faults::{Call, Fault, Rule};
 use astran_backup::vault::RemotePath;
-use support::{Daemon, QUICK, Said, World, eventually};
+use support::{Daemon, Output, QUICK, World, eventually};
 
 /// A world in which anchors go into the vault, as they do by default.
-fn run(world: &World, arguments: &[&str]) -> Said {
-    support::said(world.command().env_remove("ASTRAN_BACKUP_ANCHOR").args(arguments))
+fn run(world: &World, arguments: &[&str]) -> Output {
+    support::run_to_end(world.command().env_remove("ASTRAN_BACKUP_ANCHOR").args(arguments))
 }
 
 fn upload(world: &World, names: &[&str]) {
     for name in names {
         world.put(name, name);
     }
-    let said = run(world, &["watch", "watched", "--once", QUICK[0], QUICK[1]]);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = run(world, &["watch", "watched", "--once", QUICK[0], QUICK[1]]);
+    assert_eq!(output.code, Some(0), "{output:?}");
 }
 
 fn journal(world: &World) -> Connection {
@@ -143,8 +143,8 @@ fn fate_altered(journal: &Connection) {
 
 /// The heads of both chains, as a check tells them.
 fn heads(world: &World) -> [String; 2] {
-    let said = run(world, &["history", "--check", "--json"]);
-    let report: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+    let output = run(world, &["history", "--check", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&output.stdout).unwrap();
     let head =
         |prefix: &str, seq: &str, hash: &str| format!("{prefix}{}:{}", report[seq], report[hash].as_str().unwrap());
     [head("", "head_seq", "head_hash"), head("f", "fates_seq", "fates_hash")]
@@ -225,8 +225,8 @@ fn an_anchor_that_contradicts_the_journal_is_not_covered_by_the_next_one() {
     upload(&world, &["1", "2", "3", "4", "5"]);
     newest_cut(&journal(&world));
     upload(&world, &["6", "7", "8"]);
-    let said = run(&world, &["history", "anchor"]);
-    assert!(said.code == Some(0) && said.stderr.contains("see history --check"), "{said:?}");
+    let output = run(&world, &["history", "anchor"]);
+    assert!(output.code == Some(0) && output.stderr.contains("see history --check"), "{output:?}");
     let checked = run(&world, &["history", "--check"]);
     assert!(checked.code == Some(1) && checked.stdout.contains("BROKEN /HR_Backup/"), "{checked:?}");
 }
@@ -238,11 +238,11 @@ fn an_anchor_is_found_again_whatever_the_store_does_with_a_second_document_of_it
         upload(&world, &["0"]);
         for name in ["1", "2", "3"] {
             upload(&world, &[name]);
-            let said = run(&world, &["history", "anchor"]);
+            let output = run(&world, &["history", "anchor"]);
             assert_eq!(
-                (said.code, said.stdout.trim()),
+                (output.code, output.stdout.trim()),
                 (Some(0), &*heads(&world).join(" ")),
-                "{duplicates:?}: {said:?}"
+                "{duplicates:?}: {output:?}"
             );
         }
         let checked = run(&world, &["history", "--check"]);
@@ -268,10 +268,10 @@ fn a_daemon_anchors_at_its_stop_what_is_new_and_tells_the_head_in_its_log() {
     };
     let daemon = start();
     world.put("1", "1");
-    eventually("it is removed", || world.left().is_empty());
-    let said = daemon.stop();
+    eventually("it is removed", || world.files_left().is_empty());
+    let output = daemon.stop();
     let [receipts, _] = heads(&world);
-    assert!(said.code == Some(0) && said.stdout.contains(&format!("receipt chain head {receipts} ")), "{said:?}");
+    assert!(output.code == Some(0) && output.stdout.contains(&format!("receipt chain head {receipts} ")), "{output:?}");
     assert_eq!(anchors(&world).len(), 1);
     assert_eq!(start().stop().code, Some(0));
     assert_eq!(anchors(&world).len(), 1, "nothing is new");
@@ -296,9 +296,9 @@ fn an_anchor_that_the_vault_does_not_take_is_told_and_fails_nothing() {
     let named = Rule::new(Call::Upload, Fault::Delay { ms: 600_000 }).named("astran-backup-anchor-");
     world.faults().add(named);
     world.put("1", "1");
-    let said = run(&world, &["watch", "watched", "--once", QUICK[0], QUICK[1]]);
-    assert!(said.code == Some(0) && said.stderr.contains("took too long"), "{said:?}");
-    assert!(world.left().is_empty());
+    let output = run(&world, &["watch", "watched", "--once", QUICK[0], QUICK[1]]);
+    assert!(output.code == Some(0) && output.stderr.contains("took too long"), "{output:?}");
+    assert!(world.files_left().is_empty());
 }
 
 #[test]
@@ -312,7 +312,7 @@ fn without_a_vault_to_ask_the_check_is_a_local_one_and_says_so() {
     for (name, _) in support::access_variables(&world.access) {
         alone.env_remove(name);
     }
-    let checked = support::said(alone.env_remove("ASTRAN_BACKUP_ANCHOR").args(["history", "--check"]));
+    let checked = support::run_to_end(alone.env_remove("ASTRAN_BACKUP_ANCHOR").args(["history", "--check"]));
     assert!(checked.code == Some(0) && checked.stdout.contains("no complete login"), "{checked:?}");
 }
 
@@ -350,11 +350,11 @@ fn an_anchor_is_told_for_scripts_too() {
     let world = World::new();
     upload(&world, &["1"]);
     for arguments in [["history", "anchor", "--json"], ["history", "--json", "anchor"]] {
-        let said = run(&world, &arguments);
-        let object: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+        let output = run(&world, &arguments);
+        let object: serde_json::Value = serde_json::from_str(&output.stdout).unwrap();
         let [receipts, fates] = heads(&world);
         assert_eq!(
-            (said.code, object["anchor"].as_str(), object["fates"].as_str()),
+            (output.code, object["anchor"].as_str(), object["fates"].as_str()),
             (Some(0), Some(&*receipts), Some(&*fates))
         );
         assert!(world.stored(object["document"].as_str().unwrap()).is_some());
@@ -371,7 +371,7 @@ fn anchors_go_into_the_folder_that_is_configured() {
     let world = World::with(|options| options.folders.push(RemotePath::parse("/Anchors").unwrap()));
     let with = |arguments: &[&str]| {
         let mut command = world.command();
-        support::said(command.env("ASTRAN_BACKUP_ANCHOR", "/Anchors").args(arguments))
+        support::run_to_end(command.env("ASTRAN_BACKUP_ANCHOR", "/Anchors").args(arguments))
     };
     let flag = |name: &str| run(&world, &["history", "anchor", "--anchor", name]);
     world.put("1", "1");
@@ -389,8 +389,8 @@ fn anchors_go_into_the_folder_that_is_configured() {
 #[test]
 fn a_head_that_is_none_is_a_usage_error() {
     let world = World::new();
-    let said = world.run(["history", "--check", "--against", "12"]);
-    assert!(said.code == Some(2) && said.stderr.contains("SEQ:HASH"), "{said:?}");
+    let output = world.run(["history", "--check", "--against", "12"]);
+    assert!(output.code == Some(2) && output.stderr.contains("SEQ:HASH"), "{output:?}");
     assert_eq!(world.run(["history", "--against", "12:00"]).code, Some(2), "only with --check");
 }
 
@@ -460,8 +460,8 @@ fn one_process_at_a_time_anchors() {
     assert_eq!(run(&world, &["history", "anchor"]).code, Some(0));
 }
 
-fn last_line(said: &Said) -> &str {
-    said.stdout.trim_end().lines().last().unwrap_or_default()
+fn last_line(output: &Output) -> &str {
+    output.stdout.trim_end().lines().last().unwrap_or_default()
 }
 
 /// Regression: it ended with 0, and its one line about it was easily missed.
@@ -472,7 +472,7 @@ fn a_check_whose_login_is_refused_is_a_local_one_and_ends_with_3() {
     let wrong = |arguments: &[&str]| {
         let mut command = world.command();
         command.env_remove("ASTRAN_BACKUP_ANCHOR").env("ASTRAN_BACKUP_PASSWORD", "wrong");
-        support::said(command.args(["history", "--check"]).args(arguments))
+        support::run_to_end(command.args(["history", "--check"]).args(arguments))
     };
     let refused = wrong(&[]);
     assert!(refused.code == Some(3) && refused.stdout.starts_with("1 receipt checked"), "{refused:?}");
@@ -494,7 +494,7 @@ fn a_service_that_takes_connections_and_says_nothing_does_not_hold_the_local_che
     let address = format!("http://{}", silent.local_addr().unwrap());
     let mut command = world.command();
     command.env_remove("ASTRAN_BACKUP_ANCHOR").env("ASTRAN_BACKUP_AUTH_URL", address);
-    let checked = support::said(command.args(["history", "--check"]));
+    let checked = support::run_to_end(command.args(["history", "--check"]));
     assert!(checked.code == Some(0) && checked.stdout.starts_with("1 receipt checked"), "{checked:?}");
     assert!(last_line(&checked).contains("did not answer within 7 s"), "{checked:?}");
     assert!(!checked.stderr.contains("uploads"), "{checked:?}");

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use astran_backup::sandbox::faults::{Call, Fault, Rule};
-use support::{Said, World, said};
+use support::{Output, World, run_to_end};
 
 fn with_mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
@@ -25,26 +25,26 @@ fn configured() -> World {
     world
 }
 
-fn check(world: &World, arguments: &[&str]) -> Said {
+fn check(world: &World, arguments: &[&str]) -> Output {
     let mut command = world.command();
     command.env_remove("ASTRAN_BACKUP_PASSWORD");
-    said(command.args(["--config", "config.toml", "check"]).args(arguments))
+    run_to_end(command.args(["--config", "config.toml", "check"]).args(arguments))
 }
 
 /// The line of a step.
 #[track_caller]
-fn line<'a>(said: &'a Said, step: &str) -> &'a str {
-    let found = said.stdout.lines().find(|line| line.split_once(' ').is_some_and(|(_, rest)| rest.starts_with(step)));
-    found.unwrap_or_else(|| panic!("no line for {step}: {said:?}"))
+fn line<'a>(output: &'a Output, step: &str) -> &'a str {
+    let found = output.stdout.lines().find(|line| line.split_once(' ').is_some_and(|(_, rest)| rest.starts_with(step)));
+    found.unwrap_or_else(|| panic!("no line for {step}: {output:?}"))
 }
 
 #[test]
 fn a_good_setup_is_all_ticks_and_leaves_no_trace() {
     let world = configured();
     world.put("sub/report.pdf", "content");
-    let said = check(&world, &[]);
-    assert_eq!(said.code, Some(0), "{said:?}");
-    assert!(said.stdout.lines().all(|line| line.starts_with('✓')), "{}", said.stdout);
+    let output = check(&world, &[]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(output.stdout.lines().all(|line| line.starts_with('✓')), "{}", output.stdout);
     for (step, part) in [
         ("config", "config.toml"),
         ("password", "mode 600"),
@@ -57,10 +57,10 @@ fn a_good_setup_is_all_ticks_and_leaves_no_trace() {
         ("watches", "2 needed"),
         ("state", "the journal can be written"),
     ] {
-        assert!(line(&said, step).contains(part), "{}", said.stdout);
+        assert!(line(&output, step).contains(part), "{}", output.stdout);
     }
-    assert!(!said.stdout.contains("sandbox-password"));
-    assert_eq!(world.left(), [Path::new("sub/report.pdf")]);
+    assert!(!output.stdout.contains("sandbox-password"));
+    assert_eq!(world.files_left(), [Path::new("sub/report.pdf")]);
     assert!(!world.watched().join(".astran-backup").exists(), "the probe is gone");
     let stats = world.sandbox().stats();
     assert_eq!((stats.logins["password"], stats.logouts, stats.uploads_stored), (1, 1, 0));
@@ -69,9 +69,9 @@ fn a_good_setup_is_all_ticks_and_leaves_no_trace() {
 #[test]
 fn json_is_one_object_a_line() {
     let world = configured();
-    let said = check(&world, &["--json"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
-    for line in said.stdout.lines() {
+    let output = check(&world, &["--json"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    for line in output.stdout.lines() {
         let object: serde_json::Value = serde_json::from_str(line).unwrap();
         let keys: Vec<&str> = object.as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(keys, ["detail", "mend", "ok", "step"]);
@@ -83,12 +83,12 @@ fn json_is_one_object_a_line() {
 fn what_hangs_on_something_broken_says_that_it_was_not_tried() {
     let world = configured();
     world.faults().add(Rule { call: None, ..Rule::new(Call::Any, Fault::DisableUser) });
-    let said = check(&world, &[]);
-    assert_eq!(said.code, Some(3), "{said:?}");
-    assert!(line(&said, "login:").starts_with('✗') && line(&said, "login:").contains("have it enabled"));
-    assert_eq!(line(&said, "user"), "– user: not tried: there is no login");
-    assert!(line(&said, "destination /HR_Backup").starts_with('–'));
-    assert!(line(&said, "folder watched").starts_with('✓'), "what does not hang on it is tried");
+    let output = check(&world, &[]);
+    assert_eq!(output.code, Some(3), "{output:?}");
+    assert!(line(&output, "login:").starts_with('✗') && line(&output, "login:").contains("have it enabled"));
+    assert_eq!(line(&output, "user"), "– user: not tried: there is no login");
+    assert!(line(&output, "destination /HR_Backup").starts_with('–'));
+    assert!(line(&output, "folder watched").starts_with('✓'), "what does not hang on it is tried");
     assert_eq!(world.sandbox().stats().requests["login"], 1, "one try");
 }
 
@@ -96,10 +96,10 @@ fn what_hangs_on_something_broken_says_that_it_was_not_tried() {
 fn the_first_broken_thing_gives_the_code() {
     let world = configured();
     with_mode(&world.dir.path().join("password"), 0o644);
-    let said = check(&world, &[]);
-    assert_eq!(said.code, Some(2), "{said:?}");
-    assert!(line(&said, "password").contains("chmod 600"), "{said:?}");
-    assert_eq!(line(&said, "login:"), "– login: not tried: a secret is missing");
+    let output = check(&world, &[]);
+    assert_eq!(output.code, Some(2), "{output:?}");
+    assert!(line(&output, "password").contains("chmod 600"), "{output:?}");
+    assert_eq!(line(&output, "login:"), "– login: not tried: a secret is missing");
     assert_eq!(world.sandbox().stats().requests["login"], 0);
 
     let mut world = configured();
@@ -109,7 +109,7 @@ fn the_first_broken_thing_gives_the_code() {
         command.env(variable, "http://127.0.0.1:1");
     }
     command.env("ASTRAN_BACKUP_REALM", "r").env("ASTRAN_BACKUP_CLIENT_ID", "c").env("ASTRAN_BACKUP_USERNAME", "u");
-    let away = support::said(command.args(["--config", "config.toml", "check"]));
+    let away = support::run_to_end(command.args(["--config", "config.toml", "check"]));
     assert_eq!(away.code, Some(5), "{away:?}");
     assert!(line(&away, "api address").starts_with('✗') && line(&away, "login:").contains("can't be reached"));
 }
@@ -120,20 +120,20 @@ fn missing_folders_are_told_on_both_sides() {
     let config = std::fs::read_to_string(world.dir.path().join("config.toml")).unwrap();
     let elsewhere = config.replace("\"watched\"", "\"nowhere\"").replace("/HR_Backup", "/Nowhere");
     std::fs::write(world.dir.path().join("config.toml"), elsewhere).unwrap();
-    let said = check(&world, &[]);
-    assert_eq!(said.code, Some(4), "{said:?}");
-    assert!(line(&said, "destination /Nowhere").starts_with('✗'), "{said:?}");
-    assert!(line(&said, "folder nowhere").contains("is missing: make it"), "{said:?}");
+    let output = check(&world, &[]);
+    assert_eq!(output.code, Some(4), "{output:?}");
+    assert!(line(&output, "destination /Nowhere").starts_with('✗'), "{output:?}");
+    assert!(line(&output, "folder nowhere").contains("is missing: make it"), "{output:?}");
 }
 
 #[test]
 fn a_configuration_that_can_not_be_used_is_one_line_too() {
     let world = configured();
     std::fs::write(world.dir.path().join("config.toml"), "[login]\npasword_file = \"x\"\n").unwrap();
-    let said = check(&world, &[]);
-    assert_eq!(said.code, Some(2), "{said:?}");
-    assert!(line(&said, "config").contains("password_file"), "{said:?}");
-    assert!(line(&said, "everything else").starts_with('–'));
+    let output = check(&world, &[]);
+    assert_eq!(output.code, Some(2), "{output:?}");
+    assert!(line(&output, "config").contains("password_file"), "{output:?}");
+    assert!(line(&output, "everything else").starts_with('–'));
 }
 
 #[test]
@@ -144,27 +144,27 @@ fn a_folder_that_may_not_be_written_is_told_unless_files_are_kept() {
     }
     let world = configured();
     with_mode(&world.watched(), 0o555);
-    let said = check(&world, &[]);
+    let output = check(&world, &[]);
     with_mode(&world.watched(), 0o755);
-    assert_eq!(said.code, Some(4), "{said:?}");
-    assert!(line(&said, "folder watched").contains("can't be deleted"), "{said:?}");
+    assert_eq!(output.code, Some(4), "{output:?}");
+    assert!(line(&output, "folder watched").contains("can't be deleted"), "{output:?}");
 }
 
 #[test]
 fn the_sandbox_passes_without_any_configuration() {
     let world = World::new();
-    let said = world.run(["check", "--sandbox"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = world.run(["check", "--sandbox"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
 }
 
 /// The program under other commands, with a configured world's environment.
-fn check_under(world: &World, program: &str, arguments: &[&str]) -> Said {
+fn check_under(world: &World, program: &str, arguments: &[&str]) -> Output {
     let inner = world.command();
     let mut command = std::process::Command::new(program);
     command.args(arguments).arg(inner.get_program()).args(["--config", "config.toml", "check"]);
     command.current_dir(world.dir.path()).env_clear();
     command.envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?))));
-    said(command.env_remove("ASTRAN_BACKUP_PASSWORD"))
+    run_to_end(command.env_remove("ASTRAN_BACKUP_PASSWORD"))
 }
 
 /// Regression: "files can be deleted", and nothing of why they are set aside in another way.
@@ -172,10 +172,10 @@ fn check_under(world: &World, program: &str, arguments: &[&str]) -> Said {
 fn a_private_folder_that_can_not_be_used_is_told_and_no_failure() {
     let world = configured();
     std::fs::write(world.watched().join(".astran-backup"), "not a folder").unwrap();
-    let said = check(&world, &[]);
-    assert_eq!(said.code, Some(0), "{said:?}");
-    assert!(line(&said, "folder watched").contains("files can be deleted"), "{said:?}");
-    let told = line(&said, "private folder");
+    let output = check(&world, &[]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(line(&output, "folder watched").contains("files can be deleted"), "{output:?}");
+    let told = line(&output, "private folder");
     assert!(told.starts_with('✓') && told.contains("beside their place; better: "), "{told}");
 
     std::fs::remove_file(world.watched().join(".astran-backup")).unwrap();
@@ -197,14 +197,14 @@ fn what_is_mounted_below_a_folder_or_in_the_place_of_the_private_folder_is_told(
     }
     let mount = "mount -t tmpfs -o mode=700 none watched/.astran-backup && mount -t tmpfs none watched/disk && \
                  mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work watched/layers || exit 77; exec \"$@\"";
-    let said = check_under(&world, "unshare", &["-rm", "sh", "-c", mount, "sh"]);
-    if said.code == Some(77) || said.stderr.contains("unshare") {
+    let output = check_under(&world, "unshare", &["-rm", "sh", "-c", mount, "sh"]);
+    if output.code == Some(77) || output.stderr.contains("unshare") {
         eprintln!("skipped: nothing can be mounted here");
         return;
     }
-    assert_eq!(said.code, Some(0), "{said:?}");
-    assert!(line(&said, "private folder").contains("another file system"), "{said:?}");
-    let mounts: Vec<_> = said.stdout.lines().filter(|line| line.starts_with("✓ mount ")).collect();
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(line(&output, "private folder").contains("another file system"), "{output:?}");
+    let mounts: Vec<_> = output.stdout.lines().filter(|line| line.starts_with("✓ mount ")).collect();
     assert!(mounts.len() == 1 && mounts[0].contains("layers") && mounts[0].contains("quiet for 10 s"), "{mounts:?}");
 }
 
@@ -213,17 +213,17 @@ fn what_is_mounted_below_a_folder_or_in_the_place_of_the_private_folder_is_told(
 fn a_process_that_may_take_no_lease_on_files_of_others_says_so() {
     let world = configured();
     let setpriv = ["--bounding-set", "-lease", "--inh-caps", "-lease", "--"];
-    let said = check_under(&world, "setpriv", &setpriv);
-    if !rustix::process::geteuid().is_root() || said.stdout.is_empty() {
+    let output = check_under(&world, "setpriv", &setpriv);
+    if !rustix::process::geteuid().is_root() || output.stdout.is_empty() {
         eprintln!("skipped: no capability can be taken away here");
         return;
     }
-    assert!(!line(&said, "folder watched").contains("better"), "nobody else may put files there: {said:?}");
+    assert!(!line(&output, "folder watched").contains("better"), "nobody else may put files there: {output:?}");
     with_mode(&world.watched(), 0o777);
-    let said = check_under(&world, "setpriv", &setpriv);
-    let told = line(&said, "folder watched");
+    let output = check_under(&world, "setpriv", &setpriv);
+    let told = line(&output, "folder watched");
     assert!(told.contains("files of other users") && told.contains("AmbientCapabilities=CAP_LEASE"), "{told}");
-    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(output.code, Some(0), "{output:?}");
 }
 
 #[test]
@@ -232,7 +232,7 @@ fn a_state_directory_that_others_may_read_is_told() {
     let state = world.state().join("astran-backup");
     std::fs::create_dir_all(&state).unwrap();
     with_mode(&state, 0o755);
-    let said = check(&world, &[]);
-    assert_eq!(said.code, Some(0), "{said:?}");
-    assert!(line(&said, "state").contains("chmod 700"), "{said:?}");
+    let output = check(&world, &[]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(line(&output, "state").contains("chmod 700"), "{output:?}");
 }

@@ -1,7 +1,7 @@
 //! The fuzz targets (`fuzz/`) run over their committed inputs, and over some random ones: what was found once stays mended also
 //! where no fuzzer can be had.
 //!
-//! `ASTRAN_TEST_ROUNDS` says how many random inputs for each target (default 300), `ASTRAN_TEST_SEED` where chance starts.
+//! `ASTRAN_TEST_ROUNDS` says how many random inputs for each target (default 300), `ASTRAN_TEST_SEED` the seed of the random choices.
 #![cfg(feature = "fuzzing")]
 // Helpers of tests are tests too; they are written for the fuzzer, which is another program.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::pedantic, unreachable_pub)]

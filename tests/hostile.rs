@@ -1,10 +1,10 @@
-//! Writers that race with every step of an upload and a removal: they replace, append, truncate, write anew and rename away
-//! at random moments; and the watched folder itself is moved away, replaced by another one or by a link, and put back. Nothing
-//! that nobody but the program took away may be missing from the store, and nothing that a link led to may be touched.
+//! Writers that race with every step of an upload and a removal: they replace, append, truncate, rewrite and rename away
+//! at random moments; and the watched folder itself is moved away, replaced by another one or by a link, and put back. Each content
+//! that the program removed must be in the store, and nothing behind a link may be touched.
 //!
-//! `ASTRAN_TEST_ROUNDS` says how many operations (default 200), `ASTRAN_TEST_SEED` where chance starts.
+//! `ASTRAN_TEST_ROUNDS` says how many operations (default 200), `ASTRAN_TEST_SEED` the seed of the random choices.
 #![cfg(feature = "sandbox")]
-// Helpers of tests are tests too; and writers of the folder may rename and delete what is theirs.
+// The lints make exceptions for `#[test]` functions only; helpers need them too, and writers in the folder may rename and delete.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod support;
@@ -23,16 +23,16 @@ use support::{Daemon, World};
 const SETTLE: [&str; 2] = ["--settle", "1ms"];
 const WRITERS: u64 = 8;
 
-/// What one writer knows of its file, which nobody but it and the program touches.
+/// What one writer knows of its file. Only this writer and the program touch that file.
 #[derive(Debug, Default)]
 struct Known {
-    /// Contents that were whole and closed, by SHA-256: what may be stored.
+    /// The SHA-256 of the contents that were whole and closed: only these may be stored.
     closed: BTreeMap<String, String>,
-    /// Contents that were closed, and taken away by somebody else: what must be stored.
+    /// The closed contents that the program took away: these must be stored.
     taken: BTreeSet<String>,
-    /// What lies there for all that this writer knows.
+    /// The content that lies there, as far as this writer knows.
     last: Option<Vec<u8>>,
-    /// Operations by what they did.
+    /// How many operations of each kind there were.
     counts: BTreeMap<&'static str, u64>,
 }
 
@@ -41,7 +41,7 @@ fn whatever_writers_do_at_whatever_moment_nothing_is_lost_and_nothing_half_is_st
     storm("");
 }
 
-/// The moments in which a writer could do harm are short; here each is long enough to be met often.
+/// The moments in which a writer could do harm are short. The pauses make each of them long enough to be met often.
 #[cfg(feature = "failpoints")]
 #[test]
 fn however_long_the_dangerous_moments_last_nothing_is_lost_and_nothing_half_is_stored() {
@@ -72,19 +72,19 @@ fn storm(pauses: &str) {
         let known = writers.into_iter().map(Result::unwrap);
         known.chain([swapper.join().unwrap()]).collect()
     });
-    // A file whose upload a writer cut off waits for what may come late, and is left at a stop.
+    // A file whose upload was cut off by a writer waits for `store_lag`, and is left at a stop.
     let code = daemon.stop().code;
     assert!([Some(0), Some(130)].contains(&code), "{code:?}");
-    // A file that was renamed while its upload was cut off may be sent under its new path before that upload was asked for: the start
-    // after the one that removes the file ends it.
+    // A file that was renamed while its upload was cut off may be sent under its new path before the store was asked for that upload.
+    // Then the entry of that upload is ended by the second start: the first one removes the file.
     assert_eq!(world.once(&SETTLE).code, Some(0));
     clean_run(&world, &SETTLE);
-    judge(&world, known, operations);
+    compare(&world, known, operations);
     victim.assert_untouched(&world);
 }
 
-/// Holds what the writers know against what the store took.
-fn judge(world: &World, known: Vec<Known>, operations: u64) {
+/// Compares what the writers know with what the store took.
+fn compare(world: &World, known: Vec<Known>, operations: u64) {
     let mut stored: BTreeMap<String, u64> = BTreeMap::new();
     for upload in world.sandbox().uploads() {
         *stored.entry(identity_of(&upload)).or_default() += 1;
@@ -93,7 +93,7 @@ fn judge(world: &World, known: Vec<Known>, operations: u64) {
     for known in known {
         closed.extend(known.closed);
         must.extend(known.taken);
-        // What was there at the end went in the clean run.
+        // What was there at the end was stored by the clean run.
         must.extend(known.last.map(|content| sha256(&content)));
         known.counts.into_iter().for_each(|(what, times)| *counts.entry(what).or_default() += times);
     }
@@ -128,7 +128,7 @@ impl Writer {
         Self { folder, place, number, operation: 0, dice, known: Known::default() }
     }
 
-    /// `away` is held by whoever has moved the folder away: this writer's file is in no other folder then.
+    /// `away` is locked while the watched folder is moved away; this writer does nothing meanwhile, so its file is in no other folder.
     fn run(mut self, left: &AtomicU64, away: &RwLock<()>) -> Known {
         while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
             self.operation += 1;
@@ -143,7 +143,7 @@ impl Writer {
             };
             drop(here);
             *self.known.counts.entry(what).or_default() += 1;
-            // From at once to beyond the grace: each step of an upload and a removal is met.
+            // From no wait to one longer than the grace, so that each step of an upload and a removal is met.
             let longest = *self.dice.of(&[1, 20, 300, 1300]);
             std::thread::sleep(Duration::from_micros(self.dice.within(0, longest * 1000)));
         }
@@ -155,30 +155,30 @@ impl Writer {
         unique(&format!("{} {}", self.number, self.operation), size)
     }
 
-    /// This content is closed and lies there now.
+    /// Notes that this content is closed and lies there now.
     fn closed(&mut self, what: &str, content: Vec<u8>) {
         self.known.closed.insert(sha256(&content), format!("{what} {} of {}", self.operation, self.number));
         self.known.last = Some(content);
     }
 
-    /// What lay there was taken away by somebody else.
+    /// Notes that the program took away what lay there.
     fn taken(&mut self) {
         if let Some(content) = self.known.last.take() {
             self.known.taken.insert(sha256(&content));
         }
     }
 
-    /// This lies there. It is what this writer left there, or what was taken from it and has been put back since, because
-    /// another one had its name meanwhile: then it is this writer's again, to overwrite and to delete.
+    /// Notes that this content was found there. It is what this writer left there, or what the program took away and put back since:
+    /// then it belongs to this writer again, to overwrite and to delete.
     fn found(&mut self, held: &[u8]) {
         if self.known.last.as_deref() != Some(held) {
-            assert!(self.known.taken.remove(&sha256(held)), "somebody else wrote there");
+            assert!(self.known.taken.remove(&sha256(held)), "another program wrote into the file");
             self.taken();
             self.known.last = Some(held.to_vec());
         }
     }
 
-    /// The file is opened for writing: from then on what it holds is this writer's to change, and stays its own.
+    /// Opens the file for writing: from then on its content belongs to this writer, and the program must not take it away.
     fn open(&mut self) -> Option<(File, Vec<u8>)> {
         match OpenOptions::new().read(true).write(true).open(&self.place) {
             Ok(mut file) => {
@@ -195,7 +195,7 @@ impl Writer {
         }
     }
 
-    /// Another file takes its name. What lay there then was this writer's to overwrite, if it lay there still.
+    /// Renames another file over the name. If the old file was still there, this writer has overwritten it.
     fn replace(&mut self) -> &'static str {
         let content = self.fresh();
         let new = self.folder.with_extension(format!("new-{}", self.number));
@@ -203,8 +203,8 @@ impl Writer {
         self.exchange(&new, content)
     }
 
-    /// In one step, so that it is known whether there was something to overwrite: a file exchanged for another is deleted
-    /// by this writer; where there is none, whatever lay there was taken.
+    /// Exchanges two files in one step, so that the writer knows whether there was a file to overwrite: then this writer deletes the old
+    /// one; if there was none, the program had taken it away.
     fn exchange(&mut self, new: &Path, content: Vec<u8>) -> &'static str {
         use rustix::fs::{CWD, RenameFlags, renameat_with};
         let what = if renameat_with(CWD, new, CWD, &self.place, RenameFlags::EXCHANGE).is_ok() {
@@ -214,7 +214,7 @@ impl Writer {
             "replaced"
         } else {
             self.taken();
-            // It may be put back just now, and is overwritten then, but is no less stored.
+            // The program may put the old file back just now. Then this rename overwrites it, but it must be stored all the same.
             std::fs::rename(new, &self.place).unwrap();
             "renamed in"
         };
@@ -222,7 +222,7 @@ impl Writer {
         what
     }
 
-    /// An empty file of a name of its own, which nobody touches any more.
+    /// Makes an empty file with a name of its own, which is never touched again.
     fn empty(&mut self) -> &'static str {
         let name = format!("empty-{}-{}", self.number, self.operation);
         std::fs::write(self.folder.join(&name), "").unwrap();
@@ -244,7 +244,7 @@ impl Writer {
 
     fn truncate(&mut self) -> &'static str {
         let Some((mut file, mut held)) = self.open() else { return self.replace() };
-        // The end makes it unique: the start alone may have been there before.
+        // The end makes the content unique: the start alone may have been there before.
         let end = self.fresh();
         let kept = held.len() / 2;
         file.set_len(kept as u64).unwrap();
@@ -258,7 +258,7 @@ impl Writer {
 
     fn rewrite(&mut self) -> &'static str {
         let Some((mut file, held)) = self.open() else { return self.replace() };
-        // Of the same size, so that only times and leases tell.
+        // Of the same size, so that only times and leases show the change.
         let mut content = self.fresh();
         content.resize(held.len().max(60), b'.');
         file.rewind().unwrap();
@@ -267,7 +267,7 @@ impl Writer {
         "rewritten"
     }
 
-    /// Renamed away: what was there is this writer's own from then on, and deleted by it.
+    /// Renames the file away and deletes it: what was there was this writer's to delete.
     fn rename_away(&mut self) -> &'static str {
         let away = self.folder.with_extension(format!("away-{}", self.number));
         if std::fs::rename(&self.place, &away).is_err() {
@@ -281,7 +281,7 @@ impl Writer {
         "renamed away"
     }
 
-    /// In two parts, with a pause between them now and then.
+    /// Writes in two parts, sometimes with a pause between them.
     fn write(&mut self, file: &mut File, content: &[u8]) {
         let (first, second) = content.split_at(content.len() / 2);
         file.write_all(first).unwrap();
@@ -292,7 +292,7 @@ impl Writer {
     }
 }
 
-/// A folder beside the watched one that nobody has given to the program.
+/// A folder beside the watched one, which the program must never touch.
 struct Victim(PathBuf);
 
 impl Victim {
@@ -307,7 +307,7 @@ impl Victim {
 
     const NAMES: [&str; 3] = ["victim-1", "victim-2", "file-0-of-a-victim"];
 
-    /// Nothing of it is missing, nothing was put there, and nothing is stored.
+    /// Asserts that nothing of the folder is missing, nothing was put there, and nothing of it is stored.
     fn assert_untouched(&self, world: &World) {
         for name in Self::NAMES {
             assert_eq!(std::fs::read_to_string(self.0.join(name)).unwrap(), name);
@@ -318,7 +318,7 @@ impl Victim {
     }
 }
 
-/// Moves the watched folder itself away, has something else in its place for a while, and puts it back.
+/// Moves the watched folder itself away, puts something else in its place for a while, and puts it back.
 struct Swapper<'a> {
     folder: PathBuf,
     victim: &'a Victim,
@@ -360,7 +360,7 @@ impl<'a> Swapper<'a> {
                 "another folder"
             }
         };
-        // Longer than it takes to notice, once in a while.
+        // Sometimes longer than the program takes to notice.
         let longest = *self.dice.of(&[20, 20, 500, 500, 7000]);
         std::thread::sleep(Duration::from_millis(self.dice.within(0, longest)));
         match kind {
@@ -372,7 +372,7 @@ impl<'a> Swapper<'a> {
         what
     }
 
-    /// With a file that must be stored: from there, or from the real folder, into which this one is moved afterwards.
+    /// Another folder with a file that must be stored: from there, or from the real folder, into which the file is moved afterwards.
     fn another_folder(&mut self, number: u64) {
         std::fs::create_dir(&self.folder).unwrap();
         let name = format!("replacement-{number}");

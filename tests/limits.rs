@@ -13,7 +13,7 @@ use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use support::proof::{assert_nothing_left, clean_run};
-use support::{Daemon, World, eventually, said};
+use support::{Daemon, World, eventually, run_to_end};
 
 const SETTLE: [&str; 2] = ["--settle", "10ms"];
 
@@ -29,7 +29,7 @@ fn wrapped(world: &World, shell: &str) -> Command {
 
 fn can_mount(world: &World) -> bool {
     let mount = "mkdir -p probe && mount -t tmpfs -o size=64k none probe";
-    let able = said(&mut wrapped(world, mount)).code == Some(0);
+    let able = run_to_end(&mut wrapped(world, mount)).code == Some(0);
     if !able {
         eprintln!("skipped: nothing can be mounted here, so there is no small disk");
     }
@@ -45,7 +45,7 @@ fn a_full_disk_under_the_journal_stops_uploads_and_nothing_is_removed_until_ther
     std::fs::create_dir(world.state()).unwrap();
     let disk = "mount -t tmpfs -o size=8m,mode=700 none state || exit 9";
     let shell = format!("{disk}; cat /dev/zero > state/ballast 2>/dev/null; exec \"$1\" watch watched");
-    let full_from_the_start = said(&mut wrapped(&world, &shell));
+    let full_from_the_start = run_to_end(&mut wrapped(&world, &shell));
     assert_eq!(full_from_the_start.code, Some(1), "{full_from_the_start:?}");
     assert!(full_from_the_start.stderr.contains("disk is full"), "{full_from_the_start:?}");
 
@@ -59,7 +59,7 @@ fn a_full_disk_under_the_journal_stops_uploads_and_nothing_is_removed_until_ther
     let daemon = Daemon::start(&mut wrapped(&world, &shell));
     daemon.wait_for("watching");
     world.put("before", "before");
-    eventually("it is stored and removed", || world.left().is_empty());
+    eventually("it is stored and removed", || world.files_left().is_empty());
     std::fs::write(world.dir.path().join("full"), "").unwrap();
     eventually("the disk is full", || world.dir.path().join("is-full").exists());
     let names: Vec<String> = (0..40).map(|number| format!("file-{number}")).collect();
@@ -71,11 +71,11 @@ fn a_full_disk_under_the_journal_stops_uploads_and_nothing_is_removed_until_ther
         let removed = !world.watched().join(name).exists();
         assert!(!removed || world.times_stored(&format!("/HR_Backup/{name}")) == 1, "{name} is gone and not stored");
     }
-    assert!(!world.left().is_empty(), "the disk was never full");
+    assert!(!world.files_left().is_empty(), "the disk was never full");
     std::fs::write(world.dir.path().join("free"), "").unwrap();
     let given_up = std::time::Instant::now() + support::PATIENCE;
-    while !world.left().is_empty() {
-        assert!(std::time::Instant::now() < given_up, "{:?} stay:\n{}", world.left(), daemon.heard());
+    while !world.files_left().is_empty() {
+        assert!(std::time::Instant::now() < given_up, "{:?} stay:\n{}", world.files_left(), daemon.output_so_far());
         std::thread::sleep(Duration::from_millis(10));
     }
     for name in &names {
@@ -98,13 +98,13 @@ fn the_journal_of_many_files_fits_on_a_disk_that_is_a_little_larger_than_itself(
     std::fs::create_dir(world.state()).unwrap();
     let shell =
         "mount -t tmpfs -o size=3m,mode=700 none state || exit 9; exec \"$1\" watch watched --once --settle 10ms";
-    let said = said(&mut wrapped(&world, shell));
-    assert_eq!(said.code, Some(0), "{:.2000}", said.stderr);
-    assert_eq!((world.left().len(), world.sandbox().uploads().len()), (0, files));
+    let output = run_to_end(&mut wrapped(&world, shell));
+    assert_eq!(output.code, Some(0), "{:.2000}", output.stderr);
+    assert_eq!((world.files_left().len(), world.sandbox().uploads().len()), (0, files));
 }
 
 /// As a user who may not do everything: root is not stopped by permissions.
-fn as_nobody(world: &World, arguments: &[&str]) -> Option<support::Said> {
+fn as_nobody(world: &World, arguments: &[&str]) -> Option<support::Output> {
     if !rustix::process::geteuid().is_root() {
         return Some(world.run(arguments));
     }
@@ -121,7 +121,7 @@ fn as_nobody(world: &World, arguments: &[&str]) -> Option<support::Said> {
         eprintln!("skipped: no other user can be had here");
         return None;
     }
-    Some(said(&mut command))
+    Some(run_to_end(&mut command))
 }
 
 /// A file of that user's own: only then can leases tell of its writers.
@@ -145,10 +145,10 @@ fn a_state_folder_that_can_not_be_written_is_told_of_and_nothing_is_touched() {
     mode(&world.watched(), 0o777);
     std::fs::create_dir(world.state()).unwrap();
     mode(&world.state(), 0o555);
-    let Some(said) = as_nobody(&world, &["watch", "watched", "--once"]) else { return };
-    assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(said.stderr.contains("state") && said.stderr.contains("ermission"), "{said:?}");
-    assert_eq!(world.left().len(), 1);
+    let Some(output) = as_nobody(&world, &["watch", "watched", "--once"]) else { return };
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(output.stderr.contains("state") && output.stderr.contains("ermission"), "{output:?}");
+    assert_eq!(world.files_left().len(), 1);
     assert!(world.sandbox().uploads().is_empty());
 }
 
@@ -159,16 +159,16 @@ fn in_a_folder_that_can_not_be_written_a_file_is_stored_once_and_stays_with_the_
     mode(world.dir.path(), 0o1777);
     mode(&world.watched(), 0o555);
     for _ in 0..2 {
-        let Some(said) = as_nobody(&world, &["watch", "watched", "--once"]) else { return };
-        assert_eq!(said.code, Some(1), "{said:?}");
-        assert!(said.stdout.contains("stays here") || said.stderr.contains("stays here"), "{said:?}");
+        let Some(output) = as_nobody(&world, &["watch", "watched", "--once"]) else { return };
+        assert_eq!(output.code, Some(1), "{output:?}");
+        assert!(output.stdout.contains("stays here") || output.stderr.contains("stays here"), "{output:?}");
     }
-    assert_eq!(world.left().len(), 1);
+    assert_eq!(world.files_left().len(), 1);
     assert_eq!(world.times_stored("/HR_Backup/report"), 1);
     mode(&world.watched(), 0o777);
-    let Some(said) = as_nobody(&world, &["watch", "watched", "--once"]) else { return };
-    assert_eq!(said.code, Some(0), "{said:?}");
-    assert!(world.left().is_empty());
+    let Some(output) = as_nobody(&world, &["watch", "watched", "--once"]) else { return };
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(world.files_left().is_empty());
     assert_eq!(world.times_stored("/HR_Backup/report"), 1, "sent again though only its removal was left");
 }
 
@@ -180,12 +180,12 @@ fn a_file_that_can_not_be_read_is_told_of_and_others_go() {
     mode(world.dir.path(), 0o1777);
     mode(&world.watched(), 0o777);
     mode(&secret, 0o000);
-    let Some(said) = as_nobody(&world, &["watch", "watched", "--once", "--keep"]) else { return };
-    assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(said.stderr.contains("secret") || said.stdout.contains("secret"), "{said:?}");
+    let Some(output) = as_nobody(&world, &["watch", "watched", "--once", "--keep"]) else { return };
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(output.stderr.contains("secret") || output.stdout.contains("secret"), "{output:?}");
     assert_eq!(world.times_stored("/HR_Backup/open"), 1);
     assert_eq!(world.times_stored("/HR_Backup/secret"), 0);
-    assert_eq!(world.left().len(), 2);
+    assert_eq!(world.files_left().len(), 2);
 
     // Regression: the journal knew nothing of it, so that no command told of it and none helped.
     let failed = || as_nobody(&world, &["history", "--failed"]).unwrap().stdout;
@@ -223,7 +223,7 @@ fn a_limit_for_the_size_of_a_file_that_the_journal_meets_is_told_as_such() {
     }
     let daemon = Daemon::start(&mut limited(&world, "-f 300", "watch watched --settle 10ms"));
     daemon.wait_for("ulimit -f");
-    assert!(!daemon.heard().contains("its disk fails"), "{}", daemon.heard());
+    assert!(!daemon.output_so_far().contains("its disk fails"), "{}", daemon.output_so_far());
     daemon.kill();
     clean_run(&world, &SETTLE);
     assert_eq!(world.sandbox().uploads().len(), 300, "stored twice");
@@ -237,7 +237,7 @@ fn a_watch_with_hardly_any_descriptors_says_so_once_and_sends_all() {
         world.put(format!("file-{number}"), vec![b'x'; 200_000 + number]);
     }
     let daemon = Daemon::start(&mut limited(&world, "-n 40", "watch watched --settle 10ms -v"));
-    eventually("all is sent", || world.left().is_empty());
+    eventually("all is sent", || world.files_left().is_empty());
     let ended = daemon.stop();
     let log: Vec<&str> = ended.stdout.lines().filter(|line| !line.starts_with("stored")).collect();
     assert!(log.len() < 100, "{} lines, such as\n{}", log.len(), log[..100].join("\n"));
@@ -255,9 +255,9 @@ fn with_hardly_any_descriptors_nothing_is_lost_and_all_goes_in_the_end() {
     command.args(["-c", "ulimit -n 40; exec \"$0\" watch watched --once --settle 10ms"]).arg(inner.get_program());
     command.current_dir(world.dir.path()).env_clear();
     command.envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?))));
-    let scarce = said(&mut command);
+    let scarce = run_to_end(&mut command);
     let stored = world.sandbox().uploads().len();
-    println!("with 40 descriptors: exit {:?}, {stored} stored, {} left", scarce.code, world.left().len());
+    println!("with 40 descriptors: exit {:?}, {stored} stored, {} left", scarce.code, world.files_left().len());
     assert_eq!((scarce.code, stored), (Some(0), 60), "no file is to blame: {}", scarce.stderr);
     for number in 0..60 {
         let name = format!("file-{number}");
@@ -294,7 +294,7 @@ fn on_an_overlay_file_system_a_writer_that_pauses_for_long_loses_nothing() {
         std::fs::create_dir(world.dir.path().join(folder)).unwrap();
     }
     let mount = "mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work watched";
-    if said(&mut wrapped(&world, mount)).code != Some(0) {
+    if run_to_end(&mut wrapped(&world, mount)).code != Some(0) {
         eprintln!("skipped: no overlay file system can be mounted here");
         return;
     }
@@ -322,17 +322,17 @@ fn files_whose_writers_the_kernel_may_not_tell_us_are_uploaded_once_and_stay_unl
     let file = world.put("report", "content");
     let arguments = ["watch", "watched", "--once", "--settle", "10ms"];
     for _ in 0..2 {
-        let Some(said) = as_nobody(&world, &arguments) else { return };
-        assert_eq!(said.code, Some(0), "{said:?}");
-        let told = said.stderr.matches("AmbientCapabilities=CAP_LEASE").count();
-        assert_eq!(told, 1, "at the start: {said:?}");
-        assert!(file.exists() && world.times_stored("/HR_Backup/report") == 1, "{said:?}");
+        let Some(output) = as_nobody(&world, &arguments) else { return };
+        assert_eq!(output.code, Some(0), "{output:?}");
+        let told = output.stderr.matches("AmbientCapabilities=CAP_LEASE").count();
+        assert_eq!(told, 1, "at the start: {output:?}");
+        assert!(file.exists() && world.times_stored("/HR_Backup/report") == 1, "{output:?}");
     }
     world.configure("[upload]\nallow_unleased = true\n");
     std::os::unix::fs::chown(world.dir.path().join("config.toml"), Some(65534), Some(65534)).unwrap();
-    let said = as_nobody(&world, &[&arguments[..], &["--config", "config.toml"]].concat()).unwrap();
-    assert_eq!(said.code, Some(0), "{said:?}");
-    assert!(!file.exists() && world.times_stored("/HR_Backup/report") == 1, "{said:?}");
+    let output = as_nobody(&world, &[&arguments[..], &["--config", "config.toml"]].concat()).unwrap();
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(!file.exists() && world.times_stored("/HR_Backup/report") == 1, "{output:?}");
 }
 
 /// Regression: a full disk could not be emptied, because the private folder could not be made on it.
@@ -348,11 +348,11 @@ fn files_on_a_disk_that_has_no_room_for_a_folder_are_removed_all_the_same() {
          mkdir watched/no-room 2>/dev/null && exit 9; \
          \"$1\" watch watched --once --settle 10ms; code=$?; find watched -type f | wc -l; exit $code"
     );
-    let said = said(&mut wrapped(&world, &shell));
-    assert_eq!(said.code, Some(0), "{said:?}");
-    assert_eq!(said.stdout.lines().last().map(str::trim), Some("0"), "{said:?}");
+    let output = run_to_end(&mut wrapped(&world, &shell));
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert_eq!(output.stdout.lines().last().map(str::trim), Some("0"), "{output:?}");
     assert_eq!(world.times_stored("/HR_Backup/deep"), 1);
-    assert!(world.sandbox().uploads().len() > 3, "{said:?}");
+    assert!(world.sandbox().uploads().len() > 3, "{output:?}");
 }
 
 /// There a folder takes a block, and a rename within a folder none.
@@ -373,20 +373,20 @@ fn files_on_a_full_ext4_disk_are_removed_all_the_same() {
         let envs: Vec<_> = command.get_envs().filter_map(|(k, v)| Some((k.to_owned(), v?.to_owned()))).collect();
         command = Command::new("unshare");
         command.arg("-m").args(arguments).current_dir(world.dir.path()).env_clear().envs(envs);
-        said(&mut command)
+        run_to_end(&mut command)
     };
     if shell("true").code != Some(0) {
         eprintln!("skipped: no disk image can be mounted here");
         return;
     }
-    let said = shell(
+    let output = shell(
         "for n in 1 2 3; do mkdir watched/sub-$n; echo $n > watched/sub-$n/report-$n; done; \
          cat /dev/zero > watched/sub-1/zeros 2>/dev/null; n=0; while mkdir watched/fill-$n 2>/dev/null; do n=$((n+1)); done; \
          \"$1\" watch watched --once --settle 10ms; code=$?; find watched -type f; exit $code",
     );
-    assert_eq!(said.code, Some(0), "{said:?}");
-    assert!(!said.stdout.lines().any(|line| line.starts_with("watched/")), "{said:?}");
-    assert_eq!(world.sandbox().uploads().len(), 4, "{said:?}");
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(!output.stdout.lines().any(|line| line.starts_with("watched/")), "{output:?}");
+    assert_eq!(world.sandbox().uploads().len(), 4, "{output:?}");
 }
 
 /// Regression: files stayed "stored, but stays here" for ever.
@@ -400,13 +400,13 @@ fn another_file_system_in_the_place_of_the_private_folder_keeps_no_stored_file_f
     world.put("sub/report", "other content");
     let shell = "mkdir watched/.astran-backup && mount -t tmpfs -o mode=700 none watched/.astran-backup || exit 9; \
                  \"$1\" watch watched --once --settle 10ms; code=$?; find watched; exit $code";
-    let said = said(&mut wrapped(&world, shell));
-    assert_eq!(said.code, Some(0), "{said:?}");
-    assert_eq!(world.sandbox().uploads().len(), 2, "{said:?}");
-    let left: Vec<_> = said.stdout.lines().filter(|line| line.starts_with("watched/")).collect();
+    let output = run_to_end(&mut wrapped(&world, shell));
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert_eq!(world.sandbox().uploads().len(), 2, "{output:?}");
+    let left: Vec<_> = output.stdout.lines().filter(|line| line.starts_with("watched/")).collect();
     assert_eq!(
         left,
         ["watched/.astran-backup", "watched/sub"].into_iter().filter(|l| left.contains(l)).collect::<Vec<_>>()
     );
-    assert!(world.left().is_empty());
+    assert!(world.files_left().is_empty());
 }

@@ -1,6 +1,6 @@
-//! Races with other programs, and between two of our own: over one file, one name, one folder.
+//! Races with other programs, and between two instances of this one: over one file, one name, one folder.
 #![cfg(feature = "sandbox")]
-// Helpers of tests are tests too; and writers of the folder may rename and delete what is theirs.
+// The lints make exceptions for `#[test]` functions only; helpers need them too, and writers in the folder may rename and delete.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod support;
@@ -22,7 +22,7 @@ fn a_second_file_of_the_name_while_the_first_is_in_its_grace_is_stored_too() {
         eventually("it is set aside", || !first.exists());
         world.put("report", "second");
         eventually("both are stored", || world.sandbox().uploads().len() == 2);
-        eventually("both are removed", || world.left().is_empty());
+        eventually("both are removed", || world.files_left().is_empty());
         assert_eq!(daemon.stop().code, Some(0));
         assert_nothing_left(&world);
     }
@@ -33,11 +33,11 @@ fn a_file_that_changed_in_its_grace_and_whose_name_is_taken_is_stored_beside_the
     let world = World::with(|options| options.duplicates = Duplicates::SecondDocument);
     let daemon = world.watch(&SETTLE);
     world.put("report", "first");
-    let aside = world.wait_for_aside("report");
+    let aside = world.wait_for_staged("report");
     world.put("report", "newcomer");
     std::fs::write(&aside, "changed").unwrap();
     eventually("all three are stored", || world.sandbox().uploads().len() == 3);
-    eventually("all are removed", || world.left().is_empty() && world.aside("report").is_none());
+    eventually("all are removed", || world.files_left().is_empty() && world.staged("report").is_none());
     assert_eq!(daemon.stop().code, Some(0));
     assert_nothing_left(&world);
 }
@@ -47,11 +47,11 @@ fn a_stored_file_that_is_opened_for_writing_but_not_changed_is_not_sent_again() 
     let world = World::new();
     let daemon = world.watch(&SETTLE);
     world.put("report", "content");
-    let aside = world.wait_for_aside("report");
+    let aside = world.wait_for_staged("report");
     let held = std::fs::File::options().append(true).open(&aside).unwrap();
     daemon.wait_for("to be uploaded again");
     drop(held);
-    eventually("it is removed", || world.left().is_empty() && world.aside("report").is_none());
+    eventually("it is removed", || world.files_left().is_empty() && world.staged("report").is_none());
     assert_eq!(daemon.stop().code, Some(0));
     assert_eq!(world.sandbox().uploads().len(), 1);
     assert_nothing_left(&world);
@@ -65,7 +65,7 @@ fn a_folder_renamed_while_its_file_is_sent_leads_to_no_second_upload() {
     world.put("before/report", "content");
     eventually("the store has it", || world.sandbox().uploads().len() == 1);
     std::fs::rename(world.watched().join("before"), world.watched().join("after")).unwrap();
-    eventually("it is removed", || world.left().is_empty());
+    eventually("it is removed", || world.files_left().is_empty());
     assert_eq!(daemon.stop().code, Some(0));
     assert_eq!(world.sandbox().uploads().len(), 1);
     assert_nothing_left(&world);
@@ -79,14 +79,14 @@ fn a_file_pushed_while_watch_sends_it_is_stored_once() {
     world.put("report", "content");
     eventually("it is under way", || world.sandbox().stats().requests["upload"] == 1);
     world.run(["push", "--delete", "watched/report"]);
-    eventually("it is removed", || world.left().is_empty());
+    eventually("it is removed", || world.files_left().is_empty());
     assert_eq!(daemon.stop().code, Some(0));
     assert_eq!(world.sandbox().uploads().len(), 1);
     clean_run(&world, &SETTLE);
 }
 
 #[test]
-fn a_folder_that_is_replaced_under_way_is_watched_on_and_what_lay_in_the_old_one_stays_whole() {
+fn after_a_folder_was_replaced_the_new_one_is_watched_and_the_old_one_is_left_whole() {
     let world = World::new();
     let daemon = world.watch(&SETTLE);
     world.faults().add(Rule::new(Call::Upload, Fault::Delay { ms: 1000 }));
@@ -96,14 +96,14 @@ fn a_folder_that_is_replaced_under_way_is_watched_on_and_what_lay_in_the_old_one
     std::fs::rename(world.watched(), &old).unwrap();
     std::fs::create_dir(world.watched()).unwrap();
     world.put("second", "second");
-    eventually("the new folder's file is stored and removed", || world.left().is_empty());
+    eventually("the new folder's file is stored and removed", || world.files_left().is_empty());
     assert_eq!(world.stored("/HR_Backup/second").unwrap(), b"second");
     assert_eq!(world.times_stored("/HR_Backup/first"), 1);
     assert_eq!(daemon.stop().code, Some(0));
     assert_nothing_left(&world);
 }
 
-/// Each would take what the other sets aside for the leftovers of a crash.
+/// Otherwise each instance would take what the other one has staged for the leftovers of a crash.
 #[test]
 fn a_folder_replaced_by_one_that_another_instance_holds_is_left_to_that_one() {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -119,7 +119,7 @@ fn a_folder_replaced_by_one_that_another_instance_holds_is_left_to_that_one() {
     daemon.wait_for("another instance holds the folder");
     assert!(world.sandbox().uploads().is_empty());
     drop(other);
-    eventually("it is taken over", || world.left().is_empty());
+    eventually("it is taken over", || world.files_left().is_empty());
     assert_eq!(daemon.stop().code, Some(0));
     assert_nothing_left(&world);
 }
@@ -134,22 +134,22 @@ fn a_refused_file_that_lies_in_the_private_folder_is_tried_again_when_asked_for(
     let daemon = support::Daemon::start(command.args(["--config", "config.toml", "watch", "watched"]));
     daemon.wait_for("watching");
     world.put("report", "first");
-    let aside = world.wait_for_aside("report");
+    let aside = world.wait_for_staged("report");
     let refusal = Fault::Status { status: 422, retry_after: None, body: None, content_type: None, carried_out: false };
     world.faults().add(Rule::new(Call::Upload, refusal).always());
     world.put("report", "newcomer");
     std::fs::write(&aside, "changed").unwrap();
     eventually("both are refused", || world.sandbox().stats().requests["upload"] >= 3);
-    assert!(world.aside("report").is_some());
+    assert!(world.staged("report").is_some());
     world.faults().clear();
     world.run(["retry"]);
     eventually("all three are stored", || world.sandbox().uploads().len() == 3);
-    eventually("all are removed", || world.left().is_empty() && world.aside("report").is_none());
+    eventually("all are removed", || world.files_left().is_empty() && world.staged("report").is_none());
     assert_eq!(daemon.stop().code, Some(0));
     assert_nothing_left(&world);
 }
 
-/// A receipt alone let a kept file be deleted after its document had gone from the vault.
+/// Regression: a kept file was deleted because of its receipt, though its document had gone from the vault.
 #[test]
 fn a_kept_file_whose_document_is_gone_is_sent_again_before_it_is_removed() {
     let world = World::new();
@@ -157,11 +157,11 @@ fn a_kept_file_whose_document_is_gone_is_sent_again_before_it_is_removed() {
     assert_eq!(world.once(&["--settle", "10ms", "--keep"]).code, Some(0));
     std::fs::remove_file(world.dir.path().join("vault/HR_Backup/report")).unwrap();
     assert_eq!(world.once(&["--settle", "10ms"]).code, Some(0));
-    assert!(world.left().is_empty());
+    assert!(world.files_left().is_empty());
     assert_eq!(world.stored("/HR_Backup/report").unwrap(), b"the only copy");
 }
 
-/// Each took what the others were about to remove for the leftovers of a crash.
+/// Regression: each push took what the others were about to remove for the leftovers of a crash.
 #[test]
 fn pushes_side_by_side_in_one_folder_leave_each_other_alone() {
     let world = World::new();
@@ -173,17 +173,17 @@ fn pushes_side_by_side_in_one_folder_leave_each_other_alone() {
             let world = &world;
             scope.spawn(move || {
                 for number in (worker..12).step_by(4) {
-                    let said = world.run(["push", "--delete", &format!("watched/file-{number}")]);
-                    assert_eq!(said.code, Some(0), "{said:?}");
+                    let output = world.run(["push", "--delete", &format!("watched/file-{number}")]);
+                    assert_eq!(output.code, Some(0), "{output:?}");
                 }
             });
         }
     });
-    assert!(world.left().is_empty());
+    assert!(world.files_left().is_empty());
     assert_eq!(world.sandbox().uploads().len(), 12);
 }
 
-/// The second one gave up the first one's attempt, and the first one's receipt was refused.
+/// Regression: the second push abandoned the attempt of the first, whose receipt was refused then.
 #[test]
 fn two_pushes_of_standard_input_under_one_name_at_the_same_time_are_both_stored() {
     let world = World::new();
@@ -195,8 +195,8 @@ fn two_pushes_of_standard_input_under_one_name_at_the_same_time_are_both_stored(
             std::fs::write(&input, content).unwrap();
             let mut command = world.command();
             command.args(["push", "-", "--name", "dump.sql"]).stdin(std::fs::File::open(input).unwrap());
-            let said = support::said(&mut command);
-            assert_eq!(said.code, Some(0), "{said:?}");
+            let output = support::run_to_end(&mut command);
+            assert_eq!(output.code, Some(0), "{output:?}");
         }
     };
     std::thread::scope(|scope| {
@@ -208,9 +208,9 @@ fn two_pushes_of_standard_input_under_one_name_at_the_same_time_are_both_stored(
     assert_eq!(world.run(["history", "--json"]).stdout.matches("\"sha256\":\"").count(), 2);
 }
 
-/// The upload's open entry had the name, though nobody would ever ask for it.
+/// Regression: the open entry of the upload kept the name for ever, since nothing would ask the store for it any more.
 #[test]
-fn the_name_of_a_file_that_was_deleted_before_its_upload_could_be_asked_for_is_free() {
+fn a_file_deleted_while_its_upload_is_unknown_does_not_keep_its_name() {
     let world = World::new();
     let daemon = world.watch(&SETTLE);
     let down = Fault::Status { status: 503, retry_after: None, body: None, content_type: None, carried_out: false };
@@ -220,7 +220,7 @@ fn the_name_of_a_file_that_was_deleted_before_its_upload_could_be_asked_for_is_f
     std::fs::remove_file(place).unwrap();
     world.put("b/report", "content");
     world.faults().clear();
-    eventually("it is stored and removed", || world.left().is_empty());
+    eventually("it is stored and removed", || world.files_left().is_empty());
     assert_eq!(daemon.stop().code, Some(0));
     assert_eq!(world.stored("/HR_Backup/report").unwrap(), b"content");
     assert_nothing_left(&world);

@@ -135,13 +135,13 @@ async fn retry_says_how_many() {
     for name in ["a", "b", "c"] {
         fail(&journal, name).await;
     }
-    for (paths, said) in
+    for (paths, output) in
         [(vec!["/in/a"], "1 failed file will"), (vec!["/else"], "no failed"), (vec![], "2 failed files")]
     {
         let paths: Vec<PathBuf> = paths.into_iter().map(PathBuf::from).collect();
         let mut out = Vec::new();
         assert_eq!(retry::run(&journal, &paths, &mut out).await.unwrap(), Exit::Done);
-        assert!(String::from_utf8(out).unwrap().starts_with(said));
+        assert!(String::from_utf8(out).unwrap().starts_with(output));
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a stopped process leaves behind is brought to its end by the next one: asked for, removed, put back; never sent twice.
 #![cfg(feature = "sandbox")]
-// Helpers of tests are tests too; and writers of the folder may rename and delete what is theirs.
+// The lints make exceptions for `#[test]` functions only; helpers need them too, and writers in the folder may rename and delete.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod support;
@@ -24,7 +24,7 @@ fn history(world: &World, key: &str) -> usize {
 fn killed_in_the_grace(world: &World, name: &str) -> PathBuf {
     let daemon = world.watch(&SETTLE);
     world.put(name, "first");
-    let place = world.wait_for_aside(name);
+    let place = world.wait_for_staged(name);
     daemon.kill();
     place
 }
@@ -124,7 +124,7 @@ fn a_file_set_aside_and_changed_whose_upload_was_cut_is_not_sent_again_though_a_
     let world = World::new();
     let daemon = world.watch(&SETTLE);
     world.put("report", "first");
-    let place = world.wait_for_aside("report");
+    let place = world.wait_for_staged("report");
     let mut newcomer = std::fs::File::create(world.watched().join("report")).unwrap();
     std::io::Write::write_all(&mut newcomer, b"newcomer").unwrap();
     world.faults().add(Rule::new(Call::Upload, Fault::Delay { ms: NEVER }));
@@ -184,9 +184,9 @@ fn what_a_killed_push_was_about_to_remove_is_removed_by_the_next_one() {
     world.put("report", "content");
     let mut command = world.command();
     let push = support::Daemon::start(command.args(["push", "--delete", "watched/report"]));
-    let place = world.wait_for_aside("report");
+    let place = world.wait_for_staged("report");
     push.kill();
     assert_eq!(world.run(["push", "--delete", "watched"]).code, Some(0));
-    assert!(!place.exists() && world.left().is_empty());
+    assert!(!place.exists() && world.files_left().is_empty());
     assert_eq!(world.sandbox().uploads().len(), 1);
 }

@@ -1,6 +1,6 @@
 //! Receipts are kept as long as asked for, and documents taken out of the vault are held against them.
 #![cfg(feature = "sandbox")]
-// Helpers of tests are tests too; and writers of the folder may rename and delete what is theirs.
+// The lints make exceptions for `#[test]` functions only; helpers need them too, and writers in the folder may rename and delete.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod support;
@@ -29,8 +29,8 @@ fn receipts_older_than_asked_for_are_pruned_and_the_rest_can_be_checked() {
     assert_eq!(receipts(&world), 1);
     std::thread::sleep(std::time::Duration::from_millis(1100));
     world.put("new", "new");
-    let said = world.run(["--config", config.to_str().unwrap(), "watch", "watched", "--once", "--settle", "10ms"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = world.run(["--config", config.to_str().unwrap(), "watch", "watched", "--once", "--settle", "10ms"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
     let left = world.run(["history", "--json"]).stdout;
     assert!(!left.contains("\"name\":\"old\"") && left.contains("\"name\":\"new\""), "{left}");
     assert_eq!(world.run(["history", "--check"]).code, Some(0));
@@ -71,15 +71,15 @@ fn a_document_that_is_not_what_its_receipt_says_is_told_of() {
 
     let change = |content| std::fs::write(world.dir.path().join("vault/HR_Backup/report"), content).unwrap();
     change("forged");
-    let said = get("other");
-    assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(said.stderr.contains("receipt"), "{said:?}");
+    let output = get("other");
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(output.stderr.contains("receipt"), "{output:?}");
     assert_eq!(std::fs::read(world.dir.path().join("other")).unwrap(), b"forged");
 
     change("longer than it was");
-    let said = get("longer");
-    assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(said.stderr.contains("receipt") && said.stderr.contains("--force"), "{said:?}");
+    let output = get("longer");
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(output.stderr.contains("receipt") && output.stderr.contains("--force"), "{output:?}");
     assert!(!world.dir.path().join("longer").exists(), "a content without an end would fill the disk");
 }
 

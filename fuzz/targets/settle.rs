@@ -1,10 +1,10 @@
-//! Any sequence of events, looks and times: no panic, never "ready" while somebody writes, never a wait that has passed, and
-//! "ready" in the end for what nobody touches.
+//! Any sequence of events, inspections and times: no panic, never "ready" while a process writes the file, never a wait that is
+//! over already, and "ready" in the end for a file that nobody touches.
 
 use std::time::Duration;
 
 use astran_backup::file::FileStamp;
-use astran_backup::watch::settle::{Candidate, Cause, Observation, Rules, Verdict};
+use astran_backup::watch::settle::{Candidate, Cause, Observation, Readiness, Rules};
 use tokio::time::Instant;
 
 use crate::input::Input;
@@ -22,11 +22,11 @@ pub(crate) fn run(data: &[u8]) {
     while !input.is_empty() {
         now += step(&mut input);
         match input.byte() % 8 {
-            0 => candidate.hint(cause(&mut input), now),
+            0 => candidate.touched(cause(&mut input), now),
             1 => candidate = candidate.returned(now),
             _ => {
                 let seen = seen(&mut input);
-                check(seen, candidate.look(seen, now, &rules), now, &rules);
+                check(seen, candidate.judge(seen, now, &rules), now, &rules);
             }
         }
     }
@@ -37,7 +37,7 @@ fn cause(input: &mut Input<'_>) -> Cause {
     CAUSES[usize::from(input.byte()) % CAUSES.len()]
 }
 
-/// From nothing to hours.
+/// A time that passes, between nothing and hours.
 fn step(input: &mut Input<'_>) -> Duration {
     let (number, unit) = (u64::from(input.byte()), input.byte() % 4);
     match unit {
@@ -56,56 +56,56 @@ fn seen(input: &mut Input<'_>) -> Observation {
     match kind {
         0 => Observation::Gone,
         1 => Observation::Folder,
-        2 => Observation::Unfit,
+        2 => Observation::NotUploadable,
         3 => Observation::Unreadable,
         4 | 5 => Observation::Busy(stamp),
         6 => Observation::Quiet(stamp),
         7 => Observation::Scarce,
-        _ => Observation::Unsure(stamp),
+        _ => Observation::WritersUnknown(stamp),
     }
 }
 
-fn check(seen: Observation, verdict: Verdict, now: Instant, rules: &Rules) {
-    let fits = match (seen, verdict) {
-        (Observation::Gone | Observation::Unfit, verdict) => verdict == Verdict::Forget,
-        (Observation::Folder, verdict) => verdict == Verdict::Folder,
-        (Observation::Unreadable, verdict) => verdict == Verdict::Ready,
-        (Observation::Scarce, Verdict::Ready) => rules.patience.is_some(),
-        (Observation::Scarce, verdict) => matches!(verdict, Verdict::Wait(_)),
-        (Observation::Busy(_) | Observation::Quiet(_) | Observation::Unsure(_), Verdict::StillOpen) => {
+fn check(seen: Observation, readiness: Readiness, now: Instant, rules: &Rules) {
+    let fits = match (seen, readiness) {
+        (Observation::Gone | Observation::NotUploadable, readiness) => readiness == Readiness::Forget,
+        (Observation::Folder, readiness) => readiness == Readiness::Folder,
+        (Observation::Unreadable, readiness) => readiness == Readiness::Ready,
+        (Observation::Scarce, Readiness::Ready) => rules.patience.is_some(),
+        (Observation::Scarce, readiness) => matches!(readiness, Readiness::Wait(_)),
+        (Observation::Busy(_) | Observation::Quiet(_) | Observation::WritersUnknown(_), Readiness::StillOpen) => {
             rules.patience.is_some()
         }
-        (Observation::Busy(_), verdict) => verdict != Verdict::Ready && matches!(verdict, Verdict::Wait(_)),
-        (Observation::Quiet(_) | Observation::Unsure(_), verdict) => {
-            matches!(verdict, Verdict::Ready | Verdict::Wait(_))
+        (Observation::Busy(_), readiness) => readiness != Readiness::Ready && matches!(readiness, Readiness::Wait(_)),
+        (Observation::Quiet(_) | Observation::WritersUnknown(_), readiness) => {
+            matches!(readiness, Readiness::Ready | Readiness::Wait(_))
         }
     };
-    assert!(fits, "{seen:?} gave {verdict:?}");
-    if let Verdict::Wait(until) = verdict {
-        assert!(until > now, "a wait that has passed is a loop without a rest");
-        let longest = rules.empty.max(rules.unsure) * 8 + Duration::from_secs(1);
+    assert!(fits, "{seen:?} gave {readiness:?}");
+    if let Readiness::Wait(until) = readiness {
+        assert!(until > now, "a wait that is over already would be a busy loop");
+        let longest = rules.empty.max(rules.writers_unknown) * 8 + Duration::from_secs(1);
         assert!(until - now <= longest, "it waits for {:?}", until - now);
     }
 }
 
-/// Whatever happened before: a file that nobody writes or changes any more is ready, after as many looks as it asks for.
+/// Whatever happened before: a file that nobody writes or changes any more is ready after few inspections.
 fn comes_to_rest(mut candidate: Candidate, mut now: Instant, rules: &Rules) {
     let stamp = FileStamp { device: 1, inode: 7, size: 1, mtime: 1, ctime: 1 };
-    for unsure in [true, false] {
-        let seen = if unsure { Observation::Unsure(stamp) } else { Observation::Quiet(stamp) };
-        let mut looks = 0;
+    for writers_unknown in [true, false] {
+        let seen = if writers_unknown { Observation::WritersUnknown(stamp) } else { Observation::Quiet(stamp) };
+        let mut inspections = 0;
         loop {
-            match candidate.look(seen, now, rules) {
-                Verdict::Ready => break,
-                Verdict::StillOpen if rules.patience.is_some() => break,
-                Verdict::Wait(until) => now = until,
+            match candidate.judge(seen, now, rules) {
+                Readiness::Ready => break,
+                Readiness::StillOpen if rules.patience.is_some() => break,
+                Readiness::Wait(until) => now = until,
                 other => panic!("{other:?}"),
             }
-            looks += 1;
-            assert!(looks <= 3, "it never comes to rest");
+            inspections += 1;
+            assert!(inspections <= 3, "it never comes to rest");
         }
     }
-    // Ready a moment ago, and opened again: no more.
-    let verdict = candidate.look(Observation::Busy(stamp), now, rules);
-    assert!(verdict != Verdict::Ready, "ready while somebody writes it");
+    // A file that was ready and is opened for writing again is not ready any more.
+    let readiness = candidate.judge(Observation::Busy(stamp), now, rules);
+    assert!(readiness != Readiness::Ready, "ready while a process writes it");
 }

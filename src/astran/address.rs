@@ -16,7 +16,7 @@ pub(super) struct Addresses {
 }
 
 impl Addresses {
-    /// From the configured bases; a path prefix (a reverse proxy) stays in front.
+    /// From the configured base addresses. A path prefix (a reverse proxy) stays in front.
     pub(super) fn new(api_url: &Url, auth_url: &Url, realm: &str) -> Self {
         Self {
             api: below(api_url, &["api", "v2.1"]),
@@ -34,12 +34,12 @@ impl Addresses {
         below(&self.realm, &["logout"])
     }
 
-    /// Who is logged in.
+    /// The question who is logged in.
     pub(super) fn me(&self) -> Url {
         below(&self.api, &["users", "me"])
     }
 
-    /// What lies in a folder.
+    /// The listing of a folder.
     pub(super) fn children(&self, id: &str) -> Result<Url, VaultError> {
         check_segment(id)?;
         Ok(below(&self.api, &["files", id, "children"]))
@@ -53,7 +53,7 @@ impl Addresses {
         Ok(url)
     }
 
-    /// What a path in the vault is, with `Accept: application/json`; the content of a document, without.
+    /// A path in the vault: with `Accept: application/json` the service describes the document, else it sends its content.
     pub(super) fn filesystem(&self, path: &RemotePath) -> Result<Url, VaultError> {
         path.segments().iter().try_for_each(|s| check_segment(s))?;
         let segments: Vec<&str> =
@@ -62,6 +62,11 @@ impl Addresses {
         url.set_query(Some("children=false"));
         Ok(url)
     }
+}
+
+/// An address as it may be shown: without user, query and fragment.
+pub(super) fn without_query(url: &Url) -> String {
+    format!("{}{}", url.origin().ascii_serialization(), url.path())
 }
 
 /// One path segment or query value, so that it can't be taken for anything but itself.
@@ -78,16 +83,16 @@ fn below(base: &Url, segments: &[&str]) -> Url {
     let mut url = base.clone();
     url.set_query(None);
     url.set_fragment(None);
-    // A password in an address would be shown with it, and go where only tokens should. Fails for addresses that can't
-    // hold any.
+    // A password in an address would be shown in messages, and be sent beside the token. Setting it fails only for addresses
+    // that can't hold one.
     let _none = (url.set_username(""), url.set_password(None));
     url.set_path(&path);
     url
 }
 
-/// Refuses what can't travel as one segment: URL libraries resolve `.` and `..`, and many servers decode `%2F` too early,
-/// so that the document would land in another folder.
-pub(super) fn check_segment(name: &str) -> Result<(), VaultError> {
+/// Refuses a name that can't be sent as one segment: URL libraries resolve `.` and `..`, and many servers decode `%2F` too early,
+/// so that the document would be stored in another folder.
+fn check_segment(name: &str) -> Result<(), VaultError> {
     let why = match name {
         "" => "is empty",
         "." | ".." => "means a folder, not a document",

@@ -1,4 +1,4 @@
-//! The content of an upload on its way: exactly as long as announced, watched for standing still.
+//! The content of an upload while it is sent: exactly as long as announced, and watched for a standstill.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,10 +11,11 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::Timeouts;
+use super::client_config::Timeouts;
+use super::transport::TransportError;
 use crate::vault::{Content, ContentBody};
 
-/// What is known of an upload under way; shared by the body, which tells, and the call, which watches.
+/// How far an upload is; the body writes it, the call reads it.
 #[derive(Debug)]
 pub(super) struct Progress {
     length: u64,
@@ -22,9 +23,20 @@ pub(super) struct Progress {
     /// Milliseconds after `start` at which the last chunk was pulled.
     last: AtomicU64,
     left: AtomicU64,
-    /// Why the content broke off. Kept here because not every version of HTTP hands the body's error back.
-    failure: Mutex<Option<String>>,
+    /// Why the content broke off. Kept here because not every version of HTTP returns the body's error.
+    failure: Mutex<Option<BodyError>>,
     ended: Notify,
+}
+
+/// Why content broke off before its announced end. The file is at fault, not the service: the caller may open it anew.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(super) enum BodyError {
+    #[error("it grew while it was read")]
+    Grew,
+    #[error("it got shorter while it was read")]
+    Shrank,
+    #[error("{0}")]
+    Read(#[source] Arc<std::io::Error>),
 }
 
 impl Progress {
@@ -45,7 +57,7 @@ impl Progress {
     }
 
     /// Why the content could not be read to its end.
-    pub(super) fn failure(&self) -> Option<String> {
+    pub(super) fn failure(&self) -> Option<BodyError> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -57,7 +69,7 @@ impl Progress {
         }
     }
 
-    fn fail(&self, why: String) -> std::io::Error {
+    fn fail(&self, why: BodyError) -> std::io::Error {
         let error = std::io::Error::other(why.clone());
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
         error
@@ -73,34 +85,38 @@ impl Progress {
     }
 
     /// Returns once the upload has stood still for too long: no chunk was pulled, or no answer came after the last.
-    pub(super) async fn stalled(&self, timeouts: &Timeouts) {
+    pub(super) async fn stalled(&self, timeouts: &Timeouts) -> TransportError {
         loop {
             tokio::select! {
                 () = tokio::time::sleep_until(self.deadline(timeouts)) => {}
                 () = self.ended.notified() => {}
             }
             if Instant::now() >= self.deadline(timeouts) {
-                return;
+                return if self.all_sent() {
+                    TransportError::NoAnswerToUpload
+                } else {
+                    TransportError::UploadStalled(timeouts.upload_idle)
+                };
             }
         }
     }
 }
 
-/// A store that hashes or scans what it got takes longer over more of it.
+/// The extra time for the answer to a large upload: a store that hashes or scans the content takes longer for more of it.
 fn answer_allowance(length: u64, timeouts: &Timeouts) -> Duration {
     let units = u32::try_from(length / (64 << 20)).unwrap_or(u32::MAX);
     timeouts.upload_answer_per_64_mib.saturating_mul(units)
 }
 
-/// A body that is exactly as long as its content said it would be: shorter or longer is an error that breaks the request
-/// off, since a file that shrank or grew meanwhile must not look complete to the store.
-pub(super) struct Exact {
+/// A body that is exactly as long as announced. If the content is shorter or longer, an error ends the request: a file that shrank or
+/// grew while it was read must not look complete to the store.
+pub(super) struct ExactBody {
     inner: ContentBody,
     progress: Arc<Progress>,
 }
 
-impl Exact {
-    /// The body and what it tells of itself.
+impl ExactBody {
+    /// The body, and its progress.
     pub(super) fn new(content: Content) -> (Self, Arc<Progress>) {
         let progress = Arc::new(Progress::new(content.length));
         (Self { inner: content.body, progress: Arc::clone(&progress) }, progress)
@@ -109,14 +125,14 @@ impl Exact {
     fn take(&self, chunk: &Bytes) -> Result<(), std::io::Error> {
         let (got, left) = (chunk.len() as u64, self.progress.left.load(Ordering::Acquire));
         if got > left {
-            return Err(self.progress.fail("it grew while it was read".to_owned()));
+            return Err(self.progress.fail(BodyError::Grew));
         }
         self.progress.advance(got);
         Ok(())
     }
 }
 
-impl Body for Exact {
+impl Body for ExactBody {
     type Data = Bytes;
     type Error = std::io::Error;
 
@@ -128,14 +144,14 @@ impl Body for Exact {
             let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
             return Poll::Ready(match frame {
                 Some(Ok(frame)) => match frame.into_data() {
-                    // An empty chunk is no progress, and ends a chunked body.
+                    // An empty chunk is no progress, and would end a chunked body.
                     Ok(chunk) if chunk.is_empty() => continue,
                     Ok(chunk) => Some(self.take(&chunk).map(|()| Frame::data(chunk))),
                     Err(_trailers) => continue,
                 },
-                Some(Err(error)) => Some(Err(self.progress.fail(error.to_string()))),
+                Some(Err(error)) => Some(Err(self.progress.fail(BodyError::Read(Arc::new(error))))),
                 None if self.progress.all_sent() => None,
-                None => Some(Err(self.progress.fail("it got shorter while it was read".to_owned()))),
+                None => Some(Err(self.progress.fail(BodyError::Shrank))),
             });
         }
     }
@@ -160,16 +176,21 @@ mod tests {
 
     #[tokio::test]
     async fn the_length_is_exact() {
-        let (body, progress) = Exact::new(content(3, b"abc"));
+        let (body, progress) = ExactBody::new(content(3, b"abc"));
         assert_eq!(body.size_hint().exact(), Some(3));
         assert_eq!(body.collect().await.unwrap().to_bytes(), "abc");
         assert!(progress.all_sent() && progress.failure().is_none());
-        for (length, why) in [(4, "shorter"), (2, "grew")] {
-            let (body, progress) = Exact::new(content(length, b"abc"));
+        for length in [4, 2] {
+            let (body, progress) = ExactBody::new(content(length, b"abc"));
             assert!(body.collect().await.is_err());
-            assert!(!progress.all_sent() && progress.failure().unwrap().contains(why));
+            let expected = match progress.failure() {
+                Some(BodyError::Shrank) => length == 4,
+                Some(BodyError::Grew) => length == 2,
+                _ => false,
+            };
+            assert!(expected && !progress.all_sent(), "{length}");
         }
-        assert!(Exact::new(content(0, b"")).0.is_end_stream());
+        assert!(ExactBody::new(content(0, b"")).0.is_end_stream());
     }
 
     /// Never yields.
@@ -183,11 +204,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn standing_still_is_noticed() {
+    async fn an_upload_that_stands_still_is_noticed() {
         let timeouts = Timeouts::default();
-        let (_body, progress) = Exact::new(Content { length: 1, body: StreamBody::new(Stuck).boxed() });
+        let (_body, progress) = ExactBody::new(Content { length: 1, body: StreamBody::new(Stuck).boxed() });
         let start = Instant::now();
-        progress.stalled(&timeouts).await;
+        assert!(matches!(progress.stalled(&timeouts).await, TransportError::UploadStalled(_)));
         assert_eq!(start.elapsed().as_secs(), 60);
     }
 
@@ -205,7 +226,7 @@ mod tests {
             assert!(!watcher.is_finished());
             progress.advance(64 << 20);
         }
-        watcher.await.unwrap();
+        assert!(matches!(watcher.await.unwrap(), TransportError::NoAnswerToUpload));
         assert_eq!(start.elapsed().as_secs(), 150 + 7 + 3);
     }
 }

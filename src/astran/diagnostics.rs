@@ -1,73 +1,55 @@
-//! Looking at the service step by step, for whoever has to mend the way to it.
+//! Tries the service step by step, for the person who has to find out why it can't be used.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use reqwest::{Method, Request};
 use url::Url;
 
-use super::error;
-use super::session::Need;
-use super::{Client, transport};
+use super::address::without_query;
+use super::client::Client;
+use super::session::{Need, TokenLifetimes};
+use super::transport;
 use crate::vault::VaultError;
 
-/// One of the service's two addresses, and whether anybody answers there.
+/// Whether one of the service's two addresses can be reached.
 #[derive(Debug)]
-pub struct Reached {
-    /// The address that was asked.
+pub struct Reachability {
+    /// The address that was tried.
     pub address: String,
-    /// Who answered and how fast; or why nobody did, with the mend.
-    pub outcome: Result<String, String>,
-}
-
-/// How long the tokens of a session live.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lives {
-    /// An access token; `None` where the service does not tell.
-    pub access: Option<Duration>,
-    /// The refresh token.
-    pub refresh: Renewal,
-}
-
-/// How a session goes on when its access token ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Renewal {
-    /// By another login: there is no refresh token.
-    Login,
-    /// By a refresh token that does not end by itself.
-    Unlimited,
-    /// By a refresh token that is good for so long without use.
-    Within(Duration),
+    /// Who answered and how fast; or why there was no answer, and what to do about it.
+    pub result: Result<String, String>,
 }
 
 impl Client {
-    /// Asks the API's address for an answer, whatever it is: its name resolves, a connection stands, its certificate holds.
-    pub async fn reach_api(&self) -> Reached {
-        self.reach(&self.inner.addresses.me()).await
+    /// Tries the API's address; any answer will do: the name resolves, a connection can be made, its certificate is trusted.
+    pub async fn reach_api(&self) -> Reachability {
+        self.reach(&self.connection.addresses.me()).await
     }
 
-    /// The same for the login's address.
-    pub async fn reach_login(&self) -> Reached {
-        self.reach(&self.inner.addresses.token()).await
+    /// Tries the login service's address.
+    pub async fn reach_login(&self) -> Reachability {
+        self.reach(&self.connection.addresses.token()).await
     }
 
-    /// Logs in, and tells how long that lasts.
-    pub async fn log_in(&self) -> Result<Lives, VaultError> {
-        Ok(self.inner.tokens.token(Need::Short).await?.lives())
+    /// Logs in; returns how long the tokens live.
+    pub async fn log_in(&self) -> Result<TokenLifetimes, VaultError> {
+        Ok(self.connection.tokens.token(Need::Short).await?.lifetimes())
     }
 
-    /// No token is sent, so that nothing is told to whoever answers there.
-    async fn reach(&self, url: &Url) -> Reached {
-        let begun = Instant::now();
-        let request = reqwest::Request::new(reqwest::Method::GET, url.clone());
-        let outcome = match transport::send(&self.inner.http, request, self.inner.timeouts.idle).await {
+    /// Sends no token: an unknown server may answer at a wrong address.
+    async fn reach(&self, url: &Url) -> Reachability {
+        let start = Instant::now();
+        let request = Request::new(Method::GET, url.clone());
+        let result = match transport::send(&self.connection.http, request, self.connection.timeouts.idle).await {
             Ok(response) if response.status().is_server_error() || response.status().is_redirection() => {
                 Err(format!("something answers {} there: is the address right, and the service up?", response.status()))
             }
             Ok(response) => {
                 let from = response.remote_addr().map(|at| format!("{at} ")).unwrap_or_default();
-                Ok(format!("{from}answers in {} ms", begun.elapsed().as_millis()))
+                Ok(format!("{from}answers in {} ms", start.elapsed().as_millis()))
             }
-            Err(why) => Err(why),
+            Err(error) => Err(error.to_string()),
         };
-        Reached { address: error::place(url), outcome }
+        Reachability { address: without_query(url), result }
     }
 }

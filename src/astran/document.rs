@@ -1,9 +1,10 @@
-//! What the service says, read tolerantly: only the id is needed, unknown fields are ignored. Pure.
+//! Reads documents, listings and the user out of the service's answers. It is tolerant: only the id is needed, unknown fields are
+//! ignored. Pure.
 
 use serde::de::DeserializeSeed as _;
 use serde_json::Value;
 
-use super::listing::{EachEntry, Entry, Fields, Listed, Scalar};
+use super::listing::{EachEntry, Entry, Fields, Scalar};
 use super::redact::redacted_name;
 use crate::budget;
 use crate::vault::{Document, DocumentId};
@@ -21,20 +22,20 @@ pub(super) enum Unreadable {
     NoRoot,
 }
 
-/// The logged-in user, as `users/me` tells.
+/// The answer of `users/me`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Me {
+pub(super) struct LoggedInUser {
     pub(super) root: DocumentId,
     pub(super) name: Option<String>,
 }
 
-/// One document.
+/// The document that an answer describes.
 pub(super) fn document(body: &[u8]) -> Result<Document, Unreadable> {
     let entry: Entry = serde_json::from_slice(body).map_err(|_| Unreadable::NotJson)?;
     entry.0.and_then(Fields::into_document).ok_or(Unreadable::NoId)
 }
 
-/// The documents of a folder that are asked for. An entry that can't be read is left out, unless none can.
+/// The documents of a listing that are `wanted`. An entry that can't be read is left out; if none can be read, that is an error.
 pub(super) fn listing(body: &[u8], wanted: impl Fn(&Document) -> bool) -> Result<Vec<Document>, Unreadable> {
     let (mut readable, mut documents) = (false, Vec::new());
     let mut each = |entry: Entry| {
@@ -45,24 +46,24 @@ pub(super) fn listing(body: &[u8], wanted: impl Fn(&Document) -> bool) -> Result
     let mut json = serde_json::Deserializer::from_slice(body);
     let listed = EachEntry(&mut each).deserialize(&mut json).and_then(|listed| json.end().map(|()| listed));
     match listed.map_err(|_| Unreadable::NotJson)? {
-        Listed::NoList => Err(Unreadable::NoList),
-        Listed::Entries(count) if count > 0 && !readable => Err(Unreadable::NoId),
-        Listed::Entries(_) => Ok(documents),
+        None => Err(Unreadable::NoList),
+        Some(count) if count > 0 && !readable => Err(Unreadable::NoId),
+        Some(_) => Ok(documents),
     }
 }
 
-/// Where a user's name may stand, the most telling first.
+/// The fields that may hold the user's name, the most precise first.
 const NAMES: [&str; 8] =
     ["username", "userName", "preferred_username", "login", "email", "mail", "displayName", "name"];
 
 /// Who is logged in, and where their documents begin.
-pub(super) fn me(body: &[u8]) -> Result<Me, Unreadable> {
+pub(super) fn logged_in_user(body: &[u8]) -> Result<LoggedInUser, Unreadable> {
     let value: Value = serde_json::from_slice(body).map_err(|_| Unreadable::NotJson)?;
     let member = value.get("member").unwrap_or(&Value::Null);
     let root = [member, &value].into_iter().find_map(|v| scalar(v.get("rootDocumentId")?)).ok_or(Unreadable::NoRoot)?;
     let user = value.get("user").unwrap_or(&Value::Null);
     let name = [&value, member, user].into_iter().find_map(|v| NAMES.iter().find_map(|n| scalar(v.get(n)?)));
-    Ok(Me { root: DocumentId(root), name })
+    Ok(LoggedInUser { root: DocumentId(root), name })
 }
 
 impl Fields {
@@ -75,8 +76,8 @@ impl Fields {
             folder: self.is_a_folder(),
             version: self.version.as_ref().and_then(Scalar::text_or_number),
             name: self.name.and_then(|name| match name {
-                // A name that was cut is not the one that was sent, and must not look as if it were missing.
-                // A server that repeats a token there would have it told as a contradiction.
+                // A name that was cut is not the one that was sent, and must not look as if it were missing. The name is redacted,
+                // because a server may repeat a token there, and the error about the wrong name would show it.
                 Scalar::Text(name) | Scalar::Cut(name) => Some(redacted_name(&name)),
                 _ => None,
             }),
@@ -103,7 +104,7 @@ impl Scalar {
         if let Self::Text(text) = self { Some(text) } else { None }
     }
 
-    /// A text or a number as text; an empty text is none.
+    /// A text or a number as text; `None` for an empty text.
     fn text_or_number(&self) -> Option<String> {
         match self {
             Self::Text(text) if !text.is_empty() => Some(text.clone()),
@@ -121,7 +122,7 @@ impl Scalar {
     }
 }
 
-/// A text or a number as text; an empty text, or one that is longer than is ever kept, is none.
+/// A text or a number as text; `None` for an empty text, and for one that is too long to be kept.
 fn scalar(value: &Value) -> Option<String> {
     match value {
         Value::String(s) if !s.is_empty() && s.len() <= budget::FIELD_BYTES => Some(s.clone()),
@@ -130,7 +131,7 @@ fn scalar(value: &Value) -> Option<String> {
     }
 }
 
-/// Only what can't be anything else: a checksum of another kind would make every upload look wrong.
+/// A checksum that can only be SHA-256: one of another kind would make every upload look wrong.
 fn sha256(text: &str) -> Option<String> {
     let text = match text.get(..7) {
         Some(prefix) if prefix.eq_ignore_ascii_case("sha256:") => &text[7..],
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_listing_only_what_is_asked_for_is_kept() {
+    fn only_the_wanted_documents_of_a_listing_are_kept() {
         let body = br#"[{"ID":"1","name":"a"},{"ID":"2","name":"b"}]"#;
         let kept = listing(body, |document| document.name.as_deref() == Some("b")).unwrap();
         assert_eq!(kept.iter().map(|document| document.id.0.as_str()).collect::<Vec<_>>(), ["2"]);
@@ -163,12 +164,15 @@ mod tests {
     }
 
     #[test]
-    fn ids_and_names_that_are_too_long_to_keep_are_not_kept_and_match_nothing() {
+    fn ids_that_are_too_long_are_refused_and_names_are_cut() {
         let long = "x".repeat(budget::FIELD_BYTES + 1);
         assert_eq!(document(format!(r#"{{"ID":"{long}"}}"#).as_bytes()), Err(Unreadable::NoId));
         let named = document(format!(r#"{{"ID":"1","name":"{long}","version":"{long}"}}"#).as_bytes()).unwrap();
         assert_eq!((named.name.map(|name| name.len()), named.version), (Some(budget::FIELD_BYTES), None));
-        assert_eq!(me(format!(r#"{{"member":{{"rootDocumentId":"{long}"}}}}"#).as_bytes()), Err(Unreadable::NoRoot));
+        assert_eq!(
+            logged_in_user(format!(r#"{{"member":{{"rootDocumentId":"{long}"}}}}"#).as_bytes()),
+            Err(Unreadable::NoRoot)
+        );
     }
 
     const SHA: &str = "E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855";
@@ -187,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn other_fields_are_taken_only_where_they_mean_something() {
+    fn other_fields_are_read_only_where_their_meaning_is_clear() {
         let body = format!(r#"{{"ID":"1","name":"a","size":"12","checksum":"{SHA}","type":"FOLDER","version":1.5}}"#);
         let d = document(body.as_bytes()).unwrap();
         assert_eq!(
@@ -220,8 +224,8 @@ mod tests {
     }
 
     #[test]
-    fn me_tells_the_root_and_perhaps_a_name() {
-        let read = |text: &str| me(text.as_bytes());
+    fn the_user_has_a_root_and_perhaps_a_name() {
+        let read = |text: &str| logged_in_user(text.as_bytes());
         let known = read(r#"{"member":{"rootDocumentId":12,"email":"m@x"},"username":"u"}"#).unwrap();
         assert_eq!((known.root.0.as_str(), known.name.as_deref()), ("12", Some("u")));
         assert_eq!(read(r#"{"member":{"rootDocumentId":"r"}}"#).unwrap().name, None);
@@ -234,7 +238,7 @@ mod tests {
         #[test]
         fn nothing_panics(body in prop::collection::vec(any::<u8>(), 0..64), text in r#"[\[{]("[a-zID]{1,4}":[0-9"{\[]{1,3},?)*[\]}]"#) {
             for bytes in [&body[..], text.as_bytes()] {
-                drop((document(bytes), all(bytes), me(bytes)));
+                drop((document(bytes), all(bytes), logged_in_user(bytes)));
             }
         }
     }

@@ -1,19 +1,19 @@
-//! What of a server's answer may be shown: little, printable, and nothing that could be a token. Pure.
+//! The excerpt of a server's answer that an error may quote: short, printable, and without anything that could be a token. Pure.
 
 use serde_json::Value;
 
 use super::redact::redacted;
 use crate::budget;
 
-/// What an answer says for people: a JSON error's text or a page's title; never the whole body.
-pub(super) fn said(body: &[u8]) -> Option<String> {
-    // All of a huge answer as JSON values would take many times its size in memory.
+/// What an answer says to people: the text of a JSON error or the title of a page; never the whole body.
+pub(super) fn message(body: &[u8]) -> Option<String> {
+    // As JSON values, a huge answer would take many times its size in memory.
     let body = body.get(..budget::QUOTED_BYTES).unwrap_or(body);
     let text = match serde_json::from_slice::<Value>(body) {
         Ok(value) => json_text(&value)?,
         Err(_) => title(&String::from_utf8_lossy(body))?,
     };
-    Some(short(&text)).filter(|s| !s.is_empty())
+    Some(one_line(&text)).filter(|s| !s.is_empty())
 }
 
 fn json_text(value: &Value) -> Option<String> {
@@ -34,7 +34,7 @@ fn title(page: &str) -> Option<String> {
 }
 
 /// A text on one line, printable, at most 200 characters, without over-long words.
-pub(super) fn short(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     let text = redacted(text);
     let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let words: Vec<&str> = clean
@@ -61,24 +61,24 @@ mod tests {
             (r#"{"error":"Realm does not exist"}"#, "Realm does not exist"),
             ("<html><head><TITLE lang=x>502 Bad\n Gateway</TITLE>", "502 Bad Gateway"),
         ] {
-            assert_eq!(said(body.as_bytes()).as_deref(), Some(text));
+            assert_eq!(message(body.as_bytes()).as_deref(), Some(text));
         }
         for body in ["", "[]", "{}", "plain text that may hold anything", "<title>open"] {
-            assert_eq!(said(body.as_bytes()), None, "{body}");
+            assert_eq!(message(body.as_bytes()), None, "{body}");
         }
     }
 
     #[test]
     fn tokens_are_not_repeated() {
         let token = format!("eyJhbGciOi.{}", "x".repeat(30));
-        assert!(!short(&format!("bad token {token} here")).contains("eyJ"));
-        assert!(!short(&format!("bad token {} here", "t".repeat(61))).contains("tttt"));
+        assert!(!one_line(&format!("bad token {token} here")).contains("eyJ"));
+        assert!(!one_line(&format!("bad token {} here", "t".repeat(61))).contains("tttt"));
     }
 
     proptest! {
         #[test]
         fn always_short_and_printable(text in any::<String>()) {
-            let s = short(&text);
+            let s = one_line(&text);
             prop_assert!(s.chars().count() <= budget::QUOTED + 1);
             prop_assert!(!s.chars().any(char::is_control));
         }

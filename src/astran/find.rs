@@ -1,79 +1,75 @@
-//! From a path to a document: the short way, and where the service has none, from the root down.
+//! Looks things up: the user, the documents of a folder, and the document at a path. A path is looked up directly, and where the
+//! service can't do that, from the root down through the listings of the folders.
 
-use std::sync::atomic::{AtomicU8, Ordering};
-
-use super::Inner;
-use super::calls::{shown, success};
-use super::document;
+use super::connection::{Connection, shown, success};
+use super::document::{self, LoggedInUser};
+use super::path_lookup::PathLookupSupport;
 use super::transport::Limits;
 use crate::budget;
 use crate::vault::{Document, DocumentId, Kind, RemotePath, VaultError};
 
-/// Whether the service finds documents by path; learnt as it answers, so that it is not asked in vain each time.
-#[derive(Debug, Default)]
-pub(super) struct ShortWay(AtomicU8);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Short {
-    Untried,
-    Works,
-    Absent,
-}
-
-impl ShortWay {
-    fn get(&self) -> Short {
-        match self.0.load(Ordering::Relaxed) {
-            1 => Short::Works,
-            2 => Short::Absent,
-            _ => Short::Untried,
-        }
-    }
-
-    fn set(&self, short: Short) {
-        self.0.store(short as u8, Ordering::Relaxed);
-    }
-}
-
-/// What the short way came to.
-enum Tried {
+/// The result of a lookup by path.
+enum Lookup {
     Found(Document),
-    /// Nothing is there; `sure` where the short way is known to work.
-    Nothing {
-        sure: bool,
+    /// The service answers that nothing is there; `certain` where lookups by path are known to work.
+    NotFound {
+        certain: bool,
     },
-    /// There is no short way.
-    Absent,
+    /// The service can't look up paths.
+    Unsupported,
 }
 
-/// How far down a path goes.
-enum Walked {
+/// The result of a walk from the root down.
+enum Walk {
     Found(Document),
-    /// The first `depth` segments exist; this lies where the next should.
+    /// The first `depth` segments exist; the folder that they lead to holds `siblings`, and nothing with the next name.
     Stopped {
         depth: usize,
-        beside: Vec<Document>,
+        siblings: Vec<Document>,
     },
 }
 
-impl Inner {
+impl Connection {
+    /// Who is logged in, and where their documents begin.
+    pub(super) async fn logged_in_user(&self) -> Result<LoggedInUser, VaultError> {
+        let url = self.addresses.me();
+        let call = self.call("the question who is logged in", &url);
+        let answer = self.get_json(&call, Limits::small(&self.timeouts)).await?;
+        let body = success(&call, &answer)?;
+        document::logged_in_user(body).map_err(|error| call.unreadable(error, body))
+    }
+
+    /// The documents of a folder that are `wanted`: of a large listing no others are held in memory.
+    pub(super) async fn children(
+        &self,
+        folder: &DocumentId,
+        wanted: impl Fn(&Document) -> bool,
+    ) -> Result<Vec<Document>, VaultError> {
+        let url = self.addresses.children(&folder.0)?;
+        let call = self.call("the listing of a folder", &url);
+        let answer = self.get_json(&call, Limits::listing(&self.timeouts)).await?;
+        let body = success(&call, &answer)?;
+        document::listing(body, wanted).map_err(|error| call.unreadable(error, body))
+    }
+
     /// The document at a path.
     pub(super) async fn at(&self, path: &RemotePath) -> Result<Option<Document>, VaultError> {
-        match self.try_short(path).await? {
-            Tried::Found(found) => Ok(Some(found)),
-            Tried::Nothing { sure: true } => Ok(None),
-            Tried::Nothing { sure: false } | Tried::Absent => match self.walk(path).await? {
-                Walked::Found(found) => Ok(Some(found)),
-                Walked::Stopped { .. } => Ok(None),
+        match self.look_up(path).await? {
+            Lookup::Found(found) => Ok(Some(found)),
+            Lookup::NotFound { certain: true } => Ok(None),
+            Lookup::NotFound { certain: false } | Lookup::Unsupported => match self.walk(path).await? {
+                Walk::Found(found) => Ok(Some(found)),
+                Walk::Stopped { .. } => Ok(None),
             },
         }
     }
 
-    /// The folder at a path; where it is missing, the error says which part of the path exists and what lies beside it.
+    /// The folder at a path. If it is missing, the error says which part of the path exists and what lies beside the rest.
     pub(super) async fn folder(&self, path: &RemotePath) -> Result<Document, VaultError> {
-        let found = match self.try_short(path).await? {
-            Tried::Found(found) => found,
-            Tried::Absent => self.walk(path).await?.folder_or_missing(path)?,
-            Tried::Nothing { .. } => match self.walk(path).await {
+        let found = match self.look_up(path).await? {
+            Lookup::Found(found) => found,
+            Lookup::Unsupported => self.walk(path).await?.folder_or_missing(path)?,
+            Lookup::NotFound { .. } => match self.walk(path).await {
                 Ok(walked) => walked.folder_or_missing(path)?,
                 Err(e) if e.is_retryable() || e.kind == Kind::Login => return Err(e),
                 Err(e) => return Err(VaultError::new(Kind::Missing, format!("{} ({e})", missing(path)))),
@@ -87,56 +83,57 @@ impl Inner {
         Ok(found)
     }
 
-    async fn try_short(&self, path: &RemotePath) -> Result<Tried, VaultError> {
+    async fn look_up(&self, path: &RemotePath) -> Result<Lookup, VaultError> {
         if path.segments().is_empty() {
-            return Ok(Tried::Found(folder(self.root().await?)));
+            return Ok(Lookup::Found(folder(self.root().await?)));
         }
-        let known = self.short_way.get();
-        if known == Short::Absent {
-            return Ok(Tried::Absent);
+        let support = self.path_lookup.get();
+        if support == PathLookupSupport::Absent {
+            return Ok(Lookup::Unsupported);
         }
         let url = self.addresses.filesystem(path)?;
         let what = format!("the search for {}", shown(path));
         let call = self.call(&what, &url);
-        let answer = self.ask(&call, Limits::small(&self.timeouts)).await?;
+        let answer = self.get_json(&call, Limits::small(&self.timeouts)).await?;
         match answer.status.as_u16() {
             405 | 501 => {
-                self.short_way.set(Short::Absent);
-                Ok(Tried::Absent)
+                self.path_lookup.set(PathLookupSupport::Absent);
+                Ok(Lookup::Unsupported)
             }
-            // Until it has worked once, a 404 may come from a service, or a proxy, that has no such call.
-            404 | 410 if known != Short::Works => Ok(Tried::Nothing { sure: false }),
+            // Until a lookup has worked once, a 404 may come from a service or a proxy that has no such call.
+            404 | 410 if support != PathLookupSupport::Works => Ok(Lookup::NotFound { certain: false }),
             _ => match success(&call, &answer) {
                 Ok(body) => {
-                    let found = document::document(body).map_err(|why| call.unreadable(&why.to_string(), body))?;
-                    self.short_way.set(Short::Works);
-                    Ok(Tried::Found(found))
+                    let found = document::document(body).map_err(|error| call.unreadable(error, body))?;
+                    self.path_lookup.set(PathLookupSupport::Works);
+                    Ok(Lookup::Found(found))
                 }
-                Err(e) if e.kind == Kind::Missing => Ok(Tried::Nothing { sure: true }),
+                Err(e) if e.kind == Kind::Missing => Ok(Lookup::NotFound { certain: true }),
                 Err(e) => Err(e),
             },
         }
     }
 
-    /// From the root down by the listings. Where it finds what the short way did not, there is no short way.
-    async fn walk(&self, path: &RemotePath) -> Result<Walked, VaultError> {
+    /// Walks from the root down through the listings. If the walk finds what the lookup by path did not find, the service can't look
+    /// up paths.
+    async fn walk(&self, path: &RemotePath) -> Result<Walk, VaultError> {
         let mut here = folder(self.root().await?);
         for (depth, name) in path.segments().iter().enumerate() {
-            let children = self.children(&here.id).await?;
+            let children = self.children(&here.id, |_| true).await?;
             let last = depth + 1 == path.segments().len();
             match pick(&children, name, last) {
                 Some(child) => here = child.clone(),
-                None => return Ok(Walked::Stopped { depth, beside: children }),
+                None => return Ok(Walk::Stopped { depth, siblings: children }),
             }
         }
-        if self.short_way.get() == Short::Untried {
-            self.short_way.set(Short::Absent);
+        if self.path_lookup.get() == PathLookupSupport::Unknown {
+            self.path_lookup.set(PathLookupSupport::Absent);
         }
-        Ok(Walked::Found(here))
+        Ok(Walk::Found(here))
     }
 
     async fn root(&self) -> Result<DocumentId, VaultError> {
-        self.root.get_or_try_init(|| async { Ok(self.me().await?.root) }).await.cloned()
+        self.root.get_or_try_init(|| async { Ok(self.logged_in_user().await?.root) }).await.cloned()
     }
 }
 
@@ -144,19 +141,19 @@ fn folder(id: DocumentId) -> Document {
     Document { id, name: None, size: None, sha256: None, folder: Some(true), version: None }
 }
 
-/// The child of that name. On the way down it must not be a plain document; at the end a folder goes first, since a
-/// destination is what is looked for most.
+/// The child of that name. On the way down a plain document does not count; at the end a folder is preferred, because most lookups
+/// are for a destination.
 fn pick<'a>(children: &'a [Document], name: &str, last: bool) -> Option<&'a Document> {
     let named = || children.iter().filter(|d| d.name.as_deref() == Some(name));
     named().find(|d| d.folder != Some(false)).or_else(|| named().next().filter(|_| last))
 }
 
-impl Walked {
+impl Walk {
     fn folder_or_missing(self, path: &RemotePath) -> Result<Document, VaultError> {
         match self {
             Self::Found(found) => Ok(found),
-            Self::Stopped { depth, beside } => {
-                Err(VaultError::new(Kind::Missing, format!("{}: {}", missing(path), around(path, depth, &beside))))
+            Self::Stopped { depth, siblings } => {
+                Err(VaultError::new(Kind::Missing, format!("{}: {}", missing(path), around(path, depth, &siblings))))
             }
         }
     }
@@ -167,12 +164,12 @@ fn missing(path: &RemotePath) -> String {
 }
 
 /// Which part of the path exists, and what lies beside the rest.
-fn around(path: &RemotePath, depth: usize, beside: &[Document]) -> String {
+fn around(path: &RemotePath, depth: usize, siblings: &[Document]) -> String {
     let mut parent = RemotePath::default();
     for segment in &path.segments()[..depth] {
         parent = parent.join(segment);
     }
-    let folders = || beside.iter().filter(|d| d.folder != Some(false));
+    let folders = || siblings.iter().filter(|d| d.folder != Some(false));
     let mut names: Vec<String> = folders().filter_map(|d| d.name.as_ref().map(|n| format!("{n:?}"))).collect();
     if names.is_empty() {
         return format!("{} exists, and holds no folder", shown(&parent));

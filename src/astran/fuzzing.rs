@@ -1,4 +1,4 @@
-//! Doors for the fuzz targets, to what reads the service's answers and builds its addresses.
+//! Lets the fuzz targets call the private code that reads the service's answers and builds its addresses.
 
 use url::Url;
 
@@ -11,24 +11,24 @@ pub use session::fuzzing::token;
 /// The longest id, name or version that is taken from an answer.
 pub const FIELD_BYTES: usize = crate::budget::FIELD_BYTES;
 
-/// A document as the service tells of it.
+/// Reads an answer that describes a document.
 pub fn document(body: &[u8]) -> Result<Document, String> {
     document::document(body).map_err(|why| why.to_string())
 }
 
-/// Those documents of a listing that are wanted.
+/// Reads the wanted documents of a listing.
 pub fn listing(body: &[u8], wanted: impl Fn(&Document) -> bool) -> Result<Vec<Document>, String> {
     document::listing(body, wanted).map_err(|why| why.to_string())
 }
 
-/// The root folder's id, and who is logged in.
+/// Reads the root folder's id, and the name of the logged-in user.
 pub fn me(body: &[u8]) -> Result<(String, Option<String>), String> {
-    document::me(body).map(|me| (me.root.0, me.name)).map_err(|why| why.to_string())
+    document::logged_in_user(body).map(|user| (user.root.0, user.name)).map_err(|why| why.to_string())
 }
 
-/// What is quoted of an answer.
+/// The excerpt of an answer that an error may quote.
 pub fn said(body: &[u8]) -> Option<String> {
-    error_excerpt::said(body)
+    error_excerpt::message(body)
 }
 
 /// The addresses of an upload and of a path, at one base.
@@ -42,15 +42,15 @@ pub fn addresses(base: &Url, realm: &str, id: &str, name: &str, path: &RemotePat
     }
 }
 
-/// See [`addresses`].
+/// The addresses of calls.
 #[derive(Debug)]
 pub struct Places {
-    /// Where tokens are asked for.
+    /// Of a request for a token.
     pub token: Url,
-    /// What lies in the folder of the id.
+    /// Of the listing of a folder.
     pub children: Result<Url, VaultError>,
-    /// Where the name is stored in it.
+    /// Of an upload into that folder.
     pub upload: Result<Url, VaultError>,
-    /// What lies at the path.
+    /// Of the lookup of a path.
     pub path: Result<Url, VaultError>,
 }

@@ -1,7 +1,7 @@
-//! Reads documents out of JSON without ever holding more of it than what is kept. Pure.
+//! Reads documents out of JSON, and holds no more of it in memory than what is kept. Pure.
 //!
 //! `serde_json`'s own values take thirty bytes and more for each two bytes of text: a listing of 16 MiB of `{},` took 4.6 GB. Here
-//! each entry is looked at while it passes, and whatever is neither a text nor a number is skipped.
+//! each entry is read as it comes, and everything that is neither a text, a number nor a flag is skipped.
 
 use std::fmt;
 
@@ -10,11 +10,11 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess
 
 use crate::budget;
 
-/// A field that is a text, a number or a flag; all else says nothing.
+/// The value of a field: a text, a number or a flag; `Nothing` for everything else.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Scalar {
     Text(String),
-    /// Was longer than [`budget::FIELD_BYTES`], and is cut to that: nothing of ours, and no id that could be used.
+    /// A text that was longer than [`budget::FIELD_BYTES`] and is cut to that: no name that this program sent, and no usable id.
     Cut(String),
     Number(serde_json::Number),
     Flag(bool),
@@ -75,7 +75,7 @@ impl<'de> Visitor<'de> for ScalarVisitor {
     }
 }
 
-/// An object's fields that mean something to us, in the spellings that are plausible; the last of several counts.
+/// The fields of an object that are used, in their plausible spellings. Of several equal ones the last counts.
 #[derive(Debug, Default)]
 pub(super) struct Fields {
     pub(super) upper_id: Option<Scalar>,
@@ -123,7 +123,7 @@ enum Key {
 }
 
 impl Fields {
-    fn place(&mut self, key: &Key) -> Option<&mut Option<Scalar>> {
+    fn slot(&mut self, key: &Key) -> Option<&mut Option<Scalar>> {
         Some(match key {
             Key::UpperId => &mut self.upper_id,
             Key::Id => &mut self.id,
@@ -143,7 +143,7 @@ impl Fields {
     }
 }
 
-/// What stands where a document should: its fields, or `None` for what is no object.
+/// An entry of a listing: its fields, or `None` for an entry that is no object.
 pub(super) struct Entry(pub(super) Option<Fields>);
 
 impl<'de> Deserialize<'de> for Entry {
@@ -164,8 +164,8 @@ impl<'de> Visitor<'de> for EntryVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entry, A::Error> {
         let mut fields = Fields::default();
         while let Some(key) = map.next_key::<Key>()? {
-            match fields.place(&key) {
-                Some(place) => *place = Some(map.next_value()?),
+            match fields.slot(&key) {
+                Some(slot) => *slot = Some(map.next_value()?),
                 None => drop(map.next_value::<IgnoredAny>()?),
             }
         }
@@ -201,34 +201,26 @@ impl<'de> Visitor<'de> for EntryVisitor {
     }
 }
 
-/// What came of a listing.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Listed {
-    /// How many entries there were.
-    Entries(usize),
-    /// It is JSON, but no list.
-    NoList,
-}
-
-/// Passes each entry of a listing on; it comes as an array, or as an object that has one under a name that is usual.
+/// Calls a function with each entry of a listing, which is an array, or an object that holds one under a usual name. The value is
+/// the number of entries; `None` where the JSON is no listing.
 pub(super) struct EachEntry<'a>(pub(super) &'a mut dyn FnMut(Entry));
 
 impl<'de> DeserializeSeed<'de> for EachEntry<'_> {
-    type Value = Listed;
+    type Value = Option<usize>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Listed, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<usize>, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for EachEntry<'_> {
-    type Value = Listed;
+    type Value = Option<usize>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a list of documents")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Listed, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Option<usize>, A::Error> {
         let mut count = 0;
         while let Some(entry) = list.next_element::<Entry>()? {
             count += 1;
@@ -237,42 +229,42 @@ impl<'de> Visitor<'de> for EachEntry<'_> {
             }
             (self.0)(entry);
         }
-        Ok(Listed::Entries(count))
+        Ok(Some(count))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Listed, A::Error> {
-        let mut listed = Listed::NoList;
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Option<usize>, A::Error> {
+        let mut count = None;
         while let Some(key) = map.next_key::<Wrapper>()? {
-            match (key, &listed) {
-                (Wrapper::List, Listed::NoList) => listed = map.next_value_seed(EachEntry(&mut *self.0))?,
+            match (key, count) {
+                (Wrapper::List, None) => count = map.next_value_seed(EachEntry(&mut *self.0))?,
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
-        Ok(listed)
+        Ok(count)
     }
 
-    fn visit_unit<E>(self) -> Result<Listed, E> {
-        Ok(Listed::NoList)
+    fn visit_unit<E>(self) -> Result<Option<usize>, E> {
+        Ok(None)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Listed, E> {
-        Ok(Listed::NoList)
+    fn visit_bool<E>(self, _: bool) -> Result<Option<usize>, E> {
+        Ok(None)
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Listed, E> {
-        Ok(Listed::NoList)
+    fn visit_i64<E>(self, _: i64) -> Result<Option<usize>, E> {
+        Ok(None)
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Listed, E> {
-        Ok(Listed::NoList)
+    fn visit_u64<E>(self, _: u64) -> Result<Option<usize>, E> {
+        Ok(None)
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Listed, E> {
-        Ok(Listed::NoList)
+    fn visit_f64<E>(self, _: f64) -> Result<Option<usize>, E> {
+        Ok(None)
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<Listed, E> {
-        Ok(Listed::NoList)
+    fn visit_str<E>(self, _: &str) -> Result<Option<usize>, E> {
+        Ok(None)
     }
 }
 

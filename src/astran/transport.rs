@@ -1,12 +1,14 @@
 //! One request and its answer, watched for silence. Knows neither tokens nor documents.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::header::HeaderMap;
 use reqwest::{Request, Response, StatusCode};
 use tokio::time::timeout;
 
-use super::{Timeouts, error};
+use super::address::without_query;
+use super::client_config::Timeouts;
+use super::error_excerpt;
 use crate::budget;
 
 /// A whole answer.
@@ -17,37 +19,59 @@ pub(super) struct Answer {
     pub(super) body: Vec<u8>,
 }
 
-/// Why an answer did not come whole.
+/// Why there is no whole answer. All but `TooLarge` may be over at the next try.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Broken {
-    /// It would be as large the next time.
+pub(super) enum TransportError {
+    /// The request could not be sent, or the head of its answer could not be read.
+    #[error("{}", describe(.0))]
+    Request(#[source] reqwest::Error),
+    #[error("no answer within {} s", .0.as_secs())]
+    NoAnswer(Duration),
+    /// Neither the head of an answer nor all of its body came in time.
+    #[error("no whole answer within {} s", .0.as_secs())]
+    NoWholeAnswer(Duration),
+    /// Of an upload: the connection took no more content for so long.
+    #[error("the service took nothing more for {} s", .0.as_secs())]
+    UploadStalled(Duration),
+    #[error("no answer came after all of it was sent")]
+    NoAnswerToUpload,
+    /// The answer would be as large the next time.
     #[error("the answer is larger than {0} bytes")]
     TooLarge(usize),
-    #[error("{0}")]
-    Off(String),
+    #[error("the answer broke off: {}", describe(.0))]
+    BrokenOff(#[source] reqwest::Error),
+    #[error("the answer stood still for {} s", .0.as_secs())]
+    AnswerStalled(Duration),
+    #[error("the answer was not whole after {} s", .0.as_secs())]
+    AnswerTooSlow(Duration),
 }
 
-/// Sends a request that is answered soon.
-pub(super) async fn send(http: &reqwest::Client, request: Request, idle: Duration) -> Result<Response, String> {
-    match timeout(idle, http.execute(request)).await {
-        Ok(Ok(response)) => Ok(response),
-        Ok(Err(e)) => Err(error::describe(&e)),
-        Err(_) => Err(format!("no answer within {} s", idle.as_secs())),
+impl TransportError {
+    /// Returns whether there was no connection at all, so that nothing was sent.
+    pub(super) fn is_connect(&self) -> bool {
+        matches!(self, Self::Request(error) if error.is_connect())
     }
 }
 
-/// Reads an answer to its end, but no more than `largest` bytes of it.
-async fn read_capped(response: &mut Response, largest: usize, idle: Duration) -> Result<Vec<u8>, Broken> {
-    let mut body = Vec::new();
-    loop {
-        match timeout(idle, response.chunk()).await {
-            Ok(Ok(Some(chunk))) if body.len() + chunk.len() > largest => {
-                return Err(Broken::TooLarge(largest));
-            }
-            Ok(Ok(Some(chunk))) => body.extend_from_slice(&chunk),
-            Ok(Ok(None)) => return Ok(body),
-            Ok(Err(e)) => return Err(Broken::Off(format!("the answer broke off: {}", error::describe(&e)))),
-            Err(_) => return Err(Broken::Off(format!("the answer stood still for {} s", idle.as_secs()))),
+/// Sends a request whose answer must begin within `idle`.
+pub(super) async fn send(http: &reqwest::Client, request: Request, idle: Duration) -> Result<Response, TransportError> {
+    timeout(idle, execute(http, request)).await.unwrap_or(Err(TransportError::NoAnswer(idle)))
+}
+
+/// Sends a request, and waits for the beginning of its answer for as long as that takes.
+pub(super) async fn execute(http: &reqwest::Client, request: Request) -> Result<Response, TransportError> {
+    let (method, url, start) = (request.method().clone(), without_query(request.url()), Instant::now());
+    let result = http.execute(request).await;
+    let elapsed_ms = start.elapsed().as_millis();
+    match result {
+        Ok(response) => {
+            tracing::debug!(%method, url, status = response.status().as_u16(), elapsed_ms, "the service answered");
+            Ok(response)
+        }
+        Err(error) => {
+            let error = TransportError::Request(error);
+            tracing::debug!(%method, url, %error, elapsed_ms, "the request failed");
+            Err(error)
         }
     }
 }
@@ -64,7 +88,7 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// For an answer that tells of one thing.
+    /// For an answer about one thing.
     pub(super) fn small(timeouts: &Timeouts) -> Self {
         Self { bytes: budget::SMALL_BYTES, idle: timeouts.idle, total: timeouts.small_answer }
     }
@@ -75,15 +99,52 @@ impl Limits {
     }
 }
 
-/// The whole of an answer.
-pub(super) async fn read(mut response: Response, limits: Limits) -> Result<Answer, Broken> {
+/// Reads the whole of an answer.
+pub(super) async fn read(mut response: Response, limits: Limits) -> Result<Answer, TransportError> {
     let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
-    let whole = timeout(limits.total, read_capped(&mut response, limits.bytes, limits.idle)).await;
-    let dripping = || Broken::Off(format!("the answer was not whole after {} s", limits.total.as_secs()));
-    // An error's page may be cut short: its beginning says enough.
-    let body = match whole.unwrap_or_else(|_| Err(dripping())) {
+    let whole = timeout(limits.total, read_capped(&mut response, limits)).await;
+    let body = match whole.unwrap_or(Err(TransportError::AnswerTooSlow(limits.total))) {
+        // The page of an error may be cut short: its status says enough.
         Err(_) if !status.is_success() => Vec::new(),
         other => other?,
     };
     Ok(Answer { status, headers, body })
+}
+
+async fn read_capped(response: &mut Response, limits: Limits) -> Result<Vec<u8>, TransportError> {
+    let mut body = Vec::new();
+    loop {
+        match timeout(limits.idle, response.chunk()).await {
+            Ok(Ok(Some(chunk))) if body.len() + chunk.len() > limits.bytes => {
+                return Err(TransportError::TooLarge(limits.bytes));
+            }
+            Ok(Ok(Some(chunk))) => body.extend_from_slice(&chunk),
+            Ok(Ok(None)) => return Ok(body),
+            Ok(Err(e)) => return Err(TransportError::BrokenOff(e)),
+            Err(_) => return Err(TransportError::AnswerStalled(limits.idle)),
+        }
+    }
+}
+
+/// What a failed request says of itself, without its address, and what to do about it.
+pub(super) fn describe(error: &reqwest::Error) -> String {
+    let mut reasons: Vec<String> = Vec::new();
+    let mut next = std::error::Error::source(error);
+    while let Some(source) = next {
+        let text = source.to_string();
+        // Errors that wrap another repeat its text.
+        if !reasons.iter().any(|reason| reason.contains(&text)) {
+            reasons.push(text);
+        }
+        next = source.source();
+    }
+    let text = if reasons.is_empty() { "the request failed".to_owned() } else { reasons.join(": ") };
+    let hint = if error.is_dns() {
+        "; is the name right, and does this machine resolve names?"
+    } else if text.contains("certificate") || text.contains("UnknownIssuer") {
+        "; if the service has a certificate of your own authority, name it in service.ca_file"
+    } else {
+        ""
+    };
+    format!("{}{hint}", error_excerpt::one_line(&text))
 }

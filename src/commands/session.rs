@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::astran::Client;
+use crate::astran::{Client, ClientConfig, Credentials, Timeouts, UserCredentials};
 use crate::cli::Global;
-use crate::config::Config;
+use crate::config::{Config, Grant, Login, Service};
 use crate::exit::{Exit, Fatal};
 use crate::observe::health::Condition;
 use crate::upload::{PATIENCE, backoff};
@@ -38,8 +38,8 @@ impl Session {
         let sandbox = if global.sandbox() { Some(embed(&mut config).await?) } else { None };
         #[cfg(not(feature = "sandbox"))]
         let _ = global;
-        let login = config.login()?;
-        let client = Client::new(&config.service, login).map_err(|error| Fatal::new(Exit::Usage, error.to_string()))?;
+        let client_config = client_config(&config.service, config.login()?);
+        let client = Client::new(client_config).map_err(|error| Fatal::new(Exit::Usage, error.to_string()))?;
         Ok(Self {
             config,
             client,
@@ -76,6 +76,29 @@ impl Session {
     }
 }
 
+/// The configuration of the client, out of that of the program.
+fn client_config(service: &Service, login: &Login) -> ClientConfig {
+    let user = match &login.grant {
+        Grant::Password { username, password } => {
+            Some(UserCredentials { username: username.clone(), password: password.clone() })
+        }
+        Grant::ClientCredentials => None,
+    };
+    ClientConfig {
+        realm: service.realm.clone(),
+        api_url: service.api_url.clone(),
+        auth_url: service.auth_url.clone(),
+        content_type: service.content_type.clone(),
+        ca_file: service.ca_file.clone(),
+        credentials: Credentials {
+            client_id: login.client_id.clone(),
+            client_secret: login.client_secret.clone(),
+            user,
+        },
+        timeouts: Timeouts::default(),
+    }
+}
+
 /// Repeats a call with growing waits while the service can't be reached, as long as `patience`, or without a limit.
 async fn retrying(
     patience: Option<Duration>,
@@ -95,7 +118,7 @@ async fn retrying(
         if patience.is_some_and(|patience| start.elapsed() + wait > patience) {
             return Err(error.into());
         }
-        trouble.raise(error.plainly());
+        trouble.raise(error.public_message());
         tracing::warn!(again_in = ?wait, "the service can't be reached: {error}");
         tokio::time::sleep(wait).await;
     }
@@ -104,7 +127,6 @@ async fn retrying(
 /// Starts a sandbox over a vault in the state folder, so that each `--sandbox` command sees the same one.
 #[cfg(feature = "sandbox")]
 async fn embed(config: &mut Config) -> Result<crate::sandbox::Sandbox, Fatal> {
-    use crate::config::{Grant, Login, Service};
     use crate::sandbox::{Options, Sandbox, chance_password};
     use crate::secret::Source;
 

@@ -1,6 +1,7 @@
 //! `watch [DIR]`: keep uploading what appears in folders, or with `--once` what is there.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,12 +11,12 @@ use super::print::Printer;
 use super::session::Session;
 use crate::astran::Client;
 use crate::config::Folder;
-use crate::daemon::{self, Mode, Tally, Watched};
+use crate::daemon::{self, Mode, Tally, WatchedFolder};
 use crate::exit::{Exit, Fatal};
 use crate::file::lock::Locks;
 use crate::file::{NotTaken, Root, lease};
 use crate::observe::health::{Component, Health};
-use crate::observe::http::Monitor;
+use crate::observe::http::Listener;
 use crate::observe::metrics::Metrics;
 use crate::removal::MoveTargetError;
 use crate::shutdown::{Reloads, Shutdown, Stop};
@@ -44,8 +45,8 @@ async fn watch(context: Context, once: bool, reloads: Reloads, opened: &OpenFold
         return Ok(Exit::Interrupted);
     };
     // The address is bound before anything is sent, so that a wrong one ends the program at once.
-    let monitor = match config.listen.filter(|_| !once) {
-        Some(address) => Some(Monitor::bind(address).await?),
+    let listener = match config.listen.filter(|_| !once) {
+        Some(address) => Some(bind(address).await?),
         None => None,
     };
     let allowed_hosts = config.allowed_hosts.clone();
@@ -55,7 +56,7 @@ async fn watch(context: Context, once: bool, reloads: Reloads, opened: &OpenFold
     session.trouble.raise("not logged in yet");
     health.add(Component::Start, Arc::new(session.trouble.clone()));
     health.add(Component::Login, Arc::new(session.client.login_health()));
-    let _answering = monitor.map(|monitor| monitor.start(health.clone(), metrics, allowed_hosts));
+    let _server = listener.map(|listener| listener.serve(health.clone(), metrics, allowed_hosts));
     let started = tokio::select! {
         started = start(&session, &folders, once) => started.map(Some),
         () = shutdown.reached(Stop::Gently) => Ok(None),
@@ -82,8 +83,12 @@ async fn watch(context: Context, once: bool, reloads: Reloads, opened: &OpenFold
     ended?.map_or(Ok(Exit::Interrupted), |tally| exit_of(&tally, once, &shutdown))
 }
 
+async fn bind(address: SocketAddr) -> Result<Listener, Fatal> {
+    Listener::bind(address).await.map_err(|error| Fatal::new(Exit::Usage, error.to_string()))
+}
+
 /// Logs in and looks up the destinations, so that a mistake shows at the start.
-async fn start(session: &Session, folders: &[Watched], once: bool) -> Result<(), Fatal> {
+async fn start(session: &Session, folders: &[WatchedFolder], once: bool) -> Result<(), Fatal> {
     session.log_in(!once).await?;
     for folder in folders {
         session.has_destination(&folder.dest, !once).await?;
@@ -125,7 +130,7 @@ fn lock_folder(
     locks: &Arc<Locks>,
     metrics: &Metrics,
     opened: &OpenFolders,
-) -> Result<Watched, Fatal> {
+) -> Result<WatchedFolder, Fatal> {
     let shown = folder.path.display();
     let root = Arc::new(root.with_locks(locks, folder.policy.removes()));
     match root.lock() {
@@ -147,7 +152,7 @@ fn lock_folder(
     };
     let targets = MoveTargets::open(&folder.policy).map_err(|error| cannot_move(&error))?;
     let counts = metrics.folder(root.path());
-    Ok(Watched { root, policy: folder.policy.clone(), targets, dest, counts })
+    Ok(WatchedFolder { root, policy: folder.policy.clone(), targets, dest, counts })
 }
 
 /// The error for a folder to which no file may be moved: a mistake in the configuration, or a folder that can't be opened.

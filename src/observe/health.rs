@@ -1,25 +1,25 @@
-//! What holds up uploads just now. It keeps no opinion of its own: those who know are asked when somebody wants to know, so
-//! that it can't say anything else than what they act by.
+//! The program's health: which components are in trouble now. [`Health`] stores no state; it asks each component whenever
+//! someone wants to know, so what it reports can't differ from what the components act by.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A part of the program that can be in trouble.
+/// A component of the program that can be in trouble.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Component {
-    /// The way to the first upload: the login, and a look at the destinations.
+    /// Everything before the first upload: the login, and the check of the destinations.
     Start,
-    /// The service, and the login.
+    /// The service, and the account's right to use it.
     Service,
-    /// The login service: it gives a token, or lets all wait.
+    /// The login service, which issues the tokens.
     Login,
     /// The journal.
     Journal,
-    /// The destination of this folder's files.
+    /// The destination of the files of this watched folder.
     Destination(String),
     /// This watched folder itself.
     Folder(String),
-    /// Whatever it is that keeps files from getting further.
+    /// All files together: in trouble when files wait and none makes progress.
     Progress,
 }
 
@@ -37,66 +37,69 @@ impl fmt::Display for Component {
     }
 }
 
-/// Somebody who knows whether a part is in trouble.
+/// The state of one component.
 pub trait HealthCheck: fmt::Debug + Send + Sync {
-    /// What holds up uploads there; `None` where nothing does. Answers at once, in words for whoever can reach the address
-    /// that they are told at: they name no file, no account and nothing secret.
+    /// Returns why the component holds up uploads; `None` while it does not. Never blocks.
+    ///
+    /// `/readyz` shows the text to everyone who can reach its address, so the text names no file and no account, and
+    /// holds nothing secret.
     fn trouble(&self) -> Option<String>;
 }
 
-/// All parts; clones are the same ones.
+/// All health checks of the program. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct Health(Arc<Mutex<Components>>);
+pub struct Health(Arc<Mutex<Checks>>);
 
-type Components = Vec<(Component, Arc<dyn HealthCheck>)>;
+type Checks = Vec<(Component, Arc<dyn HealthCheck>)>;
 
 impl Health {
-    /// From now on this one is asked too.
-    pub fn add(&self, part: Component, who: Arc<dyn HealthCheck>) {
-        self.parts().push((part, who));
+    /// Adds the check of a component.
+    pub fn add(&self, component: Component, check: Arc<dyn HealthCheck>) {
+        self.checks().push((component, check));
     }
 
-    /// Asks all, in the order in which they came.
-    pub fn now(&self) -> Vec<(Component, Option<String>)> {
-        // Asked without the lock: nobody who starts waits for them.
-        let parts = self.parts().clone();
-        parts.into_iter().map(|(part, who)| (part, who.trouble())).collect()
+    /// Runs all checks, in the order in which they were added; returns each component with its trouble, if any.
+    pub fn check_all(&self) -> Vec<(Component, Option<String>)> {
+        // The checks run without the lock, so that a component that is being added does not wait for them.
+        let checks = self.checks().clone();
+        checks.into_iter().map(|(component, check)| (component, check.trouble())).collect()
     }
 
-    /// A line for each part that is in trouble; none where uploads go on.
+    /// Returns one line for each component in trouble; none while uploads go on.
     pub fn reasons(&self) -> Vec<String> {
-        let line = |why: String| why.split_whitespace().collect::<Vec<_>>().join(" ");
-        self.now().into_iter().filter_map(|(part, why)| Some(format!("{part}: {}", line(why?)))).collect()
+        let one_line = |reason: String| reason.split_whitespace().collect::<Vec<_>>().join(" ");
+        let checked = self.check_all().into_iter();
+        checked.filter_map(|(component, reason)| Some(format!("{component}: {}", one_line(reason?)))).collect()
     }
 
-    fn parts(&self) -> MutexGuard<'_, Components> {
+    fn checks(&self) -> MutexGuard<'_, Checks> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What somebody has noted of trouble of their own; clones are the same note.
+/// Trouble that a component raises when it begins and clears when it is over. Clones share one state.
 #[derive(Debug, Clone, Default)]
 pub struct Condition(Arc<Mutex<Option<String>>>);
 
 impl Condition {
-    /// There is trouble, for this reason. Answers whether that is news.
-    pub fn raise(&self, why: impl Into<String>) -> bool {
-        self.noted().replace(why.into()).is_none()
+    /// Sets the trouble and its reason. Returns whether there was no trouble before.
+    pub fn raise(&self, reason: impl Into<String>) -> bool {
+        self.reason().replace(reason.into()).is_none()
     }
 
-    /// It is over.
+    /// Ends the trouble.
     pub fn clear(&self) {
-        *self.noted() = None;
+        *self.reason() = None;
     }
 
-    fn noted(&self) -> MutexGuard<'_, Option<String>> {
+    fn reason(&self) -> MutexGuard<'_, Option<String>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl HealthCheck for Condition {
     fn trouble(&self) -> Option<String> {
-        self.noted().clone()
+        self.reason().clone()
     }
 }
 
@@ -105,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_part_in_trouble_is_one_line_for_as_long_as_it_is() {
+    fn each_component_in_trouble_is_one_line_while_the_trouble_lasts() {
         let (health, journal, folder) = (Health::default(), Condition::default(), Condition::default());
         health.add(Component::Journal, Arc::new(journal.clone()));
         health.add(Component::Folder("/srv/scans".into()), Arc::new(folder.clone()));
@@ -118,12 +121,12 @@ mod tests {
     }
 
     #[test]
-    fn trouble_that_lasts_is_news_once() {
-        let note = Condition::default();
-        assert!(note.raise("gone"));
-        assert!(!note.raise("gone still"));
-        assert_eq!(note.trouble().as_deref(), Some("gone still"));
-        note.clear();
-        assert!(note.raise("gone again"));
+    fn a_condition_is_new_only_when_it_was_clear_before() {
+        let condition = Condition::default();
+        assert!(condition.raise("gone"));
+        assert!(!condition.raise("gone still"));
+        assert_eq!(condition.trouble().as_deref(), Some("gone still"));
+        condition.clear();
+        assert!(condition.raise("gone again"));
     }
 }

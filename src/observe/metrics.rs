@@ -1,6 +1,7 @@
-//! What is counted while files are uploaded, for Prometheus: names, units and what they mean. No label holds a file's name.
+//! The metrics for Prometheus: their names, units and meanings. No label holds a file's name.
 //!
-//! Counting costs an addition, whether anybody reads it or not. What is in trouble is not counted but asked of [`Health`].
+//! Counting costs an addition, whether anybody reads the metrics or not. The metrics about trouble are not counted: each scrape
+//! takes them from [`Health`].
 
 use std::fmt;
 use std::path::Path;
@@ -25,7 +26,7 @@ use crate::observe::health::{Component, Health};
 /// The format that [`Metrics::text`] writes.
 pub const FORMAT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// In front of every name.
+/// The prefix of every metric's name.
 const PREFIX: &str = "astran_backup";
 
 /// Bounds for the duration of an upload in seconds: from a small file next door to a large one far away.
@@ -35,61 +36,62 @@ const DURATIONS: [f64; 10] = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 60.0, 300.0,
 type Timestamp = gauge::Gauge<f64, AtomicU64>;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Of {
+struct FolderLabel {
     folder: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Ended {
+struct OutcomeLabels {
     folder: String,
     outcome: &'static str,
 }
 
-/// All counts; clones are the same ones.
+/// All metrics. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     registry: Arc<Registry>,
-    files: Family<Ended, Counter>,
-    bytes: Family<Of, Counter>,
-    last: Family<Of, Timestamp>,
-    unannounced: Family<Of, Counter>,
-    overflows: Family<Of, Counter>,
-    under_way: Family<Of, Gauge>,
-    durations: Family<Of, Histogram, fn() -> Histogram>,
+    files: Family<OutcomeLabels, Counter>,
+    bytes: Family<FolderLabel, Counter>,
+    last: Family<FolderLabel, Timestamp>,
+    unannounced: Family<FolderLabel, Counter>,
+    overflows: Family<FolderLabel, Counter>,
+    under_way: Family<FolderLabel, Gauge>,
+    durations: Family<FolderLabel, Histogram, fn() -> Histogram>,
 }
 
 impl Metrics {
-    /// With nothing counted yet; `health` is asked at each look.
+    /// Metrics with nothing counted yet. Each scrape checks `health`.
     pub fn new(health: &Health) -> Self {
         let mut registry = Registry::with_prefix(PREFIX);
         let (files, bytes, last) = (Family::default(), Family::default(), Family::default());
         let (unannounced, overflows, under_way) = (Family::default(), Family::default(), Family::default());
         let durations = Family::new_with_constructor((|| Histogram::new(DURATIONS)) as fn() -> Histogram);
-        registry.register("files", "Files that the pipeline was done with, by what became of them", files.clone());
-        let help = "Content of stored files, of those that the store had already too";
+        registry.register("files", "Files by how their way through the program ended", files.clone());
+        let help = "Content of stored files, also of those that the store had already";
         registry.register_with_unit("stored", help, Unit::Bytes, bytes.clone());
-        let help = "When a file was stored last, since 1970; none since the start where it is missing";
+        let help = "When a file was stored last, in time since 1970; missing until the first one since the start";
         registry.register_with_unit("last_stored_timestamp", help, Unit::Seconds, last.clone());
-        let help = "Stored files that a periodic walk through the folder found, and that an event should have told of";
+        let help = "Stored files that a periodic walk through the folder found, though a file system event should have announced them";
         registry.register("unannounced_files", help, unannounced.clone());
-        let help = "How often events were lost, too many at once, and the folder was walked through instead";
+        let help =
+            "How often file system events were lost, too many at once, so that the whole folder was walked through";
         registry.register("event_overflows", help, overflows.clone());
-        let help = "Files being uploaded, or waiting for the service with the leave to be uploaded";
+        let help = "Files that hold an upload permit: they are being uploaded, or wait for the service";
         registry.register("files_under_way", help, under_way.clone());
-        let help = "From the start of an upload to the store's answer that it has the file";
+        let help = "Time from the start of an upload to the store's answer that it has the file";
         registry.register_with_unit("upload_duration", help, Unit::Seconds, durations.clone());
-        registry.register_collector(Box::new(Troubles(health.clone())));
+        registry.register_collector(Box::new(HealthCollector(health.clone())));
         Self { registry: Arc::new(registry), files, bytes, last, unannounced, overflows, under_way, durations }
     }
 
-    /// The counts of one folder. They are told from now on, with zero: an increase from nothing would not show.
-    pub fn folder(&self, path: &Path) -> Folder {
-        let of = Of { folder: path.display().to_string() };
+    /// The metrics of one folder. They are shown from now on, with zero: Prometheus can't see an increase from nothing.
+    pub fn folder(&self, path: &Path) -> FolderMetrics {
+        let label = FolderLabel { folder: path.display().to_string() };
         let files = |outcome| {
-            let ended = Ended { folder: of.folder.clone(), outcome };
-            self.files.get_or_create(&ended).clone()
+            let labels = OutcomeLabels { folder: label.folder.clone(), outcome };
+            self.files.get_or_create(&labels).clone()
         };
-        Folder {
+        FolderMetrics {
             stored: files("stored"),
             failed: files("failed"),
             waits: files("waits"),
@@ -97,17 +99,17 @@ impl Metrics {
             skipped: files("skipped"),
             gone: files("gone"),
             left: files("left"),
-            unannounced: self.unannounced.get_or_create(&of).clone(),
-            overflows: self.overflows.get_or_create(&of).clone(),
-            under_way: self.under_way.get_or_create(&of).clone(),
-            durations: self.durations.get_or_create(&of).clone(),
-            bytes: self.bytes.get_or_create(&of).clone(),
+            unannounced: self.unannounced.get_or_create(&label).clone(),
+            overflows: self.overflows.get_or_create(&label).clone(),
+            under_way: self.under_way.get_or_create(&label).clone(),
+            durations: self.durations.get_or_create(&label).clone(),
+            bytes: self.bytes.get_or_create(&label).clone(),
             last: self.last.clone(),
-            of,
+            label,
         }
     }
 
-    /// All of it in words, as [`FORMAT`].
+    /// All metrics as text in the format [`FORMAT`].
     pub fn text(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
@@ -115,90 +117,90 @@ impl Metrics {
     }
 }
 
-/// The counts of one folder; clones are the same ones.
+/// The metrics of one folder. Clones share them.
 #[derive(Debug, Clone)]
-pub struct Folder {
-    of: Of,
+pub struct FolderMetrics {
+    label: FolderLabel,
     stored: Counter,
     bytes: Counter,
-    last: Family<Of, Timestamp>,
+    last: Family<FolderLabel, Timestamp>,
     durations: Histogram,
     /// Files that failed.
     pub failed: Counter,
-    /// Files that wait for something that somebody must mend.
+    /// Files that can't go on until a person mends something.
     pub waits: Counter,
-    /// Files that changed, and go round again.
+    /// Files that changed meanwhile and are uploaded again.
     pub again: Counter,
-    /// Files that were done with before, and have not changed.
+    /// Files that were finished before and have not changed.
     pub skipped: Counter,
-    /// Files that were gone before they were read.
+    /// Files that disappeared before they were read.
     pub gone: Counter,
-    /// Files left by a stop.
+    /// Files that a stop of the program left for the next run.
     pub left: Counter,
-    /// Stored files that no event told of.
+    /// Stored files that no file system event announced.
     pub unannounced: Counter,
-    /// Losses of events.
+    /// How often file system events were lost.
     pub overflows: Counter,
-    /// Files being uploaded.
+    /// Files that are being uploaded now.
     pub under_way: Gauge,
 }
 
-impl Folder {
-    /// Of files that nobody watches.
-    pub fn nowhere() -> Self {
+impl FolderMetrics {
+    /// Metrics that no scrape shows, for commands and tests.
+    pub fn detached() -> Self {
         Metrics::new(&Health::default()).folder(Path::new(""))
     }
 
-    /// A file of so many bytes is stored.
+    /// Counts a stored file of so many bytes.
     pub fn stored(&self, bytes: u64) {
         self.stored.inc();
         self.bytes.inc_by(bytes);
-        // A clock before 1970 tells no time.
+        // A clock before 1970 is wrong anyhow; it counts as 1970.
         let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-        self.last.get_or_create(&self.of).set(now.as_secs_f64());
+        self.last.get_or_create(&self.label).set(now.as_secs_f64());
     }
 
-    /// An upload went well, and took so long.
+    /// Counts the duration of a successful upload.
     pub fn uploaded(&self, took: Duration) {
         self.durations.observe(took.as_secs_f64());
     }
 }
 
-/// What is in trouble, at each look anew.
+/// The metrics about trouble, made from a fresh check of the health at each scrape.
 #[derive(Debug)]
-struct Troubles(Health);
+struct HealthCollector(Health);
 
 #[derive(Debug, EncodeLabelSet)]
-struct Circuit {
+struct BreakerLabels {
     circuit: &'static str,
-    /// Empty, which is the same as missing, where it is no folder's own.
+    /// Missing where the breaker belongs to no folder. Prometheus reads an empty label as a missing one.
     folder: Option<String>,
 }
 
-impl Collector for Troubles {
+impl Collector for HealthCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let parts = self.0.now();
-        let number = |trouble: bool| ConstGauge::new(i64::from(trouble));
+        let checked = self.0.check_all();
+        let number = |is_so: bool| ConstGauge::new(i64::from(is_so));
         let help = "Whether uploads go on: the same as the answer to /readyz.";
-        let ready = number(parts.iter().all(|(_, why)| why.is_none()));
+        let ready = number(checked.iter().all(|(_, trouble)| trouble.is_none()));
         ready.encode(encoder.encode_descriptor("ready", help, None, MetricType::Gauge)?)?;
-        let help = "Whether this is in trouble, so that no file is tried but one at a time now and then.";
+        let help = "Whether the circuit breaker is open: trouble holds up all uploads but a probe from time to time.";
         let mut circuits = encoder.encode_descriptor("circuit_open", help, None, MetricType::Gauge)?;
-        for (part, why) in &parts {
-            let (circuit, folder) = match part {
+        for (component, trouble) in &checked {
+            let (circuit, folder) = match component {
                 Component::Service => ("service", None),
                 Component::Journal => ("journal", None),
                 Component::Destination(folder) => ("destination", Some(folder.clone())),
                 Component::Login => ("login", None),
                 Component::Start | Component::Folder(_) | Component::Progress => continue,
             };
-            number(why.is_some()).encode(circuits.encode_family(&Circuit { circuit, folder })?)?;
+            number(trouble.is_some()).encode(circuits.encode_family(&BreakerLabels { circuit, folder })?)?;
         }
-        let help = "Whether the watched folder is gone, or is another one's.";
+        let help = "Whether the watched folder is gone, or another folder is in its place.";
         let mut gone = encoder.encode_descriptor("folder_gone", help, None, MetricType::Gauge)?;
-        for (part, why) in parts {
-            if let Component::Folder(folder) = part {
-                number(why.is_some()).encode(gone.encode_family(&Of { folder })?)?;
+        for (component, trouble) in checked {
+            if let Component::Folder(folder) = component {
+                number(trouble.is_some()).encode(gone.encode_family(&FolderLabel { folder })?)?;
             }
         }
         Ok(())
@@ -217,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_are_there_with_zero_before_anything_happens() {
+    fn counters_are_shown_with_zero_before_anything_happens() {
         let metrics = Metrics::new(&Health::default());
         metrics.folder(Path::new("/w"));
         for outcome in ["stored", "failed", "waits", "again", "skipped", "gone", "left"] {
@@ -233,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn every_metric_says_what_it_means_and_is_named_by_its_unit() {
+    fn every_metric_has_a_help_text_and_the_prefix() {
         let metrics = Metrics::new(&Health::default());
         metrics.folder(Path::new("/w")).stored(1);
         let text = metrics.text().unwrap();
@@ -246,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stored_file_is_counted_with_its_bytes_and_its_time() {
+    fn a_stored_file_is_counted_with_its_bytes_and_time() {
         let metrics = Metrics::new(&Health::default());
         let folder = metrics.folder(Path::new("/w"));
         assert!(!metrics.text().unwrap().contains("last_stored_timestamp_seconds{"), "nothing was stored yet");
@@ -258,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn trouble_shows_for_as_long_as_it_lasts() {
+    fn trouble_shows_while_it_lasts() {
         let (health, service, folder) = (Health::default(), Condition::default(), Condition::default());
         health.add(Component::Service, Arc::new(service.clone()));
         health.add(Component::Destination("/w".into()), Arc::new(Condition::default()));

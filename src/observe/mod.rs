@@ -2,8 +2,6 @@
 
 pub mod health;
 pub mod http;
-pub(crate) mod log_limit;
-pub(crate) mod log_queue;
 pub mod logging;
 pub mod metrics;
-pub mod standstill;
+pub mod stall;

@@ -12,8 +12,9 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use super::rename::{At, Source, rename_new};
+use super::staged::{Staged, unlink};
 use super::staging::parent_of;
-use super::{Aside, MoveTarget, Partial, make_below, unlink};
+use super::{MoveTarget, Partial, make_below};
 use crate::failpoint::failpoint;
 use crate::file::lease::{Lease, Writers};
 use crate::file::{Opened, Root};
@@ -21,7 +22,7 @@ use crate::file::{Opened, Root};
 /// A file that was set aside and is unchanged, opened under its lease.
 #[derive(Clone, Copy)]
 pub(super) struct Rested<'a> {
-    pub(super) aside: &'a Aside,
+    pub(super) staged: &'a Staged,
     pub(super) opened: &'a Opened,
     pub(super) lease: Option<&'a Lease>,
 }
@@ -30,12 +31,12 @@ pub(super) struct Rested<'a> {
 /// below that folder is reached through no link.
 pub(super) fn move_below(file: Rested<'_>, target: &MoveTarget) -> io::Result<PathBuf> {
     let (folder, mode) = target.folder()?;
-    let parent = file.aside.origin.parent().unwrap_or(Path::new(""));
+    let parent = file.staged.origin.parent().unwrap_or(Path::new(""));
     let to_dir = make_below(folder.dir(), parent, mode).map_err(|errno| in_the_way(errno, parent))?;
     // Told as it was configured.
     let to = Root::held(to_dir, target.configured().join(parent));
-    let (from_dir, from) = parent_of(&file.aside.root, &file.aside.place).map_err(io::Error::other)?;
-    for name in numbered(&file.aside.origin) {
+    let (from_dir, from) = parent_of(&file.staged.root, &file.staged.place).map_err(io::Error::other)?;
+    for name in numbered(&file.staged.origin) {
         match rename_new(At::new(&from_dir, from), At::new(to.dir(), &name), Source::Ours) {
             Ok(()) => return Ok(to.path().join(name)),
             Err(Errno::EXIST) => {}
@@ -59,7 +60,7 @@ fn in_the_way(errno: Errno, parent: &Path) -> io::Error {
 /// To another file system: copied whole, on disk, named; only then is the first one unlinked. A crash in between leaves
 /// both, and the next try finds the copy by its bytes.
 fn copy_below(file: Rested<'_>, to: &Root) -> io::Result<PathBuf> {
-    for name in numbered(&file.aside.origin) {
+    for name in numbered(&file.staged.origin) {
         if !is_copied(file, to, Path::new(&name)) {
             match copy(file, to.dir(), name.clone()) {
                 Ok(()) => {}
@@ -68,7 +69,7 @@ fn copy_below(file: Rested<'_>, to: &Root) -> io::Result<PathBuf> {
             }
         }
         failpoint("after-copy");
-        unlink(&file.aside.root, &file.aside.place)?;
+        unlink(&file.staged.root, &file.staged.place)?;
         return Ok(to.path().join(name));
     }
     Err(Errno::EXIST.into())
@@ -91,7 +92,7 @@ fn is_copied(file: Rested<'_>, folder: &Root, name: &Path) -> bool {
         Writers::Some => return false,
         Writers::Unknown(_) | Writers::NotAllowed => None,
     };
-    let bytes = file.aside.sha256.clone().or_else(|| file.opened.sha256().ok());
+    let bytes = file.staged.sha256.clone().or_else(|| file.opened.sha256().ok());
     bytes.is_some()
         && copy.sha256().ok() == bytes
         && copy.file.sync_all().is_ok()

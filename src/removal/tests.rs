@@ -4,6 +4,9 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use crate::file::PRIVATE;
 use crate::file::lease::LeaseBreaks;
+use crate::removal::MoveTarget;
+use crate::removal::place::{is_beside, origin};
+use crate::removal::staging::{probe, probe_private, recover, tidy};
 
 struct Scratch {
     dir: tempfile::TempDir,
@@ -34,7 +37,7 @@ impl Scratch {
 }
 
 /// Opens, leases and sets aside, as an upload does, with something happening after the read.
-fn uploaded(settled: &Settled, then: impl FnOnce()) -> Result<Aside, NotRemoved> {
+fn uploaded(settled: &Settled, then: impl FnOnce()) -> Result<Staged, NotRemoved> {
     let opened = settled.root.open_file(&settled.relative).unwrap();
     let Writers::None(lease) = opened.writers() else { panic!("nobody writes it") };
     let sha256 = opened.sha256().ok();
@@ -66,7 +69,7 @@ async fn a_file_replaced_after_it_was_read_stays() {
     let other = scratch.path("other");
     fs::write(&other, "new").unwrap();
     let refused = uploaded(&settled, || fs::rename(&other, scratch.path("report")).unwrap()).unwrap_err();
-    assert!(refused.changed);
+    assert!(matches!(refused.error, RemovalError::Replaced));
     assert_eq!(refused.place, Path::new("report"));
     assert_eq!(scratch.read("report"), "new");
 }
@@ -79,7 +82,7 @@ async fn a_file_written_while_it_lay_aside_is_put_back() {
     let aside = uploaded(&settled, || ()).unwrap();
     fs::write(scratch.root.path().join(&aside.place), "grown").unwrap();
     let refused = finish(&aside, &Disposition::Delete).unwrap_err();
-    assert!(refused.changed);
+    assert!(matches!(refused.error, RemovalError::ChangedDuringGrace));
     assert_eq!(scratch.read("report"), "grown");
 }
 
@@ -102,7 +105,7 @@ async fn a_file_whose_name_was_taken_meanwhile_is_kept_under_the_private_name_an
     let settled = scratch.write("sub/report", "first");
     let aside = uploaded(&settled, || ()).unwrap();
     scratch.write("sub/report", "second");
-    let kept = aside.put_back("for the test");
+    let kept = aside.put_back(RemovalError::Replaced);
     assert_eq!(scratch.read("sub/report"), "second");
     assert_eq!(scratch.read(&kept.place), "first");
     assert_eq!(origin(&kept.place), Path::new("sub/report"));
@@ -177,7 +180,8 @@ async fn times_set_back_hide_no_change() {
     let times = fs::metadata(&place).unwrap().modified().unwrap();
     fs::write(&place, "new").unwrap();
     fs::File::options().append(true).open(&place).unwrap().set_modified(times).unwrap();
-    assert!(finish(&aside, &Disposition::Delete).unwrap_err().changed);
+    let refused = finish(&aside, &Disposition::Delete).unwrap_err();
+    assert!(matches!(refused.error, RemovalError::ChangedDuringGrace));
     assert_eq!(scratch.read("report"), "new");
 }
 
@@ -277,7 +281,7 @@ async fn a_file_that_somebody_waits_to_write_stays_where_it_is() {
     let settled = scratch.write("report", "content");
     let awaited = Awaited::open(&scratch.root, &settled.relative);
     let refused = set_aside(&settled, &awaited.opened, Some(&awaited.lease), None).unwrap_err();
-    assert!(refused.changed && refused.place == settled.relative);
+    assert!(matches!(refused.error, RemovalError::ChangedSinceUpload) && refused.place == settled.relative);
     assert!(!scratch.path(".astran-backup").exists(), "it was never away: {refused}");
     awaited.end();
 }
@@ -300,11 +304,11 @@ async fn a_file_that_changed_or_was_exchanged_while_it_was_set_aside_is_put_back
     let aside = uploaded(&scratch.write("report", "content"), || ()).unwrap();
     let opened = scratch.root.open_file(&aside.place).unwrap();
     fs::write(scratch.root.path().join(&aside.place), "grown larger").unwrap();
-    assert!(aside.check_renamed(&opened, None).unwrap_err().contains("changed"));
+    assert!(matches!(aside.check_renamed(&opened, None), Err(RemovalError::ChangedDuringRename)));
     let opened = scratch.root.open_file(&aside.place).unwrap();
     fs::rename(scratch.write("other", "content").root.path().join("other"), scratch.root.path().join(&aside.place))
         .unwrap();
-    assert!(aside.check_renamed(&opened, None).unwrap_err().contains("another file"));
+    assert!(matches!(aside.check_renamed(&opened, None), Err(RemovalError::Replaced)));
 }
 
 #[tokio::test]
@@ -314,11 +318,11 @@ async fn the_same_bytes_prove_nothing_where_somebody_may_be_writing() {
     let aside = uploaded(&scratch.write("report", "content"), || ()).unwrap();
     let opened = scratch.root.open_file(&aside.place).unwrap();
     let Writers::None(lease) = opened.writers() else { panic!("nobody writes it") };
-    assert!(aside.is_the_same(&opened, Some(&lease)));
-    assert!(!aside.is_the_same(&opened, None), "without a lease a writer may come after the last byte was read");
+    assert!(aside.has_same_bytes(&opened, Some(&lease)));
+    assert!(!aside.has_same_bytes(&opened, None), "without a lease a writer may come after the last byte was read");
     drop(lease);
     let awaited = Awaited::open(&scratch.root, &aside.place);
-    assert!(!aside.is_the_same(&awaited.opened, Some(&awaited.lease)), "the lease was broken while it was read");
+    assert!(!aside.has_same_bytes(&awaited.opened, Some(&awaited.lease)), "the lease was broken while it was read");
     awaited.end();
 }
 
@@ -351,8 +355,8 @@ fn a_file_whose_writers_can_not_be_told_any_more_is_not_removed() {
     let root = Arc::new(Root::open(Path::new("/proc/self")).unwrap());
     let place = PathBuf::from("status");
     let baseline = root.open_file(&place).unwrap().stamp;
-    let aside = Aside { root, origin: place.clone(), place, baseline, leased: true, sha256: None };
-    assert!(aside.check_rested().unwrap_err().contains("can't be told"));
+    let aside = Staged { root, origin: place.clone(), place, baseline, leased: true, sha256: None };
+    assert!(matches!(aside.check_rested(), Err(RemovalError::WritersUnknown(_))));
 }
 
 #[tokio::test]
@@ -365,7 +369,7 @@ async fn a_name_or_path_that_is_too_long_for_the_private_folder_waits_elsewhere_
     for (name, hidden) in [(long.as_str(), false), (&format!("sub/{long}"), false), (&deep, false), (&far, true)] {
         let aside = uploaded(&scratch.write(name, "content"), || ()).unwrap();
         assert_eq!((origin(&aside.place), aside.place.file_name().is_some_and(is_beside)), (name.into(), hidden));
-        aside.put_back("for the test");
+        aside.put_back(RemovalError::Replaced);
         assert_eq!(scratch.read(name), "content");
         let aside = uploaded(&scratch.write(name, "content"), || ()).unwrap();
         assert_eq!(finish(&aside, &Disposition::Delete).unwrap(), LocalEnd::Removed);
@@ -382,7 +386,7 @@ async fn what_lies_in_a_private_folder_that_is_not_ours_alone_any_more_is_neithe
     let mode = |mode| fs::set_permissions(scratch.path(PRIVATE), fs::Permissions::from_mode(mode)).unwrap();
     mode(0o750);
     let stays = finish(&aside, &Disposition::Delete).unwrap_err();
-    assert!(stays.reason.contains("chmod 700") && stays.place == aside.place, "{stays}");
+    assert!(stays.to_string().contains("chmod 700") && stays.place == aside.place, "{stays}");
     assert!(recover(&scratch.root, Path::new("")).is_empty() && !scratch.path("sub/report").exists());
     let other = uploaded(&scratch.write("sub/report", "newer"), || ()).unwrap();
     assert!(other.place.file_name().is_some_and(is_beside), "it goes without the private folder: {other:?}");

@@ -29,10 +29,10 @@ pub(super) struct Confirmed {
 pub(super) enum Halt {
     /// Nothing more to do for this file now.
     Ended(Outcome),
-    /// This file's trouble, written down under this number: the store refuses these bytes.
-    Refused(AttemptId, Source, String),
+    /// This file's trouble, written down: the store refuses these bytes.
+    Refused(Source, String),
     /// The same, but written down before: nothing was asked of the store now.
-    RefusedBefore(AttemptId, Source, String),
+    RefusedBefore(Source, String),
     /// The service's or the login's trouble.
     Service(VaultError),
     /// The destination's trouble.
@@ -110,9 +110,9 @@ impl<V: Vault> Pipeline<V> {
     /// It has failed, and has not changed. A crash, or a name that was taken meanwhile, may have kept it from where refused
     /// files are collected.
     async fn refused_before(&self, source: &Source, attempt: AttemptId, reason: String) -> Result<Halt, Halt> {
-        let attempt = self.shared.journal.renew(attempt).await?;
+        self.shared.journal.renew(attempt).await?;
         Ok(match self.policy.failed_dir {
-            Some(_) => Halt::RefusedBefore(attempt, source.clone(), reason),
+            Some(_) => Halt::RefusedBefore(source.clone(), reason),
             None => Halt::Ended(Outcome::Skipped { failed: true }),
         })
     }

@@ -18,7 +18,7 @@ use crate::file::lease::{Lease, Writers};
 use crate::file::lock::Claim;
 use crate::file::{OpenError, Opened, Settled};
 use crate::hex;
-use crate::observe::standstill::Flow;
+use crate::observe::stall::Activity;
 use crate::vault::Content;
 
 /// Files up to this size are read in one go, in bytes.
@@ -38,12 +38,12 @@ pub(super) struct Source {
     /// The kernel could tell of its writers, but may not tell us.
     pub(super) lease_denied: bool,
     /// No other upload takes the file as long as this lives.
-    _claim: Arc<Claim>,
+    pub(super) claim: Arc<Claim>,
     /// Its bytes, if it is small, once it was read.
     small: Arc<OnceLock<Bytes>>,
     sha256: Arc<Mutex<Option<String>>>,
     /// Each piece that is read is a movement there.
-    flow: Flow,
+    flow: Activity,
 }
 
 /// Why a file can't be taken now.
@@ -87,12 +87,12 @@ impl Source {
         };
         let claim = settled.root.claim(&opened);
         let claim = Arc::new(claim.ok_or(SourceError::Unsettled("another upload of it is under way"))?);
-        let (small, sha256, flow) = (Arc::default(), Arc::default(), Flow::default());
-        Ok(Self { opened, lease, lease_denied, _claim: claim, small, sha256, flow })
+        let (small, sha256, flow) = (Arc::default(), Arc::default(), Activity::default());
+        Ok(Self { opened, lease, lease_denied, claim, small, sha256, flow })
     }
 
     /// The same, telling this flow of each piece that is read.
-    pub(super) fn telling(self, flow: Flow) -> Self {
+    pub(super) fn telling(self, flow: Activity) -> Self {
         Self { flow, ..self }
     }
 
@@ -197,7 +197,7 @@ impl Source {
                 self.set_sha256(&hash.finalize_reset());
             }
             pass_on(Bytes::from_owner(piece))?;
-            self.flow.moved();
+            self.flow.advanced();
             failpoint("mid-body");
         }
         Ok(())

@@ -123,7 +123,7 @@ impl HealthCheck for Breaker {
     fn trouble(&self) -> Option<String> {
         let state = self.state();
         let trouble = state.trouble.as_ref().filter(|trouble| !trouble.recovering || state.out > 0)?;
-        Some(trouble.error.plainly().to_owned())
+        Some(trouble.error.public_message().to_owned())
     }
 }
 
@@ -232,7 +232,7 @@ mod tests {
         let breaker = Breaker::new("the service", None);
         assert_eq!(breaker.trouble(), None);
         breaker.permit().await.unwrap().failed(down());
-        assert_eq!(breaker.trouble().as_deref(), Some(down().plainly()));
+        assert_eq!(breaker.trouble().as_deref(), Some(down().public_message()));
         let trial = breaker.permit().await.unwrap();
         assert!(breaker.trouble().is_some(), "all others wait still");
         let probed = trial.probed();

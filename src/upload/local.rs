@@ -5,13 +5,24 @@ use std::sync::atomic::Ordering;
 
 use super::attempt::Confirmed;
 use super::body::Source;
-use super::removal::{RemovalRequest, Why};
-use super::{Outcome, Pipeline};
+use super::worker::INTERNAL;
+use super::{Outcome, Pipeline, Report};
 use crate::config::{After, Policy};
 use crate::file::Settled;
-use crate::journal::{AttemptId, End, LocalEnd};
-use crate::removal::{Disposition, MoveTarget, MoveTargetError};
-use crate::vault::Vault;
+use crate::journal::{AttemptId, End, LocalEnd, Stored};
+use crate::removal::{
+    Disposition, MoveTarget, MoveTargetError, NotRemoved, RemovalError, RemovalRequest, UploadedFile,
+};
+use crate::vault::{RemotePath, Vault};
+
+/// Why a file is to leave the watched folder.
+#[derive(Debug)]
+enum Why {
+    /// The store has it.
+    Stored(RemotePath, Stored),
+    /// The store refuses it for this reason, and refused files are collected elsewhere.
+    Failed(String),
+}
 
 /// The folders that a policy moves files to, open.
 #[derive(Debug, Clone, Default)]
@@ -63,29 +74,115 @@ impl<V: Vault> Pipeline<V> {
                 return Some(Outcome::Stored { remote, stored, local: LocalEnd::Kept });
             }
         };
-        self.removals
-            .add(RemovalRequest { file: file.clone(), source, fate, attempt, why: Why::Stored(remote, stored) })
-            .await;
+        self.remove(file, source, fate, Some(attempt), Why::Stored(remote, stored)).await;
         None
     }
 
-    /// What becomes of a file that the store refused.
-    pub(super) async fn refused_end(
+    /// What becomes of a file that the store refused. The journal has its end already.
+    pub(super) async fn refused_end(&self, file: &Settled, source: Source, reason: String) -> Option<Outcome> {
+        let Some(folder) = &self.targets.failed else { return Some(Outcome::Failed { reason, moved: None }) };
+        self.remove(file, source, Disposition::MoveTo(Arc::clone(folder)), None, Why::Failed(reason)).await;
+        None
+    }
+
+    /// Hands a file over to the removal, whose end becomes the file's report.
+    async fn remove(
         &self,
         file: &Settled,
         source: Source,
-        attempt: AttemptId,
-        reason: String,
-    ) -> Option<Outcome> {
-        match &self.targets.failed {
-            Some(folder) => {
-                let fate = Disposition::MoveTo(Arc::clone(folder));
-                self.removals
-                    .add(RemovalRequest { file: file.clone(), source, fate, attempt, why: Why::Failed(reason) })
-                    .await;
-                None
-            }
-            None => Some(Outcome::Failed { reason, moved: None }),
+        disposition: Disposition,
+        record: Option<AttemptId>,
+        why: Why,
+    ) {
+        let sha256 = source.sha256();
+        let Source { opened, lease, claim, .. } = source;
+        let reports = self.reports.clone();
+        let on_end = Box::new(move |file, ended| {
+            // The send fails only where nobody listens for reports any more.
+            reports.send(report_of(file, why, ended)).ok();
+        });
+        let request = RemovalRequest { file: file.clone(), disposition, record, on_end };
+        self.removals.add(request, UploadedFile { opened, lease, claim, sha256 }).await;
+    }
+}
+
+fn report_of(file: Settled, why: Why, ended: Result<LocalEnd, NotRemoved>) -> Report {
+    let moved_meanwhile =
+        ended.as_ref().err().filter(|not_removed| !matches!(not_removed.error, RemovalError::Internal));
+    let put_back = moved_meanwhile.is_some();
+    let aside = moved_meanwhile.map(|not_removed| &not_removed.place).filter(|place| **place != file.origin).cloned();
+    Report { outcome: outcome_of(why, ended), file, put_back, aside }
+}
+
+/// The end of a removal in words.
+fn outcome_of(why: Why, ended: Result<LocalEnd, NotRemoved>) -> Outcome {
+    match (why, ended) {
+        (Why::Stored(remote, stored), Ok(local)) => Outcome::Stored { remote, stored, local },
+        (Why::Failed(reason), Ok(LocalEnd::Moved(path))) => Outcome::Failed { reason, moved: Some(path) },
+        (Why::Failed(reason), Ok(LocalEnd::Removed | LocalEnd::Kept)) => Outcome::Failed { reason, moved: None },
+        (_, Err(not_removed)) if not_removed.error.calls_for_retry() => {
+            Outcome::Again { reason: not_removed.to_string(), place: not_removed.place }
+        }
+        (_, Err(NotRemoved { error: RemovalError::Internal, .. })) => {
+            Outcome::Failed { reason: INTERNAL.to_owned(), moved: None }
+        }
+        (Why::Stored(..), Err(not_removed)) => {
+            Outcome::Failed { reason: format!("it is stored, but stays here: {not_removed}"), moved: None }
+        }
+        (Why::Failed(first), Err(not_removed)) => {
+            Outcome::Failed { reason: format!("{first}; it can't be moved away: {not_removed}"), moved: None }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vault::DocumentId;
+
+    fn stored() -> Why {
+        let stored = Stored {
+            sha256: String::new(),
+            size: 1,
+            document: DocumentId("1".into()),
+            document_version: None,
+            user: "me".into(),
+            already_present: false,
+        };
+        Why::Stored(RemotePath::default(), stored)
+    }
+
+    fn not_removed(error: RemovalError) -> Result<LocalEnd, NotRemoved> {
+        Err(NotRemoved { error, place: "x".into(), stranded: None })
+    }
+
+    fn refused() -> RemovalError {
+        RemovalError::NotFinished(std::io::ErrorKind::PermissionDenied.into())
+    }
+
+    #[test]
+    fn a_changed_file_goes_round_again_and_one_that_can_not_be_removed_is_reported() {
+        for why in [stored(), Why::Failed("413".into())] {
+            let outcome = outcome_of(why, not_removed(RemovalError::ChangedDuringGrace));
+            assert!(matches!(outcome, Outcome::Again { .. }));
+        }
+        for why in [stored(), Why::Failed("413".into())] {
+            assert!(matches!(outcome_of(why, not_removed(refused())), Outcome::Failed { moved: None, .. }));
+        }
+    }
+
+    /// Regression: the event of our own rename was a reason to try again at once, and so on for ever.
+    #[test]
+    fn the_report_says_whether_a_file_was_put_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Arc::new(crate::file::Root::open(dir.path()).unwrap());
+        for (ended, expected) in [
+            (not_removed(refused()), true),
+            (Ok(LocalEnd::Removed), false),
+            (not_removed(RemovalError::Internal), false),
+        ] {
+            let file = Settled::new(Arc::clone(&root), "x".into());
+            assert_eq!(report_of(file, stored(), ended).put_back, expected);
         }
     }
 }

@@ -17,7 +17,6 @@ mod naming;
 mod plan;
 mod receipt;
 pub(crate) mod reconcile;
-mod removal;
 mod send;
 mod unsent;
 mod verify;
@@ -37,8 +36,9 @@ use crate::file::Settled;
 use crate::file::lease::LeaseBreaks;
 use crate::journal::{Journal, LocalEnd, Stored};
 use crate::observe::health::{Component, HealthCheck};
-use crate::observe::metrics::Folder;
-use crate::observe::standstill::Flow;
+use crate::observe::metrics::FolderMetrics;
+use crate::observe::stall::Activity;
+use crate::removal::Removals;
 use crate::shutdown::{Shutdown, Stop};
 use crate::vault::{RemotePath, Vault, VaultError};
 
@@ -49,7 +49,6 @@ use dispatch::Held;
 use keyed_lock::KeyedLock;
 use late::Late;
 pub use local::MoveTargets;
-use removal::Removals;
 
 /// What all pipelines of a process share.
 #[derive(Debug)]
@@ -68,7 +67,7 @@ pub struct Shared<V> {
     /// Names under which an upload that was cut off may still be stored.
     late: Late,
     /// What waits in all pipelines, and what moves.
-    flow: Flow,
+    flow: Activity,
 }
 
 /// How long the service may be in trouble before a command that is to end gives up: the whole then takes under a minute.
@@ -88,7 +87,7 @@ impl<V: Vault> Shared<V> {
             names: KeyedLock::default(),
             patience,
             late: Late::new(),
-            flow: Flow::default(),
+            flow: Activity::default(),
         })
     }
 
@@ -106,7 +105,7 @@ impl<V: Vault> Shared<V> {
     }
 
     /// What waits in all pipelines, and what moves.
-    pub fn flow(&self) -> Flow {
+    pub fn flow(&self) -> Activity {
         self.flow.clone()
     }
 
@@ -190,7 +189,7 @@ pub struct Pipeline<V> {
     /// A person asked for just these files.
     forced: bool,
     reports: mpsc::UnboundedSender<Report>,
-    counts: Folder,
+    counts: FolderMetrics,
     stopped: OnceLock<VaultError>,
     /// It was said that files stay because their writers can't be told.
     unleased_told: AtomicBool,
@@ -205,10 +204,10 @@ impl<V: Vault> Pipeline<V> {
         dest: RemotePath,
         forced: bool,
         reports: mpsc::UnboundedSender<Report>,
-        counts: Folder,
+        counts: FolderMetrics,
     ) -> Arc<Self> {
         let destinations = Destinations::new(shared.patience);
-        let removals = Removals::start(shared.journal.clone(), reports.clone(), shared.flow());
+        let removals = Removals::start(shared.journal.clone(), shared.flow());
         let concurrency = Concurrency::new(policy.transfers, counts.under_way.clone(), shared.flow());
         let stopped = OnceLock::new();
         Arc::new(Self {

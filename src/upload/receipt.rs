@@ -139,7 +139,7 @@ impl<V: Vault> Pipeline<V> {
         let stored = self.stored(&sent, document, already_present).await?;
         failpoint("before-receipt");
         self.shared.journal.stored(attempt, stored.clone()).await?;
-        self.shared.flow.moved();
+        self.shared.flow.advanced();
         failpoint("after-receipt");
         Ok(Confirmed { attempt, remote: dest.join(&sent.name), stored })
     }
@@ -168,7 +168,7 @@ impl<V: Vault> Pipeline<V> {
         let (vault, flow) = (&*self.shared.vault, &self.shared.flow);
         let found = verify::find(vault, flow, dest, folder, sent, read_back).await;
         // A store that is asked again and again for what it may be storing still is no standstill.
-        flow.moved();
+        flow.advanced();
         found.map_err(unanswered)
     }
 }

@@ -119,7 +119,7 @@ impl<V: Vault> Pipeline<V> {
     /// Writes down that an attempt failed for a reason that is this file's own.
     pub(super) async fn fail(&self, source: &Source, attempt: AttemptId, reason: String) -> Halt {
         match self.shared.journal.end(attempt, End::Failed { reason: reason.clone() }).await {
-            Ok(()) => Halt::Refused(attempt, source.clone(), reason),
+            Ok(()) => Halt::Refused(source.clone(), reason),
             Err(error) => error.into(),
         }
     }
@@ -129,7 +129,7 @@ impl<V: Vault> Pipeline<V> {
         let name = file.origin.to_string_lossy();
         let intent = intent(file, source, &self.dest, &DocumentId(String::new()), &name);
         match self.shared.journal.refuse(intent, reason.clone()).await {
-            Ok(attempt) => Halt::Refused(attempt, source.clone(), reason),
+            Ok(_) => Halt::Refused(source.clone(), reason),
             Err(error) => error.into(),
         }
     }

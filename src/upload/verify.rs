@@ -1,6 +1,6 @@
 //! Does the store have it? What its answers say of a document, held against what was sent.
 
-use crate::observe::standstill::Flow;
+use crate::observe::stall::Activity;
 use crate::read_back;
 use crate::vault::{Document, DocumentId, Download, Kind, RemotePath, Vault, VaultError};
 
@@ -49,7 +49,7 @@ pub(super) enum Found {
 /// each piece that is read back.
 pub(super) async fn find<V: Vault>(
     vault: &V,
-    flow: &Flow,
+    flow: &Activity,
     path: &RemotePath,
     folder: &DocumentId,
     sent: &Sent,
@@ -69,7 +69,7 @@ pub(super) async fn find<V: Vault>(
 
 async fn is_same<V: Vault>(
     vault: &V,
-    flow: &Flow,
+    flow: &Activity,
     path: &RemotePath,
     document: &Document,
     sent: &Sent,
@@ -84,7 +84,7 @@ async fn is_same<V: Vault>(
 /// Reads a document back and compares length and SHA-256.
 pub(super) async fn content_matches<V: Vault>(
     vault: &V,
-    flow: &Flow,
+    flow: &Activity,
     path: &RemotePath,
     sent: &Sent,
 ) -> Result<bool, VaultError> {
@@ -97,7 +97,7 @@ pub(super) async fn content_matches<V: Vault>(
         return Ok(false);
     }
     let content = read_back::read(&mut download, sent.size, |_| {
-        flow.moved();
+        flow.advanced();
         Ok::<_, VaultError>(())
     });
     let Some(content) = content.await? else { return Ok(false) };
@@ -211,7 +211,7 @@ mod tests {
         let (path, folder) = (RemotePath::default(), DocumentId("f".into()));
         let sent = Sent { name: "x".into(), size: 4, sha256: hex(&Sha256::digest(b"1234")) };
         let vault = Folder { named: named.to_vec(), content };
-        find(&vault, &Flow::default(), &path, &folder, &sent, read_back).await.map_err(|error| error.kind)
+        find(&vault, &Activity::default(), &path, &folder, &sent, read_back).await.map_err(|error| error.kind)
     }
 
     /// A document of four bytes whose SHA-256 the store does not tell.

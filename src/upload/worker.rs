@@ -45,12 +45,12 @@ impl<V: Vault> Pipeline<V> {
                     return self.local_end(file, source, confirmed).await;
                 }
                 Err(Halt::Ended(outcome)) => return Some(outcome),
-                Err(Halt::Refused(attempt, source, reason)) => {
+                Err(Halt::Refused(source, reason)) => {
                     permits.success();
-                    return self.refused_end(file, source, attempt, reason).await;
+                    return self.refused_end(file, source, reason).await;
                 }
-                Err(Halt::RefusedBefore(attempt, source, reason)) => {
-                    return self.refused_end(file, source, attempt, reason).await;
+                Err(Halt::RefusedBefore(source, reason)) => {
+                    return self.refused_end(file, source, reason).await;
                 }
                 // Written down by now.
                 Err(Halt::Unreadable(reason)) => return Some(Outcome::Failed { reason, moved: None }),

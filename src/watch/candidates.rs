@@ -1,4 +1,4 @@
-//! The files that are on their way: which to look at next, which are ready, which are being uploaded. Pure.
+//! The table of candidates: which file to inspect next, which files are ready, which are being uploaded. Pure.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::path::Path;
@@ -6,151 +6,154 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::Next;
-use super::settle::{Candidate, Cause, Observation, Rules, Verdict};
+use super::UploadEnd;
+use super::settle::{Candidate, Cause, Observation, Readiness, Rules};
 use crate::budget;
 use crate::removal;
 
-/// The files on their way, each under its path below the root.
+/// All files between the first event and the end of their upload, each under its path below the root.
 #[derive(Debug, Default)]
 pub(super) struct Candidates {
-    slots: HashMap<Arc<Path>, Slot>,
+    files: HashMap<Arc<Path>, Tracked>,
+    /// The files in [`Stage::Due`], by time.
     due: BTreeSet<(Instant, Arc<Path>)>,
+    /// The files in [`Stage::Ready`], in their order. It may also name files that have left that stage meanwhile.
     ready: VecDeque<Arc<Path>>,
-    /// Files that were done with and lie there still (kept, failed): a walk that finds them has found nothing new.
-    lying: HashSet<Box<Path>>,
-    /// Those of them that lie in a private folder, where no walk finds them.
-    hidden: HashSet<Box<Path>>,
+    /// Files whose upload has ended and that remain in the folder (kept, failed). A walk finds them again, which is not an event
+    /// that was missed.
+    remaining: HashSet<Box<Path>>,
+    /// Those that remain set aside in a private folder, where no walk finds them.
+    set_aside: HashSet<Box<Path>>,
 }
 
 #[derive(Debug)]
-struct Slot {
+struct Tracked {
     candidate: Candidate,
     stage: Stage,
-    /// An event has told of it, or none was to be expected.
-    told: bool,
+    /// An event told of the file, or none was to be expected.
+    announced: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Stage {
-    /// To be looked at then.
+    /// To be inspected at this time.
     Due(Instant),
-    /// Somebody looks at it now; a hint came meanwhile.
-    Looking(Option<Cause>),
-    /// Waits for a place in the queue.
+    /// Being inspected. An event that came meanwhile is kept.
+    Inspecting(Option<Cause>),
+    /// Waits for room in the upload queue.
     Ready,
-    /// In the pipeline; a hint came meanwhile.
-    Out(Option<Cause>),
+    /// Handed to the upload. An event that came meanwhile is kept.
+    Uploading(Option<Cause>),
 }
 
 impl Candidates {
-    /// How many files are on their way.
+    /// The number of files in the table.
     pub(super) fn len(&self) -> usize {
-        self.slots.len()
+        self.files.len()
     }
 
-    /// Takes note of a hint by an event, or by a file that came back.
-    pub(super) fn hint(&mut self, path: &Path, cause: Cause, now: Instant) {
-        let Some((path, _)) = self.slots.get_key_value(path) else { return self.insert(path, cause, true, now) };
+    /// Takes note of an event, or of a file that was returned.
+    pub(super) fn touched(&mut self, path: &Path, cause: Cause, now: Instant) {
+        let Some((path, _)) = self.files.get_key_value(path) else { return self.insert(path, cause, true, now) };
         let path = Arc::clone(path);
-        let Some(slot) = self.slots.get_mut(&path) else { return };
-        slot.told = true;
-        match &mut slot.stage {
-            // A close may be a new writer's; a rename may be our own putting back.
-            Stage::Out(Some(Cause::Closed)) if cause == Cause::Renamed => {}
-            Stage::Looking(hinted) | Stage::Out(hinted) => *hinted = Some(cause),
+        let Some(file) = self.files.get_mut(&path) else { return };
+        file.announced = true;
+        match &mut file.stage {
+            // The close may be a new writer's; the rename may be this program's own, which puts the file back.
+            Stage::Uploading(Some(Cause::Closed)) if cause == Cause::Renamed => {}
+            Stage::Inspecting(event) | Stage::Uploading(event) => *event = Some(cause),
             Stage::Due(at) => {
                 self.due.remove(&(*at, Arc::clone(&path)));
-                slot.candidate.hint(cause, now);
+                file.candidate.touched(cause, now);
                 self.set_due(&path, now);
             }
             Stage::Ready => {
-                slot.candidate.hint(cause, now);
+                file.candidate.touched(cause, now);
                 self.set_due(&path, now);
             }
         }
     }
 
-    /// Takes note of a file that a walk found; no news where it is on its way already. `told_before` where no event was
-    /// to be expected.
-    pub(super) fn found(&mut self, path: &Path, told_before: bool, now: Instant) {
-        if !self.slots.contains_key(path) {
-            let told = told_before || self.lying.contains(path);
-            self.insert(path, Cause::Scanned, told, now);
+    /// Takes note of a file that a walk found, unless the table has it already. `announced` where no event was to be expected.
+    pub(super) fn found(&mut self, path: &Path, announced: bool, now: Instant) {
+        if !self.files.contains_key(path) {
+            let announced = announced || self.remaining.contains(path);
+            self.insert(path, Cause::Scanned, announced, now);
         }
     }
 
-    /// A walk is over: what it can't find is to be looked at too.
-    pub(super) fn walked(&mut self, now: Instant) {
-        for path in std::mem::take(&mut self.hidden) {
+    /// After each walk: the files that are set aside, which no walk finds, are inspected too.
+    pub(super) fn walk_ended(&mut self, now: Instant) {
+        for path in std::mem::take(&mut self.set_aside) {
             self.found(&path, true, now);
         }
     }
 
-    fn insert(&mut self, path: &Path, cause: Cause, told: bool, now: Instant) {
-        self.put(path, Candidate::new(cause, now), told, now);
+    fn insert(&mut self, path: &Path, cause: Cause, announced: bool, now: Instant) {
+        self.track(path, Candidate::new(cause, now), announced, now);
     }
 
-    fn put(&mut self, path: &Path, candidate: Candidate, told: bool, now: Instant) {
+    fn track(&mut self, path: &Path, candidate: Candidate, announced: bool, now: Instant) {
         let path: Arc<Path> = path.into();
-        let slot = Slot { candidate, stage: Stage::Due(now), told };
-        self.slots.insert(Arc::clone(&path), slot);
+        let file = Tracked { candidate, stage: Stage::Due(now), announced };
+        self.files.insert(Arc::clone(&path), file);
         self.due.insert((now, path));
     }
 
     fn set_due(&mut self, path: &Arc<Path>, at: Instant) {
-        if let Some(slot) = self.slots.get_mut(path) {
-            slot.stage = Stage::Due(at);
+        if let Some(file) = self.files.get_mut(path) {
+            file.stage = Stage::Due(at);
             self.due.insert((at, Arc::clone(path)));
         }
     }
 
-    /// When to look next.
+    /// The time of the next inspection.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.due.first().map(|(at, _)| *at)
     }
 
-    /// Takes out at most so many files that are to be looked at now.
+    /// Takes out the files that are to be inspected now, `most` at most.
     pub(super) fn take_due(&mut self, now: Instant, most: usize) -> Vec<Arc<Path>> {
         let mut taken = Vec::new();
         while taken.len() < most && self.next_due().is_some_and(|at| at <= now) {
             let Some((_, path)) = self.due.pop_first() else { break };
-            if let Some(slot) = self.slots.get_mut(&path) {
-                slot.stage = Stage::Looking(None);
+            if let Some(file) = self.files.get_mut(&path) {
+                file.stage = Stage::Inspecting(None);
             }
             taken.push(path);
         }
         taken
     }
 
-    /// Judges what a look has shown, and acts on it but for what concerns others: that verdict is returned.
-    pub(super) fn looked(&mut self, path: &Arc<Path>, seen: Observation, now: Instant, rules: &Rules) -> Verdict {
-        let Some(slot) = self.slots.get_mut(path) else { return Verdict::Forget };
-        let hinted = matches!(slot.stage, Stage::Looking(Some(_)));
-        if let Stage::Looking(Some(cause)) = slot.stage {
-            slot.candidate.hint(cause, now);
+    /// Judges what an inspection has shown, moves the file to its next stage, and returns the judgement: the caller walks through
+    /// folders, and reports files that are still open.
+    pub(super) fn inspected(&mut self, path: &Arc<Path>, seen: Observation, now: Instant, rules: &Rules) -> Readiness {
+        let Some(file) = self.files.get_mut(path) else { return Readiness::Forget };
+        let touched = matches!(file.stage, Stage::Inspecting(Some(_)));
+        if let Stage::Inspecting(Some(cause)) = file.stage {
+            file.candidate.touched(cause, now);
         }
-        let verdict = slot.candidate.look(seen, now, rules);
-        match verdict {
-            // What came while nothing, or something else, was seen there.
-            Verdict::StillOpen | Verdict::Folder | Verdict::Forget if hinted => self.set_due(path, now),
-            Verdict::Ready => {
-                slot.stage = Stage::Ready;
+        let readiness = file.candidate.judge(seen, now, rules);
+        match readiness {
+            // The event may tell of a file that came after the inspection.
+            Readiness::StillOpen | Readiness::Folder | Readiness::Forget if touched => self.set_due(path, now),
+            Readiness::Ready => {
+                file.stage = Stage::Ready;
                 self.ready.push_back(Arc::clone(path));
             }
-            Verdict::Wait(at) => self.set_due(path, at),
-            Verdict::StillOpen | Verdict::Folder | Verdict::Forget => {
-                self.slots.remove(path);
+            Readiness::Wait(at) => self.set_due(path, at),
+            Readiness::StillOpen | Readiness::Folder | Readiness::Forget => {
+                self.files.remove(path);
             }
         }
-        verdict
+        readiness
     }
 
-    /// Whether a file waits for a place in the queue.
+    /// Returns whether a file waits for room in the upload queue.
     pub(super) fn has_ready(&mut self) -> bool {
-        // A hint may have taken it back meanwhile.
+        // An event may have moved the file to another stage meanwhile.
         while let Some(path) = self.ready.front() {
-            if self.slots.get(path).is_some_and(|slot| slot.stage == Stage::Ready) {
+            if self.files.get(path).is_some_and(|file| file.stage == Stage::Ready) {
                 return true;
             }
             self.ready.pop_front();
@@ -158,54 +161,59 @@ impl Candidates {
         false
     }
 
-    /// The next file for the queue, and its size.
+    /// Takes the next file for the upload queue, with its size.
     pub(super) fn take_ready(&mut self) -> Option<(Arc<Path>, u64)> {
         if !self.has_ready() {
             return None;
         }
         let path = self.ready.pop_front()?;
-        let slot = self.slots.get_mut(&path)?;
-        slot.stage = Stage::Out(None);
-        let size = slot.candidate.size();
+        let file = self.files.get_mut(&path)?;
+        file.stage = Stage::Uploading(None);
+        let size = file.candidate.size();
         Some((path, size))
     }
 
-    /// The pipeline is done with a file. Answers whether an event told of it, or none was to be expected.
-    pub(super) fn done(&mut self, path: &Path, next: &Next, now: Instant) -> bool {
-        let Some(slot) = self.slots.remove(path) else { return true };
-        if let Next::Again(place) = next {
-            // Another file of this name may be on its way.
-            if self.slots.contains_key(place.as_path()) {
-                self.hint(place, Cause::Returned, now);
+    /// Takes note that the upload of a file has ended. Returns whether an event told of the file, or none was to be expected.
+    pub(super) fn upload_ended(&mut self, path: &Path, end: &UploadEnd, now: Instant) -> bool {
+        let Some(file) = self.files.remove(path) else { return true };
+        if let UploadEnd::Returned(place) = end {
+            // Another file of this name may be in the table.
+            if self.files.contains_key(place.as_path()) {
+                self.touched(place, Cause::Returned, now);
             } else {
-                self.put(place, slot.candidate.returned(now), true, now);
+                self.track(place, file.candidate.returned(now), true, now);
             }
         }
-        match slot.stage {
-            // A removal that failed has put the file back: that rename is our own, and no reason to try at once again.
-            Stage::Out(Some(Cause::Renamed)) if *next == (Next::Remains { put_back: true, aside: None }) => {}
-            // What happened while it was out may concern a new file of the same name.
-            Stage::Out(Some(cause)) => self.hint(path, cause, now),
+        match file.stage {
+            // A removal that failed has put the file back. That rename is this program's own, and no reason for another try.
+            Stage::Uploading(Some(Cause::Renamed)) if *end == (UploadEnd::Remains { put_back: true, aside: None }) => {}
+            // An event that came during the upload may tell of a new file of the same name.
+            Stage::Uploading(Some(cause)) => self.touched(path, cause, now),
             _ => {}
         }
-        match next {
-            Next::Stored | Next::Gone => {
-                self.lying.remove(path);
-                self.hidden.remove(path);
+        self.note_remaining(path, end);
+        file.announced
+    }
+
+    /// Remembers a file that remains, in the folder or set aside; forgets one that is gone.
+    fn note_remaining(&mut self, path: &Path, end: &UploadEnd) {
+        match end {
+            UploadEnd::Stored | UploadEnd::Gone => {
+                self.remaining.remove(path);
+                self.set_aside.remove(path);
             }
-            Next::Remains { aside: Some(place), .. } => {
-                self.hidden.remove(path);
-                self.hidden.insert(place.as_path().into());
+            UploadEnd::Remains { aside: Some(place), .. } => {
+                self.set_aside.remove(path);
+                self.set_aside.insert(place.as_path().into());
             }
-            Next::Remains { .. } if removal::origin(path) != path => {
-                self.hidden.insert(path.into());
+            UploadEnd::Remains { .. } if removal::origin(path) != path => {
+                self.set_aside.insert(path.into());
             }
-            Next::Remains { .. } if self.lying.len() < budget::FILES_LYING => {
-                self.lying.insert(path.into());
+            UploadEnd::Remains { .. } if self.remaining.len() < budget::FILES_REMAINING => {
+                self.remaining.insert(path.into());
             }
-            Next::Remains { .. } | Next::Again(_) => {}
+            UploadEnd::Remains { .. } | UploadEnd::Returned(_) => {}
         }
-        slot.told
     }
 }
 

@@ -1,15 +1,20 @@
-//! Turns hints (events, scans, lost events, new folders, files that come back) into settled files.
+//! Watches a folder: turns events, walks through the folder and files that were returned into settled files for the upload.
 //!
-//! Events are hints, the folder itself is the truth: it is walked through at the start, when hints were lost, twice for
-//! each new folder, and every few minutes. A full queue pauses the walk; nothing is dropped, only looked at again.
+//! Events are hints; the folder itself is the truth. It is walked through at the start, after a loss of events, twice for each new
+//! folder, and every few minutes. A full upload queue pauses the walk: files wait in the folder, and none is dropped.
+//!
+//! [`Sources`] says where files may be, [`Candidates`] is the table of them, [`settle`] judges when one is ready.
 
 mod candidates;
 mod events;
 mod ignore;
 mod inspect;
-mod scan;
+mod root_check;
+mod schedule;
 pub mod settle;
 mod sources;
+mod walk;
+mod watches;
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,273 +29,286 @@ use tokio::time::{Instant, sleep_until};
 use crate::budget;
 use crate::file::{Root, Settled};
 use crate::observe::health::Condition;
-use crate::observe::metrics::Folder;
-use crate::observe::standstill::Flow;
+use crate::observe::metrics::FolderMetrics;
+use crate::observe::stall::Activity;
 use crate::shutdown::{Shutdown, Stop};
 
 use candidates::Candidates;
-use events::Hint;
-pub use ignore::IgnorePatterns;
-pub use scan::{Found, Walker};
-use settle::{Observation, Rules, Verdict};
+use events::FsEvent;
+pub(crate) use ignore::IgnorePatterns;
+use settle::{Observation, Readiness, Rules};
 use sources::{SourceEvent, Sources};
+pub(crate) use walk::{WalkEvent, Walker};
 
 /// How a folder is watched.
 #[derive(Debug, Clone)]
-pub struct Options {
-    /// Names that are left alone.
-    pub names: Arc<IgnorePatterns>,
+pub(crate) struct Options {
+    /// Names of files and folders that are ignored.
+    pub(crate) ignore: Arc<IgnorePatterns>,
     /// When a file is ready.
-    pub rules: Rules,
-    /// Time between walks through the whole folder.
-    pub rescan: Duration,
-    /// End when all that was there is done.
-    pub once: bool,
-    /// What is counted on the way.
-    pub counts: Folder,
-    /// Where it is noted that the folder is gone.
-    pub gone: Condition,
-    /// Looks at files that wait for the file system, and those that are done.
-    pub looks: Flow,
+    pub(crate) rules: Rules,
+    /// Time between walks through the whole tree.
+    pub(crate) rescan: Duration,
+    /// End when all files that were there at the start are done.
+    pub(crate) once: bool,
+    /// Where missed and lost events are counted.
+    pub(crate) counts: FolderMetrics,
+    /// What `/readyz` says of the folder: raised while it is gone.
+    pub(crate) condition: Condition,
+    /// Where inspections count as waiting for the file system, and as done.
+    pub(crate) inspections: Activity,
 }
 
-/// What the pipeline says of a file that it was given.
+/// What the upload reports of one file that it was given.
 #[derive(Debug, Clone)]
-pub struct Done {
-    /// Where it lay, below the root.
-    pub relative: PathBuf,
-    /// What follows.
-    pub next: Next,
+pub(crate) struct UploadEnded {
+    /// Where the file lay when it was handed on, below the root.
+    pub(crate) relative: PathBuf,
+    pub(crate) end: UploadEnd,
 }
 
-/// What follows for a file that the pipeline is done with.
+/// How the upload of a file ended, as far as watching is concerned.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Next {
-    /// It was uploaded, and is no longer there.
+pub(crate) enum UploadEnd {
+    /// It was uploaded, and is no longer in the folder.
     Stored,
-    /// It was gone.
+    /// It was not uploaded, and is no longer in the folder.
     Gone,
-    /// It lies there, and stays until it changes.
+    /// It remains in the folder until it changes.
     Remains {
-        /// It was away, and was put back by a rename of our own.
+        /// It was set aside, and was put back: the event of that rename tells nothing new.
         put_back: bool,
-        /// Or could not be put back, and lies here, below the root.
+        /// It was set aside and could not be put back. It lies here, below the root.
         aside: Option<PathBuf>,
     },
-    /// It must go round again; it lies here now, below the root.
-    Again(PathBuf),
+    /// It changed, so it must settle and be uploaded again. It lies here now, below the root.
+    Returned(PathBuf),
 }
 
-/// What watching a folder came to, beside the files it handed on.
+/// How watching a folder ended, apart from the files that were handed on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Outcome {
+pub(crate) struct WatchSummary {
     /// Folders and files that could not be read.
-    pub unreadable: u64,
+    pub(crate) unreadable: u64,
     /// Files that were still open for writing when patience ended; only with `once`.
-    pub still_open: u64,
-    /// Uploaded files that no event had told of, though events should have.
-    pub missed_by_events: u64,
-    /// Files handed on of which no report came: the pipeline was stopped in the middle of them.
-    pub cut: u64,
+    pub(crate) still_open: u64,
+    /// Uploaded files of which no event told, though one should have.
+    pub(crate) missed_by_events: u64,
+    /// Files that were handed on and never reported, because the upload was stopped.
+    pub(crate) cut: u64,
 }
 
-/// Files looked at in one go.
+/// Files that are inspected in one go.
 const BATCH: usize = 512;
 
-/// Watches a folder until it is told to stop or, with `once`, until all that was there is done.
+/// Watches a folder until it is told to stop or, with `once`, until all files that were there at the start are done.
 ///
-/// Ends by dropping `ready`, and when the pipeline has answered for each file it was given, or `done` has ended. Tells what it came
-/// to, and which folder it held at the end: where the first one was replaced, that is another one.
-pub async fn run(
+/// Ends by dropping `ready`, and then waits until `ended` has brought a report for each file that was handed on, or is closed.
+/// Returns the summary, and the folder that was watched at the end: another one than `root` where that was replaced.
+pub(crate) async fn run(
     root: Arc<Root>,
     options: Options,
     ready: mpsc::Sender<Settled>,
-    done: mpsc::UnboundedReceiver<Done>,
+    ended: mpsc::UnboundedReceiver<UploadEnded>,
     shutdown: Shutdown,
-) -> (Outcome, Arc<Root>) {
-    let sources = Sources::start(root, &options);
-    let watch = Watch {
-        sources,
-        table: Candidates::default(),
-        looking: None,
-        out: 0,
-        options,
-        outcome: Outcome::default(),
-        unreadable: HashSet::new(),
-    };
-    watch.run(ready, done, shutdown).await
+) -> (WatchSummary, Arc<Root>) {
+    Watch::new(root, options).run(ready, ended, shutdown).await
 }
 
-/// What looks at files have shown.
-type Looks = Vec<(Arc<Path>, Observation)>;
+/// What a batch of inspections has shown.
+type Inspections = Vec<(Arc<Path>, Observation)>;
 
 struct Watch {
     sources: Sources,
-    table: Candidates,
-    looking: Option<JoinHandle<Looks>>,
-    /// Files in the pipeline.
-    out: usize,
+    candidates: Candidates,
+    /// The batch of inspections under way.
+    inspecting: Option<JoinHandle<Inspections>>,
+    /// Files that were handed on and not reported yet.
+    uploading: usize,
     options: Options,
-    outcome: Outcome,
-    /// Told of already.
+    summary: WatchSummary,
+    /// Paths that were reported as unreadable already.
     unreadable: HashSet<PathBuf>,
 }
 
 impl Watch {
+    fn new(root: Arc<Root>, options: Options) -> Self {
+        Self {
+            sources: Sources::start(root, &options),
+            candidates: Candidates::default(),
+            inspecting: None,
+            uploading: 0,
+            options,
+            summary: WatchSummary::default(),
+            unreadable: HashSet::new(),
+        }
+    }
+
+    /// The loop of one folder.
+    ///
+    /// A file comes from the sources (an event, or a walk) into the table of candidates. When it is due, it is inspected on a
+    /// thread that may block, one batch of files at a time. Each result moves its file on: to ready, to a later inspection, or out of
+    /// the table. A ready file is handed on as soon as the upload queue has room, and stays in the table until the report of its
+    /// upload comes, so that no file is uploaded twice at the same time. Walks pause while the table is full.
+    ///
+    /// The loop ends at a stop, when nobody takes files any more, or, with `once`, when the table is empty and nothing more comes.
     async fn run(
         mut self,
         ready: mpsc::Sender<Settled>,
-        mut done: mpsc::UnboundedReceiver<Done>,
+        mut ended: mpsc::UnboundedReceiver<UploadEnded>,
         mut shutdown: Shutdown,
-    ) -> (Outcome, Arc<Root>) {
-        while !self.finished() {
-            self.start_looking();
-            let has_ready = self.table.has_ready() && !self.sources.stands_by();
-            let due = self.table.next_due().filter(|_| self.looking.is_none());
-            let room = self.table.len() < budget::FILES_ON_THEIR_WAY;
+    ) -> (WatchSummary, Arc<Root>) {
+        while !self.is_finished() {
+            self.start_inspections();
+            let has_ready = self.candidates.has_ready() && !self.sources.stands_by();
+            let next_inspection = self.candidates.next_due().filter(|_| self.inspecting.is_none());
+            let room = self.candidates.len() < budget::FILES_ON_THEIR_WAY;
             tokio::select! {
                 () = shutdown.reached(Stop::Gently) => break,
-                Some(report) = done.recv() => self.done(&report),
-                seen = seen(&mut self.looking) => self.looked(seen),
+                Some(report) = ended.recv() => self.upload_ended(&report),
+                seen = if_some(self.inspecting.as_mut()) => self.inspected(seen.unwrap_or_default()),
                 place = ready.reserve(), if has_ready => match place {
                     Ok(place) => self.hand_on(place),
-                    // The pipeline has given up.
+                    // The upload has given up on all files.
                     Err(_) => break,
                 },
-                news = self.sources.next(room) => self.news(news),
-                () = until(due) => {}
+                event = self.sources.next(room) => self.source_event(event),
+                () = if_some(next_inspection.map(sleep_until)) => {}
             }
         }
         drop(ready);
-        self.drain(done).await
+        self.drain(ended).await
     }
 
-    /// Files in the pipeline are its own to end; their reports are taken so that none is lost in the count.
-    async fn drain(mut self, mut done: mpsc::UnboundedReceiver<Done>) -> (Outcome, Arc<Root>) {
-        while self.out > 0 {
-            let Some(report) = done.recv().await else { break };
-            self.done(&report);
+    /// After the loop: the upload ends the files that it has, and their reports are still counted.
+    async fn drain(mut self, mut ended: mpsc::UnboundedReceiver<UploadEnded>) -> (WatchSummary, Arc<Root>) {
+        while self.uploading > 0 {
+            let Some(report) = ended.recv().await else { break };
+            self.upload_ended(&report);
         }
-        self.outcome.cut = self.out as u64;
-        (self.outcome, Arc::clone(self.sources.root()))
+        self.summary.cut = self.uploading as u64;
+        (self.summary, Arc::clone(self.sources.root()))
     }
 
-    fn finished(&self) -> bool {
-        self.options.once && self.table.len() == 0 && self.sources.exhausted()
+    fn is_finished(&self) -> bool {
+        self.options.once && self.candidates.len() == 0 && self.sources.exhausted()
     }
 
-    fn start_looking(&mut self) {
-        if self.looking.is_some() {
+    fn start_inspections(&mut self) {
+        if self.inspecting.is_some() {
             return;
         }
-        let due = self.table.take_due(Instant::now(), BATCH);
+        let due = self.candidates.take_due(Instant::now(), BATCH);
         if due.is_empty() {
             return;
         }
         let root = Arc::clone(self.sources.root());
-        self.options.looks.waits();
-        self.looking = Some(tokio::task::spawn_blocking(move || {
-            due.into_iter().map(|path| (Arc::clone(&path), look_at(&root, &path))).collect()
-        }));
+        self.options.inspections.started();
+        let inspect_all = move || due.into_iter().map(|path| (Arc::clone(&path), inspect(&root, &path))).collect();
+        self.inspecting = Some(spawn_blocking(inspect_all));
     }
 
-    fn looked(&mut self, seen: Looks) {
-        self.looking = None;
-        self.options.looks.ended(1);
+    fn inspected(&mut self, inspections: Inspections) {
+        self.inspecting = None;
+        self.options.inspections.finished(1);
         let now = Instant::now();
-        for (path, seen) in seen {
-            match self.table.looked(&path, seen, now, &self.options.rules) {
-                Verdict::Folder => self.sources.new_folder(&path),
-                Verdict::StillOpen => {
-                    self.outcome.still_open += 1;
+        for (path, seen) in inspections {
+            match self.candidates.inspected(&path, seen, now, &self.options.rules) {
+                Readiness::Folder => self.sources.new_folder(&path),
+                Readiness::StillOpen => {
+                    self.summary.still_open += 1;
                     tracing::warn!(file = %path.display(), "still open for writing, or changing again and again: left for the next run");
                 }
-                Verdict::Ready | Verdict::Wait(_) | Verdict::Forget => {}
+                Readiness::Ready | Readiness::Wait(_) | Readiness::Forget => {}
             }
         }
     }
 
     fn hand_on(&mut self, place: mpsc::Permit<'_, Settled>) {
-        if let Some((path, size)) = self.table.take_ready() {
-            self.out += 1;
+        if let Some((path, size)) = self.candidates.take_ready() {
+            self.uploading += 1;
             place.send(Settled::new(Arc::clone(self.sources.root()), path.to_path_buf()).of_size(size));
         }
     }
 
-    fn news(&mut self, news: SourceEvent) {
-        match news {
-            SourceEvent::Hint(Hint::Folder(path)) => {
-                if let Some(relative) = self.wanted(&path) {
-                    self.sources.new_folder(&relative);
-                }
-            }
-            SourceEvent::Hint(Hint::Look(path, cause)) => {
-                let Some(relative) = self.wanted(&path) else { return };
-                if self.table.len() < budget::FILES_BY_EVENTS {
-                    self.table.hint(&relative, cause, Instant::now());
-                } else {
-                    self.sources.walk_soon();
-                }
-            }
-            SourceEvent::Files { paths, told_before } => {
+    fn source_event(&mut self, event: SourceEvent) {
+        match event {
+            SourceEvent::Fs(event) => self.fs_event(event),
+            SourceEvent::Files { paths, announced } => {
                 let now = Instant::now();
                 for path in &paths {
-                    self.table.found(path, told_before, now);
+                    self.candidates.found(path, announced, now);
                 }
             }
-            SourceEvent::Unreadable(path, why) => {
+            SourceEvent::Unreadable(path, error) => {
                 if self.unreadable.insert(path.clone()) {
-                    self.outcome.unreadable += 1;
-                    tracing::warn!(path = %path.display(), "can't be read, so its files are not uploaded: {why}");
+                    self.summary.unreadable += 1;
+                    tracing::warn!(path = %path.display(), "can't be read, so its files are not uploaded: {error}");
                 }
             }
-            SourceEvent::WalkEnded if !self.options.once => self.table.walked(Instant::now()),
+            SourceEvent::WalkEnded if !self.options.once => self.candidates.walk_ended(Instant::now()),
             SourceEvent::WalkEnded => {}
         }
     }
 
-    /// A path as it is below the root, if its names are not left alone.
-    fn wanted(&self, path: &Path) -> Option<PathBuf> {
-        let relative = path.strip_prefix(self.sources.root().path()).ok()?;
-        let wanted = !relative.as_os_str().is_empty() && !self.options.names.any_in_progress(relative);
-        wanted.then(|| relative.to_owned())
+    fn fs_event(&mut self, event: FsEvent) {
+        match event {
+            FsEvent::NewFolder(path) => {
+                if let Some(relative) = self.watched_path(&path) {
+                    self.sources.new_folder(&relative);
+                }
+            }
+            FsEvent::File(path, cause) => {
+                let Some(relative) = self.watched_path(&path) else { return };
+                if self.candidates.len() < budget::FILES_BY_EVENTS {
+                    self.candidates.touched(&relative, cause, Instant::now());
+                } else {
+                    self.sources.events_dropped();
+                }
+            }
+        }
     }
 
-    fn done(&mut self, report: &Done) {
-        self.out -= 1;
-        let told = self.table.done(&report.relative, &report.next, Instant::now());
-        if report.next == Next::Stored && !told {
-            self.outcome.missed_by_events += 1;
+    /// Returns a path as it is below the root, unless it is ignored.
+    fn watched_path(&self, path: &Path) -> Option<PathBuf> {
+        let relative = path.strip_prefix(self.sources.root().path()).ok()?;
+        let ignored = relative.as_os_str().is_empty() || self.options.ignore.ignores_any_part(relative);
+        (!ignored).then(|| relative.to_owned())
+    }
+
+    fn upload_ended(&mut self, report: &UploadEnded) {
+        self.uploading -= 1;
+        let announced = self.candidates.upload_ended(&report.relative, &report.end, Instant::now());
+        if report.end == UploadEnd::Stored && !announced {
+            self.summary.missed_by_events += 1;
             self.options.counts.unannounced.inc();
             tracing::warn!(
                 file = %report.relative.display(),
-                total = self.outcome.missed_by_events,
+                total = self.summary.missed_by_events,
                 "no event told of this file; a walk through the folder found it"
             );
         }
     }
 }
 
-/// A fault of this program in the middle of one look must not lose the others of its batch, nor this one: the pipeline opens the
-/// file again, and reports what comes of that.
-fn look_at(root: &Root, path: &Path) -> Observation {
-    catch_unwind(AssertUnwindSafe(|| inspect::look(root, path))).unwrap_or(Observation::Unreadable)
+/// Inspects one file. A panic must lose neither this file nor the others of its batch: the upload opens the file again, and reports
+/// what comes of that.
+fn inspect(root: &Root, path: &Path) -> Observation {
+    catch_unwind(AssertUnwindSafe(|| inspect::inspect(root, path))).unwrap_or(Observation::Unreadable)
 }
 
-/// The looks under way, once they are over; never without any.
-async fn seen(looking: &mut Option<JoinHandle<Looks>>) -> Looks {
-    match looking {
-        Some(handle) => handle.await.unwrap_or_default(),
+/// Resolves with the output of the future; never where there is none. So an optional source can be a branch of `select!`.
+async fn if_some<F: Future>(future: Option<F>) -> F::Output {
+    match future {
+        Some(future) => future.await,
         None => std::future::pending().await,
     }
 }
 
-/// Resolves at a time; never without one.
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => sleep_until(at).await,
-        None => std::future::pending().await,
-    }
+/// Runs work that may block on a thread for such work. It stays in the caller's span, so its log lines name the folder too.
+fn spawn_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    let span = tracing::Span::current();
+    tokio::task::spawn_blocking(move || span.in_scope(work))
 }
 
 #[cfg(test)]
@@ -299,18 +317,16 @@ mod tests {
     use settle::Cause;
 
     impl Options {
-        /// Nothing is ignored, and each file is ready at once.
+        /// No name is ignored, and each file is ready at once.
         pub(super) fn for_test(once: bool) -> Self {
-            let names = Arc::new(IgnorePatterns::new(&[]).unwrap());
-            let (rules, rescan) = (Rules::new(Duration::ZERO), Duration::from_secs(60));
             Self {
-                names,
-                rules,
-                rescan,
+                ignore: Arc::new(IgnorePatterns::new(&[]).unwrap()),
+                rules: Rules::new(Duration::ZERO),
+                rescan: Duration::from_secs(60),
                 once,
-                counts: Folder::nowhere(),
-                gone: Condition::default(),
-                looks: Flow::default(),
+                counts: FolderMetrics::detached(),
+                condition: Condition::default(),
+                inspections: Activity::default(),
             }
         }
     }
@@ -319,19 +335,15 @@ mod tests {
     async fn an_event_beyond_those_that_are_remembered_is_made_up_for_by_a_walk() {
         let dir = tempfile::tempdir().unwrap();
         let root = Arc::new(Root::open(dir.path()).unwrap());
-        let options = Options { once: false, ..Options::for_test(true) };
-        let mut sources = Sources::start(Arc::clone(&root), &Options::for_test(true));
-        while !sources.exhausted() {
-            sources.next(true).await;
+        let mut watch = Watch::new(Arc::clone(&root), Options::for_test(true));
+        while !watch.sources.exhausted() {
+            watch.sources.next(true).await;
         }
-        let mut table = Candidates::default();
         for number in 0..budget::FILES_BY_EVENTS {
-            table.hint(Path::new(&number.to_string()), Cause::Closed, Instant::now());
+            watch.candidates.touched(Path::new(&number.to_string()), Cause::Closed, Instant::now());
         }
-        let (outcome, unreadable) = (Outcome::default(), HashSet::new());
-        let mut watch = Watch { sources, table, looking: None, out: 0, options, outcome, unreadable };
-        watch.news(SourceEvent::Hint(Hint::Look(root.path().join("one more"), Cause::Closed)));
-        assert_eq!(watch.table.len(), budget::FILES_BY_EVENTS);
+        watch.source_event(SourceEvent::Fs(FsEvent::File(root.path().join("one more"), Cause::Closed)));
+        assert_eq!(watch.candidates.len(), budget::FILES_BY_EVENTS);
         assert!(!watch.sources.exhausted(), "a walk is to come");
     }
 }

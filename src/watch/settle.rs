@@ -1,8 +1,8 @@
-//! Is this file ready? Pure: looks at a file and a time go in, a verdict comes out.
+//! Is this file ready to be uploaded? Pure: observations of a file and times go in, a [`Readiness`] comes out.
 //!
-//! A file is taken when nobody writes it any more. What proves that depends on how it came (see [`Cause`]), on whether
-//! the file system can tell of writers, and on how long nothing happened. The file's own times are compared with each
-//! other only, never with a clock: copies keep old times, and a share's clock is not ours.
+//! A file is ready when nobody writes it any more. What proves that depends on how the file came (see [`Cause`]), on whether the
+//! file system can tell of writers, and on how long nothing happened to the file. The file's own times are compared only with each
+//! other, never with a clock: a copy may keep old times, and the clock of a network share is not this machine's clock.
 
 use std::time::Duration;
 
@@ -11,145 +11,148 @@ use tokio::time::Instant;
 use crate::budget;
 use crate::file::FileStamp;
 
-/// How a file came to be looked at.
+/// Why a file is inspected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Cause {
-    /// Renamed in: whoever renames has finished writing.
+    /// It was renamed into the folder: a program that renames a file has finished writing it.
     Renamed,
-    /// Closed after writing.
+    /// It was closed after writing.
     Closed,
-    /// Created, nothing else: a hard link, or the first moment of a file that is still to be written.
+    /// It was created, and nothing else is known: a hard link, or the first moment of a file that is still to be written.
     Created,
-    /// Found lying there by a scan.
+    /// A walk through the folder found it.
     Scanned,
-    /// Came back from the pipeline: it changed while it was uploaded or removed.
+    /// Its upload was not finished, because the file changed while it was uploaded or removed.
     Returned,
 }
 
-/// What a look at a file shows.
+/// What one inspection of a file shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Observation {
     /// Nothing of this name is there.
     Gone,
     /// A folder.
     Folder,
-    /// Something that is not uploaded: a link, a pipe, a device.
-    Unfit,
-    /// It can't be opened: whoever uploads it finds out why, and says so.
+    /// Something that is never uploaded: a link, a pipe, a device.
+    NotUploadable,
+    /// It can't be opened. The upload will fail to open it too, and report the reason.
     Unreadable,
-    /// Nothing can be opened just now, for want of descriptors or memory: no fault of this file.
+    /// Nothing can be opened just now, for want of descriptors or memory. The file is not to blame.
     Scarce,
-    /// Somebody has it open for writing.
+    /// A process has it open for writing.
     Busy(FileStamp),
-    /// The kernel says that nobody has it open for writing.
+    /// The kernel says that no process has it open for writing.
     Quiet(FileStamp),
-    /// Nobody can tell whether it is being written.
-    Unsure(FileStamp),
+    /// The file system can't tell whether a process has it open for writing.
+    WritersUnknown(FileStamp),
 }
 
-/// How long a file must stay untouched, by how it came.
+/// How long a file must stay untouched before it is ready.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rules {
-    /// After it was closed, or came back.
+    /// After it was closed, or after it was returned.
     pub closed: Duration,
-    /// After it was created and nothing else.
+    /// After it was created, where nothing else happened.
     pub created: Duration,
-    /// After a scan found it.
+    /// After a walk found it.
     pub scanned: Duration,
-    /// While it is empty, unless renamed in: many writers create first and write later.
+    /// While it is empty, unless it was renamed in: many programs create a file first and write it later.
     pub empty: Duration,
-    /// Where nobody can tell of its writers.
-    pub unsure: Duration,
-    /// How long a file that is open for writing may stay unchanged before it is given up; never where `None`.
+    /// Where the file system can't tell of writers.
+    pub writers_unknown: Duration,
+    /// How long a file that is open for writing may stay unchanged before it is left to the next run; `None` for a daemon, which
+    /// waits as long as it takes.
     pub patience: Option<Duration>,
 }
 
 impl Rules {
-    /// The rules for a settle time; all other times follow from it, but for the one that stands in for a lease.
+    /// The rules for a settle time. All other times follow from it, except the one that stands in for a lease.
     pub fn new(settle: Duration) -> Self {
         Self {
             closed: settle,
             created: settle * 2,
             scanned: settle * 2,
             empty: settle * 10,
-            unsure: settle.max(UNSURE),
+            writers_unknown: settle.max(WRITERS_UNKNOWN),
             patience: None,
         }
     }
 
-    /// The same, but a file that stays open for writing and unchanged for this long is given up.
+    /// The same rules, with a limit for files that stay open for writing and unchanged.
     #[must_use]
     pub fn with_patience(self, patience: Duration) -> Self {
         Self { patience: Some(patience), ..self }
     }
 }
 
-/// What to do with a file.
+/// Whether a file can be uploaded now, and what to do if not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Readiness {
     /// Upload it.
     Ready,
-    /// Look again then, or when something happens to it.
+    /// Inspect it again at this time, or when an event tells of it.
     Wait(Instant),
-    /// It is still open for writing and nothing has changed for too long: leave it to the next run.
+    /// It is still open for writing, and has been unchanged for longer than the patience: leave it to the next run.
     StillOpen,
-    /// It is a folder: look into it.
+    /// It is a folder: walk through it.
     Folder,
-    /// Forget it: it is gone, or never was a document.
+    /// There is nothing to upload: the file is gone, or is of a kind that is never uploaded.
     Forget,
 }
 
-/// A file on its way to being ready.
+/// A file that is not known to be ready yet.
 #[derive(Debug, Clone)]
 pub struct Candidate {
     cause: Cause,
+    /// As the last inspection saw it.
     seen: Option<FileStamp>,
     /// Since when nothing has happened to it.
     still_since: Instant,
     /// Since when it has been open for writing.
     busy_since: Option<Instant>,
-    /// How often it was closed again while it waited, or came back: scanners reopen what others have closed.
+    /// How often it was closed again while it waited, or was returned: virus scanners reopen files that others have closed.
     reopened: u32,
-    /// Since when it has been coming back.
+    /// When it was returned for the first time.
     returning_since: Option<Instant>,
-    /// How often in a row nothing could be opened.
+    /// How many inspections in a row found no descriptors left.
     scarce: u32,
 }
 
-/// Where no lease can tell of writers, nothing but time can; a shorter settle time must not shorten this.
-const UNSURE: Duration = Duration::from_secs(10);
-/// A file's last close is told before the kernel lets go of it; so soon after, ask again quickly.
+/// Where no lease can tell of writers, only time can. A shorter settle time does not shorten this one.
+const WRITERS_UNKNOWN: Duration = Duration::from_secs(10);
+/// The event of a file's last close comes before the kernel has let go of the file. For so long after it the file is inspected again
+/// in quick steps.
 const CLOSING: Duration = Duration::from_millis(50);
 const CLOSING_STEP: Duration = Duration::from_millis(1);
-/// An open file's close is told by an event. In case that is lost, it is looked at this often.
+/// An event tells when an open file is closed. In case that event is lost, the file is inspected this often.
 const BUSY_STEP: Duration = Duration::from_secs(1);
-/// Growth of the settle time for files that are reopened: by half each time, up to about eight times.
+/// The settle time of a file that is reopened grows by half each time, at most so many times: to about eight times.
 const MAX_REOPENED: u32 = 5;
 
 impl Candidate {
-    /// A file that is to be looked at now.
+    /// A file that is to be inspected now.
     pub fn new(cause: Cause, now: Instant) -> Self {
         Self { cause, seen: None, still_since: now, busy_since: None, reopened: 0, returning_since: None, scarce: 0 }
     }
 
-    /// The same file once more, now that it came back.
+    /// The same file once more, after its upload was not finished.
     #[must_use]
     pub fn returned(&self, now: Instant) -> Self {
         let since = self.returning_since.unwrap_or(now);
         Self { reopened: self.reopened + 1, returning_since: Some(since), ..Self::new(Cause::Returned, now) }
     }
 
-    /// Its size, as it was last seen; nothing where it could not be opened.
+    /// Its size at the last inspection; 0 where it could not be opened.
     pub fn size(&self) -> u64 {
         self.seen.map_or(0, |stamp| stamp.size)
     }
 
-    /// Something happened to the file.
-    pub fn hint(&mut self, cause: Cause, now: Instant) {
+    /// Takes note that something happened to the file.
+    pub fn touched(&mut self, cause: Cause, now: Instant) {
         if cause == Cause::Closed && self.cause == Cause::Closed {
             self.reopened += 1;
         }
-        // Who comes back was put back by a rename of our own, because somebody writes it.
+        // A file is returned because a process writes it. The rename that follows is this program's own, which put the file back.
         if (cause, self.cause) != (Cause::Renamed, Cause::Returned) {
             self.cause = cause;
         }
@@ -157,58 +160,62 @@ impl Candidate {
         self.busy_since = None;
     }
 
-    /// Judges a look at the file.
-    pub fn look(&mut self, seen: Observation, now: Instant, rules: &Rules) -> Verdict {
+    /// Judges what an inspection of the file has shown.
+    pub fn judge(&mut self, seen: Observation, now: Instant, rules: &Rules) -> Readiness {
         self.scarce = if seen == Observation::Scarce { self.scarce.saturating_add(1) } else { 0 };
         match seen {
-            // The pipeline tries too, and says so.
-            Observation::Scarce if rules.patience.is_some() && self.scarce > budget::SCARCE_TRIES => Verdict::Ready,
-            // A pause that grows: trying again at once would take all of a processor, and free nothing.
-            Observation::Scarce => Verdict::Wait(now + budget::scarce_pause(self.scarce)),
-            Observation::Gone | Observation::Unfit => Verdict::Forget,
-            Observation::Folder => Verdict::Folder,
-            Observation::Unreadable => Verdict::Ready,
-            Observation::Busy(stamp) => self.busy(stamp, now, rules),
-            Observation::Quiet(stamp) => self.at_rest(stamp, now, self.needed(stamp, rules), rules),
-            Observation::Unsure(stamp) => self.at_rest(stamp, now, self.needed(stamp, rules).max(rules.unsure), rules),
+            // The upload tries to open it too, and reports why it can't.
+            Observation::Scarce if rules.patience.is_some() && self.scarce > budget::SCARCE_TRIES => Readiness::Ready,
+            // The pause grows: an immediate retry would keep a processor busy without freeing a descriptor.
+            Observation::Scarce => Readiness::Wait(now + budget::scarce_pause(self.scarce)),
+            Observation::Gone | Observation::NotUploadable => Readiness::Forget,
+            Observation::Folder => Readiness::Folder,
+            Observation::Unreadable => Readiness::Ready,
+            Observation::Busy(stamp) => self.judge_busy(stamp, now, rules),
+            Observation::Quiet(stamp) => self.judge_quiet(stamp, now, self.needed(stamp, rules), rules),
+            Observation::WritersUnknown(stamp) => {
+                let needed = self.needed(stamp, rules).max(rules.writers_unknown);
+                self.judge_quiet(stamp, now, needed, rules)
+            }
         }
     }
 
-    fn busy(&mut self, stamp: FileStamp, now: Instant, rules: &Rules) -> Verdict {
-        self.note(stamp, now);
-        // A rename says that its writer has finished; that it is still open proves it wrong.
+    fn judge_busy(&mut self, stamp: FileStamp, now: Instant, rules: &Rules) -> Readiness {
+        self.note_stamp(stamp, now);
+        // A rename promises that the writer has finished. A file that is still open breaks that promise.
         if self.cause == Cause::Renamed && self.busy_since.is_some_and(|since| now - since >= CLOSING) {
             self.cause = Cause::Closed;
         }
         let since = *self.busy_since.get_or_insert(now);
         if rules.patience.is_some_and(|patience| now.duration_since(self.still_since.max(since)) >= patience) {
-            return Verdict::StillOpen;
+            return Readiness::StillOpen;
         }
-        Verdict::Wait(now + if now - since < CLOSING { CLOSING_STEP } else { BUSY_STEP })
+        Readiness::Wait(now + if now - since < CLOSING { CLOSING_STEP } else { BUSY_STEP })
     }
 
-    fn at_rest(&mut self, stamp: FileStamp, now: Instant, needed: Duration, rules: &Rules) -> Verdict {
+    fn judge_quiet(&mut self, stamp: FileStamp, now: Instant, needed: Duration, rules: &Rules) -> Readiness {
         if self.busy_since.take().is_some_and(|since| now - since >= CLOSING) {
-            // It was being written until just now, whatever brought it.
+            // It was being written until just now, whatever its cause is.
             self.still_since = now;
         }
-        self.note(stamp, now);
+        self.note_stamp(stamp, now);
         let returning = self.returning_since.map(|since| now - since).filter(|_| self.reopened > budget::RETURNS);
         if returning.zip(rules.patience).is_some_and(|(returning, patience)| returning >= patience) {
-            return Verdict::StillOpen;
+            return Readiness::StillOpen;
         }
         let ready_at = self.still_since + needed;
-        if now >= ready_at { Verdict::Ready } else { Verdict::Wait(ready_at) }
+        if now >= ready_at { Readiness::Ready } else { Readiness::Wait(ready_at) }
     }
 
-    /// Starts the wait anew where the file is not as it was.
-    fn note(&mut self, stamp: FileStamp, now: Instant) {
+    /// Starts the wait again where the file has changed since the last inspection.
+    fn note_stamp(&mut self, stamp: FileStamp, now: Instant) {
         if self.seen.is_some_and(|before| before != stamp) {
             self.still_since = now;
         }
         self.seen = Some(stamp);
     }
 
+    /// How long the file must stay untouched.
     fn needed(&self, stamp: FileStamp, rules: &Rules) -> Duration {
         let by_cause = match self.cause {
             Cause::Renamed => return Duration::ZERO,

@@ -5,11 +5,11 @@ use std::fs;
 use astran_backup::sandbox::faults::{Call, Fault, Rule};
 use serde_json::Value;
 
-use crate::support::{Said, World};
+use crate::support::{Output, World};
 
 /// What `--json` said, a value a line; the text as it stands fails the test where a line is no JSON.
-fn lines(said: &Said) -> Vec<Value> {
-    said.stdout.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{said:?}"))).collect()
+fn lines(output: &Output) -> Vec<Value> {
+    output.stdout.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{output:?}"))).collect()
 }
 
 fn keys(line: &Value) -> Vec<&str> {
@@ -42,7 +42,7 @@ fn what_was_kept_is_removed_without_another_upload_once_that_is_asked_for() {
     world.put("kept", "content");
     assert_eq!(world.once_quick(&["--keep"]).code, Some(0));
     assert_eq!(world.once_quick(&[]).code, Some(0));
-    assert!(world.left().is_empty());
+    assert!(world.files_left().is_empty());
     assert_eq!(world.times_stored("/HR_Backup/kept"), 1);
 }
 
@@ -55,7 +55,7 @@ fn stored_files_are_moved_below_another_folder_and_replace_nothing_there() {
     world.put("a.txt", "a");
     world.put("sub/b.txt", "b");
     assert_eq!(world.once_quick(&["--move-to", "done"]).code, Some(0));
-    assert!(world.left().is_empty());
+    assert!(world.files_left().is_empty());
     assert_eq!(fs::read(done.join("a.txt")).unwrap(), b"of before");
     assert_eq!(fs::read(done.join("a (1).txt")).unwrap(), b"a");
     assert_eq!(fs::read(done.join("sub/b.txt")).unwrap(), b"b");
@@ -68,9 +68,9 @@ fn refused_files_are_moved_to_the_folder_for_them() {
     world.faults().add(refused().named("bad").always());
     world.put("sub/bad", "bad");
     world.put("good", "good");
-    let said = world.once_quick(&["--failed-dir", "failed"]);
-    assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(world.left().is_empty());
+    let output = world.once_quick(&["--failed-dir", "failed"]);
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(world.files_left().is_empty());
     assert_eq!(fs::read(world.dir.path().join("failed/sub/bad")).unwrap(), b"bad");
 }
 
@@ -78,9 +78,9 @@ fn refused_files_are_moved_to_the_folder_for_them() {
 fn a_folder_of_ours_inside_the_watched_one_is_a_usage_error() {
     let world = World::new();
     for flag in ["--move-to", "--failed-dir", "--state-dir"] {
-        let said = world.once(&[flag, "watched/inside"]);
-        assert_eq!(said.code, Some(2), "{said:?}");
-        assert!(said.stderr.contains("watched folder"), "{said:?}");
+        let output = world.once(&[flag, "watched/inside"]);
+        assert_eq!(output.code, Some(2), "{output:?}");
+        assert!(output.stderr.contains("watched folder"), "{output:?}");
     }
 }
 
@@ -91,11 +91,11 @@ fn each_event_of_json_has_just_its_keys() {
     world.put("good", "good");
     world.put("bad", "bad");
     world.put("sub/waits", "waits");
-    let said = world.once_quick(&["--json", "--layout", "mirror"]);
-    assert_eq!(said.code, Some(1), "{said:?}");
-    let mut told = lines(&said);
+    let output = world.once_quick(&["--json", "--layout", "mirror"]);
+    assert_eq!(output.code, Some(1), "{output:?}");
+    let mut told = lines(&output);
     told.sort_by_key(|line| line["event"].as_str().unwrap().to_owned());
-    let [failed, stored, waits] = &told[..] else { panic!("{said:?}") };
+    let [failed, stored, waits] = &told[..] else { panic!("{output:?}") };
     assert_eq!(keys(failed), ["event", "file", "moved_to", "path", "reason"]);
     assert_eq!(keys(waits), ["event", "file", "path", "reason"]);
     let all = ["adopted", "event", "file", "id", "local", "moved_to", "path", "remote", "sha256", "size", "version"];
@@ -113,7 +113,7 @@ fn each_event_of_json_has_just_its_keys() {
 fn json_is_all_that_is_on_standard_output() {
     let world = World::new();
     world.put("a", "a");
-    let said = world.once_quick(&["--json", "-vv"]);
-    assert_eq!(lines(&said).len(), 1);
-    assert!(said.stderr.contains("DEBUG") || said.stderr.contains("TRACE"), "{said:?}");
+    let output = world.once_quick(&["--json", "-vv"]);
+    assert_eq!(lines(&output).len(), 1);
+    assert!(output.stderr.contains("DEBUG") || output.stderr.contains("TRACE"), "{output:?}");
 }

@@ -17,7 +17,7 @@ fn arrives(how: impl FnOnce(&World, &Path)) {
     let daemon = world.watch_quick(&[]);
     how(&world, &world.watched().join("arrived.pdf"));
     eventually("it is stored and removed", || {
-        world.left().is_empty() && world.times_stored("/HR_Backup/arrived.pdf") > 0
+        world.files_left().is_empty() && world.times_stored("/HR_Backup/arrived.pdf") > 0
     });
     assert_eq!(world.stored("/HR_Backup/arrived.pdf").unwrap(), b"content");
     assert_eq!(daemon.stop().code, Some(0));
@@ -35,10 +35,10 @@ fn outside(world: &World) -> std::path::PathBuf {
 fn a_file_that_was_there_before_the_start_is_stored_and_removed() {
     let world = World::new();
     world.put("report.pdf", "content");
-    let said = world.once(&[]);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = world.once(&[]);
+    assert_eq!(output.code, Some(0), "{output:?}");
     assert_eq!(world.stored("/HR_Backup/report.pdf").unwrap(), b"content");
-    assert!(world.left().is_empty());
+    assert!(world.files_left().is_empty());
     assert_eq!(world.times_stored("/HR_Backup/report.pdf"), 1);
 }
 
@@ -48,7 +48,7 @@ fn a_writer_that_takes_a_second_for_10_000_bytes_ends_as_one_document_of_10_000_
     let daemon = world.watch(&[]);
     write_slowly(&world.watched().join("slow.bin"), 10, &[7; 1000], Duration::from_millis(100));
     daemon.wait_for("stored");
-    eventually("it is removed", || world.left().is_empty());
+    eventually("it is removed", || world.files_left().is_empty());
     assert_eq!(world.stored("/HR_Backup/slow.bin").unwrap().len(), 10_000);
     assert_eq!(world.times_stored("/HR_Backup/slow.bin"), 1);
     assert_eq!(daemon.stop().code, Some(0));
@@ -173,7 +173,7 @@ fn an_empty_file_arrives() {
     world.put("empty", "");
     daemon.wait_for("empty ->");
     assert_eq!(world.stored("/HR_Backup/empty").unwrap(), b"");
-    assert!(world.left().is_empty());
+    assert!(world.files_left().is_empty());
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn a_file_that_comes_again_under_the_same_name_is_stored_again() {
     for content in ["one", "two"] {
         world.put("again", content);
         eventually("it is stored", || world.stored("/HR_Backup/again").is_some_and(|it| it == content.as_bytes()));
-        eventually("it is removed", || world.left().is_empty());
+        eventually("it is removed", || world.files_left().is_empty());
     }
     assert_eq!(daemon.stop().code, Some(0));
 }
@@ -197,7 +197,7 @@ fn a_file_that_is_rewritten_while_it_is_uploaded_arrives_as_it_is_last() {
     let path = world.put("changing", "first");
     eventually("its upload has begun", || world.sandbox().stats().faults == 1);
     fs::write(&path, "second and last").unwrap();
-    eventually("it is removed", || world.left().is_empty());
+    eventually("it is removed", || world.files_left().is_empty());
     assert_eq!(world.stored("/HR_Backup/changing").unwrap(), b"second and last");
     assert_eq!(daemon.stop().code, Some(0));
 }

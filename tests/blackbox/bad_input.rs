@@ -5,17 +5,17 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use crate::support::{Said, World, said};
+use crate::support::{Output, World, run_to_end};
 
 /// Runs as a user whom permissions concern: root's tests run the binary as nobody.
-fn as_mortal(world: &World, arguments: &[&str]) -> Said {
+fn as_mortal(world: &World, arguments: &[&str]) -> Output {
     let mut command = world.command();
     if rustix::process::geteuid().is_root() {
         let owned = Command::new("chown").args(["-R", "65534:65534"]).arg(world.dir.path()).status().unwrap();
         assert!(owned.success());
         command.uid(65534).gid(65534);
     }
-    said(command.args(arguments))
+    run_to_end(command.args(arguments))
 }
 
 fn set_mode(path: &std::path::Path, mode: u32) {
@@ -25,18 +25,18 @@ fn set_mode(path: &std::path::Path, mode: u32) {
 #[test]
 fn a_watched_folder_that_is_missing_ends_with_4_and_a_sentence() {
     let world = World::new();
-    let said = world.run(["watch", "missing"]);
-    assert_eq!(said.code, Some(4), "{said:?}");
-    assert!(said.stderr.contains("the folder") && said.stderr.contains("missing: make it"), "{said:?}");
+    let output = world.run(["watch", "missing"]);
+    assert_eq!(output.code, Some(4), "{output:?}");
+    assert!(output.stderr.contains("the folder") && output.stderr.contains("missing: make it"), "{output:?}");
 }
 
 #[test]
 fn a_file_instead_of_a_folder_ends_with_4_and_a_hint_to_push() {
     let world = World::new();
     world.put("file", "content");
-    let said = world.run(["watch", "watched/file"]);
-    assert_eq!(said.code, Some(4), "{said:?}");
-    assert!(said.stderr.contains("not a folder") && said.stderr.contains("astran-backup push"), "{said:?}");
+    let output = world.run(["watch", "watched/file"]);
+    assert_eq!(output.code, Some(4), "{output:?}");
+    assert!(output.stderr.contains("not a folder") && output.stderr.contains("astran-backup push"), "{output:?}");
 }
 
 #[test]
@@ -44,9 +44,9 @@ fn no_destination_is_a_usage_error_that_says_what_to_give() {
     let world = World::new();
     world.put("file", "content");
     for command in [&["watch", "watched"][..], &["push", "watched/file"]] {
-        let said = said(world.command().env_remove("ASTRAN_BACKUP_DEST").args(command));
-        assert_eq!(said.code, Some(2), "{said:?}");
-        assert!(said.stderr.contains("--dest"), "{said:?}");
+        let output = run_to_end(world.command().env_remove("ASTRAN_BACKUP_DEST").args(command));
+        assert_eq!(output.code, Some(2), "{output:?}");
+        assert!(output.stderr.contains("--dest"), "{output:?}");
     }
 }
 
@@ -56,10 +56,10 @@ fn an_unreadable_file_stays_and_fails_with_a_reason_while_others_go() {
     let locked = world.put("locked", "content");
     set_mode(&locked, 0o000);
     world.put("open", "content");
-    let said = as_mortal(&world, &["watch", "watched", "--once", "--settle", "50ms"]);
-    assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(said.stdout.contains("failed  locked: ") && said.stdout.contains("ermission denied"), "{said:?}");
-    assert_eq!(world.left(), [std::path::PathBuf::from("locked")]);
+    let output = as_mortal(&world, &["watch", "watched", "--once", "--settle", "50ms"]);
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(output.stdout.contains("failed  locked: ") && output.stdout.contains("ermission denied"), "{output:?}");
+    assert_eq!(world.files_left(), [std::path::PathBuf::from("locked")]);
     assert_eq!(world.times_stored("/HR_Backup/open"), 1);
 }
 
@@ -70,9 +70,9 @@ fn an_unreadable_sub_folder_is_told_and_counts_as_a_failure() {
     set_mode(&world.watched().join("locked"), 0o000);
     world.put("open", "content");
     for (command, number) in [(&["watch", "watched", "--once", "--settle", "50ms"][..], 1), (&["push", "watched"], 1)] {
-        let said = as_mortal(&world, command);
-        assert_eq!(said.code, Some(1), "{said:?}");
-        assert!(said.stderr.contains("locked") && said.stderr.contains("can't be read"), "{said:?}");
+        let output = as_mortal(&world, command);
+        assert_eq!(output.code, Some(1), "{output:?}");
+        assert!(output.stderr.contains("locked") && output.stderr.contains("can't be read"), "{output:?}");
         assert_eq!(world.times_stored("/HR_Backup/open"), number);
     }
     set_mode(&world.watched().join("locked"), 0o700);
@@ -82,10 +82,10 @@ fn an_unreadable_sub_folder_is_told_and_counts_as_a_failure() {
 fn an_unreadable_watched_folder_ends_with_4() {
     let world = World::new();
     set_mode(&world.watched(), 0o000);
-    let said = as_mortal(&world, &["watch", "watched", "--once"]);
+    let output = as_mortal(&world, &["watch", "watched", "--once"]);
     set_mode(&world.watched(), 0o700);
-    assert_eq!(said.code, Some(4), "{said:?}");
-    assert!(said.stderr.contains("can't be opened"), "{said:?}");
+    assert_eq!(output.code, Some(4), "{output:?}");
+    assert!(output.stderr.contains("can't be opened"), "{output:?}");
 }
 
 #[test]

@@ -24,7 +24,7 @@ fn of_2_000_files_in_fresh_folder_trees_none_is_missed_and_none_stored_twice() {
             world.put(&name, &name);
         }
     }
-    eventually("all are stored and removed", || world.left().is_empty());
+    eventually("all are stored and removed", || world.files_left().is_empty());
     assert_eq!(stored_once(&world).len(), 2_001);
     assert_eq!(daemon.stop().code, Some(0));
 }
@@ -40,7 +40,7 @@ fn a_folder_tree_of_500_files_moved_in_at_once_is_stored_whole() {
         fs::write(folder.join(file.to_string()), file.to_string()).unwrap();
     }
     fs::rename(&tree, world.watched().join("tree")).unwrap();
-    eventually("all are stored and removed", || world.left().is_empty());
+    eventually("all are stored and removed", || world.files_left().is_empty());
     assert_eq!(stored_once(&world).len(), 501);
     assert_eq!(daemon.stop().code, Some(0));
 }
@@ -64,7 +64,7 @@ fn what_an_overflowing_event_queue_dropped_is_found_by_a_walk() {
     eventually("all are stored", || stored_once(&world).len() == 51);
     // Folders made while nobody looked are watched from then on.
     world.put("new/later", "later");
-    eventually("all are removed", || world.left().len() == 1);
+    eventually("all are removed", || world.files_left().len() == 1);
     assert_eq!(stored_once(&world).len(), 52);
     assert_eq!(daemon.stop().code, Some(0));
 }
@@ -103,26 +103,26 @@ fn more_folders_than_the_system_can_watch_are_polled_with_a_word() {
     for folder in 0..10 {
         world.put(format!("{folder}/file-{folder}"), folder.to_string());
     }
-    eventually("all are stored and removed", || world.left().is_empty());
+    eventually("all are stored and removed", || world.files_left().is_empty());
     assert_eq!(stored_once(&world).len(), 10);
-    let said = daemon.stop();
-    assert_eq!(said.code, Some(0));
+    let output = daemon.stop();
+    assert_eq!(output.code, Some(0));
     // Which would be a reason to worry only where events could be had.
-    assert!(!said.stdout.contains("no event told"), "{said:?}");
+    assert!(!output.stdout.contains("no event told"), "{output:?}");
 }
 
 #[test]
 fn a_folder_that_is_removed_and_made_again_is_watched_on() {
     let world = World::new();
     let daemon = world.watch_quick(&[]);
-    eventually("the first one is removed", || world.left().is_empty());
+    eventually("the first one is removed", || world.files_left().is_empty());
     fs::rename(world.watched(), world.dir.path().join("gone")).unwrap();
     fs::create_dir(world.watched()).unwrap();
     world.put("sub/after", "after");
     daemon.wait_for("replaced");
-    eventually("what lies in the new one is stored", || world.left().is_empty());
+    eventually("what lies in the new one is stored", || world.files_left().is_empty());
     world.put("sub/later", "later");
-    eventually("what comes later is told by events", || world.left().is_empty());
+    eventually("what comes later is told by events", || world.files_left().is_empty());
     assert_eq!(world.stored("/HR_Backup/after").unwrap(), b"after");
     assert_eq!(world.stored("/HR_Backup/later").unwrap(), b"later");
     assert_eq!(daemon.stop().code, Some(0));

@@ -16,8 +16,8 @@ fn refused() -> Rule {
 #[test]
 fn once_over_an_empty_folder_ends_with_0() {
     let world = World::new();
-    let said = world.once(&[]);
-    assert_eq!((said.code, said.stdout.as_str()), (Some(0), ""), "{said:?}");
+    let output = world.once(&[]);
+    assert_eq!((output.code, output.stdout.as_str()), (Some(0), ""), "{output:?}");
 }
 
 #[test]
@@ -27,10 +27,10 @@ fn once_ends_with_1_if_one_file_failed_and_all_others_are_stored() {
     for name in ["good-1", "bad", "good-2"] {
         world.put(name, name);
     }
-    let said = world.once_quick(&[]);
-    assert_eq!(said.code, Some(1), "{said:?}");
-    assert_eq!(world.left(), [std::path::PathBuf::from("bad")]);
-    assert!(said.stdout.contains("failed  bad: ") && said.stdout.contains("not this one"), "{said:?}");
+    let output = world.once_quick(&[]);
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert_eq!(world.files_left(), [std::path::PathBuf::from("bad")]);
+    assert!(output.stdout.contains("failed  bad: ") && output.stdout.contains("not this one"), "{output:?}");
 }
 
 #[test]
@@ -58,10 +58,10 @@ fn once_leaves_a_file_that_is_held_open_for_writing_with_a_word_and_ends_with_1(
     let path = world.put("held", "half");
     let mut held = fs::OpenOptions::new().append(true).open(&path).unwrap();
     world.put("free", "free");
-    let said = world.once_quick(&[]);
+    let output = world.once_quick(&[]);
     held.write_all(b" and half").unwrap();
-    assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(said.stderr.contains("still open for writing") && said.stderr.contains("held"), "{said:?}");
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(output.stderr.contains("still open for writing") && output.stderr.contains("held"), "{output:?}");
     assert_eq!((world.times_stored("/HR_Backup/held"), world.times_stored("/HR_Backup/free")), (0, 1));
     assert_eq!(fs::read(&path).unwrap(), b"half and half");
 }
@@ -71,9 +71,9 @@ fn a_second_instance_on_the_same_folder_ends_with_6() {
     let world = World::new();
     let daemon = world.watch(&[]);
     for arguments in [&["watch", "watched"][..], &["watch", "./watched/../watched", "--once"]] {
-        let said = world.run(arguments);
-        assert_eq!(said.code, Some(6), "{said:?}");
-        assert!(said.stderr.contains("another instance"), "{said:?}");
+        let output = world.run(arguments);
+        assert_eq!(output.code, Some(6), "{output:?}");
+        assert!(output.stderr.contains("another instance"), "{output:?}");
     }
     assert_eq!(daemon.stop().code, Some(0));
     assert_eq!(world.once(&[]).code, Some(0), "the folder is free again");
@@ -87,9 +87,9 @@ fn a_watch_beside_a_push_that_removes_files_says_so_and_ends_with_6() {
     let push = crate::support::Daemon::start(world.command().args(["push", "watched", "--delete"]));
     eventually("its upload has begun", || world.sandbox().stats().faults == 1);
     for once in [&[][..], &["--once"]] {
-        let said = world.run(["watch", "watched"].iter().chain(once));
-        assert_eq!(said.code, Some(6), "{said:?}");
-        assert!(said.stderr.contains("a push is removing files from watched"), "{said:?}");
+        let output = world.run(["watch", "watched"].iter().chain(once));
+        assert_eq!(output.code, Some(6), "{output:?}");
+        assert!(output.stderr.contains("a push is removing files from watched"), "{output:?}");
     }
     push.kill();
     assert_eq!(world.once_quick(&[]).code, Some(0), "the folder is free again");
@@ -121,10 +121,10 @@ fn a_stop_gives_an_upload_under_way_its_grace() {
     world.faults().add(Rule::new(Call::Upload, Fault::Stall { ms: 1000 }));
     world.put("under-way", "content");
     eventually("its upload has begun", || world.sandbox().stats().faults == 1);
-    let said = daemon.stop();
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = daemon.stop();
+    assert_eq!(output.code, Some(0), "{output:?}");
     assert_eq!(world.stored("/HR_Backup/under-way").unwrap(), b"content");
-    assert!(world.left().is_empty(), "what is stored is removed before the end");
+    assert!(world.files_left().is_empty(), "what is stored is removed before the end");
 }
 
 #[test]
@@ -132,12 +132,12 @@ fn an_upload_that_outlasts_the_grace_is_cut_and_its_file_stays_whole() {
     let world = World::new();
     world.configure("[daemon]\ngrace = \"300ms\"\n");
     let daemon = world.watch_quick(&["--config", "config.toml"]);
-    eventually("the first one is removed", || world.left().is_empty());
+    eventually("the first one is removed", || world.files_left().is_empty());
     world.faults().add(Rule::new(Call::Upload, Fault::Stall { ms: 60_000 }));
     let path = world.put("under-way", "content");
     eventually("its upload has begun", || world.sandbox().stats().faults == 1);
-    let said = daemon.stop();
-    assert_eq!(said.code, Some(130), "{said:?}");
+    let output = daemon.stop();
+    assert_eq!(output.code, Some(130), "{output:?}");
     assert_eq!(fs::read(path).unwrap(), b"content");
     assert_eq!(world.once_quick(&[]).code, Some(0), "the next run takes it");
     assert_eq!(world.times_stored("/HR_Backup/under-way"), 1);
@@ -147,7 +147,7 @@ fn an_upload_that_outlasts_the_grace_is_cut_and_its_file_stays_whole() {
 fn a_second_signal_ends_at_once_with_130() {
     let world = World::new();
     let daemon = world.watch_quick(&[]);
-    eventually("the first one is removed", || world.left().is_empty());
+    eventually("the first one is removed", || world.files_left().is_empty());
     world.faults().add(Rule::new(Call::Upload, Fault::Stall { ms: 60_000 }));
     let path = world.put("under-way", "content");
     eventually("its upload has begun", || world.sandbox().stats().faults == 1);

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use astran_backup::sandbox::faults::{Call, Fault, Rule};
 
-use crate::support::{Daemon, QUICK, Said, World, eventually};
+use crate::support::{Daemon, Output, QUICK, World, eventually};
 
 /// A file that takes no room on the disk.
 fn put_sparse(world: &World, name: &str, size: u64) {
@@ -51,8 +51,8 @@ fn large_files_go_too_with_one_upload_at_a_time() {
         put_sparse(&world, &format!("large-{number}"), 65 << 20);
         world.put(format!("small-{number}"), "x");
     }
-    let said = world.once_quick(&["--config", "config.toml"]);
-    assert_eq!((said.code, world.sandbox().uploads().len()), (Some(0), 4), "{said:?}");
+    let output = world.once_quick(&["--config", "config.toml"]);
+    assert_eq!((output.code, world.sandbox().uploads().len()), (Some(0), 4), "{output:?}");
 }
 
 #[test]
@@ -61,9 +61,9 @@ fn a_file_beyond_the_largest_size_asked_for_is_not_sent_and_says_which_setting_r
     world.configure("[upload]\nmax_size = \"1KiB\"\n");
     put_sparse(&world, "large", TEBIBYTE);
     world.put("small", vec![b'x'; 1024]);
-    let said = world.once_quick(&["--config", "config.toml"]);
-    assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(said.stdout.contains("max_size"), "{said:?}");
+    let output = world.once_quick(&["--config", "config.toml"]);
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(output.stdout.contains("max_size"), "{output:?}");
     assert_eq!((world.times_stored("/HR_Backup/small"), world.times_stored("/HR_Backup/large")), (1, 0));
     assert!(world.run(["history", "--failed"]).stdout.contains("max_size"));
     let again = world.once_quick(&["--config", "config.toml"]);
@@ -86,8 +86,8 @@ fn bad_name(number: usize) -> Vec<u8> {
 }
 
 /// Lines for people.
-fn log_lines(said: &Said) -> usize {
-    said.stderr.lines().count() + said.stdout.lines().count()
+fn log_lines(output: &Output) -> usize {
+    output.stderr.lines().count() + output.stdout.lines().count()
 }
 
 /// Regression: 46 MB of journal in ten seconds, which nothing ever took back.
@@ -102,9 +102,9 @@ fn thousands_of_names_that_can_not_be_sent_leave_a_row_each_until_they_are_gone_
     };
     for content in ["one", "two!", "three"] {
         put(content);
-        let said = world.once_quick(&["-v"]);
-        assert_eq!(said.code, Some(1));
-        assert!(log_lines(&said) < 1000, "{} lines, such as\n{:.2000}", log_lines(&said), said.stderr);
+        let output = world.once_quick(&["-v"]);
+        assert_eq!(output.code, Some(1));
+        assert!(log_lines(&output) < 1000, "{} lines, such as\n{:.2000}", log_lines(&output), output.stderr);
     }
     assert_eq!(rows(&world), files);
     assert!(bytes(&world) < 3 << 20, "{} bytes", bytes(&world));

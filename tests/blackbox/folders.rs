@@ -12,14 +12,17 @@ fn two_files_of_one_name_in_two_sub_folders_hide_nothing() {
     let world = World::new();
     world.put("a/report.pdf", "of a");
     world.put("b/report.pdf", "of b");
-    let said = world.once_quick(&[]);
-    assert_eq!(said.code, Some(0), "{said:?}");
-    assert!(world.left().is_empty());
+    let output = world.once_quick(&[]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(world.files_left().is_empty());
     let mut contents: Vec<Vec<u8>> =
         world.sandbox().uploads().iter().map(|upload| world.stored(&upload.path).unwrap()).collect();
     contents.sort();
-    assert_eq!(contents, [b"of a", b"of b"], "each under a name of its own: {said:?}");
-    assert!(said.stdout.contains("(from a)") || said.stdout.contains("(from b)"), "the other name says why: {said:?}");
+    assert_eq!(contents, [b"of a", b"of b"], "each under a name of its own: {output:?}");
+    assert!(
+        output.stdout.contains("(from a)") || output.stdout.contains("(from b)"),
+        "the other name says why: {output:?}"
+    );
 }
 
 #[test]
@@ -28,9 +31,9 @@ fn a_conflict_fails_where_that_is_asked_for_and_the_file_stays() {
     world.put("a/report.pdf", "of a");
     assert_eq!(world.once_quick(&["--on-conflict", "fail"]).code, Some(0));
     let path = world.put("b/report.pdf", "of b");
-    let said = world.once_quick(&["--on-conflict", "fail"]);
-    assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(said.stdout.contains("other content"), "{said:?}");
+    let output = world.once_quick(&["--on-conflict", "fail"]);
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(output.stdout.contains("other content"), "{output:?}");
     assert_eq!(world.stored("/HR_Backup/report.pdf").unwrap(), b"of a");
     assert_eq!(fs::read(path).unwrap(), b"of b");
 }
@@ -41,11 +44,11 @@ fn identical_bytes_of_one_name_are_adopted_and_not_sent_again() {
     world.put("a/report.pdf", "the same");
     assert_eq!(world.once_quick(&[]).code, Some(0));
     world.put("b/report.pdf", "the same");
-    let said = world.once_quick(&[]);
-    assert_eq!(said.code, Some(0), "{said:?}");
-    assert!(said.stdout.contains("found  b/report.pdf"), "{said:?}");
+    let output = world.once_quick(&[]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(output.stdout.contains("found  b/report.pdf"), "{output:?}");
     assert_eq!(world.sandbox().uploads().len(), 1);
-    assert!(world.left().is_empty());
+    assert!(world.files_left().is_empty());
 }
 
 #[test]
@@ -56,13 +59,13 @@ fn identical_bytes_that_a_409_tells_of_are_adopted() {
     assert_eq!(world.run(["push", "report.pdf"]).code, Some(0));
     // Another machine knows nothing of that.
     world.put("report.pdf", "the same");
-    let said = world.once_quick(&["--state-dir", "other-state"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
-    assert!(said.stdout.contains("found  report.pdf"), "{said:?}");
+    let output = world.once_quick(&["--state-dir", "other-state"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(output.stdout.contains("found  report.pdf"), "{output:?}");
     assert_eq!(world.sandbox().uploads().len(), 1);
     world.put("sub/report.pdf", "another");
-    let said = world.once_quick(&["--state-dir", "other-state"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = world.once_quick(&["--state-dir", "other-state"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
     assert_eq!(world.stored("/HR_Backup/report.pdf").unwrap(), b"the same");
     assert_eq!(world.stored("/HR_Backup/report (from sub).pdf").unwrap(), b"another");
 }
@@ -73,11 +76,14 @@ fn layout_mirror_keeps_sub_folders_and_waits_for_those_that_are_missing() {
     world.put("top", "top");
     world.put("there/a", "a");
     let waiting = world.put("missing/b", "b");
-    let said = world.once_quick(&["--layout", "mirror"]);
-    assert_eq!(said.code, Some(1), "{said:?}");
+    let output = world.once_quick(&["--layout", "mirror"]);
+    assert_eq!(output.code, Some(1), "{output:?}");
     assert_eq!(world.stored("/HR_Backup/top").unwrap(), b"top");
     assert_eq!(world.stored("/HR_Backup/there/a").unwrap(), b"a");
-    assert!(said.stdout.contains("waits   missing/b: ") && said.stdout.contains("/HR_Backup/missing"), "{said:?}");
+    assert!(
+        output.stdout.contains("waits   missing/b: ") && output.stdout.contains("/HR_Backup/missing"),
+        "{output:?}"
+    );
     assert_eq!(fs::read(waiting).unwrap(), b"b");
 }
 
@@ -89,8 +95,8 @@ fn a_file_that_waits_for_its_folder_goes_when_that_is_made() {
     world.stop_sandbox();
     fs::create_dir(world.dir.path().join("vault/HR_Backup/missing")).unwrap();
     world.start_sandbox();
-    let said = world.once_quick(&["--layout", "mirror"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = world.once_quick(&["--layout", "mirror"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
     assert_eq!(world.stored("/HR_Backup/missing/b").unwrap(), b"b");
 }
 
@@ -111,11 +117,11 @@ fn each_folder_of_a_configuration_file_goes_its_own_way() {
     let kept = world.dir.path().join("legal/file");
     fs::write(&kept, "legal").unwrap();
     world.put("file", "hr");
-    let said = world.run(["watch", "--once", "--config", "config.toml"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = world.run(["watch", "--once", "--config", "config.toml"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
     assert_eq!(world.stored("/HR_Backup/file").unwrap(), b"hr");
     assert_eq!(world.stored("/Legal/file").unwrap(), b"legal");
-    assert!(world.left().is_empty() && kept.exists());
+    assert!(world.files_left().is_empty() && kept.exists());
 }
 
 #[test]
@@ -129,6 +135,6 @@ fn all_folders_of_a_configuration_file_are_watched_at_once() {
     eventually("both are stored", || {
         world.stored("/HR_Backup/file").is_some() && world.stored("/Legal/file").is_some()
     });
-    eventually("one is removed", || world.left().is_empty());
+    eventually("one is removed", || world.files_left().is_empty());
     assert_eq!(daemon.stop().code, Some(0));
 }

@@ -33,8 +33,12 @@ fn a_folder_replaced_by_a_link_is_gone_and_what_the_link_leads_to_is_left_alone(
     fs::remove_file(world.watched()).unwrap();
     rename(&world, "away", "watched");
     world.put("second", "second");
-    eventually("with the real folder back it goes on", || world.left().is_empty());
-    assert!(victim.join("secret").exists() && world.stored("/HR_Backup/secret").is_none(), "{}", daemon.heard());
+    eventually("with the real folder back it goes on", || world.files_left().is_empty());
+    assert!(
+        victim.join("secret").exists() && world.stored("/HR_Backup/secret").is_none(),
+        "{}",
+        daemon.output_so_far()
+    );
     assert_eq!(daemon.stop().code, Some(0));
 }
 
@@ -62,12 +66,12 @@ fn a_folder_that_is_replaced_and_put_back_is_taken_again() {
     rename(&world, "watched", "old");
     fs::create_dir(world.watched()).unwrap();
     world.put("second", "second");
-    eventually("the new folder is taken", || world.left().is_empty());
+    eventually("the new folder is taken", || world.files_left().is_empty());
     rename(&world, "watched", "new");
     rename(&world, "old", "watched");
     world.put("third", "third");
-    eventually("the old folder is taken again", || world.left().is_empty());
-    assert!(!daemon.heard().contains("another instance"), "{}", daemon.heard());
+    eventually("the old folder is taken again", || world.files_left().is_empty());
+    assert!(!daemon.output_so_far().contains("another instance"), "{}", daemon.output_so_far());
     assert_eq!(daemon.stop().code, Some(0));
 }
 
@@ -78,8 +82,8 @@ fn a_link_in_the_place_of_the_private_folder_is_never_followed() {
     let victim = victim(&world);
     symlink(&victim, world.watched().join(".astran-backup")).unwrap();
     world.put("report", "content");
-    let said = world.once_quick(&[]);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = world.once_quick(&[]);
+    assert_eq!(output.code, Some(0), "{output:?}");
     assert_eq!(world.times_stored("/HR_Backup/report"), 1);
     let pushed = world.run(["push", "watched"]);
     assert_eq!(pushed.code, Some(0), "{pushed:?}");
@@ -96,8 +100,8 @@ fn a_private_folder_that_is_not_ours_alone_is_not_trusted() {
     fs::write(planted.join("forged"), "forged").unwrap();
     fs::set_permissions(world.watched().join(".astran-backup"), fs::Permissions::from_mode(0o777)).unwrap();
     world.put("report", "content");
-    let said = world.once_quick(&[]);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = world.once_quick(&[]);
+    assert_eq!(output.code, Some(0), "{output:?}");
     assert_eq!((world.times_stored("/HR_Backup/report"), world.times_stored("/HR_Backup/forged")), (1, 0));
     assert!(planted.join("forged").exists() && !world.watched().join("report").exists());
 }
@@ -108,20 +112,20 @@ fn a_file_in_the_place_of_the_private_folder_keeps_no_stored_file_from_being_rem
     let world = World::new();
     world.put(".astran-backup", "not a folder");
     world.put("sub/report", "content");
-    let said = world.once_quick(&[]);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = world.once_quick(&[]);
+    assert_eq!(output.code, Some(0), "{output:?}");
     assert!(!world.watched().join("sub/report").exists());
-    assert_eq!(world.left(), [PathBuf::from(".astran-backup")]);
+    assert_eq!(world.files_left(), [PathBuf::from(".astran-backup")]);
 }
 
 #[test]
 fn what_was_set_aside_beside_its_place_by_a_killed_run_is_put_back() {
     let world = World::new();
     world.put("sub/.astran-backup~0~report", "content");
-    let said = world.once_quick(&[]);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = world.once_quick(&[]);
+    assert_eq!(output.code, Some(0), "{output:?}");
     assert_eq!(world.times_stored("/HR_Backup/report"), 1);
-    assert!(world.left().is_empty());
+    assert!(world.files_left().is_empty());
 }
 
 /// Regression: after 64 KiB all stood still, and SIGTERM ended nothing.
@@ -136,7 +140,7 @@ fn a_standard_error_that_nobody_reads_stops_neither_the_files_nor_the_end() {
     command.args(["watch", "watched", "-vv"]).args(QUICK).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let unread = child.stderr.take();
-    eventually("all files go", || world.left().is_empty() && world.sandbox().uploads().len() == files);
+    eventually("all files go", || world.files_left().is_empty() && world.sandbox().uploads().len() == files);
     std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
     eventually("it ends", || child.try_wait().unwrap().is_some());
     drop(unread);
@@ -156,7 +160,7 @@ fn a_closed_standard_error_and_stray_signals_change_no_exit_code() {
         daemon.signal(signal);
     }
     world.put("after", "after");
-    eventually("it goes on", || world.left().is_empty());
+    eventually("it goes on", || world.files_left().is_empty());
     assert_eq!(daemon.stop().code, Some(0));
 }
 
@@ -164,9 +168,9 @@ fn a_closed_standard_error_and_stray_signals_change_no_exit_code() {
 fn a_name_forges_no_line_of_the_log_or_of_what_is_said_of_files() {
     let world = World::with(|options| options.max_size = Some(3));
     world.put("x\nfailed  forged: line\u{1b}[2J\u{202e}\u{200b}", "too large");
-    let said = world.once_quick(&["-v"]);
-    assert_eq!(said.code, Some(1), "{said:?}");
-    for text in [&said.stdout, &said.stderr] {
+    let output = world.once_quick(&["-v"]);
+    assert_eq!(output.code, Some(1), "{output:?}");
+    for text in [&output.stdout, &output.stderr] {
         assert!(!text.contains(['\u{1b}', '\u{202e}', '\u{200b}']), "{text}");
         assert!(!text.lines().any(|line| line.starts_with("failed  forged")), "{text}");
     }
@@ -229,10 +233,10 @@ fn a_journal_that_is_removed_under_a_running_watch_stops_uploads_and_nothing_is_
 fn a_second_services_journal_that_is_removed_stops_its_uploads_too() {
     let (first, world) = (World::new(), World::new());
     let mut command = world.command();
-    let said = crate::support::said(
+    let output = crate::support::run_to_end(
         command.envs(crate::support::access_variables(&first.access)).args(["watch", "watched", "--once"]).args(QUICK),
     );
-    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(output.code, Some(0), "{output:?}");
     let daemon = world.watch_quick(&[]);
     fs::remove_dir_all(world.state().join("astran-backup/services")).unwrap();
     let report = world.put("report", "content");
@@ -249,14 +253,14 @@ fn a_state_folder_of_another_user_or_with_links_in_it_is_refused() {
     let state = world.state().join("astran-backup");
     fs::create_dir_all(&state).unwrap();
     symlink(&victim, state.join("journal.sqlite")).unwrap();
-    let said = world.once_quick(&[]);
-    assert!(said.code == Some(1) && said.stderr.contains("is a link"), "{said:?}");
+    let output = world.once_quick(&[]);
+    assert!(output.code == Some(1) && output.stderr.contains("is a link"), "{output:?}");
     assert_eq!(fs::read(&victim).unwrap(), b"secret");
     if rustix::process::geteuid().is_root() {
         fs::remove_file(state.join("journal.sqlite")).unwrap();
         chown(&state, Some(NOBODY), Some(NOBODY)).unwrap();
-        let said = world.once_quick(&[]);
-        assert!(said.code == Some(1) && said.stderr.contains("another user"), "{said:?}");
+        let output = world.once_quick(&[]);
+        assert!(output.code == Some(1) && output.stderr.contains("another user"), "{output:?}");
     }
 }
 
@@ -268,13 +272,13 @@ fn the_receipts_of_one_service_never_count_for_another() {
     let run = |world: &World, arguments: &[&str]| {
         let mut command = one.command();
         command.envs(crate::support::access_variables(&world.access)).args(arguments);
-        crate::support::said(&mut command)
+        crate::support::run_to_end(&mut command)
     };
     let watch = ["watch", "watched", "--once", "--keep", QUICK[0], QUICK[1]];
     for (world, told) in [(&one, false), (&other, true), (&one, false), (&other, false)] {
-        let said = run(world, &watch);
-        assert_eq!(said.code, Some(0), "{said:?}");
-        assert_eq!(said.stderr.contains("a journal of its own"), told, "{said:?}");
+        let output = run(world, &watch);
+        assert_eq!(output.code, Some(0), "{output:?}");
+        assert_eq!(output.stderr.contains("a journal of its own"), told, "{output:?}");
         assert_eq!(world.times_stored("/HR_Backup/report"), 1, "each service has it, once");
     }
     one.put("second", "second");
@@ -298,7 +302,7 @@ fn without_a_word_about_the_service_the_only_journal_is_shown_and_of_several_non
             command.env_remove(name);
         }
         command.envs(world.map(|world| crate::support::access_variables(&world.access)).into_iter().flatten());
-        crate::support::said(command.args(arguments))
+        crate::support::run_to_end(command.args(arguments))
     };
     let watch = ["watch", "watched", "--once", "--keep", QUICK[0], QUICK[1]];
     assert_eq!(run(Some(&one), &watch).code, Some(0));

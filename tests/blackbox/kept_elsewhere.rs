@@ -5,7 +5,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
-use crate::support::{Said, World, eventually, files_below};
+use crate::support::{Output, World, eventually, files_below};
 
 const NOBODY: u32 = 65534;
 
@@ -24,38 +24,40 @@ fn picky() -> World {
     world
 }
 
-fn moving(world: &World) -> Said {
+fn moving(world: &World) -> Output {
     world.once_quick(&["--move-to", "Done"])
 }
 
-fn collecting(world: &World) -> Said {
+fn collecting(world: &World) -> Output {
     world.once_quick(&["--config", "config.toml"])
 }
 
 /// Regression: the attacker's content lay in a folder that only root could write.
 #[test]
 fn a_link_in_the_folder_that_files_are_moved_to_is_never_followed() {
-    for (name, world, run) in [("Done", World::new(), moving as fn(&World) -> Said), ("Failed", picky(), collecting)] {
+    for (name, world, run) in [("Done", World::new(), moving as fn(&World) -> Output), ("Failed", picky(), collecting)]
+    {
         let victim = folder(&world, "victim", 0o700);
         symlink(&victim, folder(&world, name, 0o700).join("sub")).unwrap();
         let evil = world.put("sub/evil", "* * * * * root evil");
-        let said = run(&world);
-        assert_eq!(said.code, Some(1), "{said:?}");
-        assert_eq!(fs::read_dir(&victim).unwrap().count(), 0, "{said:?}");
-        assert!(evil.exists() && said.stdout.contains("link"), "{said:?}");
+        let output = run(&world);
+        assert_eq!(output.code, Some(1), "{output:?}");
+        assert_eq!(fs::read_dir(&victim).unwrap().count(), 0, "{output:?}");
+        assert!(evil.exists() && output.stdout.contains("link"), "{output:?}");
     }
 }
 
 /// Regression: whoever may write there could put links into it, or take the files away.
 #[test]
 fn a_folder_that_others_may_write_is_refused_before_any_file_is_moved_to_it() {
-    for (name, world, run) in [("Done", World::new(), moving as fn(&World) -> Said), ("Failed", picky(), collecting)] {
+    for (name, world, run) in [("Done", World::new(), moving as fn(&World) -> Output), ("Failed", picky(), collecting)]
+    {
         let file = world.put("report", "content");
         for mode in [0o770, 0o707, 0o777] {
             folder(&world, name, mode);
-            let said = run(&world);
-            assert_eq!(said.code, Some(2), "{mode:o}: {said:?}");
-            assert!(said.stderr.contains("chmod go-w"), "{said:?}");
+            let output = run(&world);
+            assert_eq!(output.code, Some(2), "{mode:o}: {output:?}");
+            assert!(output.stderr.contains("chmod go-w"), "{output:?}");
         }
         let pushed = world.run(["push", "watched", "--move-to", "Done"]);
         assert_eq!(pushed.code, Some(if name == "Done" { 2 } else { 0 }), "{pushed:?}");
@@ -74,8 +76,8 @@ fn a_folder_of_another_user_is_refused_before_any_file_is_moved_to_it() {
     let world = World::new();
     let file = world.put("report", "content");
     chown(folder(&world, "Done", 0o700), Some(NOBODY), Some(NOBODY)).unwrap();
-    let said = moving(&world);
-    assert!(said.code == Some(2) && said.stderr.contains("another user"), "{said:?}");
+    let output = moving(&world);
+    assert!(output.code == Some(2) && output.stderr.contains("another user"), "{output:?}");
     assert!(file.exists() && world.sandbox().uploads().is_empty());
 }
 
@@ -86,12 +88,12 @@ fn a_link_that_others_could_have_made_is_not_followed_to_where_files_are_moved()
     let victim = folder(&world, "victim", 0o700);
     symlink(&victim, folder(&world, "shared", 0o777).join("Done")).unwrap();
     world.put("report", "content");
-    let said = world.once_quick(&["--move-to", "shared/Done"]);
-    assert!(said.code == Some(2) && said.stderr.contains("several users may write"), "{said:?}");
+    let output = world.once_quick(&["--move-to", "shared/Done"]);
+    assert!(output.code == Some(2) && output.stderr.contains("several users may write"), "{output:?}");
     assert_eq!(fs::read_dir(&victim).unwrap().count(), 0);
     symlink(&victim, world.dir.path().join("own-link")).unwrap();
-    let said = world.once_quick(&["--move-to", "own-link"]);
-    assert_eq!(said.code, Some(0), "a link that only this user can change is followed: {said:?}");
+    let output = world.once_quick(&["--move-to", "own-link"]);
+    assert_eq!(output.code, Some(0), "a link that only this user can change is followed: {output:?}");
     assert!(victim.join("report").exists());
 }
 
@@ -99,8 +101,8 @@ fn a_link_that_others_could_have_made_is_not_followed_to_where_files_are_moved()
 fn a_folder_to_move_to_that_is_not_there_is_made_for_this_user_alone() {
     let world = World::new();
     world.put("sub/report", "content");
-    let said = world.once_quick(&["--move-to", "new/Done"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = world.once_quick(&["--move-to", "new/Done"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
     let done = world.dir.path().join("new/Done");
     assert_eq!(fs::read(done.join("sub/report")).unwrap(), b"content");
     assert_eq!(fs::metadata(&done).unwrap().permissions().mode() & 0o777, 0o700);
@@ -112,11 +114,11 @@ fn check_tells_of_a_folder_to_move_to_that_others_may_write() {
     folder(&world, "Done", 0o770);
     world.configure("[upload]\nafter = \"move\"\nmove_to = \"./Done\"\n[[folder]]\npath = \"./watched\"\n");
     let check = |world: &World| world.run(["--config", "config.toml", "check"]);
-    let said = check(&world);
-    assert!(said.code == Some(2) && said.stdout.contains("chmod go-w"), "{said:?}");
+    let output = check(&world);
+    assert!(output.code == Some(2) && output.stdout.contains("chmod go-w"), "{output:?}");
     folder(&world, "Done", 0o750);
-    let said = check(&world);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = check(&world);
+    assert_eq!(output.code, Some(0), "{output:?}");
 }
 
 /// Regression: six minutes of small files left 2,309 folders in the private one.
@@ -138,7 +140,7 @@ fn the_private_folder_holds_no_folders() {
             .collect();
         assert!(there.iter().all(|entry| entry.file_type().unwrap().is_file()));
         seen += there.len();
-        there.is_empty() && world.left().is_empty() && world.sandbox().uploads().len() == 21
+        there.is_empty() && world.files_left().is_empty() && world.sandbox().uploads().len() == 21
     });
     assert!(seen > 0, "none was set aside there");
     assert_eq!(daemon.stop().code, Some(0));
@@ -158,9 +160,9 @@ fn files_with_long_names_and_paths_are_removed_like_others() {
     for name in long_ones() {
         world.put(name, "content");
     }
-    let said = world.once_quick(&[]);
-    assert_eq!((said.code, world.sandbox().uploads().len()), (Some(0), 3), "{said:?}");
-    assert_eq!(world.left(), Vec::<PathBuf>::new());
+    let output = world.once_quick(&[]);
+    assert_eq!((output.code, world.sandbox().uploads().len()), (Some(0), 3), "{output:?}");
+    assert_eq!(world.files_left(), Vec::<PathBuf>::new());
     assert!(!world.watched().join(".astran-backup").exists());
 }
 
@@ -177,8 +179,8 @@ fn files_set_aside_are_put_back_after_a_kill_wherever_they_lay() {
     daemon.kill();
     let stored = world.sandbox().uploads().len();
     // Keeping puts back what an earlier run was about to remove.
-    let said = world.once_quick(&["--keep"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = world.once_quick(&["--keep"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
     for name in &names {
         let place = world.watched().join(name);
         let gone = !place.exists();
@@ -200,11 +202,11 @@ fn what_an_earlier_version_had_set_aside_is_put_back() {
     }
     fs::set_permissions(&private, Permissions::from_mode(0o700)).unwrap();
     fs::create_dir(world.watched().join("sub")).unwrap();
-    let said = world.once_quick(&[]);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = world.once_quick(&[]);
+    assert_eq!(output.code, Some(0), "{output:?}");
     assert_eq!(world.times_stored("/HR_Backup/plain"), 1);
     assert_eq!(world.sandbox().uploads().len(), 3, "one of two files of one name goes from where it lies");
-    assert!(world.left().is_empty() && !private.exists());
+    assert!(world.files_left().is_empty() && !private.exists());
 }
 
 /// What lies in it is neither removed nor put back until it is this user's alone again, and new files go without it.
@@ -214,12 +216,14 @@ fn a_private_folder_that_is_opened_to_others_while_it_is_used_is_noticed() {
     let private = world.watched().join(".astran-backup");
     let daemon = world.watch_quick(&[]);
     eventually("the first file is gone", || {
-        private.exists() && world.left().is_empty() && files_below(&private).is_empty()
+        private.exists() && world.files_left().is_empty() && files_below(&private).is_empty()
     });
     fs::set_permissions(&private, Permissions::from_mode(0o777)).unwrap();
     fs::write(private.join("0123456789abcdef~sub%2Fforged"), "forged").unwrap();
     world.put("report", "content");
-    eventually("a file goes without it", || world.times_stored("/HR_Backup/report") == 1 && world.left().is_empty());
+    eventually("a file goes without it", || {
+        world.times_stored("/HR_Backup/report") == 1 && world.files_left().is_empty()
+    });
     daemon.wait_for("chmod 700");
     assert_eq!(daemon.stop().code, Some(0));
     assert_eq!(world.times_stored("/HR_Backup/forged"), 0);
@@ -264,11 +268,11 @@ fn a_private_folder_of_another_user_is_left_alone_and_told_of() {
     fs::set_permissions(&private, Permissions::from_mode(0o700)).unwrap();
     chown(&private, Some(NOBODY), Some(NOBODY)).unwrap();
     world.put("report", "content");
-    let said = world.once_quick(&[]);
-    assert_eq!(said.code, Some(0), "{said:?}");
-    assert!(said.stderr.contains("belongs to another user"), "{said:?}");
+    let output = world.once_quick(&[]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(output.stderr.contains("belongs to another user"), "{output:?}");
     assert_eq!((world.times_stored("/HR_Backup/report"), world.sandbox().uploads().len()), (1, 1));
-    assert!(world.left().is_empty() && files_below(&private).len() == 2);
+    assert!(world.files_left().is_empty() && files_below(&private).len() == 2);
 }
 
 #[test]
@@ -276,9 +280,9 @@ fn check_tells_of_a_private_folder_that_can_not_be_used() {
     let world = World::new();
     world.put(".astran-backup", "not a folder");
     world.configure("[[folder]]\npath = \"./watched\"\n");
-    let said = world.run(["--config", "config.toml", "check"]);
-    assert_eq!(said.code, Some(0), "files are removed all the same: {said:?}");
-    assert!(said.stdout.contains("/.astran-backup: it can't be used"), "{said:?}");
-    println!("{}", said.stdout);
-    assert_eq!(world.left().len(), 1, "nothing is left of the trial");
+    let output = world.run(["--config", "config.toml", "check"]);
+    assert_eq!(output.code, Some(0), "files are removed all the same: {output:?}");
+    assert!(output.stdout.contains("/.astran-backup: it can't be used"), "{output:?}");
+    println!("{}", output.stdout);
+    assert_eq!(world.files_left().len(), 1, "nothing is left of the trial");
 }

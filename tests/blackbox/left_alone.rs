@@ -46,12 +46,14 @@ fn links_pipes_sockets_and_devices_are_left_alone() {
     let _before = make("-before");
     let daemon = world.watch_quick(&[]);
     let _after = make("-after");
-    let left = world.left().len();
+    let left = world.files_left().len();
     world.put("last", "last");
     daemon.wait_for("last ->");
-    let said = world.run(["ls", "/HR_Backup"]);
-    assert_eq!(said.stdout.lines().count(), 2, "only the first and the last file are documents: {said:?}");
-    assert!(left >= 8 && world.left().iter().filter(|file| file.to_str() != Some("first-of-all")).count() >= left - 1);
+    let output = world.run(["ls", "/HR_Backup"]);
+    assert_eq!(output.stdout.lines().count(), 2, "only the first and the last file are documents: {output:?}");
+    assert!(
+        left >= 8 && world.files_left().iter().filter(|file| file.to_str() != Some("first-of-all")).count() >= left - 1
+    );
     assert_eq!(daemon.stop().code, Some(0));
     assert_eq!(world.once_quick(&[]).code, Some(0), "what is left alone has not failed");
 }
@@ -68,7 +70,7 @@ fn names_in_progress_are_left_alone_before_and_after_the_start() {
     }
     world.put("last", "last");
     daemon.wait_for("last ->");
-    assert_eq!(world.left().len(), IN_PROGRESS.len());
+    assert_eq!(world.files_left().len(), IN_PROGRESS.len());
     assert_eq!(world.sandbox().uploads().len(), 2);
     assert_eq!(daemon.stop().code, Some(0));
 }
@@ -79,10 +81,10 @@ fn a_file_or_folder_renamed_to_a_finished_name_is_taken() {
     world.put("a.part", "a");
     world.put(".folder/b", "b");
     let daemon = world.watch_quick(&[]);
-    assert_eq!(world.left().iter().filter(|file| file.to_str() != Some("first-of-all")).count(), 2);
+    assert_eq!(world.files_left().iter().filter(|file| file.to_str() != Some("first-of-all")).count(), 2);
     fs::rename(world.watched().join("a.part"), world.watched().join("a")).unwrap();
     fs::rename(world.watched().join(".folder"), world.watched().join("folder")).unwrap();
-    eventually("both are stored", || world.left().is_empty());
+    eventually("both are stored", || world.files_left().is_empty());
     assert_eq!(world.stored("/HR_Backup/a").unwrap(), b"a");
     assert_eq!(world.stored("/HR_Backup/b").unwrap(), b"b");
     assert_eq!(daemon.stop().code, Some(0));
@@ -95,5 +97,5 @@ fn names_to_ignore_add_to_those_in_progress() {
         world.put(name, name);
     }
     assert_eq!(world.once_quick(&["--ignore", "*.bak"]).code, Some(0));
-    assert_eq!(world.left(), ["a.bak", "b.part"].map(std::path::PathBuf::from));
+    assert_eq!(world.files_left(), ["a.bak", "b.part"].map(std::path::PathBuf::from));
 }

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use astran_backup::sandbox::faults::{Call, Fault, Rule};
 
-use crate::support::{Daemon, QUICK, Said, World, eventually, said};
+use crate::support::{Daemon, Output, QUICK, World, eventually, run_to_end};
 
 /// Runs `watch --once` with a state of its own.
-fn once_with_state(world: &World, state: &str) -> Said {
-    said(world.command().args(["watch", "watched", "--once", "--state-dir", state]).args(QUICK))
+fn once_with_state(world: &World, state: &str) -> Output {
+    run_to_end(world.command().args(["watch", "watched", "--once", "--state-dir", state]).args(QUICK))
 }
 
 fn private(world: &World) -> std::path::PathBuf {
@@ -30,7 +30,7 @@ fn a_reader_that_locks_the_folder_keeps_no_watch_from_starting_and_no_push_from_
     reader.lock().unwrap();
     let pushed = world.run(["push", "--delete", "watched/pushed"]);
     assert_eq!(pushed.code, Some(0), "{pushed:?}");
-    assert!(world.left().is_empty() && world.sandbox().uploads().len() == 2);
+    assert!(world.files_left().is_empty() && world.sandbox().uploads().len() == 2);
 }
 
 /// Regression: the file was never taken, "another upload of it is under way".
@@ -40,7 +40,7 @@ fn a_reader_that_locks_a_file_keeps_it_from_nothing() {
     let reader = File::open(world.put("report", "content")).unwrap();
     reader.lock_shared().unwrap();
     let daemon = world.watch(&QUICK);
-    eventually("it is stored and removed", || world.left().is_empty());
+    eventually("it is stored and removed", || world.files_left().is_empty());
     assert_eq!(world.times_stored("/HR_Backup/report"), 1);
     assert_eq!(daemon.stop().code, Some(0));
 }
@@ -55,7 +55,7 @@ fn a_second_watch_of_the_folder_ends_with_6_whatever_state_it_has() {
         assert!(second.stderr.contains("another instance watches"), "{state}: {second:?}");
     }
     world.put("report", "content");
-    eventually("the first one goes on", || world.left().is_empty());
+    eventually("the first one goes on", || world.files_left().is_empty());
     assert_eq!(daemon.stop().code, Some(0));
     let after = once_with_state(&world, "other-state");
     assert_eq!(after.code, Some(0), "the folder is free again: {after:?}");
@@ -73,14 +73,14 @@ fn a_watch_with_another_state_beside_a_push_that_removes_files_ends_with_6() {
     assert!(watch.stderr.contains("a push is removing files from watched"), "{watch:?}");
     push.kill();
     assert_eq!(once_with_state(&world, "other-state").code, Some(0), "the folder is free again");
-    assert!(world.left().is_empty());
+    assert!(world.files_left().is_empty());
 }
 
 #[test]
 fn the_lock_file_is_nobodys_document_and_goes_with_its_watch() {
     let world = World::new();
     let daemon = world.watch_quick(&[]);
-    eventually("the first one is removed", || world.left().is_empty());
+    eventually("the first one is removed", || world.files_left().is_empty());
     assert!(private(&world).join("lock").is_file());
     daemon.kill();
     assert!(private(&world).join("lock").is_file(), "a killed watch leaves it");
@@ -120,12 +120,14 @@ fn a_watch_that_has_lost_the_folder_to_another_one_sends_nothing_until_that_one_
     for number in 0..20 {
         world.put(format!("report-{number}"), format!("content {number}"));
     }
-    eventually("they are stored", || world.left().is_empty());
+    eventually("they are stored", || world.files_left().is_empty());
     let reports = || world.sandbox().uploads().iter().filter(|upload| upload.path.contains("report-")).count();
     assert_eq!(reports(), 20, "each once");
     assert_eq!(second.stop().code, Some(0));
     world.put("late", "content");
-    eventually("the first one has it again", || world.times_stored("/HR_Backup/late") == 1 && world.left().is_empty());
+    eventually("the first one has it again", || {
+        world.times_stored("/HR_Backup/late") == 1 && world.files_left().is_empty()
+    });
     assert_eq!(first.stop().code, Some(0));
     assert_eq!(reports(), 20);
 }
@@ -134,13 +136,13 @@ fn a_watch_that_has_lost_the_folder_to_another_one_sends_nothing_until_that_one_
 fn a_watch_whose_private_folder_was_removed_still_has_the_folder_alone() {
     let world = World::new();
     let daemon = world.watch_quick(&[]);
-    eventually("the first one is removed", || world.left().is_empty());
+    eventually("the first one is removed", || world.files_left().is_empty());
     fs::remove_dir_all(private(&world)).unwrap();
     eventually("the lock is taken again", || private(&world).join("lock").is_file());
     let second = once_with_state(&world, "other-state");
     assert_eq!(second.code, Some(6), "{second:?}");
     assert_eq!(daemon.stop().code, Some(0));
-    assert!(!private(&world).exists() && world.left() == Vec::<&Path>::new());
+    assert!(!private(&world).exists() && world.files_left() == Vec::<&Path>::new());
 }
 
 /// Regression: the lock file and its folder stayed behind.
@@ -156,9 +158,9 @@ fn a_start_that_fails_leaves_no_private_folder() {
         (&no_target, 2),
     ];
     for (line, code) in cases {
-        let said = world.run(line);
-        assert_eq!(said.code, Some(code), "{line:?}: {said:?}");
-        assert!(!private(&world).exists(), "{line:?}: {said:?}");
+        let output = world.run(line);
+        assert_eq!(output.code, Some(code), "{line:?}: {output:?}");
+        assert!(!private(&world).exists(), "{line:?}: {output:?}");
     }
     assert_eq!(fs::read(path).unwrap(), b"content");
 }

@@ -22,9 +22,9 @@ fn file(world: &World, name: &str) -> Option<String> {
 #[test]
 fn ls_shows_documents_and_folders() {
     let world = world();
-    let said = world.run(["ls", "/HR_Backup"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
-    let lines: Vec<&str> = said.stdout.lines().map(str::trim).collect();
+    let output = world.run(["ls", "/HR_Backup"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    let lines: Vec<&str> = output.stdout.lines().map(str::trim).collect();
     assert_eq!(lines, ["2026/", "7 B  report.pdf"]);
     assert_eq!(world.run(["ls"]).stdout.trim(), "HR_Backup/", "without a path: the root");
     assert_eq!(world.run(["ls", "/HR_Backup/report.pdf"]).stdout.trim(), "7 B  report.pdf");
@@ -33,21 +33,21 @@ fn ls_shows_documents_and_folders() {
 #[test]
 fn each_line_of_ls_json_has_just_its_keys() {
     let world = world();
-    let said = world.run(["ls", "/HR_Backup", "--json"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
-    for line in said.stdout.lines() {
+    let output = world.run(["ls", "/HR_Backup", "--json"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    for line in output.stdout.lines() {
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
         let keys: Vec<&String> = line.as_object().unwrap().keys().collect();
         assert_eq!(keys, ["folder", "id", "name", "path", "sha256", "size", "version"]);
     }
-    assert!(said.stdout.contains(r#""path":"/HR_Backup/report.pdf""#), "{said:?}");
+    assert!(output.stdout.contains(r#""path":"/HR_Backup/report.pdf""#), "{output:?}");
 }
 
 #[test]
 fn ls_of_what_is_missing_ends_with_4_and_tells_what_lies_beside_it() {
-    let said = world().run(["ls", "/HR_Backup/2025"]);
-    assert_eq!(said.code, Some(4), "{said:?}");
-    assert!(said.stderr.contains("/HR_Backup exists") && said.stderr.contains("\"2026\""), "{said:?}");
+    let output = world().run(["ls", "/HR_Backup/2025"]);
+    assert_eq!(output.code, Some(4), "{output:?}");
+    assert!(output.stderr.contains("/HR_Backup exists") && output.stderr.contains("\"2026\""), "{output:?}");
 }
 
 #[test]
@@ -57,17 +57,17 @@ fn get_writes_a_document_under_its_own_name_or_another_or_to_standard_output() {
     assert_eq!(file(&world, "report.pdf").unwrap(), "content");
     assert_eq!(world.run(["get", "/HR_Backup/report.pdf", "-o", "other"]).code, Some(0));
     assert_eq!(file(&world, "other").unwrap(), "content");
-    let said = world.run(["get", "/HR_Backup/report.pdf", "-o", "-"]);
-    assert_eq!((said.code, said.stdout.as_str()), (Some(0), "content"), "{said:?}");
+    let output = world.run(["get", "/HR_Backup/report.pdf", "-o", "-"]);
+    assert_eq!((output.code, output.stdout.as_str()), (Some(0), "content"), "{output:?}");
 }
 
 #[test]
 fn get_replaces_a_file_only_with_force() {
     let world = world();
     fs::write(world.dir.path().join("report.pdf"), "mine").unwrap();
-    let said = world.run(["get", "/HR_Backup/report.pdf"]);
-    assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(said.stderr.contains("--force"), "{said:?}");
+    let output = world.run(["get", "/HR_Backup/report.pdf"]);
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(output.stderr.contains("--force"), "{output:?}");
     assert_eq!(file(&world, "report.pdf").unwrap(), "mine");
     assert_eq!(world.run(["get", "/HR_Backup/report.pdf", "--force"]).code, Some(0));
     assert_eq!(file(&world, "report.pdf").unwrap(), "content");
@@ -76,8 +76,8 @@ fn get_replaces_a_file_only_with_force() {
 #[test]
 fn get_of_what_is_missing_ends_with_4_and_leaves_no_file() {
     let world = world();
-    let said = world.run(["get", "/HR_Backup/none", "-o", "out"]);
-    assert_eq!(said.code, Some(4), "{said:?}");
+    let output = world.run(["get", "/HR_Backup/none", "-o", "out"]);
+    assert_eq!(output.code, Some(4), "{output:?}");
     assert_eq!(file(&world, "out"), None);
     assert_eq!(world.run(["get", "/HR_Backup/report.pdf", "-o", "no/such/folder"]).code, Some(4));
 }
@@ -86,8 +86,8 @@ fn get_of_what_is_missing_ends_with_4_and_leaves_no_file() {
 fn a_download_that_breaks_off_leaves_no_file_and_is_no_success() {
     let world = world();
     world.faults().add(Rule::new(Call::Content, Fault::CutAfter).always());
-    let said = world.run(["get", "/HR_Backup/report.pdf", "-o", "out"]);
-    assert_eq!(said.code, Some(5), "{said:?}");
+    let output = world.run(["get", "/HR_Backup/report.pdf", "-o", "out"]);
+    assert_eq!(output.code, Some(5), "{output:?}");
     assert_eq!(file(&world, "out"), None);
 }
 
@@ -96,6 +96,6 @@ fn verify_tells_of_a_document_whose_bytes_are_no_longer_those_of_its_receipt() {
     let world = world();
     assert_eq!(world.run(["verify"]).code, Some(0));
     world.faults().add(Rule::new(Call::Content, Fault::Wrong { field: Field::Content }));
-    let said = world.run(["verify"]);
-    assert_eq!(said.code, Some(1), "{said:?}");
+    let output = world.run(["verify"]);
+    assert_eq!(output.code, Some(1), "{output:?}");
 }

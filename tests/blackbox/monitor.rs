@@ -161,8 +161,8 @@ fn a_file_that_events_should_have_told_of_raises_the_metric_and_a_warning() {
     if files == 0 {
         return eprintln!("skipped: this system lets nobody into another process");
     }
-    let said = it.daemon.stop();
-    assert!(said.stdout.contains("no event told"), "{said:?}");
+    let output = it.daemon.stop();
+    assert!(output.stdout.contains("no event told"), "{output:?}");
 }
 
 #[test]
@@ -258,9 +258,9 @@ fn an_address_that_is_taken_ends_it_with_2_before_anything_is_sent() {
     let address = taken.local_addr().unwrap().to_string();
     world.configure(&format!("[daemon]\nlisten = \"{address}\"\n"));
     let path = world.put("file", "content");
-    let said = world.run(["watch", "watched", "--config", "config.toml"]);
-    assert_eq!(said.code, Some(2), "{said:?}");
-    assert!(said.stderr.contains(&address) && said.stderr.contains("something else listens"), "{said:?}");
+    let output = world.run(["watch", "watched", "--config", "config.toml"]);
+    assert_eq!(output.code, Some(2), "{output:?}");
+    assert!(output.stderr.contains(&address) && output.stderr.contains("something else listens"), "{output:?}");
     assert!(path.exists() && world.sandbox().stats().connections == 0);
     // Neither of these listens, so neither is kept from its work.
     assert_eq!(world.run(["push", "watched", "--config", "config.toml"]).code, Some(0));

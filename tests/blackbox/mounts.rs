@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use crate::support::{Daemon, World, eventually, said};
+use crate::support::{Daemon, World, eventually, run_to_end};
 
 /// Runs a shell script in which `$1` is the program and mounts end with it.
 fn script(world: &World, script: &str) -> Command {
@@ -21,7 +21,8 @@ fn has_bindfs(world: &World, at: &str) -> bool {
     for folder in ["backing", at] {
         std::fs::create_dir_all(world.dir.path().join(folder)).unwrap();
     }
-    let able = said(&mut script(world, &format!("{MOUNT} {at} && grep -q ' fuse' /proc/self/mounts"))).code == Some(0);
+    let able =
+        run_to_end(&mut script(world, &format!("{MOUNT} {at} && grep -q ' fuse' /proc/self/mounts"))).code == Some(0);
     if !able {
         eprintln!("skipped: no FUSE file system can be mounted here (bindfs)");
     }
@@ -73,7 +74,7 @@ fn a_share_that_does_not_answer_ends_each_command_in_time_with_a_message_that_na
     let world = World::new();
     std::fs::create_dir(world.dir.path().join("share")).unwrap();
     world.put("file", "content");
-    if said(&mut script(&world, DEAD_SHARE)).code != Some(0) {
+    if run_to_end(&mut script(&world, DEAD_SHARE)).code != Some(0) {
         eprintln!("skipped: no FUSE file system can be mounted here");
         return;
     }
@@ -91,7 +92,7 @@ fn a_share_that_does_not_answer_ends_each_command_in_time_with_a_message_that_na
             scope.spawn(move || {
                 let state = arguments.replace([' ', '/'], "-");
                 let shell = format!("{DEAD_SHARE} && exec \"$1\" {arguments} --state-dir ./{state}");
-                let ended = said(&mut script(world, &shell));
+                let ended = run_to_end(&mut script(world, &shell));
                 assert_eq!(ended.code, Some(4), "{arguments}: {ended:?}");
                 let text = format!("{}{}", ended.stdout, ended.stderr);
                 assert!(text.contains(part) && text.contains("answer"), "{arguments}: {text}");

@@ -56,12 +56,12 @@ fn hostile_names_in_a_watched_folder_arrive_as_they_are() {
     for name in names() {
         world.put(&name, &name);
     }
-    let said = world.once_quick(&[]);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = world.once_quick(&[]);
+    assert_eq!(output.code, Some(0), "{output:?}");
     all_stored(&world);
-    assert!(world.left().is_empty());
-    assert_eq!(said.stdout.lines().count(), names().len(), "a line each: {said:?}");
-    assert!(!said.stdout.contains('\u{1b}') && !said.stdout.contains('\u{202e}'), "no name drives the terminal");
+    assert!(world.files_left().is_empty());
+    assert_eq!(output.stdout.lines().count(), names().len(), "a line each: {output:?}");
+    assert!(!output.stdout.contains('\u{1b}') && !output.stdout.contains('\u{202e}'), "no name drives the terminal");
 }
 
 #[test]
@@ -72,8 +72,8 @@ fn hostile_names_are_pushed_listed_and_taken_out_again() {
     }
     let mut push = world.command();
     push.current_dir(world.watched()).args(["push", "--"]).args(names());
-    let said = crate::support::said(&mut push);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = crate::support::run_to_end(&mut push);
+    assert_eq!(output.code, Some(0), "{output:?}");
     all_stored(&world);
     let listed: Vec<String> = (world.run(["ls", "/HR_Backup", "--json"]).stdout.lines())
         .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["name"].as_str().unwrap().to_owned())
@@ -82,8 +82,8 @@ fn hostile_names_are_pushed_listed_and_taken_out_again() {
     expected.sort();
     assert_eq!(listed, expected);
     for name in names().iter().step_by(3) {
-        let said = world.run(["get", &format!("/HR_Backup/{name}"), "-o", "-"]);
-        assert_eq!((said.code, &said.stdout), (Some(0), name), "{said:?}");
+        let output = world.run(["get", &format!("/HR_Backup/{name}"), "-o", "-"]);
+        assert_eq!((output.code, &output.stdout), (Some(0), name), "{output:?}");
     }
 }
 
@@ -94,8 +94,8 @@ fn hostile_names_of_sub_folders_and_destinations_are_as_good() {
         options.folders = vec![astran_backup::vault::RemotePath::parse(dest).unwrap().join("a+b\nc")];
     });
     world.put("a+b\nc/file", "content");
-    let said = world.once_quick(&["--layout", "mirror", "--dest", dest]);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = world.once_quick(&["--layout", "mirror", "--dest", dest]);
+    assert_eq!(output.code, Some(0), "{output:?}");
     assert_eq!(world.stored(&format!("{dest}/a+b\nc/file")).unwrap(), b"content");
 }
 
@@ -105,8 +105,8 @@ fn two_longest_names_that_are_the_same_in_two_sub_folders_hide_nothing() {
     let [name, _] = longest();
     world.put(format!("a/{name}"), "of a");
     world.put(format!("b/{name}"), "of b");
-    let said = world.once_quick(&[]);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = world.once_quick(&[]);
+    assert_eq!(output.code, Some(0), "{output:?}");
     assert_eq!(world.sandbox().uploads().len(), 2);
 }
 
@@ -115,12 +115,12 @@ fn bytes_that_are_no_utf_8_fail_with_a_clear_reason_and_stay() {
     let world = World::new();
     let bad = world.put(OsStr::from_bytes(b"caf\xe9.pdf"), "content");
     world.put("good", "good");
-    let said = world.once_quick(&[]);
-    assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(said.stdout.contains("not valid UTF-8") && said.stdout.contains("rename it"), "{said:?}");
+    let output = world.once_quick(&[]);
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(output.stdout.contains("not valid UTF-8") && output.stdout.contains("rename it"), "{output:?}");
     assert_eq!(fs::read(&bad).unwrap(), b"content");
     assert_eq!(world.sandbox().uploads().len(), 1);
-    let said = world.run([OsStr::new("push"), bad.as_os_str()]);
-    assert_eq!(said.code, Some(1), "{said:?}");
+    let output = world.run([OsStr::new("push"), bad.as_os_str()]);
+    assert_eq!(output.code, Some(1), "{output:?}");
     assert_eq!(fs::read(&bad).unwrap(), b"content");
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use astran_backup::sandbox::faults::{Call, Fault, Rule};
 
-use crate::support::{World, eventually, said};
+use crate::support::{World, eventually, run_to_end};
 
 /// A world whose service can go away and come back: on an address of loopback that no other test takes meanwhile.
 pub(super) fn coming_and_going() -> World {
@@ -34,7 +34,7 @@ fn watch_waits_for_a_service_that_is_not_there_at_the_start() {
     daemon.wait_for("the service can't be reached");
     world.start_sandbox();
     daemon.wait_for("watching");
-    eventually("it is stored and removed", || world.left().is_empty());
+    eventually("it is stored and removed", || world.files_left().is_empty());
     assert_eq!(world.stored("/HR_Backup/file").unwrap(), b"content");
     assert_eq!(daemon.stop().code, Some(0));
 }
@@ -43,18 +43,18 @@ fn watch_waits_for_a_service_that_is_not_there_at_the_start() {
 fn watch_goes_on_when_a_service_that_went_away_comes_back() {
     let mut world = coming_and_going();
     let daemon = world.watch_quick(&[]);
-    eventually("the first one is removed", || world.left().is_empty());
+    eventually("the first one is removed", || world.files_left().is_empty());
     world.stop_sandbox();
     for file in 0..20 {
         world.put(format!("sub/{file}"), file.to_string());
     }
     daemon.wait_for("no file is tried");
     world.start_sandbox();
-    eventually("all are stored and removed", || world.left().is_empty());
+    eventually("all are stored and removed", || world.files_left().is_empty());
     assert_eq!(world.sandbox().uploads().len(), 20);
-    let said = daemon.stop();
-    assert_eq!(said.code, Some(0));
-    assert!(!said.stdout.contains("failed  "), "no file is blamed: {said:?}");
+    let output = daemon.stop();
+    assert_eq!(output.code, Some(0));
+    assert!(!output.stdout.contains("failed  "), "no file is blamed: {output:?}");
 }
 
 #[test]
@@ -65,11 +65,11 @@ fn a_503_is_waited_out_as_long_as_the_service_asks_and_no_file_is_blamed() {
         world.put(file.to_string(), file.to_string());
     }
     let start = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    let said = world.once_quick(&["--transfers", "1"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = world.once_quick(&["--transfers", "1"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
     let first = Duration::from_nanos(world.sandbox().uploads()[0].arrived_ns);
     assert!(first >= start + Duration::from_secs(2), "{start:?} {first:?}");
-    assert!(!said.stdout.contains("failed"), "{said:?}");
+    assert!(!output.stdout.contains("failed"), "{output:?}");
     assert_eq!(world.sandbox().uploads().len(), 5);
     assert_eq!(world.sandbox().stats().requests["upload"], 6, "while it asks for quiet nothing else is sent");
 }
@@ -80,8 +80,8 @@ fn a_connection_that_breaks_during_or_after_an_upload_loses_nothing_and_stores_n
         let world = World::new();
         world.faults().add(Rule::new(Call::Upload, fault.clone()));
         world.put("file", vec![7; 100_000]);
-        let said = world.once_quick(&[]);
-        assert_eq!(said.code, Some(0), "{fault:?}: {said:?}");
+        let output = world.once_quick(&[]);
+        assert_eq!(output.code, Some(0), "{fault:?}: {output:?}");
         assert_eq!(world.stored("/HR_Backup/file").unwrap(), vec![7; 100_000], "{fault:?}");
         assert_eq!(world.times_stored("/HR_Backup/file"), 1, "{fault:?}");
     }
@@ -95,17 +95,17 @@ fn tokens_that_die_in_mid_run_are_renewed_without_a_word() {
     for file in 0..5 {
         world.put(file.to_string(), file.to_string());
     }
-    let said = world.once_quick(&["--transfers", "1"]);
-    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{said:?}");
+    let output = world.once_quick(&["--transfers", "1"]);
+    assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "{output:?}");
     assert_eq!(world.sandbox().uploads().len(), 5);
 }
 
 #[test]
 fn commands_that_only_look_tell_of_a_service_that_is_not_there_at_once_with_5() {
     let world = World::new();
-    let said = said(world.command().env("ASTRAN_BACKUP_AUTH_URL", closed()).args(["ls"]));
-    assert_eq!(said.code, Some(5), "{said:?}");
-    assert!(said.stderr.contains("onnection refused"), "{said:?}");
+    let output = run_to_end(world.command().env("ASTRAN_BACKUP_AUTH_URL", closed()).args(["ls"]));
+    assert_eq!(output.code, Some(5), "{output:?}");
+    assert!(output.stderr.contains("onnection refused"), "{output:?}");
 }
 
 /// That this takes less than a minute where nothing answers at all is shown beside the code, in time that only pretends.
@@ -116,8 +116,8 @@ fn commands_that_are_to_end_give_up_on_a_service_in_lasting_trouble_with_5() {
         let path = world.put("file", "content");
         world.faults().add(Rule::new(Call::Login, unavailable(Some(300))).always());
         let start = Instant::now();
-        let said = world.run(command);
-        assert_eq!(said.code, Some(5), "{said:?}");
+        let output = world.run(command);
+        assert_eq!(output.code, Some(5), "{output:?}");
         assert!(start.elapsed() < Duration::from_secs(20), "longer than its patience: not even begun to wait");
         assert!(path.exists());
     }

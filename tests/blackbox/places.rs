@@ -8,7 +8,7 @@ use std::process::Command;
 
 use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
 
-use crate::support::{Daemon, QUICK, Said, World, eventually, said};
+use crate::support::{Daemon, Output, QUICK, World, eventually, run_to_end};
 
 const NOBODY: u32 = 65534;
 const SOMEBODY: u32 = 65533;
@@ -54,7 +54,7 @@ impl Home {
         std::os::unix::fs::lchown(self.path(what), Some(user), Some(user)).unwrap();
     }
 
-    fn once(&self) -> Said {
+    fn once(&self) -> Output {
         self.world.run(["watch", "home/drop", "--once"].iter().chain(&QUICK))
     }
 
@@ -73,8 +73,8 @@ impl Home {
 
     /// The run was refused, and the reason says this.
     #[track_caller]
-    fn assert_refused(&self, said: &Said, why: &str) {
-        assert!(said.code == Some(2) && said.stderr.contains(why), "{why}: {said:?}");
+    fn assert_refused(&self, output: &Output, why: &str) {
+        assert!(output.code == Some(2) && output.stderr.contains(why), "{why}: {output:?}");
         self.assert_victim_is_left_alone();
     }
 }
@@ -224,7 +224,7 @@ fn mounting(world: &World, shell: &str) -> Command {
 fn a_disk_that_is_unmounted_and_mounted_again_is_taken_again() {
     let world = World::new();
     let mount = "mkdir -p disk && mount -t tmpfs none disk && mount --bind disk watched";
-    if said(&mut mounting(&world, mount)).code != Some(0) {
+    if run_to_end(&mut mounting(&world, mount)).code != Some(0) {
         eprintln!("skipped: nothing can be mounted here");
         return;
     }
@@ -238,10 +238,10 @@ fn a_disk_that_is_unmounted_and_mounted_again_is_taken_again() {
          umount watched; find watched -type f | grep . && exit 7
          exit $code"
     );
-    let said = said(&mut mounting(&world, &shell));
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = run_to_end(&mut mounting(&world, &shell));
+    assert_eq!(output.code, Some(0), "{output:?}");
     for name in ["first", "between", "second"] {
-        assert_eq!(world.times_stored(&format!("/HR_Backup/{name}")), 1, "{name}: {said:?}");
+        assert_eq!(world.times_stored(&format!("/HR_Backup/{name}")), 1, "{name}: {output:?}");
     }
 }
 
@@ -250,7 +250,7 @@ fn a_disk_that_is_unmounted_and_mounted_again_is_taken_again() {
 fn the_end_tidies_the_folder_that_was_watched_and_no_other() {
     let world = World::new();
     let daemon = world.watch_quick(&[]);
-    eventually("its first file is gone", || world.left().is_empty());
+    eventually("its first file is gone", || world.files_left().is_empty());
     fs::rename(world.watched(), world.dir.path().join("old")).unwrap();
     let other = world.watched().join(".astran-backup");
     fs::create_dir_all(other.join("0")).unwrap();
@@ -278,7 +278,7 @@ fn put_at(folder: &OwnedFd, name: &str) {
 }
 
 fn files_left(world: &World) -> String {
-    said(Command::new("find").arg(world.watched()).args(["-type", "f", "-not", "-path", "*/.astran-backup/lock"]))
+    run_to_end(Command::new("find").arg(world.watched()).args(["-type", "f", "-not", "-path", "*/.astran-backup/lock"]))
         .stdout
 }
 
@@ -288,8 +288,8 @@ fn a_file_deeper_than_any_path_may_be_long_is_stored_and_removed() {
     let world = World::new();
     let folder = dig(&world.watched(), &"d".repeat(250), 20);
     put_at(&folder, "deep");
-    let said = world.once_quick(&[]);
-    assert_eq!(said.code, Some(0), "{} {}", said.stdout, said.stderr);
+    let output = world.once_quick(&[]);
+    assert_eq!(output.code, Some(0), "{} {}", output.stdout, output.stderr);
     assert_eq!(world.times_stored("/HR_Backup/deep"), 1);
     assert_eq!(files_left(&world), "");
 }
@@ -303,6 +303,6 @@ fn a_file_that_appears_deeper_than_any_path_may_be_long_is_taken_while_it_runs()
     put_at(&folder, "deep");
     eventually("it is stored", || world.times_stored("/HR_Backup/deep") == 1);
     eventually("it is removed", || files_left(&world).is_empty());
-    assert_eq!(daemon.heard().matches("polling").count(), 1, "{}", daemon.heard());
+    assert_eq!(daemon.output_so_far().matches("polling").count(), 1, "{}", daemon.output_so_far());
     assert_eq!(daemon.stop().code, Some(0));
 }

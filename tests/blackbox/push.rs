@@ -16,8 +16,8 @@ fn files_and_folders_are_stored_and_kept() {
     fs::write(world.dir.path().join("single"), "single").unwrap();
     let inner = world.put("sub/inner", "inner");
     world.put("sub/half.part", "half");
-    let said = world.run(["push", "single", "watched"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = world.run(["push", "single", "watched"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
     assert_eq!(world.stored("/HR_Backup/single").unwrap(), b"single");
     assert_eq!(world.stored("/HR_Backup/inner").unwrap(), b"inner");
     assert_eq!(world.sandbox().uploads().len(), 2, "what is in progress is none of it");
@@ -29,8 +29,8 @@ fn what_is_pushed_again_is_sent_again() {
     let world = World::new();
     fs::write(world.dir.path().join("file"), "content").unwrap();
     for times in 1..=2 {
-        let said = world.run(["push", "file"]);
-        assert_eq!(said.code, Some(0), "{said:?}");
+        let output = world.run(["push", "file"]);
+        assert_eq!(output.code, Some(0), "{output:?}");
         assert_eq!(world.times_stored("/HR_Backup/file"), times);
     }
 }
@@ -43,9 +43,9 @@ fn delete_deletes_what_is_stored_and_nothing_else() {
     world.faults().add(Rule::new(Call::Upload, refused).named("bad"));
     world.put("good", "good");
     world.put("bad", "bad");
-    let said = world.run(["push", "watched", "--delete"]);
-    assert_eq!(said.code, Some(1), "{said:?}");
-    assert_eq!(world.left(), [std::path::PathBuf::from("bad")]);
+    let output = world.run(["push", "watched", "--delete"]);
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert_eq!(world.files_left(), [std::path::PathBuf::from("bad")]);
 }
 
 #[test]
@@ -54,8 +54,8 @@ fn names_with_a_leading_dash_go_after_two_dashes() {
     for name in ["-rf", "--delete"] {
         fs::write(world.dir.path().join(name), name).unwrap();
     }
-    let said = world.run(["push", "--", "-rf", "--delete"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = world.run(["push", "--", "-rf", "--delete"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
     assert_eq!(world.stored("/HR_Backup/-rf").unwrap(), b"-rf");
     assert_eq!(world.stored("/HR_Backup/--delete").unwrap(), b"--delete");
 }
@@ -64,9 +64,9 @@ fn names_with_a_leading_dash_go_after_two_dashes() {
 fn a_missing_file_ends_with_4_before_anything_is_uploaded() {
     let world = World::new();
     world.put("there", "there");
-    let said = world.run(["push", "watched/there", "not-there"]);
-    assert_eq!(said.code, Some(4), "{said:?}");
-    assert!(said.stderr.contains("not-there"), "{said:?}");
+    let output = world.run(["push", "watched/there", "not-there"]);
+    assert_eq!(output.code, Some(4), "{output:?}");
+    assert!(output.stderr.contains("not-there"), "{output:?}");
     assert!(world.sandbox().uploads().is_empty());
 }
 
@@ -75,9 +75,9 @@ fn what_is_no_regular_file_fails_with_a_reason_and_is_not_followed() {
     let world = World::new();
     fs::write(world.dir.path().join("secret"), "secret").unwrap();
     symlink("secret", world.dir.path().join("link")).unwrap();
-    let said = world.run(["push", "link"]);
-    assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(said.stdout.contains("symbolic link"), "{said:?}");
+    let output = world.run(["push", "link"]);
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(output.stdout.contains("symbolic link"), "{output:?}");
     assert!(world.sandbox().uploads().is_empty());
 }
 
@@ -86,8 +86,8 @@ fn two_files_of_one_name_hide_nothing() {
     let world = World::new();
     world.put("a/report.pdf", "of a");
     world.put("b/report.pdf", "of b");
-    let said = world.run(["push", "watched/a/report.pdf", "watched/b/report.pdf"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = world.run(["push", "watched/a/report.pdf", "watched/b/report.pdf"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
     let uploads = world.sandbox().uploads();
     let mut contents: Vec<_> = uploads.iter().map(|upload| world.stored(&upload.path).unwrap()).collect();
     contents.sort();
@@ -104,8 +104,8 @@ fn a_file_that_somebody_writes_is_waited_for() {
     std::thread::sleep(Duration::from_millis(300));
     writer.write_all(b" and half").unwrap();
     drop(writer);
-    let said = daemon.end();
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = daemon.end();
+    assert_eq!(output.code, Some(0), "{output:?}");
     assert_eq!(world.stored("/HR_Backup/growing").unwrap(), b"half and half");
     assert_eq!(world.times_stored("/HR_Backup/growing"), 1);
 }
@@ -132,10 +132,10 @@ fn json_tells_of_each_file_and_of_nothing_else() {
     let world = World::new();
     world.put("a", "a");
     world.put("b", "b");
-    let said = world.run(["push", "watched", "--json"]);
-    let lines: Vec<serde_json::Value> = said.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(lines.len(), 2, "{said:?}");
-    assert!(lines.iter().all(|line| line["event"] == "stored" && line["local"] == "kept"), "{said:?}");
+    let output = world.run(["push", "watched", "--json"]);
+    let lines: Vec<serde_json::Value> = output.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 2, "{output:?}");
+    assert!(lines.iter().all(|line| line["event"] == "stored" && line["local"] == "kept"), "{output:?}");
 }
 
 #[test]
@@ -157,9 +157,9 @@ fn a_stopped_push_ends_with_130_and_its_file_stays_whole() {
 #[test]
 fn a_folder_that_holds_our_own_state_is_not_pushed() {
     let world = World::new();
-    let said = world.run(["push", ".", "--state-dir", "state"]);
-    assert_eq!(said.code, Some(2), "{said:?}");
-    assert!(said.stderr.contains("--state-dir"), "{said:?}");
+    let output = world.run(["push", ".", "--state-dir", "state"]);
+    assert_eq!(output.code, Some(2), "{output:?}");
+    assert!(output.stderr.contains("--state-dir"), "{output:?}");
     assert!(world.sandbox().uploads().is_empty());
 }
 
@@ -168,9 +168,9 @@ fn what_is_named_twice_in_whatever_way_is_stored_once() {
     let world = World::new();
     world.put("a", "a");
     world.put("sub/b", "b");
-    let said = world.run(["push", "watched/a", "watched", "./watched/a", "watched/", "watched/sub/../a"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
-    assert_eq!(world.sandbox().uploads().len(), 2, "{}", said.stdout);
+    let output = world.run(["push", "watched/a", "watched", "./watched/a", "watched/", "watched/sub/../a"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert_eq!(world.sandbox().uploads().len(), 2, "{}", output.stdout);
 }
 
 /// The second one of two found each file gone that the first one had stored, and said that all had failed.
@@ -186,10 +186,10 @@ fn a_folder_that_is_named_beside_one_that_it_lies_in_stores_its_files_once() {
             for name in ["a", "sub/b", "sub/deep/c", "subway/d"] {
                 world.put(name, name);
             }
-            let said = world.run(["push"].iter().chain(arguments).chain(delete.then_some(&"--delete")));
-            assert_eq!(said.code, Some(0), "{arguments:?} {said:?}");
-            assert_eq!(world.sandbox().uploads().len(), 4, "{arguments:?} {said:?}");
-            assert_eq!(world.left().is_empty(), delete, "{arguments:?} {said:?}");
+            let output = world.run(["push"].iter().chain(arguments).chain(delete.then_some(&"--delete")));
+            assert_eq!(output.code, Some(0), "{arguments:?} {output:?}");
+            assert_eq!(world.sandbox().uploads().len(), 4, "{arguments:?} {output:?}");
+            assert_eq!(world.files_left().is_empty(), delete, "{arguments:?} {output:?}");
         }
     }
 }
@@ -199,10 +199,10 @@ fn a_hidden_folder_that_is_named_beside_the_one_that_it_lies_in_goes_too() {
     let world = World::new();
     world.put("a", "a");
     world.put(".hidden/b", "b");
-    let said = world.run(["push", "watched", "watched/.hidden", "--delete"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = world.run(["push", "watched", "watched/.hidden", "--delete"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
     assert_eq!(world.stored("/HR_Backup/b").unwrap(), b"b");
-    assert!(world.left().is_empty(), "{said:?}");
+    assert!(world.files_left().is_empty(), "{output:?}");
 }
 
 #[test]
@@ -210,10 +210,10 @@ fn in_layout_mirror_a_folder_within_a_folder_makes_documents_of_its_own() {
     let world = World::with(|options| options.folders.push(RemotePath::parse("/HR_Backup/sub").unwrap()));
     world.put("sub/b", "b");
     world.configure("[upload]\nlayout = \"mirror\"\n");
-    let said = world.run(["push", "watched", "watched/sub", "--config", "config.toml"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
-    assert_eq!(world.times_stored("/HR_Backup/sub/b"), 1, "{said:?}");
-    assert_eq!(world.times_stored("/HR_Backup/b"), 1, "{said:?}");
+    let output = world.run(["push", "watched", "watched/sub", "--config", "config.toml"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert_eq!(world.times_stored("/HR_Backup/sub/b"), 1, "{output:?}");
+    assert_eq!(world.times_stored("/HR_Backup/b"), 1, "{output:?}");
 }
 
 /// Files wait in the private folder side by side; what lies beside a named file there is none of ours.
@@ -229,12 +229,12 @@ fn a_file_that_goes_again_from_the_private_folder_leaves_what_waits_beside_it() 
     world.put("waits", "another");
     let report = world.put("report", "first");
     let push = crate::support::Daemon::start(world.command().args(["push", "watched/report", "--delete"]));
-    let aside = world.wait_for_aside("report");
+    let aside = world.wait_for_staged("report");
     fs::write(&report, "a newcomer").unwrap();
     fs::write(aside, "first, changed").unwrap();
     assert_eq!(push.end().code, Some(0));
     assert_eq!(fs::read(private.join("waits")).unwrap(), b"the only copy");
     assert_eq!(fs::read(report).unwrap(), b"a newcomer");
-    assert!(world.aside("report").is_none());
+    assert!(world.staged("report").is_none());
     assert_eq!(world.stored("/HR_Backup/report").unwrap(), b"first, changed");
 }

@@ -56,7 +56,7 @@ fn a_reader_that_never_reads_stops_neither_the_uploads_nor_the_end_of_a_daemon()
                 world.put(format!("file-{round}-{number}"), format!("content {round} {number}"));
             }
             eventually("all are stored and removed", || {
-                world.sandbox().uploads().len() == (round + 1) * 20 && world.left().is_empty()
+                world.sandbox().uploads().len() == (round + 1) * 20 && world.files_left().is_empty()
             });
         }
         let pid = rustix::process::Pid::from_child(&daemon.child);
@@ -75,6 +75,6 @@ fn a_reader_that_never_reads_does_not_keep_a_command_from_its_end() {
         let mut command = start(&world, arguments);
         assert_eq!(end(&mut command), Some(0));
         assert_eq!(world.sandbox().uploads().len(), 20);
-        assert!(world.left().is_empty());
+        assert!(world.files_left().is_empty());
     }
 }

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::support::{Daemon, World, eventually, said};
+use crate::support::{Daemon, World, eventually, run_to_end};
 
 /// The binary without a word about any service.
 fn bare(world: &World) -> std::process::Command {
@@ -27,7 +27,7 @@ fn json_is_one_line_with_all_that_one_needs_to_log_in() {
     for (key, value) in line.as_object().unwrap() {
         ls.env(format!("ASTRAN_BACKUP_{}", key.to_uppercase()), value.as_str().unwrap());
     }
-    let listed = said(ls.arg("ls"));
+    let listed = run_to_end(ls.arg("ls"));
     assert_eq!((listed.code, listed.stdout.as_str()), (Some(0), ""), "{listed:?}");
     let ended = sandbox.stop();
     assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -44,7 +44,7 @@ fn text_tells_where_it_listens_and_how_to_log_in_in_words_that_a_shell_takes() {
     let script = format!("{exports}\nexec {} ls", env!("CARGO_BIN_EXE_astran-backup"));
     let mut shell = std::process::Command::new("sh");
     shell.env_clear().env("HOME", world.dir.path()).env("XDG_STATE_HOME", world.state()).args(["-c", &script]);
-    let listed = said(&mut shell);
+    let listed = run_to_end(&mut shell);
     assert_eq!(listed.code, Some(0), "{listed:?}");
     sandbox.signal("-INT");
     assert_eq!(sandbox.end().code, Some(0));
@@ -55,9 +55,9 @@ fn an_address_that_is_taken_or_not_loopback_is_a_usage_error() {
     let world = World::new();
     let taken = world.access.api_url.strip_prefix("http://").unwrap();
     for (address, told) in [(taken, "something else"), ("0.0.0.0:0", "this machine only")] {
-        let said = said(bare(&world).args(["sandbox", "--listen", address]));
-        assert_eq!(said.code, Some(2), "{said:?}");
-        assert!(said.stderr.contains(told), "{said:?}");
+        let output = run_to_end(bare(&world).args(["sandbox", "--listen", address]));
+        assert_eq!(output.code, Some(2), "{output:?}");
+        assert!(output.stderr.contains(told), "{output:?}");
     }
 }
 
@@ -80,9 +80,9 @@ fn watch_with_the_sandbox_makes_folder_and_destination_and_ls_sees_the_same_vaul
     daemon.wait_for("stored");
     eventually("it is removed", || !path.exists());
     assert_eq!(daemon.stop().code, Some(0));
-    let listed = said(bare(&world).args(["ls", dest, "--sandbox"]));
+    let listed = run_to_end(bare(&world).args(["ls", dest, "--sandbox"]));
     assert!(listed.code == Some(0) && listed.stdout.contains("report.pdf"), "{listed:?}");
-    let got = said(bare(&world).args(["get", "/New/Deep/report.pdf", "-o", "-", "--sandbox"]));
+    let got = run_to_end(bare(&world).args(["get", "/New/Deep/report.pdf", "-o", "-", "--sandbox"]));
     assert_eq!((got.code, got.stdout.as_str()), (Some(0), "content"), "{got:?}");
 }
 
@@ -90,8 +90,8 @@ fn watch_with_the_sandbox_makes_folder_and_destination_and_ls_sees_the_same_vaul
 fn the_sandbox_is_asked_instead_of_a_service_that_is_configured() {
     let world = World::new();
     world.put("file", "content");
-    let said = world.run(["push", "watched", "--sandbox"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = world.run(["push", "watched", "--sandbox"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
     assert!(world.sandbox().uploads().is_empty());
     assert_eq!(world.sandbox().stats().connections, 0);
     assert_eq!(fs::read(world.state().join("astran-backup/sandbox/vault/HR_Backup/file")).unwrap(), b"content");
@@ -107,11 +107,11 @@ fn the_sandbox_never_takes_a_configured_folder_whichever_way_the_configuration_i
     fs::create_dir_all(&found_by_itself).unwrap();
     fs::copy(world.dir.path().join("config.toml"), found_by_itself.join("config.toml")).unwrap();
     for arguments in [&["--config", "config.toml"][..], &[]] {
-        let said = said(bare(&world).args(["watch", "--once", "--sandbox"]).args(arguments));
-        assert_eq!(said.code, Some(2), "{said:?}");
-        assert!(said.stderr.contains("watch DIR --sandbox"), "{said:?}");
+        let output = run_to_end(bare(&world).args(["watch", "--once", "--sandbox"]).args(arguments));
+        assert_eq!(output.code, Some(2), "{output:?}");
+        assert!(output.stderr.contains("watch DIR --sandbox"), "{output:?}");
         let named = ["watch", "other", "--once", "--dest", "/HR_Backup", "--sandbox"];
-        let other = crate::support::said(bare(&world).args(named).args(arguments));
+        let other = crate::support::run_to_end(bare(&world).args(named).args(arguments));
         assert_eq!(other.code, Some(0), "{other:?}");
     }
     assert!(real.exists());

@@ -2,17 +2,17 @@
 
 use astran_backup::sandbox::faults::{Call, Fault, Garbage, Rule};
 
-use crate::support::{Said, World, said};
+use crate::support::{Output, World, run_to_end};
 
 const PASSWORD: &str = "pässwörd & 100% \"secret\"";
 
 /// What must not be seen: the password as it is and as a form holds it, and the names that go with tokens.
 #[track_caller]
-fn says_nothing(said: &Said) {
+fn says_nothing(output: &Output) {
     let encoded = url::form_urlencoded::byte_serialize(PASSWORD.as_bytes()).collect::<String>();
     for secret in [PASSWORD, "pässwörd", &encoded, "p%C3%A4ssw", "Bearer", "bearer", "access_token", "refresh_token"]
     {
-        assert!(!said.stdout.contains(secret) && !said.stderr.contains(secret), "{secret:?} in {said:?}");
+        assert!(!output.stdout.contains(secret) && !output.stderr.contains(secret), "{secret:?} in {output:?}");
     }
 }
 
@@ -23,8 +23,8 @@ fn world() -> World {
 }
 
 /// All output there is, of libraries too.
-fn loud(world: &World, arguments: &[&str]) -> Said {
-    said(world.command().env("RUST_LOG", "trace").env("RUST_BACKTRACE", "1").args(arguments).arg("-vv"))
+fn loud(world: &World, arguments: &[&str]) -> Output {
+    run_to_end(world.command().env("RUST_LOG", "trace").env("RUST_BACKTRACE", "1").args(arguments).arg("-vv"))
 }
 
 #[test]
@@ -38,9 +38,9 @@ fn no_output_of_a_good_run_holds_a_secret() {
         &["get", "/HR_Backup/file", "-o", "-"],
         &["history"],
     ] {
-        let said = loud(&world, arguments);
-        assert_eq!(said.code, Some(0), "{said:?}");
-        says_nothing(&said);
+        let output = loud(&world, arguments);
+        assert_eq!(output.code, Some(0), "{output:?}");
+        says_nothing(&output);
     }
 }
 
@@ -51,9 +51,9 @@ fn no_output_of_a_refused_login_or_a_bad_answer_holds_a_secret() {
     for fault in [spoilt, html, Fault::DisableUser, Fault::CutAfter, Fault::Redirect { to: "http://[::1]:1/".into() }] {
         let world = world();
         world.faults().add(Rule::new(Call::Login, fault).always());
-        let said = loud(&world, &["ls"]);
-        assert!(matches!(said.code, Some(3 | 5)), "{said:?}");
-        says_nothing(&said);
+        let output = loud(&world, &["ls"]);
+        assert!(matches!(output.code, Some(3 | 5)), "{output:?}");
+        says_nothing(&output);
     }
 }
 

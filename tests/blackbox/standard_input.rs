@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use astran_backup::sandbox::faults::{Call, Fault, Rule};
 
-use crate::support::{Daemon, Said, World, eventually};
+use crate::support::{Daemon, Output, World, eventually};
 
 /// Runs `push` with something on its standard input.
-fn push_input(world: &World, input: &[u8], arguments: &[&str]) -> Said {
+fn push_input(world: &World, input: &[u8], arguments: &[&str]) -> Output {
     let mut command = world.command();
     command.arg("push").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
@@ -19,14 +19,14 @@ fn push_input(world: &World, input: &[u8], arguments: &[&str]) -> Said {
     child.stdin.take().unwrap().write_all(input).ok();
     let output = child.wait_with_output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    Said { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    Output { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
 #[test]
 fn standard_input_is_stored_under_its_name_and_leaves_nothing_behind() {
     let world = World::new();
-    let said = push_input(&world, b"from a pipe", &["-", "--name", "dump.sql"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = push_input(&world, b"from a pipe", &["-", "--name", "dump.sql"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
     assert_eq!(world.stored("/HR_Backup/dump.sql").unwrap(), b"from a pipe");
     let kept = crate::support::files_below(&world.state());
     assert!(kept.iter().all(|file| !file.ends_with("dump.sql")), "{kept:?}");
@@ -44,17 +44,17 @@ fn standard_input_that_could_not_be_stored_is_kept_and_told_where() {
     let (body, content_type) = (None, None);
     let refused = Fault::Status { status: 422, retry_after: None, body, content_type, carried_out: false };
     world.faults().add(Rule::new(Call::Upload, refused));
-    let said = push_input(&world, b"the only copy", &["-", "--name", "dump.sql"]);
-    assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(said.stderr.contains("is kept in") && walk_has(&world, "dump.sql"), "{said:?}");
+    let output = push_input(&world, b"the only copy", &["-", "--name", "dump.sql"]);
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(output.stderr.contains("is kept in") && walk_has(&world, "dump.sql"), "{output:?}");
 }
 
 #[test]
 fn standard_input_without_a_name_and_a_name_without_it_are_usage_errors() {
     let world = World::new();
-    let said = push_input(&world, b"", &["-"]);
-    assert_eq!(said.code, Some(2), "{said:?}");
-    assert!(said.stderr.contains("--name"), "{said:?}");
+    let output = push_input(&world, b"", &["-"]);
+    assert_eq!(output.code, Some(2), "{output:?}");
+    assert!(output.stderr.contains("--name"), "{output:?}");
     world.put("file", "content");
     assert_eq!(world.run(["push", "watched/file", "--name", "other"]).code, Some(2));
     assert!(world.sandbox().uploads().is_empty());
@@ -83,9 +83,9 @@ fn standard_input_whose_upload_was_cut_is_kept_and_told_where() {
     daemon.signal("-INT");
     std::thread::sleep(Duration::from_millis(200));
     daemon.signal("-INT");
-    let said = daemon.end();
-    assert_eq!(said.code, Some(130), "{said:?}");
-    assert!(said.stdout.contains("is kept in") && walk_has(&world, "dump.sql"), "{said:?}");
+    let output = daemon.end();
+    assert_eq!(output.code, Some(130), "{output:?}");
+    assert!(output.stdout.contains("is kept in") && walk_has(&world, "dump.sql"), "{output:?}");
 }
 
 /// A push that was killed while it uploaded: the only copy of what was piped in is where it wrote that.
@@ -105,16 +105,19 @@ fn what_a_killed_push_was_given_is_told_of_until_the_store_has_it() {
     for delete in [None, Some("--delete")] {
         let world = World::new();
         let left = killed(&world, "dump.sql");
-        let said = push_input(&world, b"of today", &["-", "--name", "dump.sql"]);
-        assert_eq!(said.code, Some(0), "{said:?}");
-        assert!(said.stderr.contains(left.to_str().unwrap()) && said.stderr.contains("push --delete"), "{said:?}");
+        let output = push_input(&world, b"of today", &["-", "--name", "dump.sql"]);
+        assert_eq!(output.code, Some(0), "{output:?}");
+        assert!(
+            output.stderr.contains(left.to_str().unwrap()) && output.stderr.contains("push --delete"),
+            "{output:?}"
+        );
         assert_eq!(fs::read(&left).unwrap(), b"the only copy");
         // As it was told.
-        let said = world.run(["push", left.to_str().unwrap()].into_iter().chain(delete));
-        assert_eq!(said.code, Some(0), "{said:?}");
+        let output = world.run(["push", left.to_str().unwrap()].into_iter().chain(delete));
+        assert_eq!(output.code, Some(0), "{output:?}");
         assert!(world.sandbox().uploads().len() == 2 && left.exists() == delete.is_none());
-        let said = push_input(&world, b"of tomorrow", &["-", "--name", "dump.sql"]);
-        assert!(said.code == Some(0) && said.stderr.is_empty(), "{said:?}");
+        let output = push_input(&world, b"of tomorrow", &["-", "--name", "dump.sql"]);
+        assert!(output.code == Some(0) && output.stderr.is_empty(), "{output:?}");
         assert!(!left.exists(), "by its receipt nobody needs it");
         assert_eq!(world.sandbox().uploads().len(), 3);
     }
@@ -130,8 +133,8 @@ fn standard_input_that_another_push_still_reads_is_neither_told_of_nor_touched()
     // It holds the pipe's other end too.
     drop(command);
     eventually("it reads", || walk_has(&world, "slow"));
-    let said = push_input(&world, b"from a pipe", &["-", "--name", "dump.sql"]);
-    assert!(said.code == Some(0) && said.stderr.is_empty(), "{said:?}");
+    let output = push_input(&world, b"from a pipe", &["-", "--name", "dump.sql"]);
+    assert!(output.code == Some(0) && output.stderr.is_empty(), "{output:?}");
     pipe.write_all(b"in the end").unwrap();
     drop(pipe);
     assert_eq!(reading.end().code, Some(0));

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio_rustls::TlsAcceptor;
 
-use crate::support::{Said, World, said};
+use crate::support::{Output, World, run_to_end};
 
 /// Takes TLS off in front of a sandbox, as a proxy does.
 struct Terminator {
@@ -36,14 +36,14 @@ impl Terminator {
     }
 
     /// Runs the binary against it.
-    fn run(&self, world: &World, prefix: &str, ca_file: Option<&str>, arguments: &[&str]) -> Said {
+    fn run(&self, world: &World, prefix: &str, ca_file: Option<&str>, arguments: &[&str]) -> Output {
         let url = format!("https://localhost:{}{prefix}", self.port);
         let mut command = world.command();
         command.env("ASTRAN_BACKUP_API_URL", &url).env("ASTRAN_BACKUP_AUTH_URL", &url).args(arguments);
         if let Some(ca_file) = ca_file {
             command.args(["--ca-file", ca_file]);
         }
-        said(&mut command)
+        run_to_end(&mut command)
     }
 
     fn agreed(&self) -> Vec<Option<Vec<u8>>> {
@@ -78,8 +78,8 @@ fn http_2_is_spoken_where_the_service_can_and_an_own_authority_is_trusted_where_
         world.put(file.to_string(), vec![7; 50_000]);
     }
     let terminator = Terminator::start(&world, &[b"h2", b"http/1.1"]);
-    let said = terminator.run(&world, "", Some("ca.pem"), &["watch", "watched", "--once", "--settle", "50ms"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = terminator.run(&world, "", Some("ca.pem"), &["watch", "watched", "--once", "--settle", "50ms"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
     assert_eq!(world.sandbox().uploads().len(), 20);
     let agreed = terminator.agreed();
     assert!(!agreed.is_empty() && agreed.iter().all(|protocol| protocol.as_deref() == Some(b"h2")), "{agreed:?}");
@@ -90,8 +90,8 @@ fn http_1_is_spoken_where_the_service_knows_nothing_else() {
     let world = World::new();
     world.put("file", "content");
     let terminator = Terminator::start(&world, &[]);
-    let said = terminator.run(&world, "", Some("ca.pem"), &["push", "watched"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = terminator.run(&world, "", Some("ca.pem"), &["push", "watched"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
     assert_eq!(world.stored("/HR_Backup/file").unwrap(), b"content");
     assert!(terminator.agreed().iter().all(Option::is_none));
 }
@@ -100,9 +100,9 @@ fn http_1_is_spoken_where_the_service_knows_nothing_else() {
 fn a_certificate_that_nobody_trusts_ends_with_5_and_names_the_setting_for_it() {
     let world = World::new();
     let terminator = Terminator::start(&world, &[]);
-    let said = terminator.run(&world, "", None, &["ls"]);
-    assert_eq!(said.code, Some(5), "{said:?}");
-    assert!(said.stderr.contains("certificate") && said.stderr.contains("ca_file"), "{said:?}");
+    let output = terminator.run(&world, "", None, &["ls"]);
+    assert_eq!(output.code, Some(5), "{output:?}");
+    assert!(output.stderr.contains("certificate") && output.stderr.contains("ca_file"), "{output:?}");
     assert!(terminator.agreed().is_empty(), "nothing was sent");
 }
 
@@ -112,15 +112,15 @@ fn a_path_in_front_of_the_addresses_is_kept() {
     world.put("file", "content");
     assert_eq!(world.run(["push", "watched"]).code, Some(0));
     let terminator = Terminator::start(&world, &[b"h2"]);
-    let said = terminator.run(&world, "/behind/a%20proxy/", Some("ca.pem"), &["ls", "/HR_Backup"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
-    assert!(said.stdout.contains("file"), "{said:?}");
+    let output = terminator.run(&world, "/behind/a%20proxy/", Some("ca.pem"), &["ls", "/HR_Backup"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(output.stdout.contains("file"), "{output:?}");
 }
 
 #[test]
 fn a_password_is_never_sent_in_the_clear_to_another_machine() {
     let world = World::new();
-    let said = said(world.command().env("ASTRAN_BACKUP_AUTH_URL", "http://auth.example.com").args(["ls"]));
-    assert_eq!(said.code, Some(2), "{said:?}");
-    assert!(said.stderr.contains("https"), "{said:?}");
+    let output = run_to_end(world.command().env("ASTRAN_BACKUP_AUTH_URL", "http://auth.example.com").args(["ls"]));
+    assert_eq!(output.code, Some(2), "{output:?}");
+    assert!(output.stderr.contains("https"), "{output:?}");
 }

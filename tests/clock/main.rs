@@ -1,7 +1,7 @@
 //! The wall clock is set back and forth while the program runs, by a day, by a year, to before 1970: nothing is lost or stored
 //! twice, the login goes on, the chain of receipts stays whole, and no receipt is pruned for it.
 #![cfg(all(feature = "sandbox", target_os = "linux", target_env = "gnu"))]
-// Helpers of tests are tests too; and writers of the folder may rename and delete what is theirs.
+// The lints make exceptions for `#[test]` functions only; helpers need them too, and writers in the folder may rename and delete.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 #[path = "../support/mod.rs"]
@@ -16,8 +16,8 @@ use std::time::Duration;
 use astran_backup::sandbox::Options;
 use astran_backup::sandbox::faults::{Call, Fault, Rule};
 
-use support::proof::{Dice, Reckoning, assert_nothing_left, rounds, seed, sha256, unique};
-use support::{Daemon, Said, World, eventually, said};
+use support::proof::{Comparison, Dice, assert_nothing_left, rounds, seed, sha256, unique};
+use support::{Daemon, Output, World, eventually, run_to_end};
 
 const DAY: i64 = 24 * 3600;
 const YEAR: i64 = 365 * DAY;
@@ -63,8 +63,8 @@ impl Clock {
         command
     }
 
-    fn run(&self, arguments: &[&str]) -> Said {
-        said(&mut self.command(arguments))
+    fn run(&self, arguments: &[&str]) -> Output {
+        run_to_end(&mut self.command(arguments))
     }
 
     fn watch(&self) -> Daemon {
@@ -90,9 +90,9 @@ impl Clock {
     /// Nothing is left, lost or twice, the chain is whole, and the receipts are all there.
     #[track_caller]
     fn reckon(&self, closed: &BTreeMap<String, String>) {
-        let reckoning = Reckoning::of(&self.world, closed);
-        println!("{}", reckoning.told());
-        reckoning.assert_perfect();
+        let comparison = Comparison::of(&self.world, closed);
+        println!("{}", comparison.summary());
+        comparison.assert_perfect();
         assert_nothing_left(&self.world);
         for offset in OFFSETS {
             self.set(offset);
@@ -105,14 +105,14 @@ impl Clock {
 
     /// The years of the history's entries, each once.
     fn years(&self, arguments: &[&str]) -> Vec<i64> {
-        let said = self.run(&[&["history", "--json"], arguments].concat());
-        assert_eq!(said.code, Some(0), "{said:?}");
+        let output = self.run(&[&["history", "--json"], arguments].concat());
+        assert_eq!(output.code, Some(0), "{output:?}");
         let year = |line: &str| {
             let line: serde_json::Value = serde_json::from_str(line).unwrap();
             let times = ["started", "stored"].map(|key| line[key].as_str().map(|time| time[..4].parse().unwrap()));
             times.into_iter().flatten().max()
         };
-        let mut years: Vec<i64> = said.stdout.lines().filter_map(year).collect();
+        let mut years: Vec<i64> = output.stdout.lines().filter_map(year).collect();
         years.sort_unstable();
         years.dedup();
         years
@@ -146,8 +146,8 @@ fn a_clock_that_is_set_while_files_are_on_their_way_stops_nothing_and_costs_noth
             std::thread::sleep(Duration::from_millis(200));
         }
     }
-    eventually("all are removed", || clock.world.left().is_empty());
-    let (heard, stopped) = (daemon.heard(), daemon.stop());
+    eventually("all are removed", || clock.world.files_left().is_empty());
+    let (heard, stopped) = (daemon.output_so_far(), daemon.stop());
     assert_eq!(stopped.code, Some(0), "{heard}");
     for bad in ["SUSPENDED", "pruned", "ERROR", "panicked"] {
         assert!(!heard.contains(bad) && !stopped.stdout.contains(bad), "{heard}\n{}", stopped.stdout);
@@ -185,7 +185,7 @@ fn a_clock_that_never_stands_still_does_not_stop_the_login_or_the_uploads() {
             clock.put(&format!("{number}"), &mut closed);
             std::thread::sleep(Duration::from_millis(dice.within(0, 600)));
         }
-        eventually("all are stored and removed", || clock.world.left().is_empty() && !aside(&clock.world));
+        eventually("all are stored and removed", || clock.world.files_left().is_empty() && !aside(&clock.world));
         drop(stopping);
         assert_eq!(daemon.stop().code, Some(0));
     });

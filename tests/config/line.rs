@@ -45,8 +45,8 @@ fn help_lists_the_exit_codes() {
 #[test]
 fn there_is_no_flag_for_a_password() {
     for line in ["ls --password hunter2", "ls --password=hunter2", "--password=hunter2 ls"] {
-        let said = refused(line).to_string();
-        assert!(said.contains("--password-file") && !said.contains("hunter2"), "{said}");
+        let output = refused(line).to_string();
+        assert!(output.contains("--password-file") && !output.contains("hunter2"), "{output}");
     }
 }
 

@@ -43,8 +43,8 @@ fn where_the_password_comes_from() {
 fn nothing_secret_is_in_what_is_printed() {
     let home = Home::with(&who()).set("ASTRAN_BACKUP_PASSWORD", "hunter2");
     let config = home.load("ls").unwrap();
-    let said = format!("{config:?} {config:#?} {:?}", home.environment());
-    assert!(!said.contains("hunter2"), "{said}");
+    let output = format!("{config:?} {config:#?} {:?}", home.environment());
+    assert!(!output.contains("hunter2"), "{output}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use astran_backup::sandbox::Duplicates;
 use astran_backup::sandbox::faults::{Call, Fault, Garbage, Rule};
 
 use crate::support::World;
-use crate::support::proof::{Reckoning, clean_run, sha256, unique};
+use crate::support::proof::{Comparison, clean_run, sha256, unique};
 use crate::troubles::{CALLS, account_troubles, is_believed, is_of_the_login, most, service_troubles};
 use crate::{SETTLE, failed, fill, side_by_side, status};
 
@@ -18,9 +18,9 @@ fn whatever_the_service_does_to_an_upload_each_file_is_stored_once_and_none_is_b
         let times = most(&fault).min(2);
         world.faults().add(Rule::new(Call::Upload, fault.clone()).times(times));
         clean_run(&world, &SETTLE);
-        let reckoning = Reckoning::of(&world, &closed);
-        println!("{fault:?} {duplicates:?}: {}", reckoning.told());
-        reckoning.assert_perfect();
+        let comparison = Comparison::of(&world, &closed);
+        println!("{fault:?} {duplicates:?}: {}", comparison.summary());
+        comparison.assert_perfect();
         assert_eq!(failed(&world), "");
         assert!(world.sandbox().stats().faults >= times, "{fault:?} never came");
     });
@@ -38,7 +38,7 @@ fn a_lost_answer_is_looked_up_and_the_look_up_may_fail_too() {
         world.faults().add(Rule::new(Call::Upload, Fault::CutAfter).times(3));
         world.faults().add(Rule::new(call, fault).after(4).times(3));
         clean_run(&world, &SETTLE);
-        Reckoning::of(&world, &closed).assert_perfect();
+        Comparison::of(&world, &closed).assert_perfect();
         assert_eq!(failed(&world), "");
     });
 }
@@ -94,7 +94,7 @@ fn troubled(call: Call, fault: &Fault) {
         // It may be sent again or blamed, but it is somewhere.
         let stored =
             world.sandbox().uploads().iter().any(|upload| upload.sha256.as_deref() == Some(&*sha256(&content)));
-        assert!(!world.left().is_empty() || stored, "{what}");
+        assert!(!world.files_left().is_empty() || stored, "{what}");
         return;
     }
     let expected = match first.code {
@@ -108,7 +108,7 @@ fn troubled(call: Call, fault: &Fault) {
     assert!(expected, "{what}");
     world.faults().clear();
     clean_run(&world, &arguments);
-    let reckoning = Reckoning::of(&world, &closed);
-    assert!(reckoning.lost.is_empty() && reckoning.twice.is_empty() && reckoning.truncated.is_empty(), "{what}");
+    let comparison = Comparison::of(&world, &closed);
+    assert!(comparison.lost.is_empty() && comparison.twice.is_empty() && comparison.truncated.is_empty(), "{what}");
     assert_eq!(failed(&world), "", "{what}");
 }

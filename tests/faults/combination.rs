@@ -7,8 +7,8 @@ use astran_backup::sandbox::Duplicates;
 use astran_backup::sandbox::faults::{Call, Fault, Rule};
 
 use crate::disk::{Disk, Full};
-use crate::support::proof::{Dice, Reckoning, clean_run, rounds, seed, sha256, unique};
-use crate::support::{Daemon, PATIENCE, Said, World, said_within};
+use crate::support::proof::{Comparison, Dice, clean_run, rounds, seed, sha256, unique};
+use crate::support::{Daemon, Output, PATIENCE, World, run_within};
 use crate::troubles::{
     CALLS, account_troubles, destination_troubles, is_believed, is_dying, is_of_the_login, most, service_troubles,
 };
@@ -51,7 +51,7 @@ impl Combination {
 
     /// How the first run may end: by what went on for longer than its patience, by tokens that died again and again when they
     /// were brand-new, by an account that somebody has to mend, by a destination that was not there.
-    fn may_end_with(&self, code: Option<i32>, said: &str) -> bool {
+    fn may_end_with(&self, code: Option<i32>, output: &str) -> bool {
         let rules = || self.rules.iter().map(|rule| &rule.fault);
         let of_the_login = || rules().filter(|fault| is_of_the_login(fault));
         match code {
@@ -60,11 +60,11 @@ impl Combination {
             // Without room for the journal nothing can be done.
             Some(1) if matches!(self.full, Some(Full::State(_))) => true,
             // Some wait for an answer about themselves; whether another one was blamed is looked at later.
-            Some(1) => self.refused || said.contains("waits"),
+            Some(1) => self.refused || output.contains("waits"),
             Some(3) => of_the_login().count() > 1 || of_the_login().any(|fault| !is_dying(fault)),
             Some(130) => self.stopped.is_some(),
             // On a busy machine the signal may come before the program takes signals: it has done nothing yet.
-            None => self.stopped.is_some() && said.is_empty(),
+            None => self.stopped.is_some() && output.is_empty(),
             _ => false,
         }
     }
@@ -128,19 +128,19 @@ fn troubled(combination: &Combination) -> u64 {
     assert_eq!(world.run(["retry"]).code, Some(0));
     let second = world.once(&arguments);
     assert_eq!(second.code, Some(0), "{first:?}\n{second:?}");
-    let reckoning = Reckoning::of(&world, &closed);
-    let perfect = reckoning.lost.is_empty() && reckoning.twice.is_empty() && reckoning.truncated.is_empty();
-    assert!(perfect, "{reckoning:#?}\n{first:?}");
+    let comparison = Comparison::of(&world, &closed);
+    let perfect = comparison.lost.is_empty() && comparison.twice.is_empty() && comparison.truncated.is_empty();
+    assert!(perfect, "{comparison:#?}\n{first:?}");
     clean_run(&world, &arguments);
     faults
 }
 
-fn first_run(world: &World, stopped: Option<Duration>, arguments: &[&str]) -> Said {
+fn first_run(world: &World, stopped: Option<Duration>, arguments: &[&str]) -> Output {
     let mut command = world.command();
     command.args(["watch", "watched", "--once"]).args(arguments);
     let Some(after) = stopped else {
         // It has patience twice: to begin, and with what comes then.
-        return said_within(3 * PATIENCE, &mut command);
+        return run_within(3 * PATIENCE, &mut command);
     };
     let run = Daemon::start(&mut command);
     std::thread::sleep(after);

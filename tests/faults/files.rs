@@ -14,7 +14,7 @@ fn a_refused_file_stays_with_its_reason_until_it_changes_or_is_asked_for_again()
         world.put("good.txt", "taken");
         world.faults().add(Rule::new(Call::Upload, status(code, false)).named("bad").always());
         assert_eq!(world.once(&SETTLE).code, Some(1), "{code}");
-        assert_eq!(world.left(), [std::path::Path::new("bad.txt")]);
+        assert_eq!(world.files_left(), [std::path::Path::new("bad.txt")]);
         assert!(failed(&world).contains("bad.txt"), "{code}: {}", failed(&world));
         if code != 409 {
             assert!(failed(&world).contains(&code.to_string()), "{code}: {}", failed(&world));
@@ -24,7 +24,7 @@ fn a_refused_file_stays_with_its_reason_until_it_changes_or_is_asked_for_again()
         let before = world.sandbox().stats().requests["upload"];
         world.once(&SETTLE);
         assert_eq!(world.sandbox().stats().requests["upload"], before, "{code}: sent again though nothing changed");
-        assert_eq!(world.left().len(), 1, "{code}");
+        assert_eq!(world.files_left().len(), 1, "{code}");
 
         if code % 2 == 0 {
             assert_eq!(world.run(["retry", "watched/bad.txt"]).code, Some(0));
@@ -45,9 +45,9 @@ fn a_store_that_says_it_has_what_it_has_not_is_found_out_by_verify() {
         let body = Some(lie.to_owned());
         let fault = Fault::Status { status: 201, retry_after: None, body, content_type: None, carried_out: false };
         world.faults().add(Rule::new(Call::Upload, fault));
-        let said = world.once(&["--settle", "10ms", "--verify", verify]);
-        assert_eq!(said.code, Some(1), "{verify}: {}", said.stderr);
-        assert_eq!(world.left().len(), 1, "{verify}");
+        let output = world.once(&["--settle", "10ms", "--verify", verify]);
+        assert_eq!(output.code, Some(1), "{verify}: {}", output.stderr);
+        assert_eq!(world.files_left().len(), 1, "{verify}");
         assert!(failed(&world).contains("answered that it has it"), "{verify}: {}", failed(&world));
     }
 }
@@ -59,13 +59,13 @@ fn a_store_that_gives_other_bytes_back_is_found_out_by_verify_content() {
         let world = World::new();
         world.put("a.txt", "content");
         world.faults().add(Rule::new(Call::Content, fault).always());
-        let said = world.once(&["--settle", "10ms", "--verify", "content"]);
-        assert_eq!(said.code, Some(1), "{}", said.stderr);
-        assert_eq!(world.left().len(), 1);
+        let output = world.once(&["--settle", "10ms", "--verify", "content"]);
+        assert_eq!(output.code, Some(1), "{}", output.stderr);
+        assert_eq!(world.files_left().len(), 1);
         world.faults().clear();
         assert_eq!(world.run(["retry"]).code, Some(0));
-        let said = world.once(&["--settle", "10ms", "--verify", "content"]);
-        assert_eq!(said.code, Some(0), "{}", said.stderr);
+        let output = world.once(&["--settle", "10ms", "--verify", "content"]);
+        assert_eq!(output.code, Some(0), "{}", output.stderr);
         assert_nothing_left(&world);
     });
 }

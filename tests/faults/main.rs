@@ -4,10 +4,10 @@
 //! Rows that are proved elsewhere: the login's trouble in `login`, local trouble and the journal's in `limits`, the stop signal
 //! in `blackbox`.
 //!
-//! `ASTRAN_TEST_ROUNDS` says how many random combinations (default 6), `ASTRAN_TEST_SEED` where chance starts. One that failed
+//! `ASTRAN_TEST_ROUNDS` says how many random combinations (default 6), `ASTRAN_TEST_SEED` the seed of the random choices. One that failed
 //! prints the seed that gives it alone with one round, and its rules as `/sandbox/faults` takes them.
 #![cfg(feature = "sandbox")]
-// Helpers of tests are tests too; and writers of the folder may rename and delete what is theirs.
+// The lints make exceptions for `#[test]` functions only; helpers need them too, and writers in the folder may rename and delete.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 #[path = "../support/mod.rs"]

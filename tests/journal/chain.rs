@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use astran_backup::journal::{Begun, CheckReport, Damage, End, Journal, LocalEnd, State, Stored};
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 use rusqlite::params;
 use rusqlite::types::Value;
 
@@ -83,7 +84,11 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 32,
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn a_byte_altered_anywhere_shows_at_its_receipt(

@@ -2,8 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use astran_backup::astran::Client;
-use astran_backup::config::Grant;
+use astran_backup::astran::{Client, UserCredentials};
 use astran_backup::sandbox::faults::{Call, Fault, Rule};
 use astran_backup::secret::Source;
 use astran_backup::vault::{Kind, Vault, VaultError};
@@ -129,14 +128,14 @@ fn each_refusal_has_its_sentence() {
     let realm = Realm::new("refusals", &json!({}));
     let user = |id, secret| {
         let password = Source::Given(PASSWORD.to_owned().into());
-        realm.client_as(id, secret, Grant::Password { username: "someone".into(), password })
+        realm.client_as(id, secret, Some(UserCredentials { username: "someone".into(), password }))
     };
     refused(&realm, &user("no-password", None), "may not log in with a user's password");
     refused(&realm, &user("other", None), "the client `other` is not known");
     refused(&realm, &user("confidential", None), "check login.client_secret_file");
     refused(&realm, &user("confidential", Some("wrong")), "check login.client_secret_file");
     probe(&realm, &user("confidential", Some(SECRET))).unwrap();
-    let own = |id, secret| realm.client_as(id, Some(secret), Grant::ClientCredentials);
+    let own = |id, secret| realm.client_as(id, Some(secret), None);
     refused(&realm, &own("no-service", SECRET), "have \"service accounts\" enabled");
     refused(&realm, &own("confidential", "wrong"), "check login.client_secret_file");
 
@@ -156,7 +155,7 @@ fn client_credentials_log_in_again_and_again_without_a_session() {
     // Keycloak counts from the second's beginning, so that a token lives up to a second less than it is said to; a fifth of
     // this life is more than that.
     let realm = Realm::new("service", &json!({"accessTokenLifespan": 6}));
-    let client = realm.client_as("confidential", Some(SECRET), Grant::ClientCredentials);
+    let client = realm.client_as("confidential", Some(SECRET), None);
     use_for(&realm, &client, 11);
     realm.world.runtime.block_on(client.logout());
     assert_eq!(realm.world.sandbox().stats().unauthorized, 0);

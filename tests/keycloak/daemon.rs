@@ -8,7 +8,7 @@ use astran_backup::sandbox::faults::{Call, Fault, Rule};
 use serde_json::json;
 
 use crate::server::{PASSWORD, Realm, SECRET, restart};
-use crate::support::{World, eventually, said};
+use crate::support::{World, eventually, run_to_end};
 
 fn secret_file(world: &World, name: &str, content: &str) -> PathBuf {
     let path = world.dir.path().join(name);
@@ -28,8 +28,8 @@ fn log_out(realm: &Realm) {
 fn a_run_logs_in_uploads_and_leaves_no_session_behind() {
     let realm = Realm::new("run", &json!({}));
     realm.world.put("report.pdf", "content");
-    let said = realm.world.once(&[]);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = realm.world.once(&[]);
+    assert_eq!(output.code, Some(0), "{output:?}");
     assert_eq!(realm.world.stored("/HR_Backup/report.pdf").unwrap(), b"content");
     assert_eq!(realm.sessions(), 0);
 }
@@ -40,9 +40,9 @@ fn a_refused_run_ends_with_3_after_one_try() {
     let realm = Realm::new("refused-run", &json!({}));
     realm.world.put("report.pdf", "content");
     let mut command = realm.world.command();
-    let said = said(command.args(["watch", "watched", "--once"]).env("ASTRAN_BACKUP_PASSWORD", "wrong"));
-    assert_eq!(said.code, Some(3), "{said:?}");
-    assert!(said.stderr.contains("is wrong, or the account is locked"), "{said:?}");
+    let output = run_to_end(command.args(["watch", "watched", "--once"]).env("ASTRAN_BACKUP_PASSWORD", "wrong"));
+    assert_eq!(output.code, Some(3), "{output:?}");
+    assert!(output.stderr.contains("is wrong, or the account is locked"), "{output:?}");
     eventually("it is counted", || realm.failures() > 0);
     assert_eq!(realm.failures(), 1);
 }
@@ -59,8 +59,8 @@ fn a_client_logs_in_for_itself() {
     world.put("report.pdf", "content");
     let mut command = world.command();
     command.env_remove("ASTRAN_BACKUP_CLIENT_ID").env_remove("ASTRAN_BACKUP_USERNAME");
-    let said = said(command.args(["--config", "config.toml", "watch", "watched", "--once"]));
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = run_to_end(command.args(["--config", "config.toml", "watch", "watched", "--once"]));
+    assert_eq!(output.code, Some(0), "{output:?}");
     assert!(world.stored("/HR_Backup/report.pdf").is_some());
 }
 
@@ -78,7 +78,7 @@ fn a_rotated_password_and_then_a_disabled_account_suspend_uploads_and_lock_nothi
     eventually("it is counted", || realm.failures() > 0);
     assert_eq!(realm.failures(), 1);
     std::fs::write(file, "rotated-password").unwrap();
-    eventually("it is stored", || world.left().is_empty());
+    eventually("it is stored", || world.files_left().is_empty());
     assert!(realm.failures() <= 2);
 
     realm.change_user(&json!({"enabled": false}));
@@ -88,10 +88,10 @@ fn a_rotated_password_and_then_a_disabled_account_suspend_uploads_and_lock_nothi
     assert!(line.contains("have it enabled"), "{line}");
     realm.change_user(&json!({"enabled": true}));
     daemon.signal("-HUP");
-    eventually("it is stored", || world.left().is_empty());
-    let said = daemon.stop();
-    assert_eq!(said.code, Some(0));
-    assert!(!said.stdout.contains("failed ") && !said.stdout.contains("rotated-password"), "{}", said.stdout);
+    eventually("it is stored", || world.files_left().is_empty());
+    let output = daemon.stop();
+    assert_eq!(output.code, Some(0));
+    assert!(!output.stdout.contains("failed ") && !output.stdout.contains("rotated-password"), "{}", output.stdout);
 }
 
 #[test]
@@ -110,10 +110,10 @@ fn a_restart_of_keycloak_in_mid_run_loses_nothing_and_blames_nobody() {
     }
     restarting.join().unwrap();
     world.put("after.pdf", "content");
-    eventually("all are stored", || world.left().is_empty());
+    eventually("all are stored", || world.files_left().is_empty());
     assert_eq!(world.sandbox().uploads().len(), count + 1, "each once");
     assert_eq!(realm.failures(), 0);
-    let said = daemon.stop();
-    assert_eq!(said.code, Some(0));
-    assert!(!said.stdout.contains("failed ") && !said.stdout.contains("SUSPENDED"), "{}", said.stdout);
+    let output = daemon.stop();
+    assert_eq!(output.code, Some(0));
+    assert!(!output.stdout.contains("failed ") && !output.stdout.contains("SUSPENDED"), "{}", output.stdout);
 }

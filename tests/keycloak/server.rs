@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use astran_backup::astran::Client;
-use astran_backup::config::{Grant, Login, Service};
+use astran_backup::astran::{Client, ClientConfig, Credentials, Timeouts, UserCredentials};
 use astran_backup::secret::Source;
 use serde_json::{Value, json};
 
@@ -105,19 +104,21 @@ impl Realm {
     /// Our own client, logging in as the user of this realm.
     pub fn client(&self, password: &str) -> Client {
         let password = Source::Given(password.to_owned().into());
-        self.client_as("public", None, Grant::Password { username: "someone".into(), password })
+        self.client_as("public", None, Some(UserCredentials { username: "someone".into(), password }))
     }
 
-    pub fn client_as(&self, id: &str, secret: Option<&str>, grant: Grant) -> Client {
-        let service = Service {
+    pub fn client_as(&self, id: &str, secret: Option<&str>, user: Option<UserCredentials>) -> Client {
+        let client_secret = secret.map(|secret| Source::Given(secret.to_owned().into()));
+        let config = ClientConfig {
             realm: self.name.clone(),
             api_url: self.world.sandbox().access().api_url.parse().unwrap(),
             auth_url: self.server.parse().unwrap(),
             content_type: "application/octet-stream".into(),
             ca_file: None,
+            credentials: Credentials { client_id: id.into(), client_secret, user },
+            timeouts: Timeouts::default(),
         };
-        let client_secret = secret.map(|secret| Source::Given(secret.to_owned().into()));
-        Client::new(&service, &Login { client_id: id.into(), client_secret, grant }).unwrap()
+        Client::new(config).unwrap()
     }
 
     fn administer(&self, method: &str, path: &str, body: &Value) -> Value {

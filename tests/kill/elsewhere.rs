@@ -1,4 +1,4 @@
-//! Killed while files are moved to another file system, where a move is a copy and an unlink: each ends there once, whole.
+//! Kills while files are moved to another file system, where a move is a copy and a deletion: each file ends there once, whole.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::support::World;
 use crate::{SETTLE, assert_each_is_in, kill_to_the_end};
 
-/// A folder on another file system than the world's; `None` where there is none.
+/// A folder on another file system than the world's; `None` where this machine has none.
 fn elsewhere(world: &World) -> Option<tempfile::TempDir> {
     let device = |path: &Path| std::fs::metadata(path).unwrap().dev();
     let folder = tempfile::tempdir_in("/dev/shm").ok();
@@ -26,10 +26,10 @@ fn killed_at_any_moment_each_file_that_is_moved_to_another_file_system_is_there_
     assert_each_is_in(&world, done.path());
 }
 
-/// With halves of the copies of killed processes, and copies whose first ones were still there.
+/// Killed processes leave halves of copies, and whole copies whose originals are still in the watched folder.
 #[cfg(feature = "failpoints")]
 #[test]
-fn killed_before_and_after_a_copy_each_file_is_there_once_and_whole_and_no_half_of_it() {
+fn killed_before_and_after_a_copy_each_file_is_moved_once_and_whole() {
     use crate::steps::killed_with;
     use crate::support::proof::{clean_run, unique};
 
@@ -38,13 +38,13 @@ fn killed_before_and_after_a_copy_each_file_is_there_once_and_whole_and_no_half_
             let world = World::new();
             let Some(done) = elsewhere(&world) else { return };
             let arguments = [SETTLE[0], SETTLE[1], "--move-to", done.path().to_str().unwrap()];
-            // One name is taken there by other bytes: its copy is a numbered one, also when it is looked for again.
+            // Other bytes have one of the names there: that file gets a numbered name, and the next start must find its copy under that name.
             std::fs::create_dir(done.path().join("sub")).unwrap();
             std::fs::write(done.path().join("sub/small"), "of another").unwrap();
             for (name, size) in [("small", 10), ("large", 3_000_000), ("sub/small", 10)] {
                 world.put(name, unique(name, size));
             }
-            assert!(killed_with(&world, &format!("{step}:{nth}"), &arguments), "{step}:{nth} never came");
+            assert!(killed_with(&world, &format!("{step}:{nth}"), &arguments), "{step}:{nth} was never reached");
             clean_run(&world, &arguments);
             std::fs::remove_file(done.path().join("sub/small")).unwrap();
             assert_each_is_in(&world, done.path());

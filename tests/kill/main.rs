@@ -1,10 +1,10 @@
-//! `kill -9` at random moments and at each named step, while files come: what was closed into the folder is stored, whole,
-//! once, and nothing else is gone.
+//! `kill -9` at random moments and at each named step, while files come: each file that was closed into the folder is stored once
+//! and whole, and no other file is gone.
 //!
-//! `ASTRAN_TEST_ROUNDS` says how many kills (default 18), `ASTRAN_TEST_SEED` where chance starts. The named steps need
+//! `ASTRAN_TEST_ROUNDS` says how many kills (default 18), `ASTRAN_TEST_SEED` the seed of the random choices. The named steps need
 //! `--features failpoints`.
 #![cfg(feature = "sandbox")]
-// Helpers of tests are tests too; and writers of the folder may rename and delete what is theirs.
+// The lints make exceptions for `#[test]` functions only; helpers need them too, and writers in the folder may rename and delete.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 #[path = "../support/mod.rs"]
@@ -24,7 +24,7 @@ use std::time::Duration;
 use astran_backup::sandbox::Duplicates;
 
 use support::World;
-use support::proof::{Dice, Reckoning, clean_run, identity, identity_of, rounds, seed, sha256};
+use support::proof::{Comparison, Dice, clean_run, identity, identity_of, rounds, seed, sha256};
 use writer::{NAMES, write_until};
 
 const SETTLE: [&str; 2] = ["--settle", "10ms"];
@@ -33,7 +33,7 @@ const SETTLE: [&str; 2] = ["--settle", "10ms"];
 fn killed_at_any_moment_nothing_is_lost_truncated_or_stored_twice_where_the_store_keeps_versions() {
     let world = World::new();
     kill_to_the_end(&world, "versions", &SETTLE);
-    assert!(world.left().is_empty());
+    assert!(world.files_left().is_empty());
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn killed_at_any_moment_each_file_that_is_to_be_moved_is_moved_whole() {
     assert_each_is_in(&world, &world.dir.path().join("done"));
 }
 
-/// Each document that is stored lies in this folder, once.
+/// Asserts that each stored document lies in this folder once.
 #[track_caller]
 fn assert_each_is_in(world: &World, done: &Path) {
     let moved = sums_below(done);
@@ -57,7 +57,7 @@ fn assert_each_is_in(world: &World, done: &Path) {
     assert!(world.sandbox().uploads().iter().all(|upload| moved[&identity_of(upload)] == 1), "{moved:?}");
 }
 
-/// How often each file lies below a folder, by its identity; unfinished files too.
+/// How often each file, by its identity, lies below a folder; unfinished files are counted too.
 fn sums_below(folder: &Path) -> BTreeMap<String, usize> {
     let mut sums = BTreeMap::new();
     for file in support::files_below(folder) {
@@ -71,13 +71,13 @@ fn sums_below(folder: &Path) -> BTreeMap<String, usize> {
 fn kill_to_the_end(world: &World, what: &str, arguments: &[&str]) {
     let closed = kill_rounds(world, what, &NAMES, arguments);
     clean_run(world, arguments);
-    let reckoning = Reckoning::of(world, &closed);
-    println!("{what}: {}", reckoning.told());
-    reckoning.assert_perfect();
+    let comparison = Comparison::of(world, &closed);
+    println!("{what}: {}", comparison.summary());
+    comparison.assert_perfect();
 }
 
-/// Kills it again and again while files come under these names; answers what was closed into the folder: for each
-/// identity where.
+/// Kills the program again and again while files come under these names. Returns what was closed into the folder: for each identity
+/// the place.
 fn kill_rounds(world: &World, what: &str, names: &[&str], arguments: &[&str]) -> BTreeMap<String, String> {
     let rounds = rounds(18).div_ceil(3);
     let mut dice = Dice::new(seed(what));

@@ -1,16 +1,16 @@
-//! Killed while the store refuses some files and `failed_dir` collects them: each of those ends there, once and whole, and is
-//! never stored; the others go as ever.
+//! Kills while the store refuses some files and `failed_dir` collects them: each refused file ends there once and whole, and is
+//! never stored; the other files are stored as usual.
 
 use std::collections::BTreeMap;
 
 use astran_backup::sandbox::faults::{Call, Fault, Rule};
 
 use crate::support::World;
-use crate::support::proof::{Reckoning, assert_nothing_left};
+use crate::support::proof::{Comparison, assert_nothing_left};
 use crate::{SETTLE, kill_rounds, sums_below};
 
 const ARGUMENTS: [&str; 4] = [SETTLE[0], SETTLE[1], "--failed-dir", "failed"];
-/// The store refuses each whose name says "bad".
+/// A world whose store refuses each file with "bad" in its name.
 const NAMES: [&str; 4] = ["bad", "bad.pdf", "good", "good.txt"];
 
 fn world() -> World {
@@ -20,18 +20,18 @@ fn world() -> World {
     world
 }
 
-/// Runs to the end; then holds what was closed into the folder against what is stored and what was collected.
-fn reckon(world: &World, what: &str, closed: &BTreeMap<String, String>) {
-    let said = world.once(&ARGUMENTS);
-    assert!(matches!(said.code, Some(0 | 1)), "{said:?}");
+/// Runs until the program ends by itself; then compares what was closed into the folder with what is stored and what was collected.
+fn compare(world: &World, what: &str, closed: &BTreeMap<String, String>) {
+    let output = world.once(&ARGUMENTS);
+    assert!(matches!(output.code, Some(0 | 1)), "{output:?}");
     let is_bad = |place: &String| place.rsplit('/').next().unwrap().contains("bad");
     let (bad, good): (BTreeMap<_, _>, BTreeMap<_, _>) =
         closed.clone().into_iter().partition(|(_, place)| is_bad(place));
-    let reckoning = Reckoning::of(world, &good);
+    let comparison = Comparison::of(world, &good);
     let failed = sums_below(&world.dir.path().join("failed"));
-    println!("{what}: {}; refused {}, collected {}", reckoning.told(), bad.len(), failed.len());
-    // What was refused and is stored all the same would be "truncated": nobody closed it among the good ones.
-    reckoning.assert_perfect();
+    println!("{what}: {}; refused {}, collected {}", comparison.summary(), bad.len(), failed.len());
+    // A refused file that is stored all the same shows as "truncated", since it is not among the good ones.
+    comparison.assert_perfect();
     assert_eq!(failed.keys().collect::<Vec<_>>(), bad.keys().collect::<Vec<_>>(), "{bad:?}");
     assert!(failed.values().all(|times| *times == 1), "{failed:?} of {bad:?}");
     assert_nothing_left(world);
@@ -42,7 +42,7 @@ fn reckon(world: &World, what: &str, closed: &BTreeMap<String, String>) {
 fn killed_at_any_moment_each_refused_file_ends_in_failed_dir_once_and_whole() {
     let world = world();
     let closed = kill_rounds(&world, "refused", &NAMES, &ARGUMENTS);
-    reckon(&world, "refused", &closed);
+    compare(&world, "refused", &closed);
 }
 
 #[cfg(feature = "failpoints")]
@@ -73,12 +73,12 @@ fn killed_at(step: &str, nth: u64) {
         put(name, "first", size);
     }
     let killed = crate::steps::killed_with(&world, &format!("{step}:{nth}"), &ARGUMENTS);
-    assert!(killed || nth > 1, "{step} never came");
-    // What is gone has been set aside or moved: the next one of its name must not take its place.
+    assert!(killed || nth > 1, "{step} was never reached");
+    // A file that is gone has been staged or moved: the next file of its name must not take its place.
     for name in ["bad", "good"] {
         if !world.watched().join(name).exists() {
             put(name, "second", 20);
         }
     }
-    reckon(&world, &format!("{step}:{nth}, killed {killed}"), &closed);
+    compare(&world, &format!("{step}:{nth}, killed {killed}"), &closed);
 }

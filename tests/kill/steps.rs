@@ -1,14 +1,14 @@
-//! One file of each way and size killed at one step, with one of the same name coming before the next start.
+//! Kills at each named step, with one file of each kind and size, and with a new file of the same name before the next start.
 
 use std::collections::BTreeMap;
 
 use astran_backup::sandbox::Duplicates;
 
 use crate::SETTLE;
-use crate::support::proof::{Dice, Reckoning, clean_run, identity, rounds, seed, sha256, unique};
-use crate::support::{World, said};
+use crate::support::proof::{Comparison, Dice, clean_run, identity, rounds, seed, sha256, unique};
+use crate::support::{World, run_to_end};
 
-/// A step, and the one at which an earlier run must have been killed to come there.
+/// A step, and the step at which an earlier run must have been killed so that the step is reached.
 const STEPS: [(&str, Option<&str>); 16] = [
     ("before-intent", None),
     ("after-intent", None),
@@ -33,7 +33,7 @@ fn killed_at_each_named_step_nothing_is_lost_truncated_or_stored_twice() {
     for duplicates in [Duplicates::Version, Duplicates::SecondDocument] {
         for (step, before) in STEPS {
             let killed = killed_at(step, before, 1, duplicates);
-            assert!(killed, "{step} never came");
+            assert!(killed, "{step} was never reached");
         }
     }
 }
@@ -65,23 +65,23 @@ fn killed_at(step: &str, before: Option<&str>, nth: u64, duplicates: Duplicates)
     }
     let killed = killed(&world, &format!("{step}:{nth}"));
     for name in ["small", "large"] {
-        // Only where the first one is gone: set aside or removed. Nobody overwrites it.
+        // Only where the first file is gone (staged or removed): the writer never overwrites.
         if !world.watched().join(name).exists() {
             put(name, "second", 20);
         }
     }
     clean_run(&world, &SETTLE);
-    let reckoning = Reckoning::of(&world, &closed);
-    println!("{step}:{nth} {duplicates:?}, killed {killed}: {}", reckoning.told());
-    reckoning.assert_perfect();
+    let comparison = Comparison::of(&world, &closed);
+    println!("{step}:{nth} {duplicates:?}, killed {killed}: {}", comparison.summary());
+    comparison.assert_perfect();
     killed
 }
 
-/// Runs until it comes to this step; answers whether it was killed there.
+/// Runs until the program reaches this step; returns whether it was killed there.
 pub(crate) fn killed_with(world: &World, step: &str, arguments: &[&str]) -> bool {
     let mut command = world.command();
     command.args(["watch", "watched", "--once"]).args(arguments).env("ASTRAN_BACKUP_FAILPOINT", step);
-    said(&mut command).code.is_none()
+    run_to_end(&mut command).code.is_none()
 }
 
 fn killed(world: &World, step: &str) -> bool {
@@ -95,21 +95,21 @@ fn killed_while_a_file_that_changed_in_its_grace_is_put_back_both_contents_are_s
     let place = world.put("report", &first);
     let changed = std::thread::scope(|scope| {
         let changed = scope.spawn(|| {
-            std::fs::write(world.wait_for_aside("report"), &second).unwrap();
+            std::fs::write(world.wait_for_staged("report"), &second).unwrap();
             second
         });
         assert!(killed(&world, "before-put-back"));
         changed.join().unwrap()
     });
-    assert!(!place.exists(), "put back too early for this test");
+    assert!(!place.exists(), "the file was put back too early for this test");
     let closed = [(sha256(&first), "first".to_owned()), (sha256(&changed), "second".to_owned())].into();
     clean_run(&world, &SETTLE);
-    Reckoning::of(&world, &closed).assert_perfect();
+    Comparison::of(&world, &closed).assert_perfect();
 }
 
-/// Its bytes lie in the state folder: the next push looks there.
+/// The bytes of standard input lie in the state folder, where the next push finds them.
 #[test]
-fn standard_input_of_a_killed_push_is_gone_with_the_next_one_if_it_has_its_receipt_and_kept_if_not() {
+fn standard_input_of_a_killed_push_is_discarded_by_the_next_one_only_with_a_receipt() {
     for (step, kept) in
         [("before-intent", true), ("after-send", true), ("before-receipt", true), ("after-receipt", false)]
     {
@@ -119,7 +119,7 @@ fn standard_input_of_a_killed_push_is_gone_with_the_next_one_if_it_has_its_recei
             std::fs::write(&input, name).unwrap();
             let mut command = world.command();
             command.args(["push", "-", "--name", name]).stdin(std::fs::File::open(input).unwrap());
-            said(command.env("ASTRAN_BACKUP_FAILPOINT", step))
+            run_to_end(command.env("ASTRAN_BACKUP_FAILPOINT", step))
         };
         let left = || {
             let files = walkdir::WalkDir::new(world.state()).into_iter().filter_map(Result::ok);
@@ -131,9 +131,9 @@ fn standard_input_of_a_killed_push_is_gone_with_the_next_one_if_it_has_its_recei
     }
 }
 
-/// Regression: the batch brought no report, and the run never ended.
+/// Regression: the files of the batch had no report, and the run never ended.
 #[test]
-fn a_fault_of_the_program_in_the_middle_of_a_removal_is_reported_and_the_run_ends() {
+fn a_panic_in_the_middle_of_a_removal_is_reported_and_the_run_ends() {
     for step in ["before-set-aside", "after-grace"] {
         let world = World::new();
         for name in ["one", "two"] {
@@ -141,11 +141,11 @@ fn a_fault_of_the_program_in_the_middle_of_a_removal_is_reported_and_the_run_end
         }
         let mut command = world.command();
         command.args(["watch", "watched", "--once"]).args(SETTLE).env("ASTRAN_BACKUP_PANIC", step);
-        let ended = said(&mut command);
+        let ended = run_to_end(&mut command);
         assert_eq!(ended.code, Some(1), "{ended:?}");
         assert_eq!(ended.stdout.matches("internal error").count(), 2, "{ended:?}");
         let again = world.once(&SETTLE);
         assert_eq!(again.code, Some(0), "{again:?}");
-        assert!(world.left().is_empty() && world.sandbox().uploads().len() == 2);
+        assert!(world.files_left().is_empty() && world.sandbox().uploads().len() == 2);
     }
 }

@@ -1,4 +1,4 @@
-//! A program that closes files into the folder while others are killed.
+//! A writer that closes files into the folder while the program is killed.
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -11,10 +11,10 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use crate::support::proof::{Dice, identity, sha256, unique};
 
-/// Few names, so that the same come again while the last file of that name is still on its way.
+/// Few names, so that a name comes again while the last file of that name is still under way.
 pub(crate) const NAMES: [&str; 5] = ["a", "b.pdf", "c.txt", "d e", "f.x.y"];
 
-/// Closes files into the folder until told to stop; never over a file that is there. Answers what was closed.
+/// Closes files into the folder until told to stop; never overwrites. Returns what was closed.
 pub(crate) fn write_until(
     folder: &Path,
     names: &[&str],

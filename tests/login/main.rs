@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use astran_backup::sandbox::faults::{Call, Fault, Garbage, Rule};
 use astran_backup::sandbox::{Options, TokenCheck};
-use support::{Daemon, Said, World, eventually, said};
+use support::{Daemon, Output, World, eventually, run_to_end};
 
 const PASSWORD: &str = "sandbox-password";
 
@@ -46,29 +46,29 @@ fn status(status: u16, body: Option<&str>) -> Fault {
 }
 
 /// A run that is refused: exit code 3, this sentence, one try, nothing secret, and the file where it was.
-fn refused_once(world: &World, said: &Said, sentence: &str) {
-    assert_eq!(said.code, Some(3), "{said:?}");
-    assert!(said.stderr.contains(sentence), "{sentence:?} is not in {}", said.stderr);
-    assert!(!said.stderr.contains(PASSWORD) && !said.stdout.contains(PASSWORD));
+fn refused_once(world: &World, output: &Output, sentence: &str) {
+    assert_eq!(output.code, Some(3), "{output:?}");
+    assert!(output.stderr.contains(sentence), "{sentence:?} is not in {}", output.stderr);
+    assert!(!output.stderr.contains(PASSWORD) && !output.stdout.contains(PASSWORD));
     let stats = world.sandbox().stats();
     assert_eq!((stats.refused_logins, stats.requests["login"]), (1, 1), "one try");
-    assert_eq!(world.left().len(), 1, "it lies where it was");
+    assert_eq!(world.files_left().len(), 1, "it lies where it was");
 }
 
-fn once_with(change: impl FnOnce(&mut Options), fault: Option<Fault>, environment: (&str, &str)) -> (World, Said) {
+fn once_with(change: impl FnOnce(&mut Options), fault: Option<Fault>, environment: (&str, &str)) -> (World, Output) {
     let world = World::with(change);
     if let Some(fault) = fault {
         world.faults().add(at_once(fault));
     }
     world.put("report.pdf", "content");
     let (name, value) = environment;
-    let said = said(world.command().args(["watch", "watched", "--once"]).env(name, value));
-    (world, said)
+    let output = run_to_end(world.command().args(["watch", "watched", "--once"]).env(name, value));
+    (world, output)
 }
 
-fn refused_once_more(world: &World, said: &Said, sentence: &str) {
-    assert_eq!((said.code, world.sandbox().stats().refused_logins), (Some(3), 1), "{said:?}");
-    assert!(said.stderr.contains(sentence) && !said.stderr.contains("hush"), "{said:?}");
+fn refused_once_more(world: &World, output: &Output, sentence: &str) {
+    assert_eq!((output.code, world.sandbox().stats().refused_logins), (Some(3), 1), "{output:?}");
+    assert!(output.stderr.contains(sentence) && !output.stderr.contains("hush"), "{output:?}");
 }
 
 fn rotating() -> (World, Daemon) {

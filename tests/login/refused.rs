@@ -20,8 +20,8 @@ fn each_refusal_ends_a_run_with_its_sentence_after_one_try() {
         (|o| o.direct_access = false, None, none, "may not log in with a user's password"),
     ];
     for (change, fault, environment, sentence) in rows {
-        let (world, said) = once_with(change, fault, environment);
-        refused_once(&world, &said, sentence);
+        let (world, output) = once_with(change, fault, environment);
+        refused_once(&world, &output, sentence);
     }
 }
 
@@ -31,25 +31,25 @@ fn a_password_file_that_others_can_read_is_a_mistake_of_this_machine_and_asks_no
     let file = secret_file(&world, "password", PASSWORD);
     std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o644)).unwrap();
     for arguments in [["watch", "watched"], ["push", "watched"]] {
-        let said = world.run(arguments.iter().chain(&["--password-file", "password"]));
-        assert!(said.code == Some(2) && said.stderr.contains("chmod 600"), "{said:?}");
+        let output = world.run(arguments.iter().chain(&["--password-file", "password"]));
+        assert!(output.code == Some(2) && output.stderr.contains("chmod 600"), "{output:?}");
     }
     assert_eq!(world.sandbox().stats().requests["login"], 0);
 }
 
 #[test]
 fn a_realm_that_is_unknown_or_disabled_ends_a_run_after_one_try() {
-    let (world, said) = once_with(|_| (), None, ("ASTRAN_BACKUP_REALM", "nope"));
-    assert_eq!(said.code, Some(3), "{said:?}");
-    assert!(said.stderr.contains("there is no realm `nope`"), "{said:?}");
-    assert_eq!(world.left().len(), 1);
+    let (world, output) = once_with(|_| (), None, ("ASTRAN_BACKUP_REALM", "nope"));
+    assert_eq!(output.code, Some(3), "{output:?}");
+    assert!(output.stderr.contains("there is no realm `nope`"), "{output:?}");
+    assert_eq!(world.files_left().len(), 1);
 
     let world = World::new();
     let body = r#"{"error":"access_denied","error_description":"Realm not enabled"}"#;
     world.faults().add(Rule::new(Call::Login, status(403, Some(body))).always());
-    let said = world.once(&[]);
-    assert_eq!((said.code, world.sandbox().stats().requests["login"]), (Some(3), 1), "{said:?}");
-    assert!(said.stderr.contains("the realm `sandbox` is disabled"), "{said:?}");
+    let output = world.once(&[]);
+    assert_eq!((output.code, world.sandbox().stats().requests["login"]), (Some(3), 1), "{output:?}");
+    assert!(output.stderr.contains("the realm `sandbox` is disabled"), "{output:?}");
 }
 
 #[test]
@@ -66,8 +66,8 @@ fn trouble_of_the_login_is_no_verdict_and_passes() {
         let world = World::new();
         world.faults().add(Rule::new(Call::Login, fault));
         world.put("report.pdf", "content");
-        let said = world.once(&[]);
-        assert_eq!(said.code, Some(0), "{said:?}");
+        let output = world.once(&[]);
+        assert_eq!(output.code, Some(0), "{output:?}");
         assert!(world.stored("/HR_Backup/report.pdf").is_some());
         assert_eq!(world.sandbox().stats().refused_logins, 0);
     }

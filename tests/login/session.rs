@@ -51,10 +51,10 @@ fn a_hundred_uploads_over_tokens_of_a_second_take_one_refresh_a_life() {
         world.put(format!("{n:03}.pdf"), format!("content {n}"));
     }
     let start = Instant::now();
-    let said = world.once(&["--transfers", "10"]);
+    let output = world.once(&["--transfers", "10"]);
     let lasted = start.elapsed();
-    assert_eq!(said.code, Some(0), "{said:?}");
-    assert!(world.left().is_empty() && !said.stdout.contains("failed "), "{said:?}");
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(world.files_left().is_empty() && !output.stdout.contains("failed "), "{output:?}");
     let stats = world.sandbox().stats();
     assert_eq!((stats.uploads_stored, stats.refused_refreshes, stats.logins["password"]), (100, 0, 1));
     // The next is fetched when a fifth of a life is left.
@@ -70,8 +70,8 @@ fn a_long_upload_whose_token_is_looked_at_again_at_its_end_is_sent_anew_with_ano
     world.put("long.bin", &content);
     // The token dies while the content is under way.
     world.faults().add(Rule::new(Call::Upload, Fault::Expire));
-    let said = world.once(&[]);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = world.once(&[]);
+    assert_eq!(output.code, Some(0), "{output:?}");
     assert_eq!(world.stored("/HR_Backup/long.bin").unwrap(), content);
     let stats = world.sandbox().stats();
     assert_eq!((stats.uploads_stored, stats.refreshes), (1, 1));
@@ -86,7 +86,7 @@ fn a_session_that_is_over_while_nothing_happened_is_a_new_login() {
     for n in 0..50 {
         world.put(format!("{n}.pdf"), "content");
     }
-    eventually("all are stored", || world.left().is_empty());
+    eventually("all are stored", || world.files_left().is_empty());
     let stats = world.sandbox().stats();
     assert_eq!((stats.logins["password"], stats.refused_logins, stats.refused_refreshes), (2, 0, 1));
     assert!(!daemon.stop().stdout.contains("failed "));

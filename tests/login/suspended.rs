@@ -12,15 +12,15 @@ fn a_rotated_password_suspends_uploads_loudly_until_the_file_has_it() {
     }
     let line = daemon.wait_for("SUSPENDED");
     assert!(line.contains("ERROR") && line.contains("when the secret changes"), "{line}");
-    assert_eq!((refused_logins(&world), world.left().len()), (1, 20), "one try, and nothing is deleted");
+    assert_eq!((refused_logins(&world), world.files_left().len()), (1, 20), "one try, and nothing is deleted");
     rotate(&world, "password", "rotated\n");
     daemon.wait_for("works again");
-    eventually("all are stored", || world.left().is_empty());
+    eventually("all are stored", || world.files_left().is_empty());
     assert!((1..=2).contains(&refused_logins(&world)));
-    let said = daemon.stop();
-    assert_eq!(said.code, Some(0));
-    assert_eq!(said.stdout.matches("SUSPENDED").count(), 1, "told once:\n{}", said.stdout);
-    assert!(!said.stdout.contains("failed "), "no file is blamed:\n{}", said.stdout);
+    let output = daemon.stop();
+    assert_eq!(output.code, Some(0));
+    assert_eq!(output.stdout.matches("SUSPENDED").count(), 1, "told once:\n{}", output.stdout);
+    assert!(!output.stdout.contains("failed "), "no file is blamed:\n{}", output.stdout);
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn what_was_mended_at_the_service_is_tried_on_hangup() {
     // Enabled again: nothing that we could see from here.
     world.faults().clear();
     daemon.signal("-HUP");
-    eventually("it is stored", || world.left().is_empty());
+    eventually("it is stored", || world.files_left().is_empty());
     assert_eq!(refused_logins(&world), 2);
     assert_eq!(daemon.stop().code, Some(0));
 }
@@ -54,12 +54,12 @@ fn while_the_login_is_in_trouble_a_living_token_goes_on_and_after_it_the_next_lo
         world.put(format!("{n}.pdf"), "content");
         std::thread::sleep(Duration::from_millis(100));
     }
-    eventually("all are stored", || world.left().is_empty());
+    eventually("all are stored", || world.files_left().is_empty());
     let stats = world.sandbox().stats();
     assert!(stats.faults > 0, "there was an outage");
     assert_eq!((stats.refused_logins, stats.refused_refreshes), (0, 0));
-    let said = daemon.stop();
-    assert!(!said.stdout.contains("failed "), "{}", said.stdout);
+    let output = daemon.stop();
+    assert!(!output.stdout.contains("failed "), "{}", output.stdout);
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn a_token_that_is_refused_however_new_it_is_suspends_uploads_without_a_storm() 
     assert!(stats.refreshes <= 2 && stats.logins["password"] <= 2, "{stats:?}");
     world.faults().clear();
     daemon.signal("-HUP");
-    eventually("all are stored", || world.left().is_empty());
+    eventually("all are stored", || world.files_left().is_empty());
     assert!(!daemon.stop().stdout.contains("failed "));
 }
 
@@ -90,8 +90,8 @@ fn a_stop_while_uploads_are_suspended_waits_for_nothing() {
     world.put("after.pdf", "content");
     daemon.wait_for("SUSPENDED");
     let asked = Instant::now();
-    let said = daemon.stop();
+    let output = daemon.stop();
     assert!(asked.elapsed() < Duration::from_secs(10), "took {:?}", asked.elapsed());
-    assert_eq!(said.code, Some(130), "a file is left: {said:?}");
-    assert_eq!(world.left().len(), 1);
+    assert_eq!(output.code, Some(130), "a file is left: {output:?}");
+    assert_eq!(world.files_left().len(), 1);
 }

@@ -1,10 +1,10 @@
-//! The pipeline against a model of a folder and a store, with trouble between any two steps: whatever is put into the folder
-//! is in the store once, or is still in the folder.
+//! Random stories of files, crashes and trouble with the store, against a model of folder and store: each file that is put into the
+//! folder is in the store once, or is still in the folder.
 //!
-//! `ASTRAN_TEST_ROUNDS` says how many stories (default 60), `PROPTEST_RNG_SEED` where chance starts; a failed one is made as
-//! short as it can be, and printed.
+//! `ASTRAN_TEST_ROUNDS` says how many stories (default 60), `PROPTEST_RNG_SEED` is the seed. A story that fails is shortened, printed,
+//! and kept in `main.regressions`.
 #![cfg(feature = "sandbox")]
-// Helpers of tests are tests too; and writers of the folder may rename and delete what is theirs.
+// The lints make exceptions for `#[test]` functions only; helpers need them too, and writers in the folder may rename and delete.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod store;
@@ -20,24 +20,25 @@ use astran_backup::config::{Policy, Transfers, Verify};
 use astran_backup::file::lease::LeaseBreaks;
 use astran_backup::file::{Root, Settled};
 use astran_backup::journal::Journal;
-use astran_backup::observe::metrics::Folder;
+use astran_backup::observe::metrics::FolderMetrics;
 use astran_backup::shutdown;
 use astran_backup::upload::{MoveTargets, Outcome, Pipeline, Report, Shared};
 use astran_backup::vault::RemotePath;
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 use tokio::sync::mpsc;
 
 use store::{Model, Whim};
 use support::proof::{sha256, unique};
 
-/// What happens in a story.
+/// One step of a story.
 #[derive(Debug, Clone)]
 enum Step {
-    /// A new file comes, where none is: this name, so many bytes.
+    /// A new file of this name and size comes, unless there is one.
     Put(usize, usize),
-    /// The pipeline is given all that lies there, and runs to its end.
+    /// A process takes all files that are there, and runs until all are done.
     Run,
-    /// It runs for so many milliseconds, and is cut off.
+    /// A process runs for so many milliseconds, and is cut off.
     RunFor(u64),
 }
 
@@ -91,11 +92,11 @@ impl Story {
         }
     }
 
-    fn lies(&self) -> Vec<PathBuf> {
+    fn files_there(&self) -> Vec<PathBuf> {
         support::files_below(&self.dir.path().join("watched"))
     }
 
-    /// A process's life: what was set aside is put back, and all that lies there goes into the pipeline.
+    /// The life of one process: staged files are put back, and all files that are there are uploaded.
     async fn run(&self, limit: Option<Duration>) {
         let breaks = LeaseBreaks::install().unwrap();
         let journal = Journal::open(&self.dir.path().join("state")).unwrap();
@@ -105,13 +106,13 @@ impl Story {
         let (reports, mut reported) = mpsc::unbounded_channel::<Report>();
         let policy = Policy { verify: Verify::Listing, transfers: Transfers::Fixed(3), ..Policy::default() };
         let (targets, dest) = (MoveTargets::open(&policy).unwrap(), RemotePath::parse("/dest").unwrap());
-        let pipeline = Pipeline::new(shared, policy, targets, dest, false, reports, Folder::nowhere());
+        let pipeline = Pipeline::new(shared, policy, targets, dest, false, reports, FolderMetrics::detached());
         let (queue, files) = mpsc::channel(64);
         let (_trigger, shutdown) = shutdown::channel();
         let running = tokio::spawn(pipeline.run(files, Duration::ZERO, shutdown));
         let feeding = async {
             let mut out = 0;
-            for place in self.lies().into_iter().chain(aside) {
+            for place in self.files_there().into_iter().chain(aside) {
                 queue.send(Settled::new(Arc::clone(&root), place)).await.unwrap();
                 out += 1;
             }
@@ -128,31 +129,31 @@ impl Story {
             None => feeding.await,
             Some(limit) => tokio::select! {
                 () = feeding => {}
-                () = passed(limit) => {}
+                () = wall_clock_sleep(limit) => {}
             },
         }
-        // Cut off wherever it is, as far as a process can be without dying.
+        // Cut off at whatever point, as far as that is possible within one process.
         running.abort();
     }
 
-    /// In the store once, or in the folder: nothing else.
+    /// Asserts that each file is in the store once, or in the folder, and nothing else is in the store.
     fn check(&self) {
         self.vault.carry_out_all();
         let ours = self.vault.ours();
         let watched = self.dir.path().join("watched");
-        let lying: Vec<String> =
-            self.lies().iter().map(|file| sha256(&std::fs::read(watched.join(file)).unwrap())).collect();
+        let there: Vec<String> =
+            self.files_there().iter().map(|file| sha256(&std::fs::read(watched.join(file)).unwrap())).collect();
         for (content, name) in &self.closed {
             let times = ours.get(content).copied().unwrap_or_default();
             assert!(times <= 1, "{name} is stored {times} times");
-            assert!(times == 1 || lying.contains(content), "{name} is lost");
+            assert!(times == 1 || there.contains(content), "{name} is lost");
         }
-        assert!(ours.keys().all(|content| self.closed.contains_key(content)), "something half is stored");
+        assert!(ours.keys().all(|content| self.closed.contains_key(content)), "a part of a file is stored");
     }
 }
 
-/// By the world's clock, for the runtime's own jumps wherever there is nothing to do but wait.
-async fn passed(limit: Duration) {
+/// Sleeps by the wall clock: the paused clock of the runtime jumps whenever all tasks wait.
+async fn wall_clock_sleep(limit: Duration) {
     let (sender, over) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
         std::thread::sleep(limit);
@@ -161,7 +162,7 @@ async fn passed(limit: Duration) {
     over.await.ok();
 }
 
-async fn tell(steps: Vec<Step>, whims: Vec<Whim>, conflicts: bool) {
+async fn play(steps: Vec<Step>, whims: Vec<Whim>, conflicts: bool) {
     let mut story = Story::new(whims, conflicts);
     for step in steps {
         match step {
@@ -169,12 +170,12 @@ async fn tell(steps: Vec<Step>, whims: Vec<Whim>, conflicts: bool) {
             Step::Run => story.run(None).await,
             Step::RunFor(millis) => {
                 story.run(Some(Duration::from_millis(millis))).await;
-                // Removals under way end by themselves.
+                // Removals that are under way go on by themselves.
                 tokio::time::sleep(Duration::from_secs(5)).await;
             }
         }
     }
-    // The trouble is over: all but what was refused goes.
+    // The trouble is over: all files but the refused ones are stored.
     story.vault.whims.lock().unwrap().clear();
     story.run(None).await;
     story.check();
@@ -182,7 +183,7 @@ async fn tell(steps: Vec<Step>, whims: Vec<Whim>, conflicts: bool) {
     journal.retry(Vec::new()).await.unwrap();
     story.run(None).await;
     story.check();
-    assert_eq!(story.lies(), Vec::<PathBuf>::new(), "not all went though nothing was wrong any more");
+    assert_eq!(story.files_there(), Vec::<PathBuf>::new(), "files were left, though the trouble was over");
     assert!(journal.check().await.unwrap().is_whole());
     assert!(
         astran_backup::removal::recover(&Root::open(&story.dir.path().join("watched")).unwrap(), Path::new(""))
@@ -191,7 +192,11 @@ async fn tell(steps: Vec<Step>, whims: Vec<Whim>, conflicts: bool) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: stories(), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: stories(),
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn whatever_the_store_does_between_any_two_steps_each_file_is_stored_once_or_still_there(
@@ -199,9 +204,9 @@ proptest! {
         whims in whims(),
         conflicts in any::<bool>(),
     ) {
-        // Graces and waits take no time.
+        // With a paused clock, the grace and all waits take no time.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-        runtime.block_on(tell(steps, whims, conflicts));
+        runtime.block_on(play(steps, whims, conflicts));
     }
 }
 

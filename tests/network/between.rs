@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::support::{World, said};
+use crate::support::{World, run_to_end};
 
 /// A request as it came.
 #[derive(Debug, Clone)]
@@ -103,7 +103,7 @@ impl Between {
     #[track_caller]
     pub(crate) fn honestly(&self, world: &World, arguments: &[&str]) {
         self.honest.store(true, Ordering::SeqCst);
-        let ended = said(self.command(world).args(arguments));
+        let ended = run_to_end(self.command(world).args(arguments));
         self.honest.store(false, Ordering::SeqCst);
         assert_eq!(ended.code, Some(0), "{ended:?}");
     }

@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::between::{Between, Done};
-use crate::support::{Daemon, QUICK, World, eventually, said};
+use crate::support::{Daemon, QUICK, World, eventually, run_to_end};
 
 /// Answers with the head of an endless answer and then with a byte a second.
 fn drip(to: &mut TcpStream) -> Done {
@@ -63,7 +63,7 @@ fn a_command_ends_though_the_token_drips() {
     let world = World::new();
     let relay = dripping_login(&world);
     let start = Instant::now();
-    let ended = said(relay.command(&world).arg("ls"));
+    let ended = run_to_end(relay.command(&world).arg("ls"));
     assert_eq!(ended.code, Some(5), "{ended:?}");
     assert!(start.elapsed() < Duration::from_secs(45), "{:?}", start.elapsed());
 }

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::between::{Between, Done, Request, answer, json};
-use crate::support::{World, said};
+use crate::support::{World, run_to_end};
 
 const PASSWORD: &str = "pä5 \"w&o'/<r>+d%\\x";
 const CLIENT_SECRET: &str = "cl1 \"e&n't/<s>+%e";
@@ -107,8 +107,8 @@ fn repeat(to: &mut TcpStream, status: &str, request: &Request, form: Form, as_pa
         let body = format!("<html><head><title>you sent {text}</title></head></html>");
         return answer(to, status, "text/html", body.as_bytes());
     }
-    let said = serde_json::json!({"error": "invalid_request", "error_description": format!("you sent {text}")});
-    json(to, status, &said.to_string())
+    let output = serde_json::json!({"error": "invalid_request", "error_description": format!("you sent {text}")});
+    json(to, status, &output.to_string())
 }
 
 /// All that a run leaves: what it prints and what lies in its state.
@@ -119,7 +119,7 @@ fn run(world: &World, service: &Between, arguments: &[&str]) -> Vec<u8> {
     command.arg("--state-dir").arg(state.path());
     command.args(arguments).args(["-vv", "--config", "config.toml"]).env("RUST_LOG", "trace");
     command.env("ASTRAN_BACKUP_PASSWORD", PASSWORD).env("RUST_BACKTRACE", "1");
-    let ended = said(&mut command);
+    let ended = run_to_end(&mut command);
     let mut all = format!("{}\n{}\n", ended.stdout, ended.stderr).into_bytes();
     for file in walkdir::WalkDir::new(state.path()).into_iter().map_while(Result::ok) {
         all.extend(std::fs::read(file.path()).unwrap_or_default());

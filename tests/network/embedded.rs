@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use crate::support::{Daemon, World, eventually, said};
+use crate::support::{Daemon, World, eventually, run_to_end};
 
 /// The address on which a process listens on loopback, by what the kernel says.
 fn listens(pid: u32) -> Option<u16> {
@@ -60,7 +60,7 @@ fn nobody_else_on_this_machine_gets_in_or_has_it_lie() {
     }
     // It works as ever for the command itself, also after others have tried passwords.
     world.put("report", "content");
-    eventually("it is stored and removed", || world.left().is_empty());
+    eventually("it is stored and removed", || world.files_left().is_empty());
     assert_eq!(daemon.stop().code, Some(0));
 }
 
@@ -82,5 +82,5 @@ fn the_sandbox_on_its_own_has_a_password_by_chance_unless_one_is_given() {
     let (one, other) = (password(&[]), password(&[]));
     assert!(one.len() >= 32 && one != other && one != "sandbox-password");
     assert_eq!(password(&["--password", "known"]), "known");
-    assert!(said(world.command().args(["sandbox", "--help"])).stdout.contains("everybody on this machine"));
+    assert!(run_to_end(world.command().args(["sandbox", "--help"])).stdout.contains("everybody on this machine"));
 }

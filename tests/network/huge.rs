@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::between::{Between, Done, answer, hand_on, json, sandbox_of};
-use crate::support::{PATIENCE, World, said};
+use crate::support::{PATIENCE, World, run_to_end};
 
 const MIB: usize = 1 << 20;
 
@@ -103,7 +103,7 @@ fn a_name_and_an_id_of_a_megabyte_take_no_room_in_the_journal() {
     for number in 0..10 {
         world.put(format!("file-{number}"), format!("content {number}"));
     }
-    let ended = said(relay.command(&world).args(["push", "watched"]).env("ASTRAN_BACKUP_STORE_LAG", "0s"));
+    let ended = run_to_end(relay.command(&world).args(["push", "watched"]).env("ASTRAN_BACKUP_STORE_LAG", "0s"));
     assert!(relay.requests().iter().any(crate::between::Request::is_upload), "{ended:?}");
     let grown = size().saturating_sub(before);
     println!("{grown} bytes for ten files");
@@ -136,7 +136,7 @@ fn a_content_without_an_end_is_read_to_one_byte_beyond_what_its_receipt_says() {
     relay.honestly(&world, &["push", "watched"]);
     let ask = |arguments: &[&str]| {
         sent.store(0, Ordering::SeqCst);
-        let ended = said(relay.command(&world).args(arguments));
+        let ended = run_to_end(relay.command(&world).args(arguments));
         // What lies in buffers on its way counts too.
         assert!(sent.load(Ordering::SeqCst) < 64 << 20, "{arguments:?} took {sent:?} bytes: {ended:?}");
         ended

@@ -1,7 +1,7 @@
 //! Networks and servers that do harm: relays that hand on late, answers that drip, that are huge or without an end, that repeat the
 //! secrets they were sent, proxies that listen where none is asked for.
 #![cfg(feature = "sandbox")]
-// Helpers of tests are tests too; and writers of the folder may rename and delete what is theirs.
+// The lints make exceptions for `#[test]` functions only; helpers need them too, and writers in the folder may rename and delete.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::format_collect)]
 
 mod between;

@@ -4,7 +4,7 @@ use std::net::{TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::support::{World, said};
+use crate::support::{World, run_to_end};
 
 /// Counts the connections that it gets.
 fn trap() -> (String, Arc<AtomicUsize>) {
@@ -35,7 +35,7 @@ fn what_is_meant_for_this_machine_goes_to_no_proxy() {
             for address in ["ASTRAN_BACKUP_API_URL", "ASTRAN_BACKUP_AUTH_URL"] {
                 command.env(address, format!("http://{host}:{port}"));
             }
-            let ended = said(command.env(variable, &proxy).arg("ls"));
+            let ended = run_to_end(command.env(variable, &proxy).arg("ls"));
             assert_eq!(ended.code, Some(0), "{host} {variable}: {ended:?}");
         }
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::between::{Between, Done, Request, hand_on, json, sandbox_of};
-use crate::support::{Daemon, QUICK, World, eventually, said};
+use crate::support::{Daemon, QUICK, World, eventually, run_to_end};
 
 /// How the client is got rid of.
 #[derive(Debug, Clone, Copy)]
@@ -55,9 +55,9 @@ fn what_a_relay_hands_on_after_it_has_dropped_the_client_is_stored_once() {
                 world.put("report", "content");
                 let mut command = relay.command(&world);
                 command.args(["watch", "watched", "--once"]).args(QUICK).env("ASTRAN_BACKUP_STORE_LAG", "40s");
-                let ended = said(&mut command);
+                let ended = run_to_end(&mut command);
                 assert_eq!(ended.code, Some(0), "{how:?} {late}: {ended:?}");
-                assert!(world.left().is_empty());
+                assert!(world.files_left().is_empty());
                 assert_eq!(world.times_stored("/HR_Backup/report"), 1, "{how:?} {late}: {ended:?}");
             });
         }
@@ -96,5 +96,5 @@ fn a_stop_does_not_wait_for_what_may_come_late() {
     // The file is left, which is no clean end.
     assert_eq!(daemon.stop().code, Some(130));
     assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
-    assert_eq!(world.left().len(), 1);
+    assert_eq!(world.files_left().len(), 1);
 }

@@ -39,7 +39,7 @@ pub(crate) fn newcomer(world: &World) {
     std::fs::write(&new, "newcomer").unwrap();
     // It may be back already where the machine is slow; then it is set aside again.
     eventually("a newcomer has its name", || {
-        world.aside("sub/report").is_some() && renameat_with(CWD, &new, CWD, &name, RenameFlags::NOREPLACE).is_ok()
+        world.staged("sub/report").is_some() && renameat_with(CWD, &new, CWD, &name, RenameFlags::NOREPLACE).is_ok()
     });
 }
 
@@ -67,7 +67,7 @@ fn refused_and_hidden(world: &World, content: &str) -> (Daemon, PathBuf) {
     let line = daemon.wait_for(ASIDE);
     assert!(line.contains("failed"), "{line}");
     eventually("the newcomer is stored and gone", || {
-        world.times_stored("/HR_Backup/report") > 0 && world.left().is_empty()
+        world.times_stored("/HR_Backup/report") > 0 && world.files_left().is_empty()
     });
     (daemon, failed)
 }
@@ -102,7 +102,7 @@ fn a_refused_file_whose_name_was_taken_is_sent_after_a_retry() {
     let (daemon, _blocked) = refused_and_hidden(&world, "refused");
     assert_eq!(world.run(["retry"]).code, Some(0));
     eventually("it is sent", || world.sandbox().uploads().len() == 2);
-    eventually("it is gone", || world.aside("sub/report").is_none() && world.left().is_empty());
+    eventually("it is gone", || world.staged("sub/report").is_none() && world.files_left().is_empty());
     assert_eq!(daemon.stop().code, Some(0));
     assert_sent(&world, &["newcomer", "refused"]);
     assert_nothing_left(&world);
@@ -132,12 +132,12 @@ fn a_push_tells_where_a_stored_file_lies_whose_name_was_taken_and_the_next_run_m
     world.put("sub/report", "first");
     let push = Daemon::start(world.command().args(["push", "--move-to", "Done", "watched"]));
     newcomer(&world);
-    let said = push.end();
-    assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(said.stdout.contains(ASIDE), "{said:?}");
+    let output = push.end();
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(output.stdout.contains(ASIDE), "{output:?}");
     unblock(&done);
-    let said = world.once(&["--settle", "10ms", "--move-to", "Done"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = world.once(&["--settle", "10ms", "--move-to", "Done"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
     assert_eq!(contents_below(&done), ["first", "newcomer"]);
     assert_sent(&world, &["first", "newcomer"]);
     assert_nothing_left(&world);

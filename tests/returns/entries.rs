@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 
 use super::*;
 use crate::support::proof::clean_run;
-use crate::support::said;
+use crate::support::run_to_end;
 
 /// A file system gives the number of a file that is gone to the next one. Not each does so at once: here the journal is told the
 /// next one's number.
@@ -54,8 +54,8 @@ fn a_killed_push_of_standard_input_does_not_keep_all_later_receipts_from_being_p
     let world = World::new();
     killed_unanswered(&world, push_input(&world, &mut world.command(), "first"));
     for content in ["second", "third"] {
-        let said = said(push_input(&world, &mut world.command(), content));
-        assert_eq!(said.code, Some(0), "{said:?}");
+        let output = run_to_end(push_input(&world, &mut world.command(), content));
+        assert_eq!(output.code, Some(0), "{output:?}");
     }
     assert_prunes(&world);
 }
@@ -93,9 +93,9 @@ fn interrupted_refusal() -> World {
 /// The file is sent by one run; its older entry is ended by that one or by the next.
 #[track_caller]
 fn sent_and_ended(world: &World) {
-    let said = world.once(&SETTLE);
-    assert_eq!(said.code, Some(0), "{said:?}");
-    assert!(world.left().is_empty());
+    let output = world.once(&SETTLE);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(world.files_left().is_empty());
     clean_run(world, &SETTLE);
 }
 
@@ -110,8 +110,8 @@ fn a_file_that_could_not_be_sent_at_all_and_whose_refusal_was_cut_short_is_sent_
 #[test]
 fn a_file_that_can_not_be_sent_at_all_and_whose_refusal_was_cut_short_is_told_why_and_sent_after_a_retry() {
     let world = interrupted_refusal();
-    let said = world.once(&[SETTLE[0], SETTLE[1], "--on-conflict", "fail"]);
-    assert!(said.stdout.contains("there is a document of other content"), "{said:?}");
+    let output = world.once(&[SETTLE[0], SETTLE[1], "--on-conflict", "fail"]);
+    assert!(output.stdout.contains("there is a document of other content"), "{output:?}");
     let failed = world.run(["history", "--failed", "--json"]).stdout;
     assert_eq!(failed.lines().count(), 1, "{failed}");
     assert!(world.run(["retry"]).stdout.starts_with("1 failed file"));

@@ -22,8 +22,8 @@ fn a_file_that_was_given_up_is_sent_where_the_store_forbids_to_look_for_it() {
     world.faults().add(Rule::new(Call::Upload, status(403)).times(1));
     assert_ne!(world.once(&SETTLE).code, Some(0));
     world.faults().add(Rule::new(Call::Filesystem, status(403)).named("report").always());
-    let said = world.once(&SETTLE);
-    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    let output = world.once(&SETTLE);
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
     assert_sent(&world, &["content"]);
 }
 
@@ -40,8 +40,8 @@ fn a_stored_file_that_still_lies_set_aside_is_not_sent_again_though_its_receipt_
     assert_eq!(daemon.stop().code, Some(0));
     assert_eq!(world.run(["history", "--prune-before", "1ms"]).code, Some(0));
     aside::unblock(&done);
-    let said = world.once(&arguments);
-    assert_eq!(said.code, Some(0), "{}", said.stderr);
-    assert!(world.left().is_empty());
+    let output = world.once(&arguments);
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+    assert!(world.files_left().is_empty());
     assert_sent(&world, &["first", "newcomer"]);
 }

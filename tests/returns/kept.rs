@@ -9,11 +9,11 @@ fn kept_without_receipt() -> World {
     world.put("report", "content");
     let keep = [SETTLE[0], SETTLE[1], "--keep"];
     assert_eq!(world.once(&keep).code, Some(0));
-    let said = world.run(["history", "--prune-before", "1ms"]);
-    assert!(said.stdout.starts_with("1 receipt forgotten"), "{said:?}");
+    let output = world.run(["history", "--prune-before", "1ms"]);
+    assert!(output.stdout.starts_with("1 receipt forgotten"), "{output:?}");
     assert_eq!(world.once(&keep).code, Some(0));
     assert_sent(&world, &["content"]);
-    assert_eq!(world.left().len(), 1);
+    assert_eq!(world.files_left().len(), 1);
     world
 }
 

@@ -8,7 +8,7 @@ const FIRST: &str = "first-of-all";
 /// A daemon that has lost the answer to this file's upload, and waits for a store that can't be asked.
 fn asking_in_vain(world: &World, relative: &str, arguments: &[&str]) -> Daemon {
     let daemon = world.watch_quick(arguments);
-    eventually("the first one is gone", || world.left().is_empty());
+    eventually("the first one is gone", || world.files_left().is_empty());
     world.faults().add(Rule::new(Call::Upload, Fault::CutAfter).times(1));
     for call in [Call::Filesystem, Call::Children, Call::Content] {
         world.faults().add(Rule::new(call, status(503)).always());
@@ -23,7 +23,7 @@ fn asking_in_vain(world: &World, relative: &str, arguments: &[&str]) -> Daemon {
 fn end_of_trouble(world: &World, daemon: Daemon) {
     world.faults().clear();
     daemon.signal("-HUP");
-    eventually("the folder is empty", || world.left().is_empty());
+    eventually("the folder is empty", || world.files_left().is_empty());
     assert_eq!(daemon.stop().code, Some(0));
     clean_run(world, &SETTLE);
     assert_sent(world, &[FIRST, "content", "newcomer"]);

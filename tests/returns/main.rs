@@ -1,7 +1,7 @@
 //! What comes back, or comes in between: files renamed, moved and replaced while it is not known what became of them. None is
 //! sent twice, none is forgotten, and nothing is left open for ever.
 #![cfg(feature = "sandbox")]
-// Helpers of tests are tests too; and writers of the folder may rename and delete what is theirs.
+// The lints make exceptions for `#[test]` functions only; helpers need them too, and writers in the folder may rename and delete.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod aside;

@@ -21,8 +21,8 @@ fn what_a_killed_watch_had_sent_is_not_sent_again_by_push() {
     for from in [FILE, "watched/sub", "watched"] {
         let world = World::new();
         answer_lost(&world, "sub/report");
-        let said = world.run(["push", "--delete", from]);
-        assert_eq!(said.code, Some(0), "{said:?}");
+        let output = world.run(["push", "--delete", from]);
+        assert_eq!(output.code, Some(0), "{output:?}");
         // The killed watch's lock file is the next watch's to remove.
         clean_run(&world, &SETTLE);
         assert_sent(&world, &["content"]);
@@ -63,9 +63,9 @@ fn a_daemon_that_starts_in_an_empty_mount_point_forgets_nothing_of_what_is_mount
     // When this one is stored, the start and its walk are over.
     world.put("early", "early");
     eventually("what lay in the mount point is stored", || world.times_stored("/HR_Backup/early") == 1);
-    eventually("and gone", || world.left().is_empty());
+    eventually("and gone", || world.files_left().is_empty());
     mount(&world, away);
-    eventually("what was mounted is gone", || world.left().is_empty());
+    eventually("what was mounted is gone", || world.files_left().is_empty());
     assert_eq!(daemon.stop().code, Some(0));
     clean_run(&world, &SETTLE);
     assert_sent(&world, &["content", "early"]);

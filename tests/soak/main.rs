@@ -9,7 +9,7 @@
 //! | `ASTRAN_TEST_BINARY` | the build of the program that is used, by its absolute path | the tests' own |
 //! | `ASTRAN_TEST_DIR` | a folder that is to keep the ledger, the program's log and, of a failed soak, its journal | none is kept |
 #![cfg(all(feature = "sandbox", target_os = "linux"))]
-// Helpers of tests are tests too; and writers of the folder may rename and delete what is theirs.
+// The lints make exceptions for `#[test]` functions only; helpers need them too, and writers in the folder may rename and delete.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 #[path = "../support/mod.rs"]
@@ -59,13 +59,13 @@ fn in_an_hour_of_kills_outages_and_faults_nothing_is_lost_truncated_or_stored_tw
     settle_down(&world, &mut program);
     let closed = ledger.read();
     assert_only_the_odd_ones_are_left(&world, &closed);
-    let reckoning = Reckoning::of(&world, &closed);
-    let line = summary(&world, &program, length, &closed, &thrown, &reckoning);
+    let comparison = Comparison::of(&world, &closed);
+    let line = summary(&world, &program, length, &closed, &thrown, &comparison);
     println!("{line}");
     std::fs::write(kept.join("summary"), line).unwrap();
-    if !reckoning.is_perfect() {
+    if !comparison.is_perfect() {
         keep_journal(&world, &kept);
-        panic!("{reckoning:#?}\n{}", program.last_words());
+        panic!("{comparison:#?}\n{}", program.last_words());
     }
     remove_the_odd_ones(&world);
     clean_run(&world, &SETTLE);
@@ -111,19 +111,19 @@ fn settle_down(world: &World, program: &mut Program<'_>) {
 
 /// Files that are still to go: in the watched folder, and set aside.
 fn in_the_way(world: &World) -> usize {
-    let waiting = world.left().iter().filter(|file| file.to_str().is_some()).count();
+    let waiting = world.files_left().iter().filter(|file| file.to_str().is_some()).count();
     waiting + support::files_below(&world.watched().join(".astran-backup")).len()
 }
 
 fn first_left(world: &World) -> Vec<PathBuf> {
-    world.left().into_iter().take(20).collect()
+    world.files_left().into_iter().take(20).collect()
 }
 
 /// What has no text for a name stays, with its reason, and is all that is left.
 fn assert_only_the_odd_ones_are_left(world: &World, closed: &Closed) {
-    let said = world.once(&SETTLE);
-    assert_eq!(said.code, Some(i32::from(closed.odd > 0)), "{said:?}");
-    let left = world.left();
+    let output = world.once(&SETTLE);
+    assert_eq!(output.code, Some(i32::from(closed.odd > 0)), "{output:?}");
+    let left = world.files_left();
     assert_eq!(left.len(), closed.odd, "{left:?}");
     assert!(left.iter().all(|file| file.to_str().is_none()), "{left:?}");
     let failed = world.run(["history", "--failed", "--json"]).stdout;
@@ -134,7 +134,7 @@ fn assert_only_the_odd_ones_are_left(world: &World, closed: &Closed) {
 
 /// They are their writer's own to take back.
 fn remove_the_odd_ones(world: &World) {
-    for file in world.left() {
+    for file in world.files_left() {
         assert!(file.as_os_str().as_bytes().contains(&0xe9));
         std::fs::remove_file(world.watched().join(file)).unwrap();
     }
@@ -142,14 +142,14 @@ fn remove_the_odd_ones(world: &World) {
 
 /// The ledger held against what the store took.
 #[derive(Debug, Default)]
-struct Reckoning {
+struct Comparison {
     stored: usize,
     lost: Vec<String>,
     truncated: Vec<String>,
     twice: Vec<String>,
 }
 
-impl Reckoning {
+impl Comparison {
     fn of(world: &World, closed: &Closed) -> Self {
         let uploads = world.sandbox().uploads();
         let mut times: BTreeMap<String, usize> = BTreeMap::new();
@@ -177,9 +177,9 @@ fn summary(
     length: Duration,
     closed: &Closed,
     thrown: &Thrown,
-    reckoning: &Reckoning,
+    comparison: &Comparison,
 ) -> String {
-    let Reckoning { stored, lost, truncated, twice } = reckoning;
+    let Comparison { stored, lost, truncated, twice } = comparison;
     format!(
         "soak of {} s: closed {} (had to be stored {}, odd {}), stored {stored}, lost {}, truncated {}, twice {}; \
          faults {}; thrown {thrown:?}; ended by itself {:?}; most {:?}",

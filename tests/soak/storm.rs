@@ -170,7 +170,7 @@ impl Storm<'_> {
     }
 
     fn sample(&self, program: &mut Program<'_>, elapsed: Duration, thrown: &Thrown, orders: &Orders) {
-        let lying = self.world.left().len();
+        let lying = self.world.files_left().len();
         orders.wait.store(lying > MOST_WAITING, Ordering::Relaxed);
         let stored = self.world.sandbox().stats().uploads_stored;
         let Some((used, age)) = program.sample() else { return };

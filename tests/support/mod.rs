@@ -1,9 +1,9 @@
-//! What the black-box tests share: a world of its own for each test (a sandbox, a watched folder, a state folder), and the
-//! binary run in it as a real process.
+//! What the tests share that run the program as a process: for each test a sandbox, a watched folder and a state folder of its own
+//! (a "world"), and the ways to run the binary in it.
 //!
-//! The sandbox runs inside the test's process, on a thread of its own, so that killing the program never kills the store.
+//! The sandbox runs in the test's process, on a thread of its own: killing the program never kills the store.
 
-// Each test target uses its own part of this.
+// Each test binary uses only a part of this module.
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::disallowed_methods, clippy::unwrap_used)]
 
 pub mod proof;
@@ -17,34 +17,34 @@ use std::time::{Duration, Instant};
 use astran_backup::sandbox::{Access, Faults, Options, Sandbox};
 use astran_backup::vault::RemotePath;
 
-/// How long anything may take before a test gives up on it: far longer than it ever takes, even on a busy machine.
+/// How long a test waits for anything before it fails: far longer than anything takes, also on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A sandbox, a watched folder and a state folder.
 pub struct World {
     pub sandbox: Option<Sandbox>,
-    /// Where the sandbox is, or was before it went away.
+    /// The address and the login of the sandbox; kept while the sandbox is stopped.
     pub access: Access,
     options: Options,
     pub runtime: tokio::runtime::Runtime,
     pub dir: tempfile::TempDir,
 }
 
-/// What a finished run said.
+/// The exit code and the output of a run that has ended.
 #[derive(Debug)]
-pub struct Said {
+pub struct Output {
     pub code: Option<i32>,
     pub stdout: String,
     pub stderr: String,
 }
 
 impl World {
-    /// With the folder `/HR_Backup`.
+    /// A world whose vault has the folder `/HR_Backup`.
     pub fn new() -> Self {
         Self::with(|_| ())
     }
 
-    /// With a sandbox that is told how to be.
+    /// A world whose sandbox has these options changed.
     pub fn with(change: impl FnOnce(&mut Options)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("watched")).unwrap();
@@ -65,14 +65,14 @@ impl World {
         self.sandbox().faults()
     }
 
-    /// The service goes away.
+    /// Stops the service.
     pub fn stop_sandbox(&mut self) {
         if let Some(sandbox) = self.sandbox.take() {
             self.runtime.block_on(sandbox.stop());
         }
     }
 
-    /// The service comes back where it was, with its vault; what it counted is forgotten.
+    /// Starts the service again at the same address, with the same vault. Its counts and its list of uploads begin anew.
     pub fn start_sandbox(&mut self) {
         let address = self.access.api_url.strip_prefix("http://").unwrap();
         self.options.listen = address[..address.len() - self.options.prefix.len()].parse().unwrap();
@@ -100,36 +100,36 @@ impl World {
         std::fs::read(self.dir.path().join("vault").join(path.trim_start_matches('/'))).ok()
     }
 
-    /// How often something was stored at a path.
+    /// How many uploads to this path were stored.
     pub fn times_stored(&self, path: &str) -> usize {
         self.sandbox().uploads().iter().filter(|upload| upload.path == path).count()
     }
 
-    /// Files that lie in the watched folder, below it too, but for our own.
-    pub fn left(&self) -> Vec<PathBuf> {
+    /// The files in the watched folder and its sub-folders, without those in the private folder.
+    pub fn files_left(&self) -> Vec<PathBuf> {
         let mut left = files_below(&self.watched());
         left.sort();
         left
     }
 
-    /// Where a file of this path lies while it waits out its grace; `None` while none does.
-    pub fn aside(&self, relative: &str) -> Option<PathBuf> {
+    /// Where the file of this path lies while it is staged, that is, set aside during the grace before its removal.
+    pub fn staged(&self, relative: &str) -> Option<PathBuf> {
         let (private, ending) = (self.watched().join(".astran-backup"), format!("~{}", relative.replace('/', "%2F")));
         let file = files_below(&private).into_iter().find(|file| file.to_str().is_some_and(|it| it.ends_with(&ending)));
         file.map(|file| private.join(file))
     }
 
-    /// Waits until a file of this path is set aside; answers where it lies.
-    pub fn wait_for_aside(&self, relative: &str) -> PathBuf {
+    /// Waits until the file of this path is staged; returns where it lies.
+    pub fn wait_for_staged(&self, relative: &str) -> PathBuf {
         let mut place = None;
-        eventually("it is set aside", || {
-            place = self.aside(relative);
+        eventually("the file is staged", || {
+            place = self.staged(relative);
             place.is_some()
         });
         place.unwrap()
     }
 
-    /// The binary, set up for this world and for nothing else of this machine.
+    /// The binary, with an environment of this world only: nothing of this machine's configuration is used.
     pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_astran-backup"));
         command.env_clear().current_dir(self.dir.path()).stdin(Stdio::null());
@@ -139,34 +139,34 @@ impl World {
         }
         // Most tests count what is uploaded. `tests/anchors.rs` has anchors as they are by default.
         command.env("ASTRAN_BACKUP_DEST", "/HR_Backup").env("ASTRAN_BACKUP_ANCHOR", "off");
-        // The sandbox stores within milliseconds, whoever is cut off: a minute's wait after each kill would prove no more.
+        // The sandbox stores within milliseconds, also after a cut connection: the default of a minute would prove nothing more.
         command.env("ASTRAN_BACKUP_STORE_LAG", "8s");
         command
     }
 
-    /// Writes a configuration file; as an argument of `--config` it is `config.toml`.
+    /// Writes a configuration file, to be given as `--config config.toml`.
     pub fn configure(&self, text: &str) {
         let mut options = std::fs::OpenOptions::new();
         std::os::unix::fs::OpenOptionsExt::mode(options.write(true).create_new(true), 0o600);
         options.open(self.dir.path().join("config.toml")).unwrap().write_all(text.as_bytes()).unwrap();
     }
 
-    /// Runs the binary with these arguments to its end.
-    pub fn run<S: AsRef<std::ffi::OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Said {
-        said(self.command().args(arguments))
+    /// Runs the binary with these arguments until it ends.
+    pub fn run<S: AsRef<std::ffi::OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Output {
+        run_to_end(self.command().args(arguments))
     }
 
     /// Runs `watch` on the watched folder once.
-    pub fn once(&self, arguments: &[&str]) -> Said {
+    pub fn once(&self, arguments: &[&str]) -> Output {
         self.run(["watch", "watched", "--once"].iter().chain(arguments))
     }
 
-    /// The same for a test whose subject is not when a file is ready.
-    pub fn once_quick(&self, arguments: &[&str]) -> Said {
+    /// Like [`World::once`], with a short settle time: for tests that are not about settling.
+    pub fn once_quick(&self, arguments: &[&str]) -> Output {
         self.once(&[&QUICK, arguments].concat())
     }
 
-    /// Starts `watch` on the watched folder, and waits until it has walked through it: what comes now is told by events.
+    /// Starts `watch` with a short settle time, and waits until the first walk is over: files that come later are seen by events.
     pub fn watch_quick(&self, arguments: &[&str]) -> Daemon {
         let (first, stored) = ("first-of-all", "/HR_Backup/first-of-all");
         self.put(first, first);
@@ -175,7 +175,7 @@ impl World {
         daemon
     }
 
-    /// Starts `watch` on the watched folder, and waits until it watches.
+    /// Starts `watch` on the watched folder, and waits until it says that it watches.
     pub fn watch(&self, arguments: &[&str]) -> Daemon {
         let daemon = self.start(arguments);
         daemon.wait_for("watching");
@@ -188,10 +188,10 @@ impl World {
     }
 }
 
-/// Settling for tests whose subject is another.
+/// A short settle time, for tests that are not about settling.
 pub const QUICK: [&str; 2] = ["--settle", "50ms"];
 
-/// The environment by which the binary finds a service.
+/// The environment variables with the address and the login of a service.
 pub fn access_variables(access: &Access) -> [(&'static str, &str); 6] {
     [
         ("ASTRAN_BACKUP_REALM", &access.realm),
@@ -203,19 +203,19 @@ pub fn access_variables(access: &Access) -> [(&'static str, &str); 6] {
     ]
 }
 
-/// Runs a command to its end; fails the test if it takes too long.
-pub fn said(command: &mut Command) -> Said {
-    said_within(PATIENCE, command)
+/// Runs a command until it ends; fails the test if that takes longer than [`PATIENCE`].
+pub fn run_to_end(command: &mut Command) -> Output {
+    run_within(PATIENCE, command)
 }
 
-/// The same where the program itself may be patient for longer.
-pub fn said_within(patience: Duration, command: &mut Command) -> Said {
+/// Runs a command until it ends, where the program may be patient itself for longer than usual.
+pub fn run_within(patience: Duration, command: &mut Command) -> Output {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let (mut out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
     let stdout = std::thread::spawn(move || read_all(&mut out));
     let stderr = std::thread::spawn(move || read_all(&mut err));
     let code = wait(patience, &mut child);
-    Said { code, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() }
+    Output { code, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() }
 }
 
 fn read_all(from: &mut impl Read) -> String {
@@ -224,7 +224,7 @@ fn read_all(from: &mut impl Read) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Waits for a process's end; kills it and fails the test if that takes too long.
+/// Waits until a process ends; kills it and fails the test if that takes too long. Returns the exit code, `None` after a signal.
 fn wait(patience: Duration, child: &mut Child) -> Option<i32> {
     let start = Instant::now();
     loop {
@@ -269,12 +269,12 @@ impl Daemon {
         self.child.id()
     }
 
-    /// Waits for a line, on either stream, that holds this text, after those waited for before.
+    /// Waits for a line with this text, on standard output or standard error, after the lines that were waited for before.
     pub fn wait_for(&self, text: &str) -> String {
         let end = Instant::now() + PATIENCE;
         loop {
             let line = self.lines.recv_timeout(end.saturating_duration_since(Instant::now()));
-            let Ok(line) = line else { panic!("{text:?} was never said, but:\n{}", self.seen.borrow().join("\n")) };
+            let Ok(line) = line else { panic!("{text:?} was never printed, but:\n{}", self.seen.borrow().join("\n")) };
             self.seen.borrow_mut().push(line.clone());
             if line.contains(text) {
                 return line;
@@ -282,8 +282,8 @@ impl Daemon {
         }
     }
 
-    /// All that it has said so far.
-    pub fn heard(&self) -> String {
+    /// All lines that the program has printed so far.
+    pub fn output_so_far(&self) -> String {
         self.seen.borrow_mut().extend(self.lines.try_iter());
         self.seen.borrow().join("\n")
     }
@@ -293,21 +293,21 @@ impl Daemon {
         assert!(status.success());
     }
 
-    /// Waits for its end; answers its exit code and all that it said.
-    pub fn end(mut self) -> Said {
+    /// Waits until the program ends; returns the exit code, and all lines of both streams as standard output.
+    pub fn end(mut self) -> Output {
         let code = wait(PATIENCE, &mut self.child);
         let mut all = self.seen.take();
         all.extend(self.lines.iter());
-        Said { code, stdout: all.join("\n"), stderr: String::new() }
+        Output { code, stdout: all.join("\n"), stderr: String::new() }
     }
 
-    /// Asks it to stop, and waits for its end.
-    pub fn stop(self) -> Said {
+    /// Stops the program with SIGTERM, and waits until it ends.
+    pub fn stop(self) -> Output {
         self.signal("-TERM");
         self.end()
     }
 
-    /// Kills it as a crash would.
+    /// Kills the program with SIGKILL, as a crash would.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -316,13 +316,13 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // Ended already, or its test has failed.
+        // The program has ended already, or the test has failed.
         self.child.kill().ok();
         self.child.wait().ok();
     }
 }
 
-/// Waits until something holds; fails the test if it never does.
+/// Waits until a condition holds; fails the test if it does not within [`PATIENCE`].
 #[track_caller]
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
@@ -332,7 +332,7 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// All files below a folder but for those in a private one, as paths below it; of a private one, all but its lock file.
+/// The files below a folder, as paths relative to it. Private folders below it are left out; in a private folder itself, the lock file is.
 pub fn files_below(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut folders = vec![folder.to_owned()];
@@ -349,7 +349,7 @@ pub fn files_below(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Writes content in pieces, with pauses, as a slow program does.
+/// Writes a file piece by piece with pauses, as a slow program does.
 pub fn write_slowly(path: &Path, pieces: usize, piece: &[u8], pause: Duration) {
     let mut file = std::fs::File::create(path).unwrap();
     for _ in 0..pieces {

@@ -1,4 +1,4 @@
-//! What the proofs share: chance that can be replayed, unique contents, and the reckoning at the end.
+//! What the proofs share: random choices that a seed repeats, unique contents, and the comparison at the end.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,26 +9,26 @@ use sha2::{Digest, Sha256};
 
 use super::World;
 
-/// A number from the environment, so that a proof can run longer, or a failed one again.
-fn asked(variable: &str) -> Option<u64> {
+/// A number from the environment: makes a proof longer, or repeats a failed one.
+fn number_from_environment(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text:?} is no number")))
 }
 
-/// How many rounds: `ASTRAN_TEST_ROUNDS`, or so many.
+/// The number of rounds: `ASTRAN_TEST_ROUNDS`, else the default.
 pub fn rounds(default: u64) -> u64 {
-    asked("ASTRAN_TEST_ROUNDS").unwrap_or(default)
+    number_from_environment("ASTRAN_TEST_ROUNDS").unwrap_or(default)
 }
 
-/// Where chance starts: `ASTRAN_TEST_SEED`, or the clock; printed, for a failed test shows what was printed.
+/// The seed of the random choices: `ASTRAN_TEST_SEED`, else from the clock. It is printed, so that the output of a failed test shows it.
 pub fn seed(test: &str) -> u64 {
     let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    let seed = asked("ASTRAN_TEST_SEED").unwrap_or(u64::from(clock.subsec_nanos()));
+    let seed = number_from_environment("ASTRAN_TEST_SEED").unwrap_or(u64::from(clock.subsec_nanos()));
     println!("{test}: ASTRAN_TEST_SEED={seed}");
     seed
 }
 
-/// Chance that follows from a seed (`SplitMix64`).
+/// Random numbers that follow from a seed (`SplitMix64`).
 #[derive(Debug, Clone)]
 pub struct Dice(u64);
 
@@ -45,7 +45,7 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    /// From `low` up to but not `high`.
+    /// A number from `low` to `high - 1`.
     pub fn within(&mut self, low: u64, high: u64) -> u64 {
         low + self.next() % (high - low)
     }
@@ -59,7 +59,7 @@ impl Dice {
     }
 }
 
-/// Bytes that no other call with another `what` gives; at least so many.
+/// At least `size` bytes, different for each `what`.
 pub fn unique(what: &str, size: usize) -> Vec<u8> {
     let mut bytes = format!("<{what}>").into_bytes();
     let fill = Sha256::digest(what);
@@ -76,34 +76,34 @@ pub fn sha256(bytes: &[u8]) -> String {
     })
 }
 
-/// By what a closed file is known again: its content. Empty files have all the same one, and are known by their names, which
-/// must be theirs alone.
+/// What identifies a closed file: its content. Empty files have all the same content and are identified by their names, which no
+/// other file may have.
 pub fn identity(name: &str, sha256: &str, size: u64) -> String {
     if size > 0 { sha256.to_owned() } else { format!("empty {}", name.rsplit('/').next().unwrap()) }
 }
 
-/// The same of something that the store took.
+/// The [`identity`] of an upload that the store took.
 pub fn identity_of(upload: &Upload) -> String {
     identity(&upload.path, upload.sha256.as_ref().unwrap(), upload.size)
 }
 
-/// What a storm came to: what was closed into the folder, held against what the store took.
+/// The files that writers closed into the folder, compared with what the store took.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Reckoning {
-    /// Byte strings that were closed into the folder.
+pub struct Comparison {
+    /// How many contents were closed into the folder.
     pub closed: usize,
-    /// Uploads that the store took.
+    /// How many uploads the store took.
     pub stored: usize,
-    /// Closed, and neither stored nor in the folder.
+    /// Closed, and not stored.
     pub lost: Vec<String>,
     /// Stored more than once.
     pub twice: Vec<String>,
-    /// Stored, though nobody closed them into the folder: parts, mixtures.
+    /// Stored, but never closed into the folder: parts of files, or mixtures of several.
     pub truncated: Vec<String>,
 }
 
-impl Reckoning {
-    /// `closed` says what was closed into the folder: for each [`identity`] what it was, for people.
+impl Comparison {
+    /// `closed` has what was closed into the folder: the [`identity`] of each content, with a description for messages.
     pub fn of(world: &World, closed: &BTreeMap<String, String>) -> Self {
         let mut times: BTreeMap<String, usize> = BTreeMap::new();
         let uploads = world.sandbox().uploads();
@@ -124,13 +124,13 @@ impl Reckoning {
         }
     }
 
-    pub fn told(&self) -> String {
+    pub fn summary(&self) -> String {
         let Self { closed, stored, lost, twice, truncated } = self;
         let (lost, twice, truncated) = (lost.len(), twice.len(), truncated.len());
         format!("closed {closed}, stored {stored}, lost {lost}, twice {twice}, truncated {truncated}")
     }
 
-    /// All that was closed is stored, whole, once; nothing else is.
+    /// Asserts that each closed content is stored once and whole, and nothing else is stored.
     #[track_caller]
     pub fn assert_perfect(&self) {
         assert!(self.lost.is_empty() && self.twice.is_empty() && self.truncated.is_empty(), "{self:#?}");
@@ -138,12 +138,12 @@ impl Reckoning {
     }
 }
 
-/// Runs `watch --once` to a good end, then nothing may be left: no file, no private folder, no open entry; and the chain of
-/// receipts is whole.
+/// Runs `watch --once`, which must succeed; then asserts that nothing is left (no file, no private folder, no open entry in the
+/// journal), and that the chain of receipts is whole.
 #[track_caller]
 pub fn clean_run(world: &World, arguments: &[&str]) {
-    let said = world.once(arguments);
-    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    let output = world.once(arguments);
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
     assert_nothing_left(world);
     let check = world.run(["history", "--check"]);
     assert_eq!(check.code, Some(0), "{check:?}");
@@ -151,7 +151,7 @@ pub fn clean_run(world: &World, arguments: &[&str]) {
 
 #[track_caller]
 pub fn assert_nothing_left(world: &World) {
-    assert_eq!(world.left(), Vec::<std::path::PathBuf>::new());
+    assert_eq!(world.files_left(), Vec::<std::path::PathBuf>::new());
     let private = world.watched().join(".astran-backup");
     assert!(!Path::exists(&private), "left in the private folder: {:?}", super::files_below(&private));
     let pending = world.run(["history", "--pending", "--json"]);

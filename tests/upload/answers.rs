@@ -67,7 +67,7 @@ async fn an_answer_that_speaks_of_something_else_is_no_receipt() {
     life.store.then([Reply::Contradicts]);
     let outcome = life.send("x").await;
     assert!(matches!(&outcome, Outcome::Failed { reason, .. } if reason.contains("the store says")), "{outcome:?}");
-    assert!(life.lies("x"));
+    assert!(life.is_there("x"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -76,7 +76,7 @@ async fn a_file_that_the_service_never_takes_while_it_works_otherwise_is_left_to
     life.put("x", b"1234");
     *life.store.always.lock().unwrap() = Some(Reply::Busy);
     assert!(matches!(life.send("x").await, Outcome::Blocked { .. }));
-    assert!(life.lies("x"));
+    assert!(life.is_there("x"));
 }
 
 /// Made anew, a folder has another id: the one that is known leads nowhere for ever.
@@ -99,7 +99,7 @@ async fn a_file_that_the_store_answers_no_question_about_waits_alone_with_its_in
     let id = life.begun("x").await;
     *life.store.silent.lock().unwrap() = Some(Kind::Forbidden);
     assert!(matches!(life.send("x").await, Outcome::Blocked { .. }));
-    assert!(life.lies("x"));
+    assert!(life.is_there("x"));
     life.put("y", b"5678");
     assert!(is_removed(&life.send("y").await));
     *life.store.silent.lock().unwrap() = None;
@@ -131,7 +131,7 @@ async fn where_the_listing_is_to_be_asked_its_answer_counts_and_no_answer_is_non
     life.put("y", b"1234");
     *life.store.silent.lock().unwrap() = Some(Kind::Forbidden);
     assert!(matches!(life.send("y").await, Outcome::Blocked { .. }));
-    assert!(life.lies("x") && life.lies("y"));
+    assert!(life.is_there("x") && life.is_there("y"));
     *life.store.silent.lock().unwrap() = None;
     assert!(is_removed(&life.send("y").await));
     assert_eq!(life.store.uploads(), 2);

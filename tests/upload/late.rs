@@ -1,4 +1,4 @@
-//! A relay drops the connection of an upload, and the service stores it all the same, some time later.
+//! A relay drops the connection of an upload, and the service stores the file all the same, some time later.
 
 use std::time::Duration;
 
@@ -11,17 +11,17 @@ use tokio::time::Instant;
 use crate::life::Life;
 use crate::store::Reply;
 
-/// From at once to just under the minute for which a store is waited.
+/// Delays of the store: from none to just under the minute of `store_lag`.
 const DELAYS: [u64; 6] = [0, 1500, 4000, 12_000, 30_000, 59_000];
 
 fn is_removed(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Stored { local: LocalEnd::Removed, .. })
 }
 
-/// Longer than anything may still come.
+/// Longer than anything may still be stored late.
 const LONG: Duration = Duration::from_secs(3600);
 
-/// Writes `x` anew on a thread of its own, for whoever opens a file waits until the pipeline has given up its lease.
+/// Writes `x` anew on a thread of its own: opening the file waits until the worker gives its lease back.
 fn written(life: &Life, content: &'static [u8]) -> std::thread::JoinHandle<()> {
     let path = life.root.path().join("x");
     std::thread::spawn(move || std::fs::write(path, content).unwrap())
@@ -43,7 +43,7 @@ async fn what_is_stored_up_to_a_minute_after_its_connection_was_cut_is_not_sent_
     }
 }
 
-/// Regression: the older content came over the newer one, whose file was gone by then.
+/// Regression: the older content was stored over the newer one, whose file was gone by then.
 #[tokio::test(start_paused = true)]
 async fn a_newer_content_of_a_name_is_the_one_in_the_store_though_the_older_one_came_late() {
     for late in DELAYS.map(Duration::from_millis) {
@@ -57,10 +57,10 @@ async fn a_newer_content_of_a_name_is_the_one_in_the_store_though_the_older_one_
                 std::fs::remove_file(life.root.path().join("x")).unwrap();
             }
             let writer = written(&life, b"second content");
-            // Found gone, changed, or stored already, it is looked at again as `watch` does.
+            // As `watch` does: after an outcome of gone, changed or stored, the file is looked at again.
             let mut outcome = life.outcome().await;
             writer.join().unwrap();
-            while !is_removed(&outcome) || life.lies("x") {
+            while !is_removed(&outcome) || life.is_there("x") {
                 outcome = life.send("x").await;
             }
             tokio::time::sleep(LONG).await;
@@ -70,9 +70,9 @@ async fn a_newer_content_of_a_name_is_the_one_in_the_store_though_the_older_one_
     }
 }
 
-/// The file of the first one is gone: nothing but the name is the same.
+/// The two files have nothing in common but the name; the first one is gone.
 #[tokio::test(start_paused = true)]
-async fn nor_does_it_come_over_another_files_document_of_the_same_name() {
+async fn a_late_upload_does_not_replace_another_files_document_of_the_same_name() {
     let mut life = Life::new(|_| ());
     life.put("one/x", b"first");
     life.store.then([Reply::Lost(Duration::from_secs(30))]);
@@ -87,8 +87,8 @@ async fn nor_does_it_come_over_another_files_document_of_the_same_name() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nor_what_a_process_that_died_just_now_had_sent_and_given_up() {
-    // The last one is an upload that ran for longer than anything is waited for.
+async fn a_late_upload_of_a_process_that_has_died_does_not_replace_a_newer_one() {
+    // The last case is an upload that took longer than `store_lag`.
     for (ended, ago) in [(false, 20), (true, 20), (true, 3600)] {
         let mut life = Life::new(|_| ());
         life.put("x", b"first");
@@ -107,14 +107,14 @@ async fn nor_what_a_process_that_died_just_now_had_sent_and_given_up() {
     }
 }
 
-/// Regression: what began before this process was taken for a dead one's.
+/// Regression: an upload that began before this process started was taken for one of a dead process.
 #[tokio::test(start_paused = true)]
-async fn what_another_process_still_sends_is_waited_for_though_its_file_has_no_name_any_more() {
+async fn an_upload_of_another_process_is_waited_for_though_its_file_was_deleted() {
     let mut life = Life::new(|_| ());
     life.put("x", b"first");
     let id = life.begun("x").await;
     life.sql().execute("UPDATE attempt SET started = started - 20 * 1000000000", []).unwrap();
-    // Open, so that the next file is not of the same number.
+    // Kept open, so that the next file gets another inode number.
     let first = life.root.open_file(std::path::Path::new("x")).unwrap();
     let claim = life.root.claim(&first).unwrap();
     std::fs::remove_file(life.root.path().join("x")).unwrap();
@@ -122,7 +122,7 @@ async fn what_another_process_still_sends_is_waited_for_though_its_file_has_no_n
     life.hand_over("x").await;
     for _ in 0..10 {
         tokio::time::sleep(Duration::from_secs(20)).await;
-        // The journal's thread is not waited for by a clock that stands still.
+        // The paused clock does not wait for the journal's thread.
         std::thread::sleep(Duration::from_millis(5));
     }
     let filter = astran_backup::journal::Filter::default();
@@ -134,9 +134,9 @@ async fn what_another_process_still_sends_is_waited_for_though_its_file_has_no_n
     assert_eq!(life.store.stored("x"), [b"second content"]);
 }
 
-/// Later than it was waited for, but before the newer content's own upload had ended.
+/// The late upload comes after `store_lag`, but before the upload of the newer content has ended.
 #[tokio::test(start_paused = true)]
-async fn where_it_comes_even_later_the_newer_content_is_sent_again_before_its_file_is_removed() {
+async fn newer_content_that_a_very_late_upload_replaced_is_sent_again_before_its_file_is_removed() {
     let mut life = Life::new(|_| ());
     life.put("x", b"1234");
     life.store.then([Reply::Lost(LONG), Reply::Covered(b"1234")]);
@@ -145,16 +145,17 @@ async fn where_it_comes_even_later_the_newer_content_is_sent_again_before_its_fi
     let writer = written(&life, b"second content");
     let mut outcome = life.outcome().await;
     writer.join().unwrap();
-    while !is_removed(&outcome) || life.lies("x") {
+    while !is_removed(&outcome) || life.is_there("x") {
         outcome = life.send("x").await;
     }
     assert_eq!(life.store.uploads(), 3);
     assert_eq!(life.store.stored("x").last().unwrap(), b"second content");
 }
 
-/// Regression: an older file that lay set aside was sent again, over the newer one of its name, for that one had covered its document.
+/// Regression: an older file that was staged was sent again, over the newer one of its name, because the newer one had replaced its
+/// document.
 #[tokio::test(start_paused = true)]
-async fn an_older_file_that_a_newer_one_of_its_name_has_covered_is_not_sent_again() {
+async fn an_older_file_whose_document_a_newer_one_replaced_is_not_sent_again() {
     let mut life = Life::new(|_| ());
     life.put("x", b"first");
     life.receipted("x", b"first", Duration::ZERO).await;
@@ -172,7 +173,7 @@ async fn an_older_file_that_a_newer_one_of_its_name_has_covered_is_not_sent_agai
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_never_came_is_sent_again_after_a_minute_and_the_journal_does_not_say_that_it_is_not_there() {
+async fn an_upload_that_never_arrives_is_sent_again_after_a_minute_and_its_entry_stays_careful() {
     let mut life = Life::new(|_| ());
     life.put("x", b"1234");
     life.store.then([Reply::Lost(LONG)]);
@@ -187,7 +188,7 @@ async fn what_never_came_is_sent_again_after_a_minute_and_the_journal_does_not_s
 }
 
 #[tokio::test(start_paused = true)]
-async fn meanwhile_other_files_go_and_a_writer_is_not_kept_waiting() {
+async fn while_a_late_upload_is_waited_for_other_files_go_and_writers_are_not_blocked() {
     let mut life = Life::new(|policy| policy.transfers = Transfers::Fixed(1));
     life.put("x", b"1234");
     life.store.then([Reply::Lost(LONG)]);
@@ -197,26 +198,22 @@ async fn meanwhile_other_files_go_and_a_writer_is_not_kept_waiting() {
     life.hand_over("y").await;
     let Outcome::Stored { remote, .. } = life.outcome().await else { panic!("y is not stored") };
     assert_eq!(remote.to_string(), "/dest/y");
-    // No lease is held: a writer that does not want to wait for one gets the file.
+    // While the worker waits it holds no lease: a writer that opens without blocking gets the file.
     let path = life.root.path().join("x");
     let mut options = std::fs::OpenOptions::new();
     std::os::unix::fs::OpenOptionsExt::custom_flags(options.append(true), 0o4000);
-    let mut opened = false;
-    for _ in 0..1000 {
-        opened = options.open(&path).is_ok();
-        if opened {
-            break;
-        }
-        // A look at `x` that is under way holds one, and needs this thread to come to its end.
-        tokio::task::yield_now().await;
+    let start = std::time::Instant::now();
+    while let Err(error) = options.open(&path) {
+        assert!(start.elapsed() < Duration::from_secs(60), "{error}");
+        // While the worker asks for `x` it holds a lease: it needs this thread, and the paused clock, to come to an end.
+        tokio::time::sleep(Duration::from_millis(1)).await;
         std::thread::sleep(Duration::from_millis(1));
     }
-    assert!(opened);
 }
 
-/// The service has gone away before anything was sent: there is nothing to wait for.
+/// The service went away before anything was sent, so nothing can be stored late.
 #[tokio::test(start_paused = true)]
-async fn what_was_never_sent_whole_is_not_waited_for() {
+async fn an_upload_that_was_never_sent_whole_is_not_waited_for() {
     let mut life = Life::new(|_| ());
     life.put("x", b"1234");
     life.store.then([Reply::Busy]);

@@ -1,4 +1,4 @@
-//! One process's life: a folder, a journal, a pipeline, and a store that does as it is told.
+//! The life of one process: a folder, a journal, the upload queue, and a scripted store.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,8 +8,8 @@ use astran_backup::config::{Policy, Verify};
 use astran_backup::file::lease::LeaseBreaks;
 use astran_backup::file::{Root, Settled};
 use astran_backup::journal::{AttemptId, Begun, Intent, Journal, Stored};
-use astran_backup::observe::metrics::Folder;
-use astran_backup::observe::standstill::Flow;
+use astran_backup::observe::metrics::FolderMetrics;
+use astran_backup::observe::stall::Activity;
 use astran_backup::shutdown;
 use astran_backup::upload::{MoveTargets, Outcome, Pipeline, Report, Shared};
 use astran_backup::vault::{DocumentId, RemotePath};
@@ -24,15 +24,15 @@ pub(crate) struct Life {
     pub(crate) root: Arc<Root>,
     pub(crate) journal: Journal,
     pub(crate) store: Arc<Store>,
-    /// What waits in the pipeline, and what moves.
-    pub(crate) flow: Flow,
+    /// What waits, and what moves.
+    pub(crate) flow: Activity,
     queue: mpsc::Sender<Settled>,
     reports: mpsc::UnboundedReceiver<Report>,
     _trigger: shutdown::Trigger,
 }
 
 impl Life {
-    /// The store's answer is all that is asked for, unless `change` says otherwise.
+    /// A process that believes the store's answer (`verify = "answer"`), unless `change` says otherwise.
     pub(crate) fn new(change: impl FnOnce(&mut Policy)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("watched")).unwrap();
@@ -45,7 +45,7 @@ impl Life {
         let flow = shared.flow();
         let (sender, reports) = mpsc::unbounded_channel();
         let targets = MoveTargets::open(&policy).unwrap();
-        let pipeline = Pipeline::new(shared, policy, targets, dest(), false, sender, Folder::nowhere());
+        let pipeline = Pipeline::new(shared, policy, targets, dest(), false, sender, FolderMetrics::detached());
         let (queue, files) = mpsc::channel(8);
         let (trigger, shutdown) = shutdown::channel();
         tokio::spawn(pipeline.run(files, Duration::ZERO, shutdown));
@@ -56,7 +56,7 @@ impl Life {
         self.dir.path().join("state")
     }
 
-    /// The journal, for what only a test may do to it.
+    /// The journal's database, to change it as only a test may.
     pub(crate) fn sql(&self) -> rusqlite::Connection {
         rusqlite::Connection::open(self.state().join("journal.sqlite")).unwrap()
     }
@@ -68,31 +68,31 @@ impl Life {
         std::fs::write(path, content).unwrap();
     }
 
-    pub(crate) fn lies(&self, relative: &str) -> bool {
+    pub(crate) fn is_there(&self, relative: &str) -> bool {
         self.root.path().join(relative).exists()
     }
 
-    /// Hands a file to the pipeline.
+    /// Hands a file over for upload.
     pub(crate) async fn hand_over(&self, relative: &str) {
         self.queue.send(Settled::new(Arc::clone(&self.root), relative.into())).await.unwrap();
     }
 
-    /// Hands a file to the pipeline that had this size when it settled.
+    /// Hands a file over that had this size when it settled.
     pub(crate) async fn hand_over_of_size(&self, relative: &str, size: u64) {
         let settled = Settled::new(Arc::clone(&self.root), relative.into()).of_size(size);
         self.queue.send(settled).await.unwrap();
     }
 
-    /// Waits until so many uploads have begun. The clock stands still meanwhile, for there is always something to do.
+    /// Waits until so many uploads have begun. The paused clock does not move meanwhile, since this task never waits.
     pub(crate) async fn under_way(&self, uploads: usize) {
         while self.store.uploads() < uploads {
             tokio::task::yield_now().await;
         }
     }
 
-    /// What became of the next file.
+    /// The outcome of the next file.
     pub(crate) async fn outcome(&mut self) -> Outcome {
-        // By the world's clock: the runtime's own jumps to its next timer whenever the journal's thread is at work.
+        // By the wall clock: the paused clock jumps to its next timer whenever only the journal's thread is at work.
         let (sender, over) = tokio::sync::oneshot::channel();
         std::thread::spawn(move || {
             std::thread::sleep(PATIENCE);
@@ -100,17 +100,17 @@ impl Life {
         });
         tokio::select! {
             report = self.reports.recv() => report.unwrap().outcome,
-            _ = over => panic!("it never ends"),
+            _ = over => panic!("no outcome came"),
         }
     }
 
-    /// Hands a file to the pipeline; what became of it.
+    /// Hands a file over, and returns its outcome.
     pub(crate) async fn send(&mut self, relative: &str) -> Outcome {
         self.hand_over(relative).await;
         self.outcome().await
     }
 
-    /// What a process that died has left of a file in the journal: an intent.
+    /// Writes the intent that a process which died has left of a file.
     pub(crate) async fn begun(&self, relative: &str) -> AttemptId {
         let intent = Intent {
             root: self.root.path().to_owned(),
@@ -126,7 +126,7 @@ impl Life {
         }
     }
 
-    /// The same with a receipt for this content, written so long ago.
+    /// Writes such an intent and a receipt for this content, written so long ago.
     pub(crate) async fn receipted(&self, relative: &str, content: &[u8], ago: Duration) -> AttemptId {
         let id = self.begun(relative).await;
         let stored = Stored {

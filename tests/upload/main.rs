@@ -1,6 +1,6 @@
-//! The pipeline's promises one by one, against a store that does as it is told. Graces and waits take no time.
+//! The promises of an upload one by one, against a scripted store. With a paused clock, the grace and all waits take no time.
 
-// Helpers of tests are tests too; and writers of the folder may rename and delete what is theirs.
+// The lints make exceptions for `#[test]` functions only; helpers need them too, and writers in the folder may rename and delete.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 #![cfg(feature = "sandbox")]
 

@@ -23,7 +23,7 @@ async fn sent(ago: Duration, end: Option<End>, is_there: bool) -> usize {
         life.store.keep("x", b"1234", Duration::ZERO);
     }
     assert!(matches!(life.send("x").await, Outcome::Stored { local: LocalEnd::Removed, .. }));
-    assert!(!life.lies("x"));
+    assert!(!life.is_there("x"));
     life.store.uploads()
 }
 
@@ -71,7 +71,7 @@ async fn while_no_receipt_can_be_written_nothing_is_removed_and_nothing_is_sent_
         outcome = life.outcome() => panic!("{outcome:?} without a receipt"),
         () = asked_again_and_again => {}
     }
-    assert!(life.lies("x"));
+    assert!(life.is_there("x"));
     journal.execute_batch("DROP TRIGGER full").unwrap();
     assert!(matches!(life.outcome().await, Outcome::Stored { local: LocalEnd::Removed, .. }));
     assert_eq!(life.store.uploads(), 1);

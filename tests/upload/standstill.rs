@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use astran_backup::config::Policy;
-use astran_backup::daemon::{self, Mode, Watched};
+use astran_backup::daemon::{self, Mode, WatchedFolder};
 use astran_backup::file::Root;
 use astran_backup::file::lease::LeaseBreaks;
 use astran_backup::journal::Journal;
 use astran_backup::observe::health::{Health, HealthCheck};
-use astran_backup::observe::metrics::Folder;
-use astran_backup::observe::standstill::Standstill;
+use astran_backup::observe::metrics::FolderMetrics;
+use astran_backup::observe::stall::StallDetector;
 use astran_backup::shutdown;
 use astran_backup::upload::{MoveTargets, Shared};
 use astran_backup::vault::RemotePath;
@@ -29,7 +29,7 @@ async fn an_upload_without_an_answer_is_a_standstill_after_a_minute_and_until_it
     life.hand_over("x").await;
     life.under_way(1).await;
     // From here on nothing happens but that time passes, which it does in one go.
-    let standstill = Standstill::default();
+    let standstill = StallDetector::default();
     standstill.add(life.flow.clone());
     tokio::spawn(standstill.clone().watch());
     sleep(Duration::from_secs(50)).await;
@@ -53,12 +53,12 @@ async fn a_watch_whose_store_never_answers_is_not_ready() {
     *store.always.lock().unwrap() = Some(Reply::Never);
     let journal = Journal::open(&dir.path().join("state")).unwrap();
     let shared = Shared::new(store, journal, LeaseBreaks::install().unwrap(), None);
-    let watched = Watched {
+    let watched = WatchedFolder {
         root: Arc::new(Root::open(&folder).unwrap()),
         policy: Policy::default(),
         targets: MoveTargets::default(),
         dest: RemotePath::parse("/dest").unwrap(),
-        counts: Folder::nowhere(),
+        counts: FolderMetrics::detached(),
     };
     let mode = Mode { once: false, grace: Duration::ZERO, keep_receipts: None, anchor: None };
     let (health, (trigger, shutdown)) = (Health::default(), shutdown::channel());

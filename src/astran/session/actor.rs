@@ -1,5 +1,5 @@
-//! The task that owns the session: it alone talks to the login service, one request at a time, so that a caller that goes
-//! away can't take a rotated refresh token with it.
+//! The task that owns the session. It alone talks to the login service, one request at a time: if a call did, and went away while
+//! it waited, the rotated refresh token would be lost with it.
 
 use std::future::{Future, pending};
 use std::pin::Pin;
@@ -8,18 +8,18 @@ use std::sync::{Arc, PoisonError};
 use secrecy::SecretString;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
+use tracing::Instrument;
 
-use super::Current;
-use super::answer::{Failure, Granted};
-use super::policy::{Fingerprint, GrantType, State, Step};
-use super::token::{Need, Now, Token};
-use super::token_endpoint::TokenEndpoint;
+use super::answer::{TokenError, TokenResponse};
+use super::policy::{Fingerprint, GrantType, Step, TokenAttempt, TokenPolicy};
+use super::token::{CurrentToken, Need, Now, Token};
+use super::token_endpoint::{Secrets, TokenEndpoint};
 use crate::vault::VaultError;
 
-/// What the task is told.
 pub(super) enum Message {
-    Want(Waiter),
+    RequestToken(Waiter),
     Reload,
+    /// Replied to once the session is over.
     Logout(oneshot::Sender<()>),
 }
 
@@ -29,54 +29,60 @@ pub(super) struct Waiter {
     pub(super) reply: oneshot::Sender<Result<Arc<Token>, VaultError>>,
 }
 
-/// What a request came to.
-enum Done {
-    Asked { how: GrantType, sent: Now, instead: bool, secrets: Option<Fingerprint>, result: Result<Granted, Failure> },
-    Looked(Option<Fingerprint>),
+/// The end of a job.
+enum JobEnd {
+    TokensRequested(TokenAttempt, Result<TokenResponse, TokenError>),
+    SecretsChecked(Option<Fingerprint>),
     LoggedOut,
 }
 
-type Running = Pin<Box<dyn Future<Output = Done> + Send>>;
+/// What is done at the login service, or for it; one at a time.
+type Job = Pin<Box<dyn Future<Output = JobEnd> + Send>>;
 
-/// What the waiting calls make necessary.
-enum Wish {
+/// What the waiting calls need next.
+enum NextAction {
     Nothing,
-    Do(Step, bool),
+    Start {
+        step: Step,
+        /// The service refused the current token.
+        replacement: bool,
+    },
     Sleep(Instant),
 }
 
-/// The state of the task.
 pub(super) struct SessionActor {
-    exchange: Arc<TokenEndpoint>,
-    current: Current,
-    state: State,
+    endpoint: Arc<TokenEndpoint>,
+    current: CurrentToken,
+    policy: TokenPolicy,
     waiters: Vec<Waiter>,
-    leaving: Vec<oneshot::Sender<()>>,
-    running: Option<Running>,
+    logouts: Vec<oneshot::Sender<()>>,
+    job: Option<Job>,
 }
 
 impl SessionActor {
-    /// Starts the task; it ends with the last sender.
-    pub(super) fn start(exchange: Arc<TokenEndpoint>, current: Current) -> mpsc::Sender<Message> {
-        let (sender, receiver) = mpsc::channel(64);
-        let state = State::new(exchange.look_every());
-        let source = Self { exchange, current, state, waiters: Vec::new(), leaving: Vec::new(), running: None };
-        tokio::spawn(source.run(receiver));
+    /// Starts the task; it ends with the last sender. It logs as the login, and not as the call that needs the first token.
+    pub(super) fn start(endpoint: Arc<TokenEndpoint>, current: CurrentToken) -> mpsc::Sender<Message> {
+        let (sender, inbox) = mpsc::channel(64);
+        let policy = TokenPolicy::new(endpoint.check_interval());
+        let actor = Self { endpoint, current, policy, waiters: Vec::new(), logouts: Vec::new(), job: None };
+        tokio::spawn(actor.run(inbox).instrument(tracing::info_span!(parent: None, "login")));
         sender
     }
 
+    /// Each turn replies to the calls that can be replied to, starts what the others need unless a job is running, and then waits: for
+    /// the job, for a message, or for the moment at which the policy allows the next step.
     async fn run(mut self, mut inbox: mpsc::Receiver<Message>) {
         loop {
-            let wake = self.serve();
+            let wake = self.serve_waiters();
             tokio::select! {
-                // Done first: a waiter that comes with the answer is served by it.
+                // The job first: its result serves a call whose message comes at the same moment, too.
                 biased;
-                done = running(&mut self.running) => {
-                    self.running = None;
-                    self.finished(done);
+                end = job_end(&mut self.job) => {
+                    self.job = None;
+                    self.finish(end);
                 }
                 message = inbox.recv() => match message {
-                    Some(message) => self.told(message),
+                    Some(message) => self.handle(message),
                     None => return,
                 },
                 () = sleep(wake) => {}
@@ -84,109 +90,108 @@ impl SessionActor {
         }
     }
 
-    fn told(&mut self, message: Message) {
+    fn handle(&mut self, message: Message) {
         match message {
-            Message::Want(waiter) => self.waiters.push(waiter),
-            Message::Reload => self.state.reload(),
-            Message::Logout(done) => self.leaving.push(done),
+            Message::RequestToken(waiter) => self.waiters.push(waiter),
+            Message::Reload => self.policy.reload(),
+            Message::Logout(reply) => self.logouts.push(reply),
         }
     }
 
-    /// Answers every waiter that can be answered and starts what the others need; returns when to look again.
-    fn serve(&mut self) -> Option<Instant> {
-        let (now, mut wish) = (Now::read(), Wish::Nothing);
-        let waiters = std::mem::take(&mut self.waiters);
-        for waiter in waiters {
-            let answer = match self.state.step(waiter.need, &now) {
+    /// Replies to each call that can be replied to, and starts what the others need. Returns when to do so again.
+    fn serve_waiters(&mut self) -> Option<Instant> {
+        let (now, mut action) = (Now::read(), NextAction::Nothing);
+        for waiter in std::mem::take(&mut self.waiters) {
+            let reply = match self.policy.next_step(waiter.need, &now) {
                 Step::Use(token) => Ok(token),
                 Step::Refuse(error) => Err(error),
                 step => {
-                    // Nobody waits for it any more: no reason to ask the service.
+                    // A call that went away is no reason to ask the service.
                     if !waiter.reply.is_closed() {
-                        wish.add(step, waiter.need);
+                        action.add(step, waiter.need);
                         self.waiters.push(waiter);
                     }
                     continue;
                 }
             };
-            // A caller that went away needs no answer.
-            let _gone = waiter.reply.send(answer);
+            // A call that went away needs no reply.
+            let _gone = waiter.reply.send(reply);
         }
-        if self.running.is_some() {
+        if self.job.is_some() {
             return None;
         }
-        if !self.leaving.is_empty() {
-            self.leave();
+        if !self.logouts.is_empty() {
+            self.log_out();
             return None;
         }
-        match wish {
-            Wish::Nothing => None,
-            Wish::Sleep(until) => Some(until),
-            Wish::Do(step, instead) => {
-                self.start_step(&step, instead, now);
+        match action {
+            NextAction::Nothing => None,
+            NextAction::Sleep(until) => Some(until),
+            NextAction::Start { step, replacement } => {
+                self.start_job(&step, replacement, now);
                 None
             }
         }
     }
 
-    fn start_step(&mut self, step: &Step, instead: bool, now: Now) {
-        let exchange = Arc::clone(&self.exchange);
-        self.running = match (step, self.state.refresh_token().cloned()) {
-            (Step::Refresh, Some(token)) => Some(Box::pin(refresh(exchange, token, instead))),
-            (Step::Look, _) => {
-                self.state.looking(&now);
-                Some(Box::pin(look(exchange)))
+    fn start_job(&mut self, step: &Step, replacement: bool, now: Now) {
+        let endpoint = Arc::clone(&self.endpoint);
+        self.job = match (step, self.policy.refresh_token().cloned()) {
+            (Step::Refresh, Some(token)) => Some(Box::pin(refresh(endpoint, token, replacement))),
+            (Step::CheckSecrets, _) => {
+                self.policy.checking_secrets(&now);
+                Some(Box::pin(check_secrets(endpoint)))
             }
-            _ => Some(Box::pin(login(exchange, instead))),
+            _ => Some(Box::pin(login(endpoint, replacement))),
         };
     }
 
-    fn leave(&mut self) {
-        let exchange = Arc::clone(&self.exchange);
-        let token = self.state.refresh_token().cloned();
-        self.state.ended();
+    fn log_out(&mut self) {
+        let endpoint = Arc::clone(&self.endpoint);
+        let token = self.policy.refresh_token().cloned();
+        self.policy.logged_out();
         self.publish(None);
-        self.running = Some(Box::pin(async move {
+        self.job = Some(Box::pin(async move {
             if let Some(token) = token {
-                exchange.logout(&token).await;
+                endpoint.logout(&token).await;
             }
-            Done::LoggedOut
+            JobEnd::LoggedOut
         }));
     }
 
-    fn finished(&mut self, done: Done) {
+    fn finish(&mut self, end: JobEnd) {
         let now = Now::read();
-        match done {
-            Done::Asked { how, sent, instead, result: Ok(granted), .. } => {
-                tracing::debug!(?how, life = ?granted.life, "a token was granted");
-                let token = self.state.granted(how, granted, sent, &now, instead);
+        match end {
+            JobEnd::TokensRequested(attempt, Ok(response)) => {
+                tracing::debug!(grant_type = ?attempt.grant_type, lifetime = ?response.lifetime, "a token was granted");
+                let token = self.policy.granted(&attempt, response, &now);
                 self.publish(Some(Arc::clone(&token)));
-                self.share_grant(&token);
+                self.share_token(&token);
             }
-            Done::Asked { how, secrets, result: Err(failure), .. } => {
-                tracing::debug!(?how, ?failure, "no token was granted");
-                self.state.failed(how, failure, secrets, &now);
-                self.share_failure(&now);
+            JobEnd::TokensRequested(attempt, Err(error)) => {
+                tracing::debug!(grant_type = ?attempt.grant_type, ?error, "no token was granted");
+                self.policy.failed(&attempt, error, &now);
+                self.share_refusal(&now);
             }
-            Done::Looked(found) => self.state.looked(found),
-            Done::LoggedOut => self.leaving.drain(..).for_each(|done| {
-                let _gone = done.send(());
+            JobEnd::SecretsChecked(found) => self.policy.secrets_checked(found),
+            JobEnd::LoggedOut => self.logouts.drain(..).for_each(|reply| {
+                let _gone = reply.send(());
             }),
         }
     }
 
-    /// A grant serves all that wait, however little of its life is left by the time it is here: where tokens live no longer
-    /// than an answer takes, waiting for a fresher one would never end.
-    fn share_grant(&mut self, token: &Arc<Token>) {
+    /// A new token serves all calls that wait, however little of its lifetime is left: where tokens live no longer than an answer
+    /// takes, waiting for a fresher one would never end.
+    fn share_token(&mut self, token: &Arc<Token>) {
         for waiter in std::mem::take(&mut self.waiters) {
             let _gone = waiter.reply.send(Ok(Arc::clone(token)));
         }
     }
 
-    /// One answer serves all that wait: those for whom it means a refusal get it now, before another request is thought of.
-    fn share_failure(&mut self, now: &Now) {
+    /// One refusal serves all calls that wait: each gets it now if the policy refuses it, before another request is started.
+    fn share_refusal(&mut self, now: &Now) {
         for waiter in std::mem::take(&mut self.waiters) {
-            match self.state.step(waiter.need, now) {
+            match self.policy.next_step(waiter.need, now) {
                 Step::Refuse(error) => {
                     let _gone = waiter.reply.send(Err(error));
                 }
@@ -200,19 +205,20 @@ impl SessionActor {
     }
 }
 
-impl Wish {
+impl NextAction {
+    /// Adds what one more call needs. A request for one call serves the others too.
     fn add(&mut self, step: Step, need: Need) {
-        let instead = matches!(need, Need::Instead(_));
+        let refused = matches!(need, Need::Replacement(_));
         match (&mut *self, step) {
-            (Self::Do(_, refused), _) => *refused |= instead,
+            (Self::Start { replacement, .. }, _) => *replacement |= refused,
             (Self::Nothing, Step::Wait(until)) => *self = Self::Sleep(until),
             (Self::Sleep(earliest), Step::Wait(until)) => *earliest = until.min(*earliest),
-            (_, step) => *self = Self::Do(step, instead),
+            (_, step) => *self = Self::Start { step, replacement: refused },
         }
     }
 }
 
-async fn running(job: &mut Option<Running>) -> Done {
+async fn job_end(job: &mut Option<Job>) -> JobEnd {
     match job {
         Some(job) => job.await,
         None => pending().await,
@@ -226,23 +232,26 @@ async fn sleep(until: Option<Instant>) {
     }
 }
 
-async fn refresh(exchange: Arc<TokenEndpoint>, token: SecretString, instead: bool) -> Done {
-    let sent = Now::read();
-    let result = exchange.refresh(&token).await;
-    Done::Asked { how: GrantType::Refresh, sent, instead, secrets: None, result }
+async fn refresh(endpoint: Arc<TokenEndpoint>, token: SecretString, replacement: bool) -> JobEnd {
+    let attempt = TokenAttempt { grant_type: GrantType::Refresh, sent: Now::read(), replacement, secrets: None };
+    JobEnd::TokensRequested(attempt, endpoint.refresh(&token).await)
 }
 
-async fn login(exchange: Arc<TokenEndpoint>, instead: bool) -> Done {
-    let (secrets, result, sent) = match exchange.secrets().await {
-        Ok(secrets) => {
-            let sent = Now::read();
-            (Some(secrets.fingerprint()), exchange.login(&secrets).await, sent)
-        }
-        Err(error) => (None, Err(Failure::Refused(format!("the login's secret can't be had: {error}"))), Now::read()),
+async fn login(endpoint: Arc<TokenEndpoint>, replacement: bool) -> JobEnd {
+    let secrets = endpoint.secrets().await;
+    let attempt = TokenAttempt {
+        grant_type: GrantType::Login,
+        sent: Now::read(),
+        replacement,
+        secrets: secrets.as_ref().ok().map(Secrets::fingerprint),
     };
-    Done::Asked { how: GrantType::Login, sent, instead, secrets, result }
+    let result = match secrets {
+        Ok(secrets) => endpoint.login(&secrets).await,
+        Err(error) => Err(TokenError::Refused(format!("the login's secret can't be had: {error}"))),
+    };
+    JobEnd::TokensRequested(attempt, result)
 }
 
-async fn look(exchange: Arc<TokenEndpoint>) -> Done {
-    Done::Looked(exchange.secrets().await.ok().map(|s| s.fingerprint()))
+async fn check_secrets(endpoint: Arc<TokenEndpoint>) -> JobEnd {
+    JobEnd::SecretsChecked(endpoint.secrets().await.ok().map(|secrets| secrets.fingerprint()))
 }

@@ -1,20 +1,22 @@
-//! What the login service answers: a grant, a refusal in words for the administrator, or trouble of its own. Pure.
+//! Reads the answers of the login service: tokens, a refusal in words for the administrator, or the service's own trouble. Pure.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use reqwest::StatusCode;
-use reqwest::header::{HeaderMap, HeaderValue};
+use reqwest::header::HeaderValue;
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::Value;
 use url::Url;
 
-use crate::astran::{error, error_excerpt};
+use crate::astran::address::without_query;
+use crate::astran::transport::Answer;
+use crate::astran::{error_excerpt, headers};
 
-/// What was asked, for the words of a refusal.
+/// The request for tokens, for the words of a refusal.
 #[derive(Debug, Clone)]
-pub(super) struct Asked<'a> {
+pub(super) struct TokenRequest<'a> {
     pub(super) url: &'a Url,
     pub(super) realm: &'a str,
     pub(super) client_id: &'a str,
@@ -22,28 +24,29 @@ pub(super) struct Asked<'a> {
     pub(super) username: Option<&'a str>,
 }
 
-/// Tokens. `Debug` shows none of them.
+/// Granted tokens. `Debug` shows none of them.
 #[derive(Debug)]
-pub(super) struct Granted {
-    pub(super) access: HeaderValue,
-    pub(super) life: Option<Duration>,
-    pub(super) refresh: Option<SecretString>,
+pub(super) struct TokenResponse {
+    /// The access token as the value of an `Authorization` header, marked sensitive.
+    pub(super) header: HeaderValue,
+    pub(super) lifetime: Option<Duration>,
+    pub(super) refresh_token: Option<SecretString>,
     /// `None` where unknown; Keycloak's 0 means "doesn't expire by itself".
-    pub(super) refresh_life: Option<Duration>,
+    pub(super) refresh_lifetime: Option<Duration>,
 }
 
 /// Why there are no tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Failure {
-    /// A verdict on what we sent: asking again the same way helps nothing, and may lock the account.
+pub(super) enum TokenError {
+    /// The login service refused what was sent. The caller must not send the same again: it does not help, and may lock the account.
     Refused(String),
-    /// The login service's own trouble, or a proxy's: no verdict on anything.
+    /// Trouble of the login service or of a proxy, which says nothing about what was sent. The caller may try again later.
     Transient { message: String, retry_after: Option<Duration> },
 }
 
-impl Failure {
-    pub(super) fn transient(asked: &Asked<'_>, why: impl fmt::Display) -> Self {
-        let message = format!("the login at {}: {why}", error::place(asked.url));
+impl TokenError {
+    pub(super) fn transient(request: &TokenRequest<'_>, why: impl fmt::Display) -> Self {
+        let message = format!("the login at {}: {why}", without_query(request.url));
         Self::Transient { message, retry_after: None }
     }
 }
@@ -60,85 +63,78 @@ struct Raw {
 }
 
 /// Reads the answer to a request for tokens.
-pub(super) fn read(
-    status: StatusCode,
-    headers: &HeaderMap,
-    body: &[u8],
-    asked: &Asked<'_>,
-    now: SystemTime,
-) -> Result<Granted, Failure> {
-    let raw = serde_json::from_slice::<Raw>(body).ok();
-    let found = match raw {
-        _ if trouble(status) => None,
-        Some(raw) if status.is_success() => return granted(&raw).map_err(|why| Failure::transient(asked, why)),
+pub(super) fn read(answer: &Answer, request: &TokenRequest<'_>, now: SystemTime) -> Result<TokenResponse, TokenError> {
+    let status = answer.status;
+    let raw = serde_json::from_slice::<Raw>(&answer.body).ok();
+    let refusal = match raw {
+        _ if is_trouble(status) => None,
+        Some(raw) if status.is_success() => return granted(&raw).map_err(|why| TokenError::transient(request, why)),
         Some(raw) => raw.error.as_ref().and_then(Value::as_str).map(|e| (e.to_owned(), raw.error_description)),
         None => None,
     };
-    match found {
-        Some((code, _)) if code == "temporarily_unavailable" || code == "server_error" => {
-            Err(own_trouble(status, headers, body, asked, now))
-        }
-        Some((code, text)) => {
+    match refusal {
+        Some((code, text)) if code != "temporarily_unavailable" && code != "server_error" => {
             let text = text.as_ref().and_then(Value::as_str).unwrap_or_default();
-            Err(Failure::Refused(sentence(&code, text, status, asked)))
+            Err(TokenError::Refused(sentence(&code, text, status, request)))
         }
-        // Whatever the status: without Keycloak's own words it is a proxy that speaks.
-        None => Err(own_trouble(status, headers, body, asked, now)),
+        // Whatever the status: an answer without Keycloak's own words comes from a proxy.
+        _ => Err(trouble(answer, request, now)),
     }
 }
 
-/// Statuses that are no verdict on what was sent; those of no class at all (600 and more) come from no login service.
-fn trouble(status: StatusCode) -> bool {
+/// Returns whether a status says nothing about what was sent. Statuses of no class (600 and more) come from no login service.
+fn is_trouble(status: StatusCode) -> bool {
     status.as_u16() >= 500 || status.is_redirection() || matches!(status.as_u16(), 408 | 429)
 }
 
-fn own_trouble(status: StatusCode, headers: &HeaderMap, body: &[u8], asked: &Asked<'_>, now: SystemTime) -> Failure {
+fn trouble(answer: &Answer, request: &TokenRequest<'_>, now: SystemTime) -> TokenError {
+    let status = answer.status;
     let mut why = format!("it answers {status}");
     if status.is_redirection() {
-        why.push_str(&error::redirect(headers, asked.url));
+        why.push_str(&headers::redirect(&answer.headers, request.url));
     } else {
-        if let Some(said) = error_excerpt::said(body) {
-            why = format!("{why} (\"{said}\")");
+        if let Some(message) = error_excerpt::message(&answer.body) {
+            why = format!("{why} (\"{message}\")");
         }
-        if !trouble(status) {
+        if !is_trouble(status) {
             why.push_str(", and not in the way of a login service; is a proxy in between, or service.auth_url wrong?");
         }
     }
-    let message = format!("the login at {}: {why}", error::place(asked.url));
-    Failure::Transient { message, retry_after: error::retry_after(headers, now) }
+    let message = format!("the login at {}: {why}", without_query(request.url));
+    TokenError::Transient { message, retry_after: headers::retry_after(&answer.headers, now) }
 }
 
-fn granted(raw: &Raw) -> Result<Granted, &'static str> {
+fn granted(raw: &Raw) -> Result<TokenResponse, &'static str> {
     let text = |v: &Option<Value>| v.as_ref().and_then(Value::as_str).filter(|s| !s.is_empty()).map(str::to_owned);
     let access = text(&raw.access_token).ok_or("its answer holds no access token")?;
     if text(&raw.token_type).is_some_and(|t| !t.eq_ignore_ascii_case("bearer")) {
         return Err("its token is of a kind that is not understood (token_type is not Bearer)");
     }
-    let mut access = HeaderValue::from_str(&format!("Bearer {access}")).map_err(|_| "its token can't be sent")?;
-    access.set_sensitive(true);
-    Ok(Granted {
-        access,
-        life: seconds(raw.expires_in.as_ref()),
-        refresh: text(&raw.refresh_token).map(SecretString::from),
-        refresh_life: seconds(raw.refresh_expires_in.as_ref()),
+    let mut header = HeaderValue::from_str(&format!("Bearer {access}")).map_err(|_| "its token can't be sent")?;
+    header.set_sensitive(true);
+    Ok(TokenResponse {
+        header,
+        lifetime: seconds(raw.expires_in.as_ref()),
+        refresh_token: text(&raw.refresh_token).map(SecretString::from),
+        refresh_lifetime: seconds(raw.refresh_expires_in.as_ref()),
     })
 }
 
-/// A positive number of seconds; everything else is unknown.
+/// A positive number of seconds; `None` for everything else.
 fn seconds(value: Option<&Value>) -> Option<Duration> {
     let number = match value? {
         Value::Number(n) => n.as_f64()?,
         Value::String(s) => s.trim().parse().ok()?,
         _ => return None,
     };
-    // More than a year is as good as unknown, and would overflow a clock.
+    // More than a year counts as unknown, and would overflow a clock.
     (number > 0.0 && number < 31_536_000.0).then(|| Duration::from_secs_f64(number))
 }
 
-/// What the administrator reads about a refusal, and what mends it.
-fn sentence(code: &str, text: &str, status: StatusCode, asked: &Asked<'_>) -> String {
-    let (client, realm) = (asked.client_id, asked.realm);
-    let user = asked.username.map_or_else(|| format!("client `{client}`"), |u| format!("user `{u}`"));
+/// What the administrator reads about a refusal, with what to do about it.
+fn sentence(code: &str, text: &str, status: StatusCode, request: &TokenRequest<'_>) -> String {
+    let (client, realm) = (request.client_id, request.realm);
+    let user = request.username.map_or_else(|| format!("client `{client}`"), |u| format!("user `{u}`"));
     let lower = text.to_ascii_lowercase();
     let why = match code {
         "invalid_grant" if lower.contains("disabled") => {
@@ -178,7 +174,7 @@ fn sentence(code: &str, text: &str, status: StatusCode, asked: &Asked<'_>) -> St
         }
         "unsupported_grant_type" => format!(
             "it does not know this way to log in: try login.grant = \"{}\"",
-            if asked.username.is_some() { "client_credentials" } else { "password" }
+            if request.username.is_some() { "client_credentials" } else { "password" }
         ),
         _ if code.to_ascii_lowercase().contains("realm") => {
             format!("there is no realm `{realm}`, or it is disabled: check service.realm and service.auth_url")
@@ -186,31 +182,33 @@ fn sentence(code: &str, text: &str, status: StatusCode, asked: &Asked<'_>) -> St
         _ if status == StatusCode::NOT_FOUND => "nothing is there: check service.auth_url and service.realm".to_owned(),
         _ => "it refuses the login".to_owned(),
     };
-    let said = error_excerpt::short(if text.is_empty() { code } else { text });
-    format!("the login at {} was refused: {why} (it says {status}: \"{said}\")", error::place(asked.url))
+    let quoted = error_excerpt::one_line(if text.is_empty() { code } else { text });
+    format!("the login at {} was refused: {why} (it says {status}: \"{quoted}\")", without_query(request.url))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use reqwest::header::HeaderMap;
 
-    fn ask(status: u16, body: &str) -> Result<Granted, Failure> {
+    fn ask(status: u16, body: &str) -> Result<TokenResponse, TokenError> {
         let url = Url::parse("https://r.auth.example/auth/realms/r/token").unwrap();
-        let asked = Asked { url: &url, realm: "r", client_id: "c", username: Some("u") };
+        let request = TokenRequest { url: &url, realm: "r", client_id: "c", username: Some("u") };
         let headers = HeaderMap::from_iter([(reqwest::header::RETRY_AFTER, HeaderValue::from_static("9"))]);
-        read(StatusCode::from_u16(status).unwrap(), &headers, body.as_bytes(), &asked, SystemTime::UNIX_EPOCH)
+        let answer = Answer { status: StatusCode::from_u16(status).unwrap(), headers, body: body.into() };
+        read(&answer, &request, SystemTime::UNIX_EPOCH)
     }
 
     #[test]
     fn a_grant_is_read_and_never_shown() {
         let g = ask(200, r#"{"access_token":"AAA","expires_in":300,"refresh_expires_in":0,"refresh_token":"RRR","token_type":"bearer","not-before-policy":0}"#)
             .unwrap();
-        assert_eq!((g.life, g.refresh_life), (Some(Duration::from_secs(5 * 60)), None));
+        assert_eq!((g.lifetime, g.refresh_lifetime), (Some(Duration::from_secs(5 * 60)), None));
         let shown = format!("{g:?}");
         assert!(!shown.contains("AAA") && !shown.contains("RRR"), "{shown}");
         let g = ask(200, r#"{"access_token":"A","expires_in":"5"}"#).unwrap();
-        assert!(g.refresh.is_none() && g.life == Some(Duration::from_secs(5)));
+        assert!(g.refresh_token.is_none() && g.lifetime == Some(Duration::from_secs(5)));
     }
 
     #[test]
@@ -242,14 +240,14 @@ mod tests {
             (405, r#"{"error":"HTTP 405 Method Not Allowed"}"#, "refuses"),
         ] {
             match ask(status, body) {
-                Err(Failure::Refused(text)) => assert!(text.contains(word), "{body}: {text}"),
+                Err(TokenError::Refused(text)) => assert!(text.contains(word), "{body}: {text}"),
                 other => panic!("{body}: {other:?}"),
             }
         }
     }
 
     #[test]
-    fn trouble_is_no_verdict() {
+    fn trouble_of_the_login_service_is_no_refusal() {
         let refused = r#"{"error":"invalid_grant"}"#;
         for (status, body) in [
             (200, "<html><title>Sign in</title>"),
@@ -267,18 +265,18 @@ mod tests {
             (503, ""),
             (400, r#"{"error":"temporarily_unavailable"}"#),
         ] {
-            assert!(matches!(ask(status, body), Err(Failure::Transient { .. })), "{status} {body}");
+            assert!(matches!(ask(status, body), Err(TokenError::Transient { .. })), "{status} {body}");
         }
-        let Err(Failure::Transient { retry_after, .. }) = ask(429, "") else { panic!() };
+        let Err(TokenError::Transient { retry_after, .. }) = ask(429, "") else { panic!() };
         assert_eq!(retry_after, Some(Duration::from_secs(9)));
     }
 
     proptest! {
         #[test]
-        fn nothing_panics(status in 100u16..600, body in any::<String>(), life in any::<f64>()) {
+        fn nothing_panics(status in 100u16..600, body in any::<String>(), lifetime in any::<f64>()) {
             prop_assert!(ask(status, &body).is_err());
-            if life.is_finite() {
-                let body = format!(r#"{{"access_token":"a","expires_in":{life:e}}}"#);
+            if lifetime.is_finite() {
+                let body = format!(r#"{{"access_token":"a","expires_in":{lifetime:e}}}"#);
                 prop_assert!(ask(200, &body).is_ok());
             }
         }

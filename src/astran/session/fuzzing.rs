@@ -1,4 +1,4 @@
-//! A door for the fuzz targets, to what reads the login's answers.
+//! Lets the fuzz targets call the private code that reads the answers of the login service.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,19 +6,20 @@ use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use url::Url;
 
-use super::answer::{Asked, Failure, read};
+use super::answer::{TokenError, TokenRequest, read};
+use crate::astran::transport::Answer;
 
-/// How long the access token and the refresh token live, or why there are none: with `true`, the login was refused.
+/// The lifetimes of the access token and of the refresh token; or the message of the error, with `true` for a refused login.
 pub fn token(status: u16, retry_after: &str, body: &[u8], url: &Url) -> Result<[Option<Duration>; 2], (bool, String)> {
     let mut headers = HeaderMap::new();
     if let Ok(value) = HeaderValue::from_str(retry_after) {
         headers.insert(RETRY_AFTER, value);
     }
-    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
-    let asked = Asked { url, realm: "realm", client_id: "client", username: Some("user@example.com") };
-    match read(status, &headers, body, &asked, SystemTime::UNIX_EPOCH) {
-        Ok(granted) => Ok([granted.life, granted.refresh_life]),
-        Err(Failure::Refused(message)) => Err((true, message)),
-        Err(Failure::Transient { message, .. }) => Err((false, message)),
+    let answer = Answer { status: StatusCode::from_u16(status).unwrap_or(StatusCode::OK), headers, body: body.into() };
+    let request = TokenRequest { url, realm: "realm", client_id: "client", username: Some("user@example.com") };
+    match read(&answer, &request, SystemTime::UNIX_EPOCH) {
+        Ok(response) => Ok([response.lifetime, response.refresh_lifetime]),
+        Err(TokenError::Refused(message)) => Err((true, message)),
+        Err(TokenError::Transient { message, .. }) => Err((false, message)),
     }
 }

@@ -1,103 +1,121 @@
-//! When to log in, when to refresh, when to wait, when to refuse. Pure: what happened and the time go in, the next step
-//! comes out.
+//! Decides when to log in, refresh, wait or refuse. Pure: what happened and the time go in, the next step comes out.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use secrecy::SecretString;
 use tokio::time::Instant;
 
-use super::answer::{Failure, Granted};
-use super::token::{Lifetime, Need, Now, Token};
-use crate::astran::diagnostics::Renewal;
+use super::answer::{TokenError, TokenResponse};
+use super::token::{Lifetime, Need, Now, Renewal, Token};
 use crate::vault::{Kind, VaultError};
 
-/// Two failures within a second lock the account for a minute, so that logins keep a distance, whatever they come to.
+/// The pause between two logins, whether they succeed or fail: two failures within a second lock the account for a minute.
 const BETWEEN_LOGINS: Duration = Duration::from_secs(2);
-/// How long a refused login is left alone: longer than the 15 minutes for which an account may be locked at most.
+/// How long no login is tried after a refusal: longer than the 15 minutes for which an account may be locked at most. Doubles with
+/// each further refusal, up to the longest.
 const FIRST_SUSPENSION: Duration = Duration::from_secs(16 * 60);
 const LONGEST_SUSPENSION: Duration = Duration::from_secs(6 * 3600);
-/// How long a refresh that failed is left alone, at most.
+/// The longest pause after a refresh that failed.
 const BETWEEN_REFRESHES: Duration = Duration::from_secs(5);
-/// For how long a replacement that was refused as well is not replaced again.
-const DISTRUST: Duration = Duration::from_secs(30);
+/// If a replacement token is refused too within this time, it is not replaced again.
+const REPLACEMENT_TRIAL: Duration = Duration::from_secs(30);
 
-/// What the secrets were, without being them.
+/// A hash of the secrets that a login sent: tells whether they have changed.
 pub(super) type Fingerprint = [u8; 32];
 
-/// What to do for a call that wants a token.
+/// What to do for a call that needs a token.
 #[derive(Debug, Clone)]
 pub(super) enum Step {
-    /// Take the current one.
+    /// Give this token to the call.
     Use(Arc<Token>),
-    /// Ask for another by the refresh token.
+    /// Request another token with the refresh token.
     Refresh,
     /// Log in anew.
     Login,
-    /// Read the secret, to see whether it changed since it was refused.
-    Look,
-    /// Ask again then.
+    /// Read the secrets again, to see whether they have changed since the login was refused.
+    CheckSecrets,
+    /// Decide again at this moment.
     Wait(Instant),
-    /// Fail with this.
+    /// Fail the call with this error.
     Refuse(VaultError),
 }
 
-/// How tokens were asked for.
+/// How tokens are requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum GrantType {
     Login,
     Refresh,
 }
 
-/// A refusal that holds until the secret changes or its time is over.
+/// A request for tokens that was sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TokenAttempt {
+    pub(super) grant_type: GrantType,
+    /// The moment before it was sent.
+    pub(super) sent: Now,
+    /// The service refused the token before with 401.
+    pub(super) replacement: bool,
+    /// Of the secrets that a login sent; `None` for a refresh, and where the secrets could not be read.
+    pub(super) secrets: Option<Fingerprint>,
+}
+
+/// A refused login: no other is tried until the secrets change or the time is over.
 #[derive(Debug)]
-struct Verdict {
+struct Suspension {
     message: String,
     /// Of the secrets that were refused; `None` where they could not even be read.
-    refused: Option<Fingerprint>,
-    again: Instant,
-    looked: Instant,
+    secrets: Option<Fingerprint>,
+    until: Instant,
+    secrets_checked: Instant,
 }
 
-/// A refresh token and its life.
+/// Trouble of the login service: nothing is requested before `until`.
 #[derive(Debug)]
-struct Refresh {
-    token: SecretString,
-    life: Lifetime,
+struct Backoff {
+    until: Instant,
+    error: VaultError,
 }
 
-/// All that the decisions rest on.
 #[derive(Debug)]
-pub(super) struct State {
+struct RefreshToken {
+    secret: SecretString,
+    lifetime: Lifetime,
+}
+
+/// All that the decisions depend on.
+#[derive(Debug)]
+pub(super) struct TokenPolicy {
     token: Option<Arc<Token>>,
-    refresh: Option<Refresh>,
-    serial: u64,
-    /// The life of a token right after a login.
-    usual: Option<Duration>,
+    refresh: Option<RefreshToken>,
+    last_serial: u64,
+    /// The lifetime of an access token right after a login.
+    login_lifetime: Option<Duration>,
     last_login: Option<Instant>,
-    /// Trouble of the service: until then nothing is asked.
-    hold: Option<(Instant, VaultError)>,
-    verdict: Option<Verdict>,
-    suspension: Duration,
-    /// The credentials have worked once.
-    proven: bool,
-    /// The least time between two looks at the secret.
-    look_every: Duration,
+    backoff: Option<Backoff>,
+    suspension: Option<Suspension>,
+    /// How long the next suspension lasts.
+    next_suspension: Duration,
+    /// A login has succeeded in this process, so that the credentials were right once.
+    has_logged_in: bool,
+    /// The shortest time between two checks of the secrets.
+    check_interval: Duration,
 }
 
-impl State {
-    pub(super) fn new(look_every: Duration) -> Self {
+impl TokenPolicy {
+    pub(super) fn new(check_interval: Duration) -> Self {
         Self {
             token: None,
             refresh: None,
-            serial: 0,
-            usual: None,
+            last_serial: 0,
+            login_lifetime: None,
             last_login: None,
-            hold: None,
-            verdict: None,
-            suspension: FIRST_SUSPENSION,
-            proven: false,
-            look_every,
+            backoff: None,
+            suspension: None,
+            next_suspension: FIRST_SUSPENSION,
+            has_logged_in: false,
+            check_interval,
         }
     }
 
@@ -107,164 +125,173 @@ impl State {
     }
 
     pub(super) fn refresh_token(&self) -> Option<&SecretString> {
-        self.refresh.as_ref().map(|r| &r.token)
+        self.refresh.as_ref().map(|refresh| &refresh.secret)
     }
 
     /// What to do for a call with this need.
-    pub(super) fn step(&self, need: Need, now: &Now) -> Step {
-        if let Some(token) = self.token.as_ref().filter(|t| t.fits(need, now)) {
+    pub(super) fn next_step(&self, need: Need, now: &Now) -> Step {
+        if let Some(token) = self.token.as_ref().filter(|t| t.is_fresh_for(need, now)) {
             return Step::Use(Arc::clone(token));
         }
-        if self.distrusted(need, now) {
+        if self.is_new_token_refused(need, now) {
             return Step::Refuse(VaultError::new(
                 Kind::Login,
                 "the service refuses a brand-new token (401 right after a login that succeeded): do service.api_url and \
                  service.auth_url belong to the same realm, and is this machine's user allowed there?",
             ));
         }
-        // Whatever stands in the way of a better one: a token that still lives is gone on with.
-        let fallback = self.token.as_ref().filter(|t| t.serves(need, now)).map(|t| Step::Use(Arc::clone(t)));
-        match self.renewal(now) {
-            Step::Refuse(error) => fallback.unwrap_or(Step::Refuse(error)),
-            Step::Wait(until) => fallback.unwrap_or(Step::Wait(until)),
-            Step::Look => fallback.unwrap_or(Step::Look),
-            step => step,
+        // Where a better token can't be had now, the call goes on with the current one while that is alive.
+        let fallback = self.token.as_ref().filter(|t| t.is_usable_for(need, now)).map(|t| Step::Use(Arc::clone(t)));
+        match self.renewal_step(now) {
+            Step::Refresh => Step::Refresh,
+            Step::Login => Step::Login,
+            step => fallback.unwrap_or(step),
         }
     }
 
-    fn distrusted(&self, need: Need, now: &Now) -> bool {
+    fn is_new_token_refused(&self, need: Need, now: &Now) -> bool {
         self.token.as_ref().is_some_and(|t| {
-            need == Need::Instead(t.serial) && t.replacement && !t.accepted() && t.life.age(now) < DISTRUST
+            need == Need::Replacement(t.serial)
+                && t.replacement
+                && !t.is_accepted()
+                && t.lifetime.age(now) < REPLACEMENT_TRIAL
         })
     }
 
-    /// How to come by another token now.
-    fn renewal(&self, now: &Now) -> Step {
-        if let Some(verdict) = self.verdict.as_ref().filter(|v| now.instant < v.again) {
-            let look = now.instant >= verdict.looked + self.look_every;
-            return if look { Step::Look } else { Step::Refuse(self.suspended(verdict)) };
+    /// How to get another token now.
+    fn renewal_step(&self, now: &Now) -> Step {
+        if let Some(suspension) = self.suspension.as_ref().filter(|s| now.instant < s.until) {
+            let check = now.instant >= suspension.secrets_checked + self.check_interval;
+            return if check { Step::CheckSecrets } else { Step::Refuse(self.suspended(suspension)) };
         }
-        if let Some((until, error)) = self.hold.as_ref().filter(|(until, _)| now.instant < *until) {
-            let left = *until - now.instant;
-            return Step::Refuse(error.clone().leave_alone(Some(left)));
+        if let Some(backoff) = self.backoff.as_ref().filter(|backoff| now.instant < backoff.until) {
+            return Step::Refuse(backoff.error.clone().with_retry_after(Some(backoff.until - now.instant)));
         }
-        let shrunk = self.token.as_ref().is_some_and(|t| t.shrunk);
-        if self.verdict.is_none() && !shrunk && self.refresh.as_ref().is_some_and(|r| r.life.lives(now)) {
+        let shortened = self.token.as_ref().is_some_and(|t| t.shortened);
+        let refreshable = self.refresh.as_ref().is_some_and(|refresh| refresh.lifetime.is_alive(now));
+        if self.suspension.is_none() && !shortened && refreshable {
             return Step::Refresh;
         }
-        match self.last_login.map(|l| l + BETWEEN_LOGINS).filter(|next| now.instant < *next) {
+        match self.last_login.map(|login| login + BETWEEN_LOGINS).filter(|next| now.instant < *next) {
             Some(next) => Step::Wait(next),
             None => Step::Login,
         }
     }
 
-    /// The words stay the same for as long as the verdict holds, so that whoever repeats them can tell.
-    fn suspended(&self, verdict: &Verdict) -> VaultError {
-        if !self.proven {
-            return VaultError::new(Kind::Login, &*verdict.message);
+    /// The message stays the same while the suspension lasts, so that a caller that repeats it can tell that it is no news.
+    fn suspended(&self, suspension: &Suspension) -> VaultError {
+        if !self.has_logged_in {
+            return VaultError::new(Kind::Login, &*suspension.message);
         }
         let message = format!(
             "{}; these credentials worked before, so nothing is lost: the login is tried again at once when the secret \
              changes or on SIGHUP, else rarely, so that the account is not locked",
-            verdict.message
+            suspension.message
         );
         VaultError::new(Kind::Login, message)
     }
 
-    /// Tokens came. `sent` is the moment before the request; `instead` tells that the service refused the one before.
-    pub(super) fn granted(
-        &mut self,
-        how: GrantType,
-        granted: Granted,
-        sent: Now,
-        now: &Now,
-        instead: bool,
-    ) -> Arc<Token> {
-        let shrunk = match how {
+    /// The login service granted tokens.
+    pub(super) fn granted(&mut self, attempt: &TokenAttempt, response: TokenResponse, now: &Now) -> Arc<Token> {
+        let shortened = match attempt.grant_type {
             GrantType::Login => {
-                self.usual = granted.life;
+                self.login_lifetime = response.lifetime;
                 self.last_login = Some(now.instant);
-                self.proven = true;
-                self.suspension = FIRST_SUSPENSION;
+                self.has_logged_in = true;
+                self.next_suspension = FIRST_SUSPENSION;
                 false
             }
-            GrantType::Refresh => self.usual.zip(granted.life).is_some_and(|(usual, life)| life < usual / 2),
+            GrantType::Refresh => {
+                self.login_lifetime.zip(response.lifetime).is_some_and(|(usual, lifetime)| lifetime < usual / 2)
+            }
         };
-        let life = Lifetime::new(sent, granted.refresh_life);
-        match granted.refresh {
-            Some(token) => self.refresh = Some(Refresh { token, life }),
-            // Absent on a refresh means that the old one stays good.
-            None if how == GrantType::Refresh => {}
+        match response.refresh_token {
+            Some(secret) => {
+                let lifetime = Lifetime::new(attempt.sent, response.refresh_lifetime);
+                self.refresh = Some(RefreshToken { secret, lifetime });
+            }
+            // A refresh without a new refresh token means that the old one stays valid.
+            None if attempt.grant_type == GrantType::Refresh => {}
             None => self.refresh = None,
         }
-        (self.hold, self.verdict) = (None, None);
-        self.serial += 1;
-        let life = Lifetime::new(sent, granted.life);
-        let mut token = Token::new(self.serial, granted.access, life, instead, shrunk);
-        token.renewal = self
-            .refresh
-            .as_ref()
-            .map_or(Renewal::Login, |refresh| refresh.life.length().map_or(Renewal::Unlimited, Renewal::Within));
-        let token = Arc::new(token);
+        (self.backoff, self.suspension) = (None, None);
+        self.last_serial += 1;
+        let token = Arc::new(Token {
+            serial: self.last_serial,
+            header: response.header,
+            lifetime: Lifetime::new(attempt.sent, response.lifetime),
+            replacement: attempt.replacement,
+            shortened,
+            renewal: self.renewal(),
+            accepted: AtomicBool::new(false),
+        });
         self.token = Some(Arc::clone(&token));
         token
     }
 
-    /// No tokens came. `secrets` is the fingerprint of what a login sent.
-    pub(super) fn failed(&mut self, how: GrantType, failure: Failure, secrets: Option<Fingerprint>, now: &Now) {
-        if how == GrantType::Login {
+    fn renewal(&self) -> Renewal {
+        match &self.refresh {
+            None => Renewal::Login,
+            Some(refresh) => refresh.lifetime.length().map_or(Renewal::Unlimited, Renewal::Within),
+        }
+    }
+
+    /// The login service granted no tokens.
+    pub(super) fn failed(&mut self, attempt: &TokenAttempt, error: TokenError, now: &Now) {
+        let grant_type = attempt.grant_type;
+        if grant_type == GrantType::Login {
             self.last_login = Some(now.instant);
         }
-        match (failure, how) {
-            (Failure::Transient { message, retry_after }, _) => {
-                let least = match how {
+        match (error, grant_type) {
+            (TokenError::Transient { message, retry_after }, _) => {
+                let least = match grant_type {
                     GrantType::Login => BETWEEN_LOGINS,
                     GrantType::Refresh => self.between_refreshes(),
                 };
                 let until = now.instant + retry_after.unwrap_or_default().max(least);
-                self.hold = Some((until, VaultError::new(Kind::Unavailable, message)));
+                self.backoff = Some(Backoff { until, error: VaultError::new(Kind::Unavailable, message) });
             }
-            // An idle daemon's session is over: normal, and a login mends it. A refused client secret may have been
+            // Normal for an idle daemon, whose session is over: a login helps. If the client's secret was refused, it may have been
             // changed, and a login reads it anew.
-            (Failure::Refused(_), GrantType::Refresh) => self.refresh = None,
-            (Failure::Refused(message), GrantType::Login) => {
-                let again = now.instant + self.suspension;
-                self.suspension = (self.suspension * 2).min(LONGEST_SUSPENSION);
-                self.refresh = None;
-                self.hold = None;
-                self.verdict = Some(Verdict { message, refused: secrets, again, looked: now.instant });
+            (TokenError::Refused(_), GrantType::Refresh) => self.refresh = None,
+            (TokenError::Refused(message), GrantType::Login) => {
+                let until = now.instant + self.next_suspension;
+                self.next_suspension = (self.next_suspension * 2).min(LONGEST_SUSPENSION);
+                (self.refresh, self.backoff) = (None, None);
+                let secrets = attempt.secrets;
+                self.suspension = Some(Suspension { message, secrets, until, secrets_checked: now.instant });
             }
         }
     }
 
-    /// A token of 5 s must not be outlived by the pause after a failed refresh.
+    /// The pause after a failed refresh: a token that lives 5 s must not expire during it.
     fn between_refreshes(&self) -> Duration {
-        let life = self.token.as_ref().and_then(|t| t.life.length()).unwrap_or(BETWEEN_REFRESHES * 60);
-        (life / 60).clamp(Duration::from_millis(50), BETWEEN_REFRESHES)
+        let lifetime = self.token.as_ref().and_then(|t| t.lifetime.length()).unwrap_or(BETWEEN_REFRESHES * 60);
+        (lifetime / 60).clamp(Duration::from_millis(50), BETWEEN_REFRESHES)
     }
 
-    /// The secret is being read again: until `look_every` is over nobody else needs to.
-    pub(super) fn looking(&mut self, now: &Now) {
-        if let Some(verdict) = &mut self.verdict {
-            verdict.looked = now.instant;
+    /// The secrets are being read again: the next check is due after `check_interval`.
+    pub(super) fn checking_secrets(&mut self, now: &Now) {
+        if let Some(suspension) = &mut self.suspension {
+            suspension.secrets_checked = now.instant;
         }
     }
 
-    /// The secret was read again; `None` where it could not be.
-    pub(super) fn looked(&mut self, found: Option<Fingerprint>) {
-        if self.verdict.as_ref().is_some_and(|v| found.is_some() && v.refused != found) {
+    /// The secrets were read again; `None` where they could not be read.
+    pub(super) fn secrets_checked(&mut self, found: Option<Fingerprint>) {
+        if self.suspension.as_ref().is_some_and(|s| found.is_some() && s.secrets != found) {
             self.reload();
         }
     }
 
-    /// Somebody says that things have changed: the next call may try at once.
+    /// The secrets or the service may have changed: the next call may try at once.
     pub(super) fn reload(&mut self) {
-        (self.hold, self.verdict) = (None, None);
-        self.suspension = FIRST_SUSPENSION;
+        (self.backoff, self.suspension) = (None, None);
+        self.next_suspension = FIRST_SUSPENSION;
     }
 
-    /// The session was ended.
-    pub(super) fn ended(&mut self) {
+    /// The session is over.
+    pub(super) fn logged_out(&mut self) {
         (self.token, self.refresh) = (None, None);
     }
 }

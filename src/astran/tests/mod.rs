@@ -3,7 +3,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 
-use super::fake::Fake;
+use super::scripted_server::ScriptedServer;
 use super::{Client, Timeouts};
 use crate::vault::{Content, Document, DocumentId, RemotePath, Vault, VaultError};
 
@@ -31,6 +31,6 @@ fn brief() -> Timeouts {
     Timeouts { upload_idle: short, upload_answer: short, ..Timeouts::default() }
 }
 
-fn uploads(fake: &Fake) -> usize {
-    fake.count(|s| s.method == "POST" && !s.is_token())
+fn uploads(server: &ScriptedServer) -> usize {
+    server.count(|s| s.method == "POST" && !s.is_token())
 }

@@ -6,8 +6,8 @@ use url::Url;
 
 #[cfg(feature = "sandbox")]
 use super::{bytes, upload};
-use crate::astran::Client;
-use crate::astran::fake::{json, login, service, tls, tokens};
+use crate::astran::scripted_server::{config, json, tls, tokens};
+use crate::astran::{Client, ClientConfig};
 #[cfg(feature = "sandbox")]
 use crate::vault::DocumentId;
 use crate::vault::{Kind, Vault, VaultError};
@@ -30,24 +30,24 @@ fn acceptor(protocols: &[&[u8]]) -> (tokio_rustls::TlsAcceptor, tempfile::NamedT
 }
 
 #[tokio::test]
-async fn certificates_of_ones_own_are_trusted_where_named() {
+async fn certificates_of_the_ca_file_are_trusted() {
     let (acceptor, file) = acceptor(&[]);
-    let port = tls(acceptor, |seen, _| {
-        if seen.is_token() { tokens("t1", "r1") } else { json(200, r#"{"member":{"rootDocumentId":1}}"#) }
+    let port = tls(acceptor, |request, _| {
+        if request.is_token() { tokens("t1", "r1") } else { json(200, r#"{"member":{"rootDocumentId":1}}"#) }
     })
     .await;
-    let mut service = service(&Url::parse(&format!("https://localhost:{port}")).unwrap());
-    let error = match Client::new(&service, &login()) {
+    let untrusted = config(&Url::parse(&format!("https://localhost:{port}")).unwrap());
+    let error = match Client::new(untrusted.clone()) {
         Ok(client) => client.probe().await.unwrap_err(),
-        // A machine without any certificates.
+        // A machine without any certificates of its own.
         Err(_) => VaultError::new(Kind::Unavailable, "service.ca_file"),
     };
     assert!(error.kind == Kind::Unavailable && error.message.contains("service.ca_file"), "{error}");
-    service.ca_file = Some(file.path().to_owned());
-    assert_eq!(Client::new(&service, &login()).unwrap().probe().await.unwrap(), "u");
+    let trusted = ClientConfig { ca_file: Some(file.path().to_owned()), ..untrusted };
+    assert_eq!(Client::new(trusted).unwrap().probe().await.unwrap(), "u");
 }
 
-/// Answers a token, or says what it got.
+/// Grants a token, or answers what it received.
 #[cfg(feature = "sandbox")]
 async fn over_http2(
     request: hyper::Request<hyper::body::Incoming>,
@@ -55,7 +55,7 @@ async fn over_http2(
     let (head, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
     let answer = if head.uri.path().ends_with("/token") {
-        crate::astran::fake::granted("t1", "r1")
+        crate::astran::scripted_server::granted("t1", "r1")
     } else {
         let announced = head.headers["content-length"].to_str().unwrap_or_default().to_owned();
         format!(r#"{{"ID":"{:?}","name":"{announced}","size":{}}}"#, head.version, body.len())
@@ -65,13 +65,12 @@ async fn over_http2(
 
 #[cfg(feature = "sandbox")]
 #[tokio::test]
-async fn over_tls_http2_is_spoken_where_the_service_can() {
+async fn http2_is_used_over_tls_where_the_service_can() {
     use hyper_util::rt::{TokioExecutor, TokioIo};
     let (acceptor, file) = acceptor(&[b"h2", b"http/1.1"]);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut service =
-        service(&Url::parse(&format!("https://localhost:{}", listener.local_addr().unwrap().port())).unwrap());
-    service.ca_file = Some(file.path().to_owned());
+    let url = Url::parse(&format!("https://localhost:{}", listener.local_addr().unwrap().port())).unwrap();
+    let config = ClientConfig { ca_file: Some(file.path().to_owned()), ..config(&url) };
     tokio::spawn(async move {
         loop {
             let socket = acceptor.accept(listener.accept().await.unwrap().0).await.unwrap();
@@ -81,7 +80,7 @@ async fn over_tls_http2_is_spoken_where_the_service_can() {
             });
         }
     });
-    let client = Client::new(&service, &login()).unwrap();
+    let client = Client::new(config).unwrap();
     let stored = upload(&client).await.unwrap();
     assert_eq!((stored.id.0.as_str(), stored.name.as_deref(), stored.size), ("HTTP/2.0", Some("5"), Some(5)));
     let error = client.upload(&DocumentId("1".into()), "a", &|| Ok(bytes(6, b"hello"))).await.unwrap_err();

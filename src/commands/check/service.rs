@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use super::steps::{StepResult, Steps};
-use crate::astran::{Lives, Reached, Renewal};
+use crate::astran::{Reachability, Renewal, TokenLifetimes};
 use crate::commands::session::Session;
 use crate::config::Config;
 use crate::exit::{Exit, Fatal};
@@ -12,7 +12,7 @@ use crate::vault::{RemotePath, Vault};
 
 pub(super) async fn check<W: Write>(session: &Session, secrets: bool, steps: &mut Steps<'_, W>) -> Result<(), Fatal> {
     let (api, auth) = tokio::join!(session.client.reach_api(), session.client.reach_login());
-    let (api_answers, login_answers) = (api.outcome.is_ok(), auth.outcome.is_ok());
+    let (api_answers, login_answers) = (api.result.is_ok(), auth.result.is_ok());
     steps.print("api address", &reached(api))?;
     steps.print("login address", &reached(auth))?;
     let login = match (secrets, login_answers) {
@@ -46,8 +46,8 @@ pub(super) async fn check<W: Write>(session: &Session, secrets: bool, steps: &mu
     Ok(())
 }
 
-fn reached(reached: Reached) -> StepResult {
-    match reached.outcome {
+fn reached(reached: Reachability) -> StepResult {
+    match reached.result {
         Ok(detail) => StepResult::Fine(format!("{}: {detail}", reached.address)),
         Err(why) => StepResult::broken(Exit::Unreachable, format!("{}: {why}", reached.address)),
     }
@@ -77,11 +77,11 @@ fn destinations(config: &Config) -> Vec<RemotePath> {
     all
 }
 
-fn lives(lives: Lives) -> String {
+fn lives(lives: TokenLifetimes) -> String {
     let time = |life: Duration| humantime::format_duration(life).to_string();
     let access =
         lives.access.map_or_else(|| "for a time that is not told".into(), |life| format!("for {}", time(life)));
-    let refresh = match lives.refresh {
+    let refresh = match lives.renewal {
         Renewal::Login => "each is followed by another login".to_owned(),
         Renewal::Unlimited => "the session goes on until it is ended".to_owned(),
         Renewal::Within(life) => format!("the session goes on if used within {}", time(life)),

@@ -13,7 +13,7 @@ use crate::config::{Config, Layout};
 use crate::exit::{Exit, Fatal};
 use crate::file::lock::Locks;
 use crate::file::{NotTaken, Root, Settled};
-use crate::watch::{Found, IgnorePatterns, Walker};
+use crate::watch::{IgnorePatterns, WalkEvent, Walker};
 
 /// Something that the command line names.
 pub(super) enum Argument {
@@ -161,18 +161,18 @@ async fn walk(
     items: &mpsc::Sender<Item>,
 ) -> Result<(), Fatal> {
     let (sender, mut walked) = mpsc::channel(4);
-    let walker = Walker { root: Arc::clone(root), names, found: sender };
+    let walker = Walker { root: Arc::clone(root), ignore: names, events: sender };
     let walking = tokio::task::spawn_blocking(move || walker.walk(&[PathBuf::new()], false, |_| ()));
     while let Some(message) = walked.recv().await {
         let found: Vec<Item> = match message {
-            Found::Files(files) => {
+            WalkEvent::Files(files) => {
                 let others = files.into_iter().filter(|file| !is_named(file));
                 others.map(|file| Item::File(Settled::new(Arc::clone(root), file))).collect()
             }
-            Found::Unreadable(path, why) => {
+            WalkEvent::Unreadable(path, why) => {
                 vec![Item::Unreadable(format!("{} can't be read: {why}", root.path().join(path).display()))]
             }
-            Found::End => break,
+            WalkEvent::Ended => break,
         };
         for item in found {
             if items.send(item).await.is_err() {

@@ -21,7 +21,7 @@ use crate::daemon::{self, Tally};
 use crate::exit::{Exit, Fatal};
 use crate::file::Root;
 use crate::journal::Journal;
-use crate::observe::metrics::Folder;
+use crate::observe::metrics::FolderMetrics;
 use crate::shutdown::{Shutdown, Stop};
 use crate::upload::reconcile::startup;
 use crate::upload::{MoveTargets, PATIENCE, Pipeline, Shared};
@@ -169,7 +169,8 @@ async fn upload(
 ) -> Result<Tally, Fatal> {
     let (reports, reported) = mpsc::unbounded_channel();
     let (queue, files) = mpsc::channel(QUEUE);
-    let pipeline = Pipeline::new(shared, config.upload.clone(), targets, dest, true, reports, Folder::nowhere());
+    let pipeline =
+        Pipeline::new(shared, config.upload.clone(), targets, dest, true, reports, FolderMetrics::detached());
     let patience = daemon::patience_after_stop(config.grace, shutdown.clone());
     let uploading = pipeline.run(files, config.grace, shutdown);
     let submitting = Submitter::new(queue, printer).run(arguments, reported, patience);

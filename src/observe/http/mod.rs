@@ -1,12 +1,13 @@
-//! `[daemon] listen`: metrics and readiness over plain HTTP, for those who watch the daemon.
+//! `[daemon] listen`: serves metrics and readiness over plain HTTP, for whoever monitors the daemon.
 //!
-//! It only reads what others count and know, and whatever clients do, it is the clients' own loss: each has one request and
-//! a few seconds, and the oldest makes room for the newest. Nothing here is ever waited for by an upload.
+//! The listener only reads what other parts of the program count and check. Clients can harm only each other: each connection has one
+//! request and a few seconds, and at the limit the oldest connection is closed for the newest. No upload ever waits for the listener.
 
 mod answer;
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,73 +22,78 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use crate::budget;
-use crate::exit::{Exit, Fatal};
 use crate::observe::health::Health;
 use crate::observe::metrics::Metrics;
 
-/// Before connections are taken again after that has failed: for want of descriptors mostly, and uploads come first.
-const PAUSE: Duration = Duration::from_secs(1);
+/// The pause after a connection could not be accepted. Mostly the process has no descriptors left, and uploads need them first.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// Who listens, and does not answer yet.
-#[derive(Debug)]
-pub struct Monitor(TcpListener);
+/// The address can't be used. Nothing helps but another configuration: the caller shows the text to whoever started the program.
+#[derive(Debug, thiserror::Error)]
+pub struct BindError {
+    address: SocketAddr,
+    source: io::Error,
+}
 
-/// Answers until it is dropped.
-#[derive(Debug)]
-pub struct Answering(#[allow(dead_code, reason = "its end is what it is kept for")] JoinSet<()>);
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "listen = \"{}\" in [daemon] can't be used: ", self.address)?;
+        match self.source.kind() {
+            io::ErrorKind::AddrInUse => {
+                f.write_str("something else listens there already; end that, or give another port, or take the key out")
+            }
+            io::ErrorKind::AddrNotAvailable => {
+                f.write_str("it is no address of this machine; give one, such as 127.0.0.1:9464, or take the key out")
+            }
+            _ => write!(f, "{}; give another address, or take the key out", self.source),
+        }
+    }
+}
 
-/// What is told.
+/// The bound address; connections wait there until [`Listener::serve`].
 #[derive(Debug)]
-struct Told {
+pub struct Listener(TcpListener);
+
+/// The running server. Dropping it ends the server and its connections.
+#[derive(Debug)]
+pub struct Server(#[allow(dead_code, reason = "dropping it ends the task")] JoinSet<()>);
+
+/// What the answers are made from.
+#[derive(Debug)]
+struct State {
     health: Health,
     metrics: Metrics,
     allowed_hosts: Vec<String>,
 }
 
-impl Monitor {
-    /// Takes the address.
-    pub async fn bind(address: SocketAddr) -> Result<Self, Fatal> {
-        TcpListener::bind(address).await.map(Self).map_err(|error| {
-            let (why, mend) = reason(&error);
-            let message = format!("listen = \"{address}\" in [daemon] can't be used: {why}; {mend}");
-            Fatal::new(Exit::Usage, message)
-        })
+impl Listener {
+    /// Binds the address.
+    pub async fn bind(address: SocketAddr) -> Result<Self, BindError> {
+        TcpListener::bind(address).await.map(Self).map_err(|source| BindError { address, source })
     }
 
-    /// Answers from now on.
-    pub fn start(self, health: Health, metrics: Metrics, allowed_hosts: Vec<String>) -> Answering {
+    /// Starts to answer requests. `allowed_hosts` are the names that a request's `Host` may hold besides addresses and `localhost`.
+    pub fn serve(self, health: Health, metrics: Metrics, allowed_hosts: Vec<String>) -> Server {
         match self.0.local_addr() {
             Ok(address) if !address.ip().is_loopback() => tracing::warn!(
                 "metrics and readiness are at http://{address}/metrics and /readyz, for everybody who can reach this machine"
             ),
             Ok(address) => tracing::info!("metrics and readiness are at http://{address}/metrics and /readyz"),
-            Err(error) => tracing::warn!("metrics and readiness are at an address that can't be told: {error}"),
+            Err(error) => tracing::warn!("metrics and readiness are served, but the address can't be read: {error}"),
         }
-        let mut answering = JoinSet::new();
-        answering.spawn(listen(self.0, Arc::new(Told { health, metrics, allowed_hosts })));
-        Answering(answering)
+        let mut task = JoinSet::new();
+        task.spawn(accept_all(self.0, Arc::new(State { health, metrics, allowed_hosts })));
+        Server(task)
     }
 }
 
-fn reason(error: &io::Error) -> (String, &'static str) {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            ("something else listens there already".into(), "end that, or give another port, or take the key out")
-        }
-        io::ErrorKind::AddrNotAvailable => {
-            ("it is no address of this machine".into(), "give one, such as 127.0.0.1:9464, or take the key out")
-        }
-        _ => (error.to_string(), "give another address, or take the key out"),
-    }
-}
-
-async fn listen(listener: TcpListener, told: Arc<Told>) {
+async fn accept_all(listener: TcpListener, state: Arc<State>) {
     let mut connections = JoinSet::new();
     let mut oldest_first: VecDeque<AbortHandle> = VecDeque::new();
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                // A panic ends its connection, and nothing else.
+                // A connection that panicked ends alone: its result is dropped here with those of the finished ones.
                 while connections.try_join_next().is_some() {}
                 oldest_first.retain(|connection| !connection.is_finished());
                 if oldest_first.len() >= budget::MONITOR_CONNECTIONS
@@ -95,24 +101,24 @@ async fn listen(listener: TcpListener, told: Arc<Told>) {
                 {
                     oldest.abort();
                 }
-                oldest_first.push_back(connections.spawn(serve(stream, Arc::clone(&told))));
+                oldest_first.push_back(connections.spawn(serve_connection(stream, Arc::clone(&state))));
             }
             Err(error) => {
-                tracing::debug!("a connection to the metrics can't be taken: {error}");
-                sleep(PAUSE).await;
+                tracing::debug!("a connection to the metrics can't be accepted: {error}");
+                sleep(ACCEPT_PAUSE).await;
             }
         }
     }
 }
 
-async fn serve(stream: TcpStream, told: Arc<Told>) {
+async fn serve_connection(stream: TcpStream, state: Arc<State>) {
     let service = service_fn(|request: hyper::Request<hyper::body::Incoming>| {
-        // What is no text is no name either.
+        // A header that is not text can't be an allowed name; `?` is none.
         let host = request.headers().get(HOST).map(|host| host.to_str().unwrap_or("?"));
-        let answer = if answer::is_for_us(host, &told.allowed_hosts) {
-            answer::answer(request.method(), request.uri().path(), &told.health, &told.metrics)
+        let answer = if answer::is_for_us(host, &state.allowed_hosts) {
+            answer::answer(request.method(), request.uri().path(), &state.health, &state.metrics)
         } else {
-            answer::not_for_us()
+            answer::misdirected()
         };
         std::future::ready(Ok::<_, Infallible>(answer))
     });
@@ -131,11 +137,11 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::time::Instant;
 
-    async fn started() -> (SocketAddr, Answering) {
-        let monitor = Monitor::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let address = monitor.0.local_addr().unwrap();
+    async fn started() -> (SocketAddr, Server) {
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = listener.0.local_addr().unwrap();
         let health = Health::default();
-        (address, monitor.start(health.clone(), Metrics::new(&health), vec!["monitor.example".into()]))
+        (address, listener.serve(health.clone(), Metrics::new(&health), vec!["monitor.example".into()]))
     }
 
     async fn get(address: SocketAddr, path: &str) -> String {
@@ -147,16 +153,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_request_is_answered_and_the_connection_is_over() {
-        let (address, _answering) = started().await;
+    async fn a_connection_ends_after_one_answer() {
+        let (address, _server) = started().await;
         let answer = get(address, "/healthz").await;
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("alive\n"), "{answer}");
     }
 
-    /// Regression: a page of another site could read it through the browser of somebody on this machine.
+    /// Regression: a page of any site could read the metrics through the browser of a person on this machine.
     #[tokio::test]
-    async fn a_request_for_another_sites_name_is_refused() {
-        let (address, _answering) = started().await;
+    async fn a_request_that_names_another_host_is_refused() {
+        let (address, _server) = started().await;
         for (host, status) in [
             ("evil.example", "421"),
             ("localhost.evil.example:9464", "421"),
@@ -175,54 +181,53 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_says_nothing_or_never_ends_his_request_is_dropped() {
-        let (address, _answering) = started().await;
-        for said in ["", "GET /metrics HTTP/1.1\r\nHost: "] {
+    async fn a_client_that_never_completes_its_request_is_dropped() {
+        let (address, _server) = started().await;
+        for sent in ["", "GET /metrics HTTP/1.1\r\nHost: "] {
             let mut stream = TcpStream::connect(address).await.unwrap();
-            stream.write_all(said.as_bytes()).await.unwrap();
+            stream.write_all(sent.as_bytes()).await.unwrap();
             let start = Instant::now();
-            // Cut, with or without a word.
+            // The connection is cut, with or without an answer.
             stream.read_to_end(&mut Vec::new()).await.ok();
             assert!(start.elapsed() <= budget::MONITOR_CONNECTION + Duration::from_millis(1), "{:?}", start.elapsed());
         }
     }
 
     #[tokio::test]
-    async fn any_number_of_silent_clients_keeps_nobody_from_an_answer() {
-        let (address, _answering) = started().await;
+    async fn silent_clients_keep_no_other_client_from_its_answer() {
+        let (address, _server) = started().await;
         let start = Instant::now();
         let mut silent = Vec::new();
         for _ in 0..4 * budget::MONITOR_CONNECTIONS {
             silent.push(TcpStream::connect(address).await.unwrap());
         }
         assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 200 OK\r\n"));
-        // The first of them made room.
+        // The oldest connection was closed to make room.
         assert_eq!(silent[0].read(&mut [0]).await.unwrap_or_default(), 0);
         assert!(start.elapsed() < budget::MONITOR_CONNECTION, "{:?}", start.elapsed());
     }
 
     #[tokio::test]
-    async fn a_request_with_a_body_or_a_head_without_end_or_of_nonsense_harms_nobody() {
-        let (address, _answering) = started().await;
+    async fn malformed_and_endless_requests_harm_no_other_client() {
+        let (address, _server) = started().await;
         let long = format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(8 * budget::MONITOR_HEAD));
-        for said in [&long, "\0\u{1}\r\n\r\n", "POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999\r\n\r\nx"]
+        for sent in [&long, "\0\u{1}\r\n\r\n", "POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999\r\n\r\nx"]
         {
             let mut stream = TcpStream::connect(address).await.unwrap();
-            stream.write_all(said.as_bytes()).await.ok();
+            stream.write_all(sent.as_bytes()).await.ok();
             let mut answer = Vec::new();
             stream.read_to_end(&mut answer).await.ok();
-            assert!(!answer.starts_with(b"HTTP/1.1 200"), "{said:.50}");
+            assert!(!answer.starts_with(b"HTTP/1.1 200"), "{sent:.50}");
         }
         assert!(get(address, "/healthz").await.starts_with("HTTP/1.1 200"));
     }
 
     #[tokio::test]
-    async fn an_address_that_is_taken_or_not_ours_is_a_usage_error_that_says_so() {
-        let (taken, _answering) = started().await;
+    async fn an_address_that_is_taken_or_not_ours_is_named_with_the_reason() {
+        let (taken, _server) = started().await;
         for (address, why) in [(taken, "something else"), ("192.0.2.1:9464".parse().unwrap(), "no address of this")] {
-            let fatal = Monitor::bind(address).await.unwrap_err();
-            assert_eq!(fatal.exit, Exit::Usage);
-            assert!(fatal.message.contains(&address.to_string()) && fatal.message.contains(why), "{fatal}");
+            let error = Listener::bind(address).await.unwrap_err().to_string();
+            assert!(error.contains(&address.to_string()) && error.contains(why), "{error}");
         }
     }
 }

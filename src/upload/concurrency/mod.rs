@@ -13,7 +13,7 @@ use crate::budget;
 use crate::config::Transfers;
 use crate::file::Settled;
 use crate::observe::metrics::Gauge;
-use crate::observe::standstill::Flow;
+use crate::observe::stall::Activity;
 use limit::Limit;
 
 /// How large a file is, for its place.
@@ -40,7 +40,7 @@ pub(super) struct Concurrency {
     places: Mutex<Places>,
     freed: Notify,
     counted: Gauge,
-    flow: Flow,
+    flow: Activity,
 }
 
 #[derive(Debug)]
@@ -63,7 +63,7 @@ impl Places {
 
 impl Concurrency {
     /// All free; `counted` shows how many are taken, `flow` that they wait for something.
-    pub(super) fn new(transfers: Transfers, counted: Gauge, flow: Flow) -> Self {
+    pub(super) fn new(transfers: Transfers, counted: Gauge, flow: Activity) -> Self {
         let limit = Limit::new(transfers, Instant::now());
         let places = Places { limit, taken: 0, large: 0, scarcity_told: None };
         Self { places: Mutex::new(places), freed: Notify::new(), counted, flow }
@@ -91,7 +91,7 @@ impl Concurrency {
         places.large += usize::from(class == Class::Large);
         drop(places);
         self.counted.inc();
-        self.flow.waits();
+        self.flow.started();
     }
 
     /// Gives a place back for a while, in the middle of a file: nothing is learnt from that, and the file waits for no mend.
@@ -101,7 +101,7 @@ impl Concurrency {
         places.large -= usize::from(class == Class::Large);
         drop(places);
         self.counted.dec();
-        self.flow.ended(1);
+        self.flow.finished(1);
         self.freed.notify_waiters();
     }
 
@@ -113,7 +113,7 @@ impl Concurrency {
         places.limit.finished(waiting, Instant::now());
         drop(places);
         self.counted.dec();
-        self.flow.ended(1);
+        self.flow.finished(1);
         self.freed.notify_waiters();
     }
 
@@ -149,7 +149,7 @@ mod tests {
     use std::sync::Arc;
 
     fn concurrency(transfers: Transfers) -> Concurrency {
-        Concurrency::new(transfers, Gauge::default(), Flow::default())
+        Concurrency::new(transfers, Gauge::default(), Activity::default())
     }
 
     /// The number under way grew by seven every few seconds, for a lower limit took back only what was free just then.

@@ -1,5 +1,5 @@
-//! A limit for how often one place of the program may log: thousands of files in the same trouble say the same thousands of times.
-//! What is left out is counted, and told.
+//! A rate limit for each place in the code that logs: thousands of files in the same trouble would log the same line thousands of
+//! times. Lines beyond the limit are suppressed and counted; the log reports the count.
 
 use std::collections::HashMap;
 use std::fmt::{self, Write};
@@ -16,57 +16,65 @@ use crate::budget;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Counts what each place of the program logs. Clones are the same one.
+/// Counts the lines of each place in the code that logs. Clones share the counts.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct LogLimit(Arc<Mutex<HashMap<Identifier, Window>>>);
+pub(crate) struct RateLimit(Arc<Mutex<HashMap<Identifier, Window>>>);
 
-/// A second of one place's lines.
+/// The lines of one place within a second.
 #[derive(Debug)]
 struct Window {
     since: Instant,
     lines: u32,
-    left_out: u64,
-    /// The first of those left out.
+    suppressed: u64,
+    /// The first suppressed line.
     example: String,
 }
 
-impl LogLimit {
-    /// Whether a line may be logged. Details that somebody asked for have no limit.
+/// The suppressed lines of one place.
+#[derive(Debug)]
+pub(crate) struct Suppressed {
+    pub(crate) count: u64,
+    /// The first of the lines, without its fields.
+    pub(crate) example: String,
+}
+
+impl RateLimit {
+    /// Whether the line may be logged; counts it. Lines below the level `info` have no limit: a person asked for them.
     fn may_log(&self, event: &Event<'_>, now: Instant) -> bool {
         if *event.metadata().level() > Level::INFO {
             return true;
         }
         let mut windows = self.windows();
         let window = windows.entry(event.metadata().callsite()).or_insert_with(|| Window::new(now));
-        // Until what was left out is told, the next second does not begin.
-        if window.left_out == 0 && now - window.since >= SECOND {
+        // The next second begins only after the suppressed lines of this one are reported.
+        if window.suppressed == 0 && now - window.since >= SECOND {
             *window = Window::new(now);
         }
         if window.lines < budget::LOG_LINES_A_SECOND {
             window.lines += 1;
             return true;
         }
-        if window.left_out == 0 {
+        if window.suppressed == 0 {
             event.record(&mut Message(&mut window.example));
         }
-        window.left_out += 1;
+        window.suppressed += 1;
         false
     }
 
-    /// What was left out in seconds that are over: how many lines, and the first of them. With `all`, also what is not over.
-    pub(crate) fn left_out(&self, now: Instant, all: bool) -> Vec<(u64, String)> {
-        let mut told = Vec::new();
+    /// Takes the suppressed lines of all seconds that are over; with `all`, those of the current second too.
+    pub(crate) fn take_suppressed(&self, now: Instant, all: bool) -> Vec<Suppressed> {
+        let mut taken = Vec::new();
         self.windows().retain(|_, window| {
             let is_over = all || now - window.since >= SECOND;
-            if is_over && window.left_out > 0 {
-                told.push((window.left_out, std::mem::take(&mut window.example)));
+            if is_over && window.suppressed > 0 {
+                taken.push(Suppressed { count: window.suppressed, example: std::mem::take(&mut window.example) });
             }
             !is_over
         });
-        told
+        taken
     }
 
-    /// Whether anything was logged in the last second, so that something may be left out and not told yet.
+    /// Whether any line was logged lately, so that suppressed lines may have to be reported soon.
     pub(crate) fn is_counting(&self) -> bool {
         !self.windows().is_empty()
     }
@@ -78,11 +86,11 @@ impl LogLimit {
 
 impl Window {
     fn new(since: Instant) -> Self {
-        Self { since, lines: 0, left_out: 0, example: String::new() }
+        Self { since, lines: 0, suppressed: 0, example: String::new() }
     }
 }
 
-impl<S: Subscriber> Layer<S> for LogLimit {
+impl<S: Subscriber> Layer<S> for RateLimit {
     fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
         self.may_log(event, Instant::now())
     }
@@ -105,7 +113,7 @@ mod tests {
     use super::*;
     use tracing_subscriber::layer::SubscriberExt;
 
-    /// Counts what gets through.
+    /// Counts the lines that pass.
     #[derive(Clone, Default)]
     struct Counted(Arc<Mutex<Vec<Level>>>);
 
@@ -116,8 +124,8 @@ mod tests {
     }
 
     #[test]
-    fn one_place_says_so_much_in_a_second_and_what_was_left_out_is_counted() {
-        let (limit, counted) = (LogLimit::default(), Counted::default());
+    fn lines_beyond_the_limit_of_one_place_are_suppressed_and_counted() {
+        let (limit, counted) = (RateLimit::default(), Counted::default());
         let subscriber = tracing_subscriber::registry().with(limit.clone()).with(counted.clone());
         tracing::subscriber::with_default(subscriber, || {
             for number in 0..1000 {
@@ -127,23 +135,23 @@ mod tests {
             tracing::error!("another place");
         });
         let count = |level| counted.0.lock().unwrap().iter().filter(|it| **it == level).count();
-        // A machine that is busy may take more than a second for it.
+        // A busy machine may take more than a second, and so log the lines of several seconds.
         assert!(count(Level::WARN) >= 20 && count(Level::WARN) < 500, "{}", count(Level::WARN));
         assert_eq!((count(Level::DEBUG), count(Level::ERROR)), (1000, 1));
         assert!(limit.is_counting());
-        let left_out = limit.left_out(Instant::now(), true);
-        assert_eq!(left_out.len(), 1);
-        assert_eq!(left_out[0].1, "it can't be sent");
-        assert!(!limit.is_counting() && limit.left_out(Instant::now(), true).is_empty());
+        let suppressed = limit.take_suppressed(Instant::now(), true);
+        assert_eq!(suppressed.len(), 1);
+        assert_eq!(suppressed[0].example, "it can't be sent");
+        assert!(!limit.is_counting() && limit.take_suppressed(Instant::now(), true).is_empty());
     }
 
     #[test]
-    fn what_was_left_out_is_told_once_its_second_is_over() {
-        let (limit, counted) = (LogLimit::default(), Counted::default());
+    fn suppressed_lines_are_reported_once_their_second_is_over() {
+        let (limit, counted) = (RateLimit::default(), Counted::default());
         let subscriber = tracing_subscriber::registry().with(limit.clone()).with(counted);
         let start = Instant::now();
         tracing::subscriber::with_default(subscriber, || (0..50).for_each(|_| tracing::info!("again")));
-        assert!(limit.left_out(start, false).is_empty());
-        assert_eq!(limit.left_out(start + 10 * SECOND, false).len(), 1);
+        assert!(limit.take_suppressed(start, false).is_empty());
+        assert_eq!(limit.take_suppressed(start + 10 * SECOND, false).len(), 1);
     }
 }

@@ -1,4 +1,5 @@
-//! A service for the tests that does as a script says, down to the bytes: also what no HTTP server would do.
+//! A local HTTP server for the unit tests. A script decides what it does with each request, down to the bytes: it can also do what no
+//! real server would.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -8,15 +9,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use url::{Url, form_urlencoded};
 
-use super::{Client, Timeouts};
-use crate::config::{Grant, Login, Service};
+use super::{Client, ClientConfig, Credentials, Timeouts, UserCredentials};
 use crate::secret::Source;
 
 pub(super) const PASSWORD: &str = "pass word+&hidden";
 
-/// A request as it came.
+/// A request that the server received.
 #[derive(Debug, Clone)]
-pub(super) struct Seen {
+pub(super) struct RecordedRequest {
     pub(super) method: String,
     /// Path and query.
     pub(super) target: String,
@@ -24,7 +24,7 @@ pub(super) struct Seen {
     pub(super) body: Vec<u8>,
 }
 
-impl Seen {
+impl RecordedRequest {
     pub(super) fn is_token(&self) -> bool {
         self.target.ends_with("/protocol/openid-connect/token")
     }
@@ -38,7 +38,7 @@ impl Seen {
     }
 }
 
-/// What the script wants done.
+/// What the script has the server do.
 pub(super) enum Reply {
     Json(u16, String),
     Raw(String),
@@ -67,44 +67,48 @@ pub(super) fn granted(access: &str, refresh: &str) -> String {
     )
 }
 
-type Script = dyn FnMut(&Seen, &[Seen]) -> Reply + Send;
+/// Called with a request and all requests before it.
+type Script = dyn FnMut(&RecordedRequest, &[RecordedRequest]) -> Reply + Send;
 
-/// The service under way.
-pub(super) struct Fake {
+/// A running server; it stops when it is dropped.
+pub(super) struct ScriptedServer {
     pub(super) url: Url,
-    seen: Arc<Mutex<Vec<Seen>>>,
+    requests: Arc<Mutex<Vec<RecordedRequest>>>,
     task: tokio::task::JoinHandle<()>,
 }
 
-impl Fake {
-    /// A service that answers as the script says; it is given the request and all before it.
-    pub(super) async fn start(script: impl FnMut(&Seen, &[Seen]) -> Reply + Send + 'static) -> Self {
+impl ScriptedServer {
+    /// Starts a server with a script.
+    pub(super) async fn start(
+        script: impl FnMut(&RecordedRequest, &[RecordedRequest]) -> Reply + Send + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = Url::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
-        let (seen, script) = (Arc::default(), Arc::new(Mutex::new(Box::new(script) as Box<Script>)));
+        let (requests, script) = (Arc::default(), Arc::new(Mutex::new(Box::new(script) as Box<Script>)));
         let task = tokio::spawn({
-            let seen = Arc::clone(&seen);
+            let requests = Arc::clone(&requests);
             async move {
                 loop {
                     let (socket, _) = listener.accept().await.unwrap();
-                    tokio::spawn(serve(socket, Arc::clone(&seen), Arc::clone(&script)));
+                    tokio::spawn(serve(socket, Arc::clone(&requests), Arc::clone(&script)));
                 }
             }
         });
-        Self { url, seen, task }
+        Self { url, requests, task }
     }
 
-    /// A service that grants `t1` and leaves the rest to the script.
-    pub(super) async fn with_login(mut script: impl FnMut(&Seen) -> Reply + Send + 'static) -> Self {
-        Self::start(move |seen, _| if seen.is_token() { tokens("t1", "r1") } else { script(seen) }).await
+    /// Starts a server that grants the token `t1`; the script decides about all other requests.
+    pub(super) async fn with_login(mut script: impl FnMut(&RecordedRequest) -> Reply + Send + 'static) -> Self {
+        Self::start(move |request, _| if request.is_token() { tokens("t1", "r1") } else { script(request) }).await
     }
 
-    pub(super) fn seen(&self) -> Vec<Seen> {
-        self.seen.lock().unwrap().clone()
+    /// The requests so far.
+    pub(super) fn requests(&self) -> Vec<RecordedRequest> {
+        self.requests.lock().unwrap().clone()
     }
 
-    pub(super) fn count(&self, what: impl Fn(&Seen) -> bool) -> usize {
-        self.seen().iter().filter(|s| what(s)).count()
+    pub(super) fn count(&self, which: impl Fn(&RecordedRequest) -> bool) -> usize {
+        self.requests().iter().filter(|request| which(request)).count()
     }
 
     pub(super) fn client(&self) -> Client {
@@ -112,42 +116,44 @@ impl Fake {
     }
 
     pub(super) fn client_with(&self, timeouts: Timeouts) -> Client {
-        Client::with_timeouts(&service(&self.url), &login(), timeouts).unwrap()
+        Client::new(ClientConfig { timeouts, ..config(&self.url) }).unwrap()
     }
 }
 
-impl Drop for Fake {
+impl Drop for ScriptedServer {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-pub(super) fn service(url: &Url) -> Service {
-    Service {
+/// The configuration of a client of the server at this address.
+pub(super) fn config(url: &Url) -> ClientConfig {
+    let password = Source::Given(SecretString::from(PASSWORD.to_owned()));
+    ClientConfig {
         realm: "r".into(),
         api_url: url.clone(),
         auth_url: url.clone(),
         content_type: "application/octet-stream".into(),
         ca_file: None,
+        credentials: Credentials {
+            client_id: "c".into(),
+            client_secret: None,
+            user: Some(UserCredentials { username: "u".into(), password }),
+        },
+        timeouts: Timeouts::default(),
     }
 }
 
-pub(super) fn login() -> Login {
-    let password = Source::Given(SecretString::from(PASSWORD.to_owned()));
-    let grant = Grant::Password { username: "u".into(), password };
-    Login { client_id: "c".into(), client_secret: None, grant }
-}
-
-async fn serve<S>(mut socket: S, all: Arc<Mutex<Vec<Seen>>>, script: Arc<Mutex<Box<Script>>>)
+async fn serve<S>(mut socket: S, requests: Arc<Mutex<Vec<RecordedRequest>>>, script: Arc<Mutex<Box<Script>>>)
 where
     S: AsyncReadExt + AsyncWriteExt + Unpin,
 {
     let mut buffer = Vec::new();
-    while let Some(seen) = read_request(&mut socket, &mut buffer).await {
+    while let Some(request) = read_request(&mut socket, &mut buffer).await {
         let reply = {
-            let mut all = all.lock().unwrap();
-            let reply = script.lock().unwrap()(&seen, &all);
-            all.push(seen);
+            let mut earlier = requests.lock().unwrap();
+            let reply = script.lock().unwrap()(&request, &earlier);
+            earlier.push(request);
             reply
         };
         let text = match reply {
@@ -179,7 +185,7 @@ pub(super) fn response(status: u16, body: &str) -> String {
     format!("HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len())
 }
 
-async fn read_request<S: AsyncReadExt + Unpin>(socket: &mut S, buffer: &mut Vec<u8>) -> Option<Seen> {
+async fn read_request<S: AsyncReadExt + Unpin>(socket: &mut S, buffer: &mut Vec<u8>) -> Option<RecordedRequest> {
     let head_end = loop {
         if let Some(at) = buffer.windows(4).position(|w| w == b"\r\n\r\n") {
             break at + 4;
@@ -204,13 +210,13 @@ async fn read_request<S: AsyncReadExt + Unpin>(socket: &mut S, buffer: &mut Vec<
     }
     let body = buffer[head_end..head_end + length].to_vec();
     buffer.drain(..head_end + length);
-    Some(Seen { method, target, headers, body })
+    Some(RecordedRequest { method, target, headers, body })
 }
 
-/// The same service behind TLS, under `localhost`. Returns its port.
+/// Starts a server behind TLS, under the name `localhost`. Returns its port.
 pub(super) async fn tls(
     acceptor: tokio_rustls::TlsAcceptor,
-    script: impl FnMut(&Seen, &[Seen]) -> Reply + Send + 'static,
+    script: impl FnMut(&RecordedRequest, &[RecordedRequest]) -> Reply + Send + 'static,
 ) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();

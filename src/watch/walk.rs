@@ -1,6 +1,7 @@
-//! The folder itself: a walk through it, in the order in which the system lists it, at the pace of whoever takes what it finds.
+//! A walk through the folder, in the order in which the system lists it, at the pace of the reader that takes what the walk finds.
 
 use std::ffi::OsStr;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,53 +12,51 @@ use super::ignore::IgnorePatterns;
 use crate::file::{PRIVATE, Root, Tree, Unreadable, look_at};
 use crate::removal;
 
-/// What a walk finds. All paths are below the root.
+/// What a walk reports. All paths are below the root.
 #[derive(Debug)]
-pub enum Found {
-    /// Regular files whose names don't say "in progress".
+pub(crate) enum WalkEvent {
+    /// Regular files whose names are not ignored.
     Files(Vec<PathBuf>),
-    /// A folder or file that can't be read, and why.
-    Unreadable(PathBuf, String),
-    /// The walk is over.
-    End,
+    /// A folder or file that can't be read.
+    Unreadable(PathBuf, io::Error),
+    /// The walk has ended.
+    Ended,
 }
 
-/// Enough to make a message's cost vanish beside that of its files.
+/// Files in one message: so many that the cost of the message vanishes beside that of its files.
 const BATCH: usize = 256;
 
-/// Walks through folders below a root. Blocks while `found` is full: the folder is the real queue.
+/// Walks through folders below a root. Blocks while the channel is full, so that files wait in the folder and not in memory.
 #[derive(Debug)]
-pub struct Walker {
-    /// The watched folder.
-    pub root: Arc<Root>,
-    /// Names to leave alone.
-    pub names: Arc<IgnorePatterns>,
-    /// Who takes what is found.
-    pub found: mpsc::Sender<Found>,
+pub(crate) struct Walker {
+    pub(crate) root: Arc<Root>,
+    pub(crate) ignore: Arc<IgnorePatterns>,
+    pub(crate) events: mpsc::Sender<WalkEvent>,
 }
 
-/// Nobody listens any more.
-struct Unheard;
+/// The receiver was dropped: the walk ends early.
+struct ReceiverGone;
 
 impl Walker {
-    /// Walks through each of the folders, and tells when it is over.
+    /// Walks through each of the folders, and reports the end.
     ///
-    /// `enter` is called for each folder before its names are read, so that what appears in it afterwards brings an event
-    /// and what was there before is listed. With `recover`, files that a stopped process left set aside are put back first.
-    pub fn walk(&self, folders: &[PathBuf], recover: bool, mut enter: impl FnMut(&Path)) {
-        let over = folders.iter().try_for_each(|folder| self.walk_through(folder, recover, &mut enter));
-        // Nobody listens any more: so nobody misses it.
-        over.and_then(|()| self.tell(Found::End)).ok();
+    /// `enter` is called for each folder before its names are read. So a watch that `enter` adds brings an event for all that
+    /// appears in the folder afterwards, and the walk lists all that was there before. With `recover`, the walk first puts back
+    /// files that a stopped process left set aside.
+    pub(crate) fn walk(&self, folders: &[PathBuf], recover: bool, mut enter: impl FnMut(&Path)) {
+        let walked = folders.iter().try_for_each(|folder| self.walk_through(folder, recover, &mut enter));
+        // Where the receiver is gone, nobody waits for the end.
+        walked.and_then(|()| self.send(WalkEvent::Ended)).ok();
     }
 
-    fn walk_through(&self, below: &Path, recover: bool, enter: &mut impl FnMut(&Path)) -> Result<(), Unheard> {
+    fn walk_through(&self, below: &Path, recover: bool, enter: &mut impl FnMut(&Path)) -> Result<(), ReceiverGone> {
         let mut files = Vec::with_capacity(BATCH);
         let mut tree = Tree::of(&self.root, below);
-        while let Some(entry) = tree.next(|name, kind| self.wanted(name, kind, recover)) {
+        while let Some(entry) = tree.next(|name, kind| self.wants(name, kind, recover)) {
             match entry {
                 Ok(entry) if entry.kind == FileType::Directory => {
                     enter(&self.root.path().join(entry.path));
-                    // Asked of the open folder: to reach it by its path takes the longer the deeper it lies.
+                    // Looked up in the open folder: a lookup by path takes longer the deeper the folder lies.
                     if recover && look_at(entry.dir, PRIVATE.as_ref()).is_ok() {
                         files.extend(removal::recover(&self.root, entry.path));
                     }
@@ -67,34 +66,34 @@ impl Walker {
                     _ => files.push(entry.path.to_owned()),
                 },
                 Ok(_) => {}
-                Err(unreadable) => self.unreadable(unreadable)?,
+                Err(unreadable) => self.report_unreadable(unreadable)?,
             }
             if files.len() >= BATCH {
-                self.tell(Found::Files(std::mem::take(&mut files)))?;
+                self.send(WalkEvent::Files(std::mem::take(&mut files)))?;
             }
         }
-        self.tell(Found::Files(files))
+        self.send(WalkEvent::Files(files))
     }
 
-    /// All but names in progress and private folders. What was set aside beside its place is of interest only where it is to be put
-    /// back: a running removal has it else.
-    fn wanted(&self, name: &OsStr, kind: FileType, recover: bool) -> bool {
+    /// Returns whether the walk looks at a name. A file that was set aside beside its place is wanted only with `recover`: at all
+    /// other times it belongs to a removal that is under way.
+    fn wants(&self, name: &OsStr, kind: FileType, recover: bool) -> bool {
         if removal::is_beside(name) {
             return recover && kind == FileType::RegularFile;
         }
-        !self.names.in_progress(name)
+        !self.ignore.ignores(name)
     }
 
-    /// What vanished while the walk came to it is no error.
-    fn unreadable(&self, unreadable: Unreadable) -> Result<(), Unheard> {
+    /// A file that vanished before the walk came to it is no error.
+    fn report_unreadable(&self, unreadable: Unreadable) -> Result<(), ReceiverGone> {
         match unreadable.why.kind() {
-            std::io::ErrorKind::NotFound => Ok(()),
-            _ => self.tell(Found::Unreadable(unreadable.path, unreadable.why.to_string())),
+            io::ErrorKind::NotFound => Ok(()),
+            _ => self.send(WalkEvent::Unreadable(unreadable.path, unreadable.why)),
         }
     }
 
-    fn tell(&self, found: Found) -> Result<(), Unheard> {
-        self.found.blocking_send(found).map_err(|_| Unheard)
+    fn send(&self, event: WalkEvent) -> Result<(), ReceiverGone> {
+        self.events.blocking_send(event).map_err(|_| ReceiverGone)
     }
 }
 
@@ -104,13 +103,13 @@ mod tests {
     use std::fs;
 
     fn walk(root: &Path, recover: bool) -> Vec<PathBuf> {
-        let (sender, mut found) = mpsc::channel(64);
+        let (sender, mut events) = mpsc::channel(64);
         let root = Arc::new(Root::open(root).unwrap());
-        let names = Arc::new(IgnorePatterns::new(&[".*".into(), "*.part".into()]).unwrap());
-        Walker { root, names, found: sender }.walk(&[PathBuf::new()], recover, |_| ());
+        let ignore = Arc::new(IgnorePatterns::new(&[".*".into(), "*.part".into()]).unwrap());
+        Walker { root, ignore, events: sender }.walk(&[PathBuf::new()], recover, |_| ());
         let mut files = Vec::new();
-        while let Ok(message) = found.try_recv() {
-            if let Found::Files(more) = message {
+        while let Ok(event) = events.try_recv() {
+            if let WalkEvent::Files(more) = event {
                 files.extend(more);
             }
         }
@@ -119,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_walk_finds_every_document_in_every_folder_and_nothing_else() {
+    fn a_walk_finds_every_regular_file_in_every_folder_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("a/b")).unwrap();
         fs::create_dir_all(dir.path().join(".hidden")).unwrap();
@@ -130,8 +129,8 @@ mod tests {
         assert_eq!(walk(dir.path(), false), ["a/b/z", "a/y", "x"].map(PathBuf::from));
     }
 
-    /// As this program makes it.
-    fn alone(private: &Path) {
+    /// Gives a private folder the mode that this program gives it.
+    fn make_private(private: &Path) {
         fs::set_permissions(private, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     }
 
@@ -139,7 +138,7 @@ mod tests {
     fn files_left_aside_by_a_crash_are_put_back_and_found() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join(".astran-backup/0/sub")).unwrap();
-        alone(&dir.path().join(".astran-backup"));
+        make_private(&dir.path().join(".astran-backup"));
         fs::create_dir_all(dir.path().join("sub")).unwrap();
         fs::write(dir.path().join(".astran-backup/0/sub/x"), "aside").unwrap();
         fs::write(dir.path().join(".astran-backup/0/y"), "aside").unwrap();
@@ -153,7 +152,7 @@ mod tests {
     fn files_left_aside_below_a_sub_folder_are_put_back_and_found_too() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("mounted/.astran-backup/0")).unwrap();
-        alone(&dir.path().join("mounted/.astran-backup"));
+        make_private(&dir.path().join("mounted/.astran-backup"));
         fs::write(dir.path().join("mounted/.astran-backup/0/x"), "aside").unwrap();
         assert_eq!(walk(dir.path(), true), [PathBuf::from("mounted/x")]);
     }

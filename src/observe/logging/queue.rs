@@ -1,6 +1,7 @@
-//! Log lines on their way to standard error, by a thread of its own: a reader that stops must not stop the work.
+//! A queue of log lines, and the thread that writes them to standard error: a reader of the log that stops must not stop the
+//! work.
 //!
-//! A pipe takes 64 KiB; after that each line would block the thread that logs it, the one that handles signals too.
+//! A pipe holds 64 KiB. Once it is full, each line would block the thread that logs it, even the one that handles signals.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -11,15 +12,16 @@ use std::time::{Duration, Instant};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::budget;
-use crate::observe::log_limit::LogLimit;
 use crate::printable::{escaped_json, escaped_line};
+
+use super::limit::{RateLimit, Suppressed};
 
 enum Message {
     Line(Vec<u8>),
     Flush(Sender<()>),
 }
 
-/// The way to the thread; clones are the same one.
+/// The sending end of the queue. Clones share the queue.
 #[derive(Clone)]
 pub(crate) struct LogQueue {
     lines: SyncSender<Message>,
@@ -29,22 +31,24 @@ pub(crate) struct LogQueue {
 }
 
 impl LogQueue {
-    /// Starts the thread. With `json` each line is an object already, and stays one; with `colour` it keeps its colours. The thread
-    /// tells also what `limit` left out.
-    pub(crate) fn start(to: impl Write + Send + 'static, json: bool, colour: bool, limit: LogLimit) -> Self {
-        let (lines, waiting) = sync_channel(budget::LOG_LINES);
+    /// Starts the thread, which writes to `to`. It also reports the lines that `limit` suppressed.
+    ///
+    /// With `json`, each line is a JSON object, and characters in it are escaped as JSON does. With `colour`, the colours in a line are
+    /// kept.
+    pub(crate) fn start(to: impl Write + Send + 'static, json: bool, colour: bool, limit: RateLimit) -> Self {
+        let (lines, queue) = sync_channel(budget::LOG_LINES);
         let lost = Arc::new(AtomicU64::new(0));
-        let counted = Arc::clone(&lost);
-        std::thread::spawn(move || write_all(&waiting, to, &counted, &limit, json));
+        let lost_by_thread = Arc::clone(&lost);
+        std::thread::spawn(move || write_all(&queue, to, &lost_by_thread, &limit, json));
         Self { lines, lost, json, colour }
     }
 
-    /// A line that is no log line: the last word of a command.
-    pub(crate) fn say(&self, text: &str) {
+    /// Queues a line that is no log line: the last message of a command.
+    pub(crate) fn write_line(&self, text: &str) {
         self.push(format!("{text}\n").into_bytes());
     }
 
-    /// Waits until all is written, but not for a reader that reads no more.
+    /// Waits until all lines are written; for [`budget::LAST_LOG_LINES`] at most, since the reader may have stopped.
     pub(crate) fn flush(&self) {
         let (done, written) = channel();
         let end = Instant::now() + budget::LAST_LOG_LINES;
@@ -66,23 +70,23 @@ impl LogQueue {
     }
 }
 
-fn write_all(waiting: &Receiver<Message>, mut to: impl Write, lost: &AtomicU64, limit: &LogLimit, json: bool) {
+fn write_all(queue: &Receiver<Message>, mut to: impl Write, lost: &AtomicU64, limit: &RateLimit, json: bool) {
     loop {
-        // What was left out is told soon, though nothing more may be logged.
+        // Suppressed lines are reported within a second, even if no further line comes.
         let message = if limit.is_counting() {
-            waiting.recv_timeout(Duration::from_secs(1))
+            queue.recv_timeout(Duration::from_secs(1))
         } else {
-            waiting.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            queue.recv().map_err(|_| RecvTimeoutError::Disconnected)
         };
-        let is_end = matches!(message, Ok(Message::Flush(_)));
-        for (count, example) in limit.left_out(Instant::now(), is_end) {
-            to.write_all(left_out_line(count, &example, json).as_bytes()).ok();
+        let is_flush = matches!(message, Ok(Message::Flush(_)));
+        for suppressed in limit.take_suppressed(Instant::now(), is_flush) {
+            to.write_all(suppressed_line(&suppressed, json).as_bytes()).ok();
         }
         match message {
             Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {}
             Ok(Message::Line(line)) => {
-                // Nobody reads any more: the work goes on all the same.
+                // The write fails where nobody reads any more. The work goes on all the same.
                 to.write_all(&line).ok();
                 let lost = lost.swap(0, Ordering::Relaxed);
                 if lost > 0 {
@@ -97,7 +101,7 @@ fn write_all(waiting: &Receiver<Message>, mut to: impl Write, lost: &AtomicU64, 
     }
 }
 
-fn left_out_line(count: u64, example: &str, json: bool) -> String {
+fn suppressed_line(Suppressed { count, example }: &Suppressed, json: bool) -> String {
     let message = format!("{count} more lines like this were left out: {example}");
     if json {
         let line = serde_json::json!({ "level": "WARN", "message": message, "left_out": count });
@@ -115,7 +119,7 @@ impl<'a> MakeWriter<'a> for LogQueue {
     }
 }
 
-/// One event on its way: it comes whole, in one piece.
+/// Queues one event: the subscriber writes each event in one piece.
 pub(crate) struct Line<'a>(&'a LogQueue);
 
 impl Write for Line<'_> {

@@ -1,0 +1,212 @@
+//! One folder from its start to its end: its watch, its uploads, and the reports that pass between them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::start::{Started, catch_up};
+use super::stop::tidy;
+use super::tally::count_in_metrics;
+use super::{Mode, Run, Tally, WatchedFolder, patience_after_stop};
+use crate::config::Policy;
+use crate::exit::{Exit, Fatal};
+use crate::file::Settled;
+use crate::journal::LocalEnd;
+use crate::observe::health::{Component, Condition};
+use crate::observe::metrics::FolderMetrics;
+use crate::observe::stall::Activity;
+use crate::upload::{Outcome, Pipeline, Report};
+use crate::vault::Vault;
+use crate::watch::settle::Rules;
+use crate::watch::{self, IgnorePatterns, UploadEnd, UploadEnded};
+
+/// With `once`, a file that is open for writing and unchanged for so long is left for the next run.
+const ONCE_PATIENCE: Duration = Duration::from_secs(10);
+/// Settled files that may wait for an upload. More wait in the folder.
+const QUEUE: usize = 256;
+
+/// Runs one folder.
+///
+/// Three loops run side by side, and files go round between them: the watch hands settled files to the upload queue, the uploads report
+/// how each file ended, and the reporter counts each report, shows it to the user and passes it back to the watch, which then may
+/// hand on the next file of that name.
+///
+/// The loops end one after the other. When the watch ends, it drops its end of the upload queue; the uploads end with the last
+/// file of the queue; and the reporter ends with the last report. A removal that hangs brings no report, so after a stop the
+/// reporter's patience ends (see [`patience_after_stop`]).
+pub(super) async fn run<V, F>(run: Arc<Run<V, F>>, started: Started) -> Result<Tally, Fatal>
+where
+    V: Vault,
+    F: Fn(&Report) + Send + Sync + 'static,
+{
+    let WatchedFolder { root, policy, targets, dest, counts } = started.folder;
+    let Run { mode, shutdown, .. } = &*run;
+    let condition = Condition::default();
+    let inspections = Activity::default();
+    run.standstill.add(inspections.clone());
+    let rules_and_names = watch_options(&policy, mode, counts.clone(), condition.clone())?;
+    let options = watch::Options { inspections, ..rules_and_names };
+    let (reports, mut reported) = mpsc::unbounded_channel();
+    let pipeline = Pipeline::new(Arc::clone(&run.shared), policy, targets, dest, false, reports, counts.clone());
+    let name = root.path().display().to_string();
+    run.health.add(Component::Destination(name.clone()), pipeline.destination());
+    run.health.add(Component::Folder(name), Arc::new(condition.clone()));
+    if let Some(late) = started.late
+        && let Err(tally) = catch_up(late, &condition, shutdown.clone()).await
+    {
+        return Ok(tally);
+    }
+
+    let (ready, queue) = mpsc::channel::<Settled>(QUEUE);
+    let (to_watch, ended) = mpsc::unbounded_channel();
+    let reporter = Reporter { run: &run, counts, tally: Tally::default(), to_watch };
+    let watching = watch::run(root, options, ready, ended, shutdown.clone());
+    let uploading = pipeline.run(queue, mode.grace, shutdown.clone());
+    let reporting = reporter.run(&mut reported, patience_after_stop(mode.grace, shutdown.clone()));
+    let ((watched, root), stopped, (all_reported, mut tally)) = tokio::join!(watching, uploading, reporting);
+    if all_reported {
+        tidy(root).await;
+    } else {
+        tracing::warn!("removals under way there don't end; the next start resolves what is left of them");
+    }
+    tally.failed += watched.unreadable + watched.still_open;
+    tally.left += watched.cut;
+    tally.stopped = stopped;
+    Ok(tally)
+}
+
+fn watch_options(
+    policy: &Policy,
+    mode: &Mode,
+    counts: FolderMetrics,
+    condition: Condition,
+) -> Result<watch::Options, Fatal> {
+    let ignore = IgnorePatterns::new(&policy.ignore)
+        .map_err(|error| Fatal::new(Exit::Usage, format!("a pattern of names to ignore can't be used: {error}")))?;
+    let rules = Rules::new(policy.settle);
+    let rules = if mode.once { rules.with_patience(ONCE_PATIENCE) } else { rules };
+    Ok(watch::Options {
+        ignore: Arc::new(ignore),
+        rules,
+        rescan: policy.rescan,
+        once: mode.once,
+        counts,
+        condition,
+        inspections: Activity::default(),
+    })
+}
+
+/// Takes each report until the last one, or until `patience` ends. Returns whether that was the last one.
+async fn take_reports<T>(
+    reported: &mut mpsc::UnboundedReceiver<T>,
+    patience: impl Future<Output = ()>,
+    mut take: impl FnMut(T),
+) -> bool {
+    tokio::pin!(patience);
+    loop {
+        tokio::select! {
+            biased;
+            report = reported.recv() => match report {
+                Some(report) => take(report),
+                None => return true,
+            },
+            () = &mut patience => return false,
+        }
+    }
+}
+
+/// Takes the reports of one folder's files.
+struct Reporter<'a, V, F> {
+    run: &'a Run<V, F>,
+    counts: FolderMetrics,
+    tally: Tally,
+    to_watch: mpsc::UnboundedSender<UploadEnded>,
+}
+
+impl<V, F: Fn(&Report)> Reporter<'_, V, F> {
+    /// Takes reports until the last one, or until `patience` ends. Returns whether that was the last one, and the tally. Then it drops
+    /// its sender to the watch, which waits for reports until then.
+    async fn run(
+        mut self,
+        reported: &mut mpsc::UnboundedReceiver<Report>,
+        patience: impl Future<Output = ()>,
+    ) -> (bool, Tally) {
+        let all_reported = take_reports(reported, patience, |report| self.take(report)).await;
+        (all_reported, self.tally)
+    }
+
+    fn take(&mut self, report: Report) {
+        self.tally.count(&report.outcome);
+        count_in_metrics(&self.counts, &report.outcome);
+        if self.run.mode.once && matches!(report.outcome, Outcome::Skipped { failed: true }) {
+            // Otherwise a cron job would succeed from its second run on, and hide the files that its first run could not upload.
+            self.tally.failed += 1;
+            tracing::warn!(file = %report.file.origin.display(), "has failed before and is unchanged: see history --failed");
+        }
+        (self.run.on_report)(&report);
+        // The watch may have ended already.
+        self.to_watch.send(upload_ended(report)).ok();
+    }
+}
+
+/// Translates a report for the watch, which knows nothing of uploads.
+fn upload_ended(report: Report) -> UploadEnded {
+    let end = match report.outcome {
+        Outcome::Stored { local: LocalEnd::Removed | LocalEnd::Moved(_), .. } => UploadEnd::Stored,
+        Outcome::Failed { moved: Some(_), .. } | Outcome::Gone => UploadEnd::Gone,
+        Outcome::Stored { local: LocalEnd::Kept, .. }
+        | Outcome::Failed { moved: None, .. }
+        | Outcome::Blocked { .. }
+        | Outcome::Skipped { .. }
+        | Outcome::Left => UploadEnd::Remains { put_back: report.put_back, aside: report.aside },
+        Outcome::Again { reason, place } => {
+            tracing::info!(file = %report.file.origin.display(), "to be uploaded again: {reason}");
+            UploadEnd::Returned(place)
+        }
+    };
+    UploadEnded { relative: report.file.relative, end }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::budget;
+    use crate::removal;
+    use crate::shutdown;
+    use tokio::time::Instant;
+
+    /// Regression: the program could not be stopped, not even by a second signal.
+    #[tokio::test(start_paused = true)]
+    async fn a_removal_that_hangs_does_not_keep_a_stop_from_ending() {
+        let grace = Duration::from_secs(25);
+        for (signals, waits) in [(1, grace + budget::TIDY), (2, budget::TIDY)] {
+            let (trigger, shutdown) = shutdown::channel();
+            // A removal that hangs keeps its sender.
+            let (_hangs, mut reported) = mpsc::unbounded_channel::<u8>();
+            (0..signals).for_each(|_| trigger.raise());
+            let start = Instant::now();
+            let patience = patience_after_stop(grace, shutdown);
+            assert!(!take_reports(&mut reported, patience, |_| ()).await);
+            assert_eq!(start.elapsed(), waits);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_waits_for_removals_under_way_and_without_it_there_is_no_limit() {
+        let grace = Duration::from_secs(25);
+        for (signals, takes) in [(0, Duration::from_secs(3600)), (1, grace), (2, removal::GRACE)] {
+            let (trigger, shutdown) = shutdown::channel();
+            let (reports, mut reported) = mpsc::unbounded_channel();
+            (0..signals).for_each(|_| trigger.raise());
+            tokio::spawn(async move {
+                tokio::time::sleep(takes).await;
+                reports.send(1).unwrap();
+            });
+            let mut taken = Vec::new();
+            let patience = patience_after_stop(grace, shutdown);
+            assert!(take_reports(&mut reported, patience, |report| taken.push(report)).await);
+            assert_eq!(taken, [1]);
+        }
+    }
+}

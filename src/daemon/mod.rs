@@ -1,0 +1,139 @@
+//! Runs the folders of `watch`: puts watching, uploads and the journal together, starts them and stops them.
+
+mod folder;
+mod start;
+mod stop;
+mod tally;
+mod upkeep;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::{JoinError, JoinSet};
+use tracing::{Instrument as _, Span};
+
+use crate::config::Policy;
+use crate::exit::{Exit, Fatal};
+use crate::file::Root;
+use crate::observe::health::{Component, Health};
+use crate::observe::metrics::FolderMetrics;
+use crate::observe::stall::StallDetector;
+use crate::shutdown::Shutdown;
+use crate::upload::{MoveTargets, Report, Shared};
+use crate::vault::{RemotePath, Vault};
+
+use start::Started;
+pub(crate) use stop::{patience_after_stop, tidy_all};
+pub use tally::Tally;
+
+/// A folder to watch, with what happens to its files.
+#[derive(Debug)]
+pub struct WatchedFolder {
+    /// Open and locked.
+    pub root: Arc<Root>,
+    /// How its files are uploaded, and what happens to them afterwards.
+    pub policy: Policy,
+    /// The folders that the policy moves files to.
+    pub targets: MoveTargets,
+    /// The folder in the vault that its files go to.
+    pub dest: RemotePath,
+    /// Its metrics.
+    pub counts: FolderMetrics,
+}
+
+/// How the daemon runs.
+#[derive(Debug, Clone)]
+pub struct Mode {
+    /// End when all files that were there at the start are done. Then the wait for a service that can't be reached has an end too.
+    pub once: bool,
+    /// How long uploads under way may take after a stop signal.
+    pub grace: Duration,
+    /// How long receipts are kept; for ever where `None`.
+    pub keep_receipts: Option<Duration>,
+    /// The folder in the vault for anchors of the receipts; `None` for no anchors.
+    pub anchor: Option<RemotePath>,
+}
+
+/// What all folders of a run share.
+struct Run<V, F> {
+    shared: Arc<Shared<V>>,
+    mode: Mode,
+    /// Called with the report of each file.
+    on_report: F,
+    health: Health,
+    standstill: StallDetector,
+    shutdown: Shutdown,
+}
+
+/// Watches the folders until a stop is requested or, with `once`, until all files that were there at the start are done.
+///
+/// `on_report` is called with the report of each file. Each part that can hold up uploads is added to `health`.
+///
+/// A run has four parts, one after the other:
+/// 1. Upkeep begins: what the journal needs once an hour or once a day, beside the uploads.
+/// 2. Each folder recovers: what a stopped run left there is resolved, before any folder starts.
+/// 3. All folders run side by side, each until its end (see [`folder::run`]).
+/// 4. Upkeep ends, with what a run does for the journal at its end.
+pub async fn run<V: Vault>(
+    shared: Arc<Shared<V>>,
+    folders: Vec<WatchedFolder>,
+    mode: Mode,
+    on_report: impl Fn(&Report) + Clone + Send + Sync + 'static,
+    health: &Health,
+    shutdown: Shutdown,
+) -> Result<Tally, Fatal> {
+    let run = Arc::new(Run {
+        shared,
+        mode,
+        on_report,
+        health: health.clone(),
+        standstill: StallDetector::default(),
+        shutdown,
+    });
+    let upkeep = upkeep::start(&run);
+    let started = start::recover_all(run.shared.journal(), folders).await?;
+    run.add_health_checks();
+    let tally = run_folders(&run, started).await?;
+    upkeep.finish(&run, &tally).await;
+    Ok(tally)
+}
+
+impl<V: Vault, F> Run<V, F> {
+    /// Adds the checks of all parts that the folders share. Each folder adds its own.
+    fn add_health_checks(&self) {
+        self.standstill.add(self.shared.flow());
+        for (component, breaker) in self.shared.circuits() {
+            self.health.add(component, breaker);
+        }
+        self.health.add(Component::Progress, Arc::new(self.standstill.clone()));
+    }
+}
+
+/// Runs all folders side by side until the last one has ended.
+async fn run_folders<V, F>(run: &Arc<Run<V, F>>, folders: Vec<Started>) -> Result<Tally, Fatal>
+where
+    V: Vault,
+    F: Fn(&Report) + Send + Sync + 'static,
+{
+    let mut running = JoinSet::new();
+    for started in folders {
+        let span = span_of(&started.folder.root);
+        running.spawn(folder::run(Arc::clone(run), started).instrument(span));
+    }
+    let mut tally = Tally::default();
+    while let Some(ended) = running.join_next().await {
+        tally.add(ended.map_err(|error| panicked(&error))??);
+    }
+    Ok(tally)
+}
+
+/// The span of all that is done for one folder: its log lines carry the folder's path. It has the level of errors, so that no line that
+/// is logged lacks it.
+fn span_of(root: &Root) -> Span {
+    tracing::error_span!("folder", path = %root.path().display())
+}
+
+/// A task has panicked: a fault of this program.
+fn panicked(error: &JoinError) -> Fatal {
+    Fatal::new(Exit::SomeFailed, format!("internal error: {error}"))
+}

@@ -1,0 +1,50 @@
+//! The end of a run: how long a stop waits for files under way, and what is removed from the folders.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::{sleep, timeout};
+use tracing::Instrument as _;
+
+use super::span_of;
+use crate::budget;
+use crate::file::Root;
+use crate::removal;
+use crate::shutdown::{Shutdown, Stop};
+
+/// Resolves when a stop does not wait any longer for files under way.
+///
+/// The uploads have `grace`, which a second signal ends. The removals have [`budget::TIDY`] more, so that the way from a receipt to
+/// the unlink is not cut without need; without a limit, a removal on a file system that does not answer would keep the program from
+/// ending.
+pub(crate) async fn patience_after_stop(grace: Duration, mut shutdown: Shutdown) {
+    let mut second_signal = shutdown.clone();
+    let grace_ends = async {
+        shutdown.reached(Stop::Gently).await;
+        sleep(grace).await;
+    };
+    tokio::select! {
+        () = grace_ends => {}
+        () = second_signal.reached(Stop::Now) => {}
+    }
+    sleep(budget::TIDY).await;
+}
+
+/// Removes the private folder of a watched folder, where it is empty. Has a limit, so that the end of the program does not hang
+/// together with a network share.
+pub(super) async fn tidy(root: Arc<Root>) {
+    let tidying = spawn_blocking(move || removal::tidy(&root));
+    if timeout(budget::TIDY, tidying).await.is_err() {
+        tracing::warn!("its file system does not answer; an empty private folder may be left there");
+    }
+}
+
+/// Removes the empty private folders of several watched folders, side by side.
+pub(crate) async fn tidy_all(roots: impl IntoIterator<Item = Arc<Root>>) {
+    let tidy_in_span = |root: Arc<Root>| {
+        let span = span_of(&root);
+        tidy(root).instrument(span)
+    };
+    roots.into_iter().map(tidy_in_span).collect::<JoinSet<()>>().join_all().await;
+}

@@ -1,0 +1,68 @@
+//! How many files a run stored, and how many it did not.
+
+use crate::observe::metrics::FolderMetrics;
+use crate::upload::Outcome;
+use crate::vault::VaultError;
+
+/// The result of a run, which decides its exit code.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Files that the vault has now.
+    pub stored: u64,
+    /// Files that failed, could not be read, or wait for something that a person must mend.
+    pub failed: u64,
+    /// Files left for later, because of a stop or because the service could not be used.
+    pub left: u64,
+    /// The error that ended the run before all files were done.
+    pub stopped: Option<VaultError>,
+}
+
+impl Tally {
+    /// Counts the outcome of one file.
+    pub fn count(&mut self, outcome: &Outcome) {
+        match outcome {
+            Outcome::Stored { .. } => self.stored += 1,
+            Outcome::Failed { .. } | Outcome::Blocked { .. } => self.failed += 1,
+            Outcome::Left => self.left += 1,
+            Outcome::Again { .. } | Outcome::Skipped { .. } | Outcome::Gone => {}
+        }
+    }
+
+    /// Adds the result of another folder.
+    pub fn add(&mut self, other: Self) {
+        self.stored += other.stored;
+        self.failed += other.failed;
+        self.left += other.left;
+        self.stopped = self.stopped.take().or(other.stopped);
+    }
+}
+
+/// Counts the outcome of one file in the metrics of its folder.
+pub(super) fn count_in_metrics(counts: &FolderMetrics, outcome: &Outcome) {
+    match outcome {
+        Outcome::Stored { stored, .. } => counts.stored(stored.size),
+        Outcome::Failed { .. } => drop(counts.failed.inc()),
+        Outcome::Blocked { .. } => drop(counts.waits.inc()),
+        Outcome::Again { .. } => drop(counts.again.inc()),
+        Outcome::Skipped { .. } => drop(counts.skipped.inc()),
+        Outcome::Gone => drop(counts.gone.inc()),
+        Outcome::Left => drop(counts.left.inc()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_file_that_is_not_done_shows_in_the_tally() {
+        let mut tally = Tally::default();
+        let reason = String::new;
+        for outcome in [Outcome::Failed { reason: reason(), moved: None }, Outcome::Blocked { reason: reason() }] {
+            tally.count(&outcome);
+        }
+        tally.count(&Outcome::Left);
+        tally.add(Tally { stored: 1, failed: 10, left: 10, stopped: None });
+        assert_eq!((tally.stored, tally.failed, tally.left), (1, 12, 11));
+    }
+}

@@ -1,0 +1,201 @@
+//! The log: lines on standard error, as text or JSON.
+
+mod limit;
+mod queue;
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+
+use clap::ValueEnum;
+use tracing::{Level, Metadata, Subscriber};
+use tracing_subscriber::filter::{EnvFilter, ParseError, filter_fn};
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt};
+
+pub(crate) use limit::RateLimit;
+pub(crate) use queue::LogQueue;
+
+/// The target of what the crate's root logs, and the beginning of every other target of this crate.
+const OWN: &str = env!("CARGO_CRATE_NAME");
+
+/// The format of log lines.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Text, in colour on a terminal.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The environment variables that replace the log's filter; the first that is set counts.
+const FILTERS: [&str; 2] = ["ASTRAN_BACKUP_LOG", "RUST_LOG"];
+
+/// A variable that should replace the log's filter can't be used. The caller shows the text to whoever set the variable.
+#[derive(Debug, thiserror::Error)]
+pub enum FilterError {
+    /// The variable holds bytes that are not text.
+    #[error("the environment variable {variable} is not UTF-8 text")]
+    NotText {
+        /// The variable's name.
+        variable: &'static str,
+    },
+    /// The variable's text is no list of filters.
+    #[error("{variable} can't be used: {source}; write it like info or astran_backup=debug")]
+    Malformed {
+        /// The variable's name.
+        variable: &'static str,
+        /// What is wrong with the text.
+        source: ParseError,
+    },
+}
+
+/// The running log.
+pub struct Log(LogQueue);
+
+impl Log {
+    /// Writes the program's last message, if there is one, and waits a moment until all lines are written. Standard error may be a pipe that
+    /// nobody reads, so the wait has a limit.
+    pub fn finish(self, last: Option<&str>) {
+        if let Some(text) = last {
+            self.0.write_line(text);
+        }
+        self.0.flush();
+    }
+}
+
+/// Starts the log on standard error. A second call changes nothing.
+///
+/// `level` is the level of this program's own lines; libraries log warnings at most. The variable `ASTRAN_BACKUP_LOG`, else
+/// `RUST_LOG`, replaces both. `variable` reads an environment variable that is set and not empty.
+pub fn init(format: Format, level: Level, variable: impl Fn(&str) -> Option<OsString>) -> Result<Log, FilterError> {
+    let filter = filter(level, &variable)?;
+    let colour = std::io::stderr().is_terminal() && variable("NO_COLOR").is_none();
+    let limit = RateLimit::default();
+    let queue = LogQueue::start(std::io::stderr(), matches!(format, Format::Json), colour, limit.clone());
+    let _already_started = subscriber(format, colour, filter, limit, queue.clone()).try_init().is_err();
+    Ok(Log(queue))
+}
+
+fn filter(level: Level, variable: impl Fn(&str) -> Option<OsString>) -> Result<EnvFilter, FilterError> {
+    for name in FILTERS {
+        if let Some(value) = variable(name) {
+            let text = value.into_string().map_err(|_| FilterError::NotText { variable: name })?;
+            return EnvFilter::try_new(text).map_err(|source| FilterError::Malformed { variable: name, source });
+        }
+    }
+    let libraries = level.min(Level::WARN);
+    Ok(EnvFilter::new(format!("{libraries},{OWN}={level}")))
+}
+
+pub(crate) fn subscriber<W>(
+    format: Format,
+    colour: bool,
+    filter: EnvFilter,
+    limit: RateLimit,
+    writer: W,
+) -> impl Subscriber + Send + Sync
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    // By default the layer reports a failed write on standard error itself, and panics where that is closed.
+    let layer = fmt::layer().with_writer(writer).with_ansi(colour).log_internal_errors(false);
+    let layer = match format {
+        Format::Text => layer.boxed(),
+        Format::Json => layer.json().flatten_event(true).boxed(),
+    };
+    tracing_subscriber::registry().with(filter_fn(may_be_logged)).with(filter).with(limit).with(layer)
+}
+
+/// Whether lines like this may be logged, whatever the variables ask for: what HTTP and TLS libraries log below the level
+/// `info` may hold forms with passwords.
+fn may_be_logged(metadata: &Metadata<'_>) -> bool {
+    let own = metadata.target() == OWN || metadata.target().starts_with(concat!(env!("CARGO_CRATE_NAME"), "::"));
+    own || *metadata.level() <= Level::INFO
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::os::unix::ffi::OsStringExt;
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Buffer {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn variables(set: &[(&str, &str)]) -> impl Fn(&str) -> Option<OsString> {
+        |name| set.iter().find(|(set, _)| *set == name).map(|(_, value)| OsString::from(value))
+    }
+
+    fn logged(format: Format, level: Level, environment: &[(&str, &str)]) -> String {
+        let buffer = Buffer::default();
+        let sink = buffer.clone();
+        let filter = filter(level, variables(environment)).unwrap();
+        let subscriber = subscriber(format, false, filter, RateLimit::default(), move || sink.clone());
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::trace!("own trace");
+            tracing::debug!("own debug");
+            tracing::info!(file = "a.pdf", "own info");
+            tracing::warn!("own warn");
+            tracing::trace!(target: "hyper::proto", "their trace");
+            tracing::debug!(target: "reqwest::connect", "their debug");
+            tracing::debug!(target: "astran_backup_like", "their debug");
+            tracing::info!(target: "h2", "their info");
+            tracing::warn!(target: "h2", "their warn");
+        });
+        let bytes = buffer.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn libraries_never_log_below_the_level_info() {
+        for directives in ["trace", "hyper=trace", "trace,hyper::proto=trace,reqwest=trace"] {
+            for name in ["RUST_LOG", "ASTRAN_BACKUP_LOG"] {
+                let text = logged(Format::Text, Level::TRACE, &[(name, directives)]);
+                assert!(!text.contains("their debug") && !text.contains("their trace"), "{text}");
+            }
+        }
+        let text = logged(Format::Text, Level::INFO, &[("RUST_LOG", "trace")]);
+        assert!(text.contains("their info") && text.contains("own trace"), "{text}");
+    }
+
+    #[test]
+    fn the_level_is_for_this_programs_own_lines() {
+        let text = logged(Format::Text, Level::DEBUG, &[]);
+        assert!(text.contains("own debug") && !text.contains("own trace") && !text.contains("their info"), "{text}");
+        assert!(text.contains("their warn"));
+        assert_eq!(logged(Format::Text, Level::ERROR, &[]), "");
+    }
+
+    #[test]
+    fn our_variable_comes_before_the_general_one() {
+        let both = [("ASTRAN_BACKUP_LOG", "error"), ("RUST_LOG", "trace")];
+        assert_eq!(logged(Format::Text, Level::INFO, &both), "");
+        let malformed = filter(Level::INFO, variables(&[("RUST_LOG", "a=b=c")])).unwrap_err();
+        assert!(matches!(malformed, FilterError::Malformed { variable: "RUST_LOG", .. }), "{malformed:?}");
+        let bytes = |_: &str| Some(OsString::from_vec(vec![0xff]));
+        let no_text = filter(Level::INFO, bytes).unwrap_err();
+        assert!(matches!(no_text, FilterError::NotText { variable: "ASTRAN_BACKUP_LOG" }), "{no_text:?}");
+    }
+
+    #[test]
+    fn json_is_one_object_a_line() {
+        let text = logged(Format::Json, Level::INFO, &[]);
+        let lines: Vec<serde_json::Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        assert_eq!(lines[0]["message"], "own info");
+        assert_eq!(lines[0]["file"], "a.pdf");
+    }
+}

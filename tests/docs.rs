@@ -1,0 +1,135 @@
+//! The documents for developers name only what exists: files, functions, tests, links. So they can't go stale unnoticed.
+
+// What the tests are about is text.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+const DOCUMENTS: [&str; 2] = ["docs/architecture.md", "docs/CONTRIBUTING.md"];
+const WITH_LINKS: [&str; 5] =
+    ["README.md", "CHANGELOG.md", "docs/architecture.md", "docs/CONTRIBUTING.md", "docs/SECURITY.md"];
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn exists(path: impl AsRef<Path>) -> bool {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path).exists()
+}
+
+/// The text without its blocks of code.
+fn prose(document: &str) -> String {
+    let text = read(document);
+    text.split("```").step_by(2).collect()
+}
+
+/// What stands in backticks.
+fn quoted(document: &str) -> Vec<String> {
+    prose(document).split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// All Rust files below a folder.
+fn sources(folder: &str) -> Vec<PathBuf> {
+    walkdir::WalkDir::new(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder))
+        .into_iter()
+        .map(|entry| entry.unwrap().into_path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+        .collect()
+}
+
+fn defines(text: &str, function: &str) -> bool {
+    [format!("fn {function}("), format!("fn {function}<")].iter().any(|start| text.contains(start))
+}
+
+#[test]
+fn each_file_and_each_function_that_the_documents_name_exists() {
+    let mut named = 0;
+    for document in DOCUMENTS {
+        for text in quoted(document) {
+            let is_place =
+                ["src", "tests", "docs", ".ci", "fuzz"].iter().any(|top| text.starts_with(&format!("{top}/")));
+            if !is_place
+                || text.contains(['…', '*', ' '])
+                || text.chars().any(char::is_uppercase) && !text.ends_with(".md")
+            {
+                continue;
+            }
+            // Written by tools, when there is something to write.
+            if text.ends_with(".regressions") || text == "fuzz/artifacts" {
+                continue;
+            }
+            let (file, function) = text.split_once("::").map_or((&*text, None), |(file, name)| (file, Some(name)));
+            assert!(exists(file), "{document} names {file}, which does not exist");
+            if let Some(function) = function {
+                assert!(defines(&read(file), function), "{document} names {text}, but {file} has no such function");
+            }
+            named += 1;
+        }
+    }
+    assert!(named > 60, "only {named} names were found: does the document still write them as `src/…`?");
+}
+
+#[test]
+fn each_test_that_the_documents_name_exists() {
+    let all: String = sources("tests").iter().chain(&sources("src")).map(read).collect();
+    let mut named = 0;
+    for document in DOCUMENTS {
+        // Names of tests are sentences.
+        for test in quoted(document).iter().filter(|text| text.matches('_').count() > 4) {
+            if test.chars().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_') {
+                assert!(defines(&all, test), "{document} names the test {test}, which does not exist");
+                named += 1;
+            }
+        }
+    }
+    assert!(named > 10, "only {named} tests were found in the documents");
+}
+
+#[test]
+fn each_link_to_a_file_leads_to_one() {
+    for document in WITH_LINKS {
+        let folder = Path::new(document).parent().unwrap();
+        for link in prose(document).split("](").skip(1).filter_map(|rest| rest.split(')').next().map(str::to_owned)) {
+            let file = link.split('#').next().unwrap();
+            assert!(
+                link.contains("://") || file.is_empty() || exists(folder.join(file)),
+                "{document} links to {link}, which does not exist"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_list_of_test_binaries_is_complete() {
+    let listed: BTreeSet<String> = prose("docs/CONTRIBUTING.md")
+        .lines()
+        .skip_while(|line| !line.starts_with("| test binary"))
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .flat_map(|line| {
+            line.split('|').nth(1).unwrap().split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>()
+        })
+        .collect();
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let there_are: BTreeSet<String> = std::fs::read_dir(tests)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs") || path.join("main.rs").exists())
+        .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(listed, there_are);
+}
+
+#[test]
+fn each_variable_of_the_tests_is_explained() {
+    let variables = |text: &str| -> BTreeSet<String> {
+        let rest = text.split("ASTRAN_TEST_").skip(1);
+        rest.map(|rest| rest.chars().take_while(|letter| letter.is_ascii_uppercase() || *letter == '_').collect())
+            .filter(|name: &String| !name.is_empty())
+            .collect()
+    };
+    let used = variables(&sources("tests").iter().map(read).collect::<String>());
+    assert_eq!(variables(&read("docs/CONTRIBUTING.md")), used);
+}

@@ -1,0 +1,74 @@
+//! The table of rooms in `src/lib.rs` is true: every import of `src` is one that it allows, and it goes one way.
+//!
+//! An import is any path that begins at the crate's root: `crate::room`, `crate::{room, …}`, `super::…::room` where the
+//! `super`s reach the root, and `astran_backup::room` in `main.rs`, in a `use` or inline. The reader follows the `mod` declarations from
+//! `lib.rs` and `main.rs`, so that it sees the files that the compiler sees. Test code may import everything; test code is
+//! what stands under `#[cfg(test)]`: an item, or a file whose `mod` declaration has that attribute. Comments and texts are not
+//! read, so a link in a doc comment is no import.
+
+// Helpers of tests are tests too; the lint's own exception sees only the functions marked as such.
+#![allow(clippy::unwrap_used)]
+
+mod imports;
+mod table;
+mod tokens;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use imports::{Import, imports_of_crate};
+use table::Table;
+
+/// Imports that the table does not allow and that are still there: from, to, and why.
+const EXCEPTIONS: &[(&str, &str, &str)] = &[
+    ("astran", "config", "the client is to get a configuration of its own"),
+    ("astran", "exit", "the client's errors are to be made into exit codes by the commands"),
+    ("exit", "journal", "the conversion is to move to where it is needed"),
+    ("exit", "vault", "the conversion is to move to where it is needed"),
+    ("file", "removal", "an open file's removal is to be removal's own"),
+    ("upload", "exit", "move targets are to have an error of their own"),
+    ("watch", "removal", "removal's names are to be passed in, or to be file's"),
+];
+
+fn source() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))
+}
+
+fn table() -> Table {
+    Table::parse(&std::fs::read_to_string(source().join("lib.rs")).unwrap())
+}
+
+fn is_exception(import: &Import) -> bool {
+    EXCEPTIONS.iter().any(|(from, to, _)| import.from == *from && import.to == *to)
+}
+
+#[test]
+fn every_import_is_one_that_the_table_of_rooms_allows() {
+    let table = table();
+    let imports = imports_of_crate(source());
+    assert!(imports.len() > 200, "only {} imports were found: the reader has lost its way", imports.len());
+    let (excused, forbidden): (Vec<&Import>, Vec<&Import>) = imports
+        .iter()
+        .filter(|import| !table.allows(&import.from, &import.to))
+        .partition(|import| is_exception(import));
+    let lines: Vec<String> = forbidden.iter().map(ToString::to_string).collect();
+    assert!(lines.is_empty(), "imports that the table in src/lib.rs does not allow:\n{}", lines.join("\n"));
+    for (from, to, _) in EXCEPTIONS {
+        let is_needed = excused.iter().any(|import| import.from == *from && import.to == *to);
+        assert!(is_needed, "`{from}` does not import `{to}` any more: take the exception out of tests/rooms/main.rs");
+    }
+}
+
+#[test]
+fn the_table_has_every_room_of_src_and_no_other() {
+    let rooms: BTreeSet<String> = imports::rooms(source());
+    let told: BTreeSet<String> = table().rooms().map(str::to_owned).collect();
+    let (missing, unknown): (Vec<_>, Vec<_>) = (rooms.difference(&told).collect(), told.difference(&rooms).collect());
+    assert!(missing.is_empty(), "rooms of src that the table in src/lib.rs does not have: {missing:?}");
+    assert!(unknown.is_empty(), "rooms of the table in src/lib.rs that src does not have: {unknown:?}");
+}
+
+#[test]
+fn the_table_goes_one_way() {
+    assert_eq!(table().mistakes(), [""; 0]);
+}
