@@ -1,7 +1,10 @@
-//! Anchors of the journal's chains: put into the vault, and found there again.
+//! Anchors of the journal's chains: puts them into the vault, and finds them there again.
 //!
-//! One document for each day and each journal's key: the anchors of a day are its versions. A store that keeps a second document
-//! under one name, or refuses the name, gets the later ones under names of their own: all that is downloaded is named by its path.
+//! One document for each day and each journal's key: the anchors of a day are its versions. In a vault that keeps a second document
+//! under one name, or refuses the name, later anchors get names of their own, because documents are downloaded by their path.
+//!
+//! What a caller can do about an [`AnchorError`]: `Journal` and `Vault` say themselves; after `Busy` nothing, for the other process's
+//! next anchor has all receipts. None of them concerns a file: uploads go on, and a daemon tries again an hour later.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,12 +13,12 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 
 use crate::budget;
-use crate::journal::anchor::{Anchor, PREFIX};
-use crate::journal::{Anchored, Compared, Journal, JournalError, Signed};
+use crate::journal::anchor::{Anchor, AnchorFormatError, PREFIX};
+use crate::journal::{AnchorRecord, HeadComparison, Journal, JournalError, SignedAnchor};
 use crate::printable::printable;
 use crate::vault::{Content, Document, DocumentId, Download, Kind, RemotePath, Vault, VaultError};
 
-/// Between two anchors of a daemon.
+/// The time between two anchors of a daemon.
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// Why an anchor did not get into the vault.
@@ -24,20 +27,20 @@ pub enum AnchorError {
     /// The journal can't be read, or its key can't be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// The store did not take it.
+    /// The vault did not take the anchor.
     #[error(transparent)]
     Vault(#[from] VaultError),
-    /// Another process puts one at this moment.
+    /// Another process puts an anchor at this moment.
     #[error("another process anchors the receipts of this journal at this moment; the next anchor has them all")]
     Busy,
 }
 
 /// An anchor that the vault has.
 #[derive(Debug, Clone)]
-pub struct Put {
-    /// What it says.
+pub struct StoredAnchor {
+    /// What the anchor says.
     pub anchor: Anchor,
-    /// The folder that it lies in.
+    /// The folder that its document lies in.
     pub folder: RemotePath,
     /// The document's name there.
     pub name: String,
@@ -45,23 +48,23 @@ pub struct Put {
 
 /// Puts an anchor of the chains, as they are now, into a folder of the vault. One process at a time: of two, the slower one could put
 /// an older anchor over the newer one, which the journal would then miss.
-pub async fn put<V: Vault>(vault: &V, journal: &Journal, folder: &RemotePath) -> Result<Put, AnchorError> {
-    let _alone = alone(journal).await?;
+pub async fn put<V: Vault>(vault: &V, journal: &Journal, folder: &RemotePath) -> Result<StoredAnchor, AnchorError> {
+    let _lock = lock(journal).await?;
     let signed = journal.sign_anchor().await?;
     let id = vault.folder(folder).await?.id;
     let name = store(vault, journal, folder, &id, &signed).await?;
-    let Signed { anchor, public, .. } = signed;
+    let SignedAnchor { anchor, public, .. } = signed;
     let (seq, fates, at) = (anchor.seq, anchor.fates, SystemTime::now());
-    let noted = Anchored { key: public, seq, fates, at, folder: folder.to_string(), name: name.clone() };
-    journal.anchored(noted).await?;
-    Ok(Put { anchor, folder: folder.clone(), name })
+    let record = AnchorRecord { key: public, seq, fates, at, folder: folder.to_string(), name: name.clone() };
+    journal.note_anchor(record).await?;
+    Ok(StoredAnchor { anchor, folder: folder.clone(), name })
 }
 
 /// The lock of the journal's anchors, held until it is dropped.
-async fn alone(journal: &Journal) -> Result<std::fs::File, AnchorError> {
+async fn lock(journal: &Journal) -> Result<std::fs::File, AnchorError> {
     let start = tokio::time::Instant::now();
     loop {
-        if let Some(lock) = journal.anchoring()? {
+        if let Some(lock) = journal.lock_anchors()? {
             return Ok(lock);
         }
         if start.elapsed() >= budget::ANCHOR_LOCK {
@@ -71,14 +74,15 @@ async fn alone(journal: &Journal) -> Result<std::fs::File, AnchorError> {
     }
 }
 
-/// Under the day's name while the store keeps one document under it; else under a name that nothing has. So too where the day's
-/// anchor says something else than the journal: it is what proves that the journal was changed, and must not be covered.
+/// Uploads the anchor under the day's name while the vault keeps one document under it, else under a name that no document has. Also
+/// under a new name where the day's anchor contradicts the journal: that anchor proves that the journal was changed, and must not be
+/// covered. Returns the name.
 async fn store<V: Vault>(
     vault: &V,
     journal: &Journal,
     folder: &RemotePath,
     id: &DocumentId,
-    signed: &Signed,
+    signed: &SignedAnchor,
 ) -> Result<String, AnchorError> {
     let anchor = &signed.anchor;
     let day = format!("{PREFIX}{}-{}-{}.json", anchor.fingerprint(), anchor.place(), &anchor.at[..10]);
@@ -97,12 +101,12 @@ async fn store<V: Vault>(
     Ok(own)
 }
 
-/// Whether an anchor in the vault says nothing else than the journal.
+/// Whether an anchor in the vault says the same as the journal.
 async fn agrees<V: Vault>(vault: &V, journal: &Journal, path: &RemotePath) -> Result<bool, AnchorError> {
     let agrees = match Anchor::read(&download(vault, path).await?) {
         Ok(anchor) => {
-            let compared = journal.compare(vec![anchor.receipts(), anchor.of_fates()]).await?;
-            !compared.iter().any(Compared::contradicts)
+            let compared = journal.compare(vec![anchor.receipts_head(), anchor.local_ends_head()]).await?;
+            !compared.iter().any(HeadComparison::contradicts)
         }
         Err(_) => false,
     };
@@ -115,8 +119,8 @@ async fn agrees<V: Vault>(vault: &V, journal: &Journal, path: &RemotePath) -> Re
     Ok(agrees)
 }
 
-/// The part of an anchor's name that is its date, behind its key and its place.
-fn dated(name: &str) -> &str {
+/// The date in an anchor's name, which follows its key and its place.
+fn date(name: &str) -> &str {
     name.strip_prefix(PREFIX).and_then(|rest| rest.splitn(3, '-').nth(2)).unwrap_or_default()
 }
 
@@ -128,38 +132,50 @@ async fn upload<V: Vault>(vault: &V, folder: &DocumentId, name: &str, document: 
     vault.upload(folder, name, &content).await
 }
 
-/// A document in the vault that calls itself an anchor of this journal.
-#[derive(Debug, Clone)]
-pub struct Lying {
+/// A document in the vault that has the name of an anchor.
+#[derive(Debug)]
+pub struct AnchorDocument {
     /// Where it lies.
     pub path: RemotePath,
-    /// What it says; or why it is no anchor that its key has signed.
-    pub anchor: Result<Anchor, String>,
+    /// What it says, or why that can't be used.
+    pub anchor: Result<Anchor, UnusableAnchor>,
+}
+
+/// Why a document in the vault can't be used as an anchor. `history --check` reports each; no retry changes it.
+#[derive(Debug, thiserror::Error)]
+pub enum UnusableAnchor {
+    /// It is no anchor that its key has signed.
+    #[error(transparent)]
+    Invalid(#[from] AnchorFormatError),
+    /// The vault does not hand it out.
+    #[error("{}", .0.message)]
+    NotHandedOut(#[source] VaultError),
 }
 
 /// What the vault has of one journal.
 #[derive(Debug, Default)]
-pub struct Found {
-    /// The newest that are signed with its key, the newest first; at most 31 of a folder.
-    pub own: Vec<Lying>,
+pub struct FoundAnchors {
+    /// The newest that are signed with the journal's key, the newest first; at most 31 of a folder.
+    pub own: Vec<AnchorDocument>,
     /// The newest of the same host, state directory and service that are signed with another key; and the noted one, if it is.
-    pub other_key: Vec<Lying>,
+    pub other_key: Vec<AnchorDocument>,
     /// How many documents are anchors of other journals.
     pub others: usize,
 }
 
-/// Looks for the anchors of a journal. `now` is an anchor of it as it is now, `noted` the newest one that the journal says it put there.
+/// Looks for the anchors of a journal. `now` is an anchor of the journal as it is now, `noted` the newest one that the journal says it
+/// put there.
 ///
 /// What the journal's key signed is the journal's, wherever it was signed: a container has another host name in each run, and a state
-/// folder may be moved. The place only tells where another key took the journal's place.
+/// folder may be moved. The place only shows where another key took the place of the journal's key.
 pub async fn find<V: Vault>(
     vault: &V,
     folders: &[RemotePath],
     now: &Anchor,
-    noted: Option<&Anchored>,
-) -> Result<Found, VaultError> {
+    noted: Option<&AnchorRecord>,
+) -> Result<FoundAnchors, VaultError> {
     let (own, place) = (format!("{PREFIX}{}-", now.fingerprint()), format!("-{}-", now.place()));
-    let mut found = Found::default();
+    let mut found = FoundAnchors::default();
     for folder in folders {
         let id = match vault.folder(folder).await {
             Ok(found) => found.id,
@@ -168,9 +184,9 @@ pub async fn find<V: Vault>(
         };
         let mut names: Vec<String> = vault.children(&id).await?.into_iter().filter_map(|child| child.name).collect();
         names.retain(|name| name.starts_with(PREFIX));
-        // The noted one is read however old its name says that it is.
+        // The noted anchor is read however old its name says that it is.
         let noted = noted.filter(|noted| noted.folder == folder.to_string()).map(|noted| noted.name.as_str());
-        let rank = |name: &String| (Some(name.as_str()) == noted, dated(name).to_owned(), name.clone());
+        let rank = |name: &String| (Some(name.as_str()) == noted, date(name).to_owned(), name.clone());
         names.sort_by_cached_key(|name| std::cmp::Reverse(rank(name)));
         names.dedup();
         let (mine, rest): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| name.starts_with(&own));
@@ -180,8 +196,9 @@ pub async fn find<V: Vault>(
         found.own.extend(read_all(vault, folder, mine, budget::ANCHORS).await?);
         found.other_key.extend(read_all(vault, folder, same_place, budget::ANCHORS_OF_ANOTHER_KEY).await?);
     }
-    let newest = |lying: &Lying| lying.anchor.as_ref().map_or((0, 0), |anchor| (anchor.seq, anchor.fates));
-    found.own.sort_by_key(|lying| std::cmp::Reverse(newest(lying)));
+    let newest =
+        |document: &AnchorDocument| document.anchor.as_ref().map_or((0, 0), |anchor| (anchor.seq, anchor.fates));
+    found.own.sort_by_key(|document| std::cmp::Reverse(newest(document)));
     Ok(found)
 }
 
@@ -190,21 +207,21 @@ async fn read_all<V: Vault>(
     folder: &RemotePath,
     names: Vec<String>,
     most: usize,
-) -> Result<Vec<Lying>, VaultError> {
+) -> Result<Vec<AnchorDocument>, VaultError> {
     let mut read = Vec::new();
     for name in names.into_iter().take(most) {
         let path = folder.join(&name);
         let anchor = match download(vault, &path).await {
-            Ok(document) => Anchor::read(&document).map_err(str::to_owned),
+            Ok(document) => Anchor::read(&document).map_err(UnusableAnchor::from),
             Err(error) if error.is_retryable() || error.kind == Kind::Login => return Err(error),
-            Err(error) => Err(error.message),
+            Err(error) => Err(UnusableAnchor::NotHandedOut(error)),
         };
-        read.push(Lying { path, anchor });
+        read.push(AnchorDocument { path, anchor });
     }
     Ok(read)
 }
 
-/// No more than an anchor can have: what is longer is none.
+/// Downloads no more than an anchor can have: a longer document is no anchor.
 async fn download<V: Vault>(vault: &V, path: &RemotePath) -> Result<Vec<u8>, VaultError> {
     let mut download = vault.download(path).await?;
     let mut document = Vec::new();
@@ -217,8 +234,8 @@ async fn download<V: Vault>(vault: &V, path: &RemotePath) -> Result<Vec<u8>, Vau
     Ok(document)
 }
 
-/// Puts an anchor into the vault each hour, where there is something new, and tells the chains' heads in the log. The first comes at
-/// once where the last is older than an hour, so that a daemon that is often started anew has its anchors too.
+/// Puts an anchor into the vault each hour, where there is something new, and logs the chains' heads. The first comes at once where the
+/// last is older than an hour, so that a daemon that is often started anew has its anchors too.
 pub async fn hourly<V: Vault>(vault: Arc<V>, journal: Journal, folder: Option<RemotePath>) {
     let mut wait = until_due(&journal).await;
     loop {
@@ -228,7 +245,7 @@ pub async fn hourly<V: Vault>(vault: Arc<V>, journal: Journal, folder: Option<Re
     }
 }
 
-/// At a clean stop. A run that ends by itself puts at most one anchor an hour: such runs may come each minute.
+/// Puts an anchor at a clean stop. A run that ends by itself puts at most one anchor an hour: such runs may come each minute.
 pub async fn at_stop<V: Vault>(vault: &V, journal: &Journal, folder: Option<&RemotePath>, once: bool) {
     if once && !until_due(journal).await.is_zero() {
         return;
@@ -238,41 +255,41 @@ pub async fn at_stop<V: Vault>(vault: &V, journal: &Journal, folder: Option<&Rem
     }
 }
 
-/// How long until the last anchor is an hour old; no time where there is none, or where the clock was set back since.
+/// How long until the last anchor is an hour old; zero where there is none, or where the clock was set back since.
 async fn until_due(journal: &Journal) -> Duration {
     let last = journal.last_anchor().await.ok().flatten();
     let age = last.and_then(|last| last.at.elapsed().ok());
     age.map_or(Duration::ZERO, |age| HOUR.saturating_sub(age))
 }
 
-/// In nobody's way: what goes wrong is told, and tried again an hour later.
+/// Disturbs no upload: an error is logged, and the next try comes an hour later.
 async fn put_if_new<V: Vault>(vault: &V, journal: &Journal, folder: Option<&RemotePath>) {
     let signed = match journal.sign_anchor().await {
         Ok(signed) => signed,
         Err(error) => return tracing::warn!("the receipts can't be anchored: {error}"),
     };
     let last = journal.last_anchor().await.ok().flatten();
-    if signed.anchor.seq == 0 || last.is_some_and(|last| says_all(&last, &signed, folder)) {
+    if signed.anchor.seq == 0 || last.is_some_and(|last| covers(&last, &signed, folder)) {
         return;
     }
-    let Some(folder) = folder else { return tell(&signed.anchor) };
+    let Some(folder) = folder else { return log(&signed.anchor) };
     match put(vault, journal, folder).await {
-        Ok(put) => tell(&put.anchor),
+        Ok(put) => log(&put.anchor),
         Err(error) => {
-            tell(&signed.anchor);
+            log(&signed.anchor);
             tracing::warn!("no anchor of the receipts was put into {}: {error}", printable(&folder.to_string()));
         }
     }
 }
 
-/// Whether the last anchor says all that a new one would, there where it would go.
-fn says_all(last: &Anchored, signed: &Signed, folder: Option<&RemotePath>) -> bool {
+/// Whether the last anchor says all that a new one would, and lies where the new one would go.
+fn covers(last: &AnchorRecord, signed: &SignedAnchor, folder: Option<&RemotePath>) -> bool {
     let same = (last.seq, last.fates) == (signed.anchor.seq, signed.anchor.fates) && last.key == signed.public;
     same && folder.is_none_or(|folder| folder.to_string() == last.folder)
 }
 
-/// In the form that `history --check --against` takes: a log that is kept elsewhere is an anchor too.
-pub fn tell(anchor: &Anchor) {
-    let (receipts, fates, key) = (anchor.receipts(), anchor.of_fates(), anchor.fingerprint());
-    tracing::info!("receipt chain head {receipts} {fates} (key {key})");
+/// Logs the chains' heads in the form that `history --check --against` takes: a log that is kept elsewhere is an anchor too.
+pub fn log(anchor: &Anchor) {
+    let (receipts, local_ends, key) = (anchor.receipts_head(), anchor.local_ends_head(), anchor.fingerprint());
+    tracing::info!("receipt chain head {receipts} {local_ends} (key {key})");
 }

@@ -2,9 +2,7 @@
 
 use std::process::{ExitCode, Termination};
 
-use crate::journal::JournalError;
 use crate::printable::printable;
-use crate::vault::{Kind, VaultError};
 
 /// The exit codes, as README and `--help` list them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,40 +32,20 @@ impl Termination for Exit {
     }
 }
 
-/// What stops the program, as against what one file suffers: an exit code, and a message that says what failed, on
-/// which file or address, why, and what to do.
+/// An error that ends the program, not only one file's upload: an exit code, and a message that says what failed, on which file or
+/// address, why, and what to do.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", printable(message))]
 pub struct Fatal {
     /// The code that the program ends with.
     pub exit: Exit,
-    /// For the person who started it. Holds nothing secret.
+    /// Printed on standard error. Holds nothing secret.
     pub message: String,
 }
 
 impl Fatal {
-    /// An end with this code for this reason.
+    /// Ends the program with this code and message.
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self { exit, message: message.into() }
-    }
-}
-
-/// The code by which a script tells whose trouble it was; the message is the store's own.
-impl From<VaultError> for Fatal {
-    fn from(error: VaultError) -> Self {
-        let exit = match error.kind {
-            Kind::Login => Exit::LoginRefused,
-            Kind::Missing => Exit::Missing,
-            Kind::Unavailable | Kind::Unknown => Exit::Unreachable,
-            Kind::Forbidden | Kind::Conflict | Kind::Refused | Kind::Content => Exit::SomeFailed,
-        };
-        Self::new(exit, error.message)
-    }
-}
-
-/// Our own trouble has no code of its own.
-impl From<JournalError> for Fatal {
-    fn from(error: JournalError) -> Self {
-        Self::new(Exit::SomeFailed, error.to_string())
     }
 }

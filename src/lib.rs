@@ -31,7 +31,7 @@
 //! | `config` | command line, environment and file become one checked configuration | `secret`, `vault` |
 //! | `astran` | the HTTP client of the service; implements the port | `observe`, `secret`, `vault` |
 //! | `sandbox` | a local stand-in of the service | `vault` |
-//! | `removal` | the only code that deletes or renames local files | `file`, `journal` |
+//! | `removal` | the only code that deletes or renames local files | `file`, `journal`, `observe` |
 //! | `upload` | the way of one file from the queue to its receipt | `config`, `file`, `journal`, `observe`, `read_back`, `removal`, `vault` |
 //! | `watch` | finds files, and tells which have settled | `file`, `observe` |
 //! | `anchors` | copies of the journal's head, kept in the vault | `journal`, `vault` |

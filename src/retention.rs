@@ -1,4 +1,4 @@
-//! Receipts are kept for as long as the configuration says: for ever, unless it says otherwise. Failures are kept as long as their
+//! How long the journal's entries are kept: receipts as long as the configuration says (for ever, by default), failures as long as their
 //! files are there, and a day longer, so that people see them.
 
 use std::collections::{HashMap, HashSet};
@@ -15,7 +15,7 @@ use crate::file::{FileStamp, PRIVATE, Root, beneath_folder, look_at};
 use crate::journal::{AttemptId, Intent, Journal, JournalError};
 use crate::removal;
 
-/// Between two prunings of a daemon.
+/// The time between two prunings of a daemon.
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Prunes at once, and once a day from then on.
@@ -23,13 +23,13 @@ pub async fn prune_daily(journal: Journal, keep: Duration) {
     let mut last = Moment::now();
     loop {
         let now = Moment::now();
-        prune_at(&journal, now.surely(&last), keep).await;
+        prune_at(&journal, now.earliest(&last), keep).await;
         last = now;
         tokio::time::sleep(DAY).await;
     }
 }
 
-/// Deletes the receipts that are older than that; what remains can still be checked.
+/// Deletes the receipts that are older than `keep`; what remains can still be checked.
 pub async fn prune(journal: &Journal, keep: Duration) {
     prune_at(journal, SystemTime::now(), keep).await;
 }
@@ -42,8 +42,8 @@ pub async fn forget_failures_daily(journal: Journal) {
     }
 }
 
-/// Forgets failures whose files are gone, and those beyond the most that are kept. Whoever makes files that can't be sent, and takes
-/// them away, would fill the disk with them.
+/// Forgets failures whose files are gone: files that can't be sent, and are taken away again, would otherwise fill the disk with
+/// failures.
 pub async fn forget_failures(journal: &Journal) {
     match try_forget(journal).await {
         Ok(0) => {}
@@ -60,24 +60,24 @@ async fn try_forget(journal: &Journal) -> Result<u64, JournalError> {
         let Some(last) = page.last() else { return Ok(count) };
         after = last.id;
         let gone = tokio::task::spawn_blocking(move || {
-            let mut look = Look::default();
-            page.iter().filter(|entry| look.is_gone(&entry.intent)).map(|entry| entry.id).collect()
+            let mut folders = WatchedFolders::default();
+            page.iter().filter(|entry| folders.is_gone(&entry.intent)).map(|entry| entry.id).collect()
         });
-        // Where looking fails in the middle, nothing is known to be gone.
+        // If the blocking thread ends early, no file is known to be gone.
         count += journal.forget_failures(gone.await.unwrap_or_default()).await?;
     }
 }
 
-/// A look for files that are gone; each folder is asked once. Blocks.
+/// The watched folders in which files are looked for, each opened and listed once. Blocks.
 #[derive(Debug, Default)]
-struct Look {
+struct WatchedFolders {
     roots: HashMap<PathBuf, Option<Root>>,
-    /// The paths of files that lie set aside in a folder of a root.
+    /// The original paths of files that lie set aside in a folder of a root.
     aside: HashMap<(PathBuf, PathBuf), HashSet<PathBuf>>,
 }
 
-impl Look {
-    /// Whether a file is surely gone: what is missing because a share is not mounted comes back, and so does what lies set aside.
+impl WatchedFolders {
+    /// Whether a file is gone for certain: a file on a share that is not mounted comes back, and so does a file that lies set aside.
     fn is_gone(&mut self, intent: &Intent) -> bool {
         let root = self.roots.entry(intent.root.clone()).or_insert_with(|| Root::open(&intent.root).ok());
         let Some(root) = root else { return false };
@@ -97,7 +97,7 @@ fn is_missing(root: &Root, intent: &Intent) -> bool {
     for folder in path.ancestors().skip(1) {
         let dir = match beneath_folder(root.dir(), folder) {
             Ok(dir) => dir,
-            // The folder is gone as well; the one above it may be there.
+            // The folder is gone as well; the folder above it may be there.
             Err(Errno::NOENT) => continue,
             Err(_) => return false,
         };
@@ -108,8 +108,9 @@ fn is_missing(root: &Root, intent: &Intent) -> bool {
     false
 }
 
-/// Whether a folder may be the place of a share that is not mounted just now: it is empty, and on another file system than the file
-/// was. One with files, or on the same file system, is where the file was; what a share is numbered may change when it is mounted anew.
+/// Whether a folder may be the mount point of a share that is not mounted just now: it is empty, and on another file system than the
+/// file was. A folder with files, or on the same file system, is where the file was; a share's device number may change when it is
+/// mounted anew.
 fn may_be_mount_point(dir: &OwnedFd, device: u64) -> bool {
     let Ok(stat) = fstat(dir) else { return true };
     let others = |name: &[u8]| name != b"." && name != b".." && name != PRIVATE.as_bytes();
@@ -129,9 +130,10 @@ impl Moment {
         Self { wall: SystemTime::now(), instant: Instant::now() }
     }
 
-    /// What time it is at least: a wall clock that was set forward since `last` may be set back tomorrow, and a receipt
-    /// that is gone does not come back. At a start nobody can tell such a clock from a long rest.
-    fn surely(&self, last: &Self) -> SystemTime {
+    /// The earliest time that it can be now, by the wall clock and by the time that passed since `last`. A wall clock that was set
+    /// forward may be set back tomorrow, and a pruned receipt does not come back. At a start such a clock can't be told from a program
+    /// that did not run for long.
+    fn earliest(&self, last: &Self) -> SystemTime {
         last.wall.checked_add(self.instant - last.instant).map_or(self.wall, |passed| passed.min(self.wall))
     }
 }
@@ -141,15 +143,15 @@ async fn prune_at(journal: &Journal, now: SystemTime, keep: Duration) {
         Ok(Some(0)) => {}
         Ok(Some(count)) => tracing::info!(count, older_than = ?keep, "receipts were pruned"),
         Ok(None) => tracing::error!("no receipts are pruned, for some are missing or altered: see history --check"),
-        // The journal's trouble is told, and waited for, by those who need it.
+        // The journal's trouble is reported by the uploads, which wait until it is over.
         Err(error) => tracing::warn!("receipts can't be pruned: {error}"),
     }
 }
 
-/// How many; `None` where the chain is broken.
+/// Returns how many receipts were pruned; `None` where the chain is broken.
 async fn try_prune(journal: &Journal, now: SystemTime, keep: Duration) -> Result<Option<u64>, JournalError> {
     let Some(before) = now.checked_sub(keep) else { return Ok(Some(0)) };
-    // Nothing is old enough on most runs, and to look along the whole chain takes its time.
+    // On most runs no receipt is old enough, and checking the whole chain takes time.
     let oldest = journal.receipts_page(None, 0, 1).await?.pop();
     if oldest.is_none_or(|oldest| oldest.record.entry.stored_at >= Some(before)) {
         return Ok(Some(0));
@@ -157,8 +159,8 @@ async fn try_prune(journal: &Journal, now: SystemTime, keep: Duration) -> Result
     prune_if_whole(journal, before).await
 }
 
-/// Deletes the receipts that were stored before this time. How many; `None` where the chain is broken: pruning must not
-/// hide that.
+/// Deletes the receipts that were stored before this time. Returns how many; `None` where the chain is broken, which pruning must not
+/// hide.
 pub async fn prune_if_whole(journal: &Journal, before: SystemTime) -> Result<Option<u64>, JournalError> {
     if !journal.check().await?.is_whole() {
         return Ok(None);
@@ -171,7 +173,7 @@ mod tests {
     use super::*;
     use crate::vault::{DocumentId, RemotePath};
 
-    /// What the journal has of a file that is there.
+    /// The intent of a file, which is made.
     fn of_file(root: &Path, relative: &str) -> Intent {
         std::fs::write(root.join(relative), "1234").unwrap();
         Intent {
@@ -185,11 +187,11 @@ mod tests {
     }
 
     fn is_gone(intent: &Intent) -> bool {
-        Look::default().is_gone(intent)
+        WatchedFolders::default().is_gone(intent)
     }
 
-    /// A folder in which `sub/x` was; both are gone unless they are made again.
-    fn without_sub() -> (tempfile::TempDir, PathBuf, Intent) {
+    /// A watched folder with the file `sub/x`, and its intent.
+    fn folder_with_file() -> (tempfile::TempDir, PathBuf, Intent) {
         let dir = tempfile::tempdir().unwrap();
         let root = std::fs::canonicalize(dir.path()).unwrap().join("root");
         std::fs::create_dir_all(root.join("sub")).unwrap();
@@ -198,21 +200,21 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_gone_where_its_folder_is_there_without_it_or_gone_with_it() {
-        let (_dir, root, intent) = without_sub();
-        assert!(!is_gone(&intent), "it lies there");
+    fn a_file_is_gone_if_its_folder_is_there_without_it_or_gone_too() {
+        let (_dir, root, intent) = folder_with_file();
+        assert!(!is_gone(&intent), "the file is there");
         std::fs::remove_file(root.join("sub/x")).unwrap();
         assert!(is_gone(&intent));
         std::fs::remove_dir(root.join("sub")).unwrap();
         assert!(is_gone(&intent));
         std::fs::write(root.join("sub"), "a file").unwrap();
-        assert!(!is_gone(&intent), "nobody knows");
+        assert!(!is_gone(&intent), "a file in the folder's place says nothing of it");
     }
 
-    /// Regression: a share that was not mounted while failures were forgotten took those of all its files with it.
+    /// Regression: while a share was not mounted, the failures of all its files were forgotten.
     #[test]
     fn no_failure_is_forgotten_while_its_share_is_not_mounted() {
-        let (_dir, root, mut intent) = without_sub();
+        let (_dir, root, mut intent) = folder_with_file();
         std::fs::rename(root.join("sub"), root.with_file_name("elsewhere")).unwrap();
         let other_device = FileStamp { device: intent.stamp.device + 1, ..intent.stamp };
         std::fs::create_dir(root.join("sub")).unwrap();
@@ -230,7 +232,7 @@ mod tests {
     /// Regression: the failure of a file that could not be put back was forgotten, and the file sent again.
     #[test]
     fn no_failure_is_forgotten_whose_file_lies_set_aside() {
-        let (_dir, root, intent) = without_sub();
+        let (_dir, root, intent) = folder_with_file();
         let private = root.join(PRIVATE);
         std::fs::create_dir(&private).unwrap();
         std::fs::set_permissions(&private, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
@@ -246,16 +248,16 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_jumps_forward_between_two_prunings_makes_no_receipt_older() {
+    fn a_clock_set_forward_between_two_prunings_makes_no_receipt_older() {
         let last = Moment::now();
-        let later = |wall| Moment { wall, instant: last.instant + DAY }.surely(&last);
+        let later = |wall| Moment { wall, instant: last.instant + DAY }.earliest(&last);
         let year = 365 * DAY;
         assert_eq!(later(last.wall + DAY), last.wall + DAY);
         assert_eq!(later(last.wall + year), last.wall + DAY);
         assert_eq!(later(last.wall - year), last.wall - year);
-        // One that stays ahead is believed the day after.
+        // A clock that stays ahead is believed the day after.
         let ahead = Moment { wall: last.wall + year, instant: last.instant + DAY };
         let next = Moment { wall: ahead.wall + DAY, instant: ahead.instant + DAY };
-        assert_eq!(next.surely(&ahead), next.wall);
+        assert_eq!(next.earliest(&ahead), next.wall);
     }
 }

@@ -70,7 +70,7 @@ async fn shown(journal: &Journal, options: history::Options) -> String {
 }
 
 #[tokio::test]
-async fn history_is_one_safe_line_for_each() {
+async fn history_prints_one_harmless_line_for_each_entry() {
     let (_dir, journal) = fresh();
     store(&journal, "a.pdf", "abc").await;
     fail(&journal, "evil\x1b[2J\nname").await;
@@ -103,7 +103,7 @@ async fn history_in_json_has_every_key_in_every_line() {
 }
 
 #[tokio::test]
-async fn a_glob_that_is_none_is_a_usage_error() {
+async fn a_glob_that_can_not_be_read_is_a_usage_error() {
     let (_dir, journal) = fresh();
     let options = history::Options { name: Some("[".to_owned()), ..history::Options::default() };
     let error = history::run(&journal, &options, &mut Vec::new()).await.unwrap_err();
@@ -130,7 +130,7 @@ async fn check_prints_the_head_and_each_broken_place() {
 }
 
 #[tokio::test]
-async fn retry_says_how_many() {
+async fn retry_says_how_many_files_it_clears() {
     let (_dir, journal) = fresh();
     for name in ["a", "b", "c"] {
         fail(&journal, name).await;
@@ -145,7 +145,7 @@ async fn retry_says_how_many() {
     }
 }
 
-/// A store that only hands out.
+/// A vault that only hands out documents.
 struct Shelf(HashMap<&'static str, Result<&'static str, Kind>>);
 
 struct Pieces(Vec<Bytes>);
@@ -211,7 +211,7 @@ async fn verified(journal: &Journal, shelf: Shelf, json: bool) -> (Result<Exit, 
 }
 
 #[tokio::test]
-async fn verify_compares_the_newest_of_each_name() {
+async fn verify_compares_the_newest_receipt_of_each_name() {
     let (_dir, journal) = fresh();
     store(&journal, "a", "older").await;
     store(&journal, "a", "newer").await;
@@ -221,7 +221,7 @@ async fn verify_compares_the_newest_of_each_name() {
 }
 
 #[tokio::test]
-async fn verify_lists_what_differs_is_missing_or_unreadable() {
+async fn verify_lists_documents_that_differ_are_missing_or_unreadable() {
     let (_dir, journal) = fresh();
     for name in ["good", "short", "other", "gone", "closed"] {
         store(&journal, name, "abcd").await;
@@ -251,7 +251,7 @@ async fn verify_lists_what_differs_is_missing_or_unreadable() {
 }
 
 #[tokio::test]
-async fn the_services_trouble_is_no_documents_trouble() {
+async fn an_unreachable_service_is_no_documents_fault() {
     let (_dir, journal) = fresh();
     store(&journal, "a", "abc").await;
     for (kind, exit) in [(Kind::Unavailable, Exit::Unreachable), (Kind::Login, Exit::LoginRefused)] {
@@ -260,9 +260,9 @@ async fn the_services_trouble_is_no_documents_trouble() {
     }
 }
 
-/// More than are in memory at a time.
+/// More receipts than are in memory at a time.
 #[tokio::test]
-async fn verify_compares_each_of_many() {
+async fn verify_compares_every_one_of_many_receipts() {
     let (_dir, journal) = fresh();
     for number in 0..250 {
         store(&journal, &format!("file-{number}"), "abc").await;

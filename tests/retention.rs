@@ -1,4 +1,4 @@
-//! Receipts are kept as long as asked for, and documents taken out of the vault are held against them.
+//! Receipts are kept as long as configured, and documents taken out of the vault are compared with them.
 #![cfg(feature = "sandbox")]
 // The lints make exceptions for `#[test]` functions only; helpers need them too, and writers in the folder may rename and delete.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
@@ -21,7 +21,7 @@ fn receipts(world: &World) -> usize {
 }
 
 #[test]
-fn receipts_older_than_asked_for_are_pruned_and_the_rest_can_be_checked() {
+fn receipts_older_than_configured_are_pruned_and_the_rest_can_be_checked() {
     let world = World::new();
     let config = config(&world, "1s");
     world.put("old", "old");
@@ -52,7 +52,7 @@ fn a_daemon_prunes_at_its_start() {
 }
 
 #[test]
-fn without_a_word_receipts_are_kept_for_ever() {
+fn receipts_are_kept_for_ever_if_so_configured() {
     let world = World::new();
     let config = config(&world, "forever");
     world.put("old", "old");
@@ -62,7 +62,7 @@ fn without_a_word_receipts_are_kept_for_ever() {
 }
 
 #[test]
-fn a_document_that_is_not_what_its_receipt_says_is_told_of() {
+fn a_document_that_differs_from_its_receipt_is_reported() {
     let world = World::new();
     world.put("report", "stored");
     world.once(&["--settle", "10ms"]);

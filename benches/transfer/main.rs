@@ -48,7 +48,7 @@ fn small_files(files: usize, runs: usize) {
         }
         let world = filled(files);
         ours.push(timed(world.command().args(["watch", "watched", "--once", "-q"]).stdout(Stdio::null())));
-        assert_eq!(world.left().len(), 0, "files were left");
+        assert_eq!(world.files_left().len(), 0, "files were left");
         assert_eq!(world.sandbox().uploads().len(), files);
     }
     let rate = |took: Took| files as f64 / took.wall.as_secs_f64();

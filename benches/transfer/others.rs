@@ -44,7 +44,7 @@ fn tutorial(world: &World, files: usize) -> Option<Took> {
     python.args(["-c", TUTORIAL, &access.api_url, &auth, &access.client_id, &access.username, &access.password]);
     python.arg(world.watched()).arg(dest);
     let took = timed(&mut python);
-    assert_eq!((world.sandbox().uploads().len(), world.left().len()), (files, 0));
+    assert_eq!((world.sandbox().uploads().len(), world.files_left().len()), (files, 0));
     Some(took)
 }
 

@@ -34,7 +34,7 @@ struct Table {
 pub(crate) fn run(data: &[u8]) {
     static WORLD: OnceLock<Mutex<World>> = OnceLock::new();
     let world = WORLD.get_or_init(|| Mutex::new(World::new()));
-    // A panic is the find itself; in a test the next input still gets the world.
+    // A panic is what the fuzzer looks for; in a test the next input still gets the world.
     let mut world = world.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let mut input = Input::new(data);
     if input.byte().is_multiple_of(4) { world.alter(&mut input) } else { world.fill(&mut input) }
@@ -84,7 +84,7 @@ impl World {
             all.execute(&format!("DELETE FROM {}", table.name), []).unwrap();
             for _ in 0..input.byte() % 4 {
                 let (values, texts): (Vec<Value>, Vec<bool>) = table.columns.iter().map(|_| value(input)).unzip();
-                // A key that is none, or is taken: there is no such row.
+                // A key that is no number, or is taken already, makes no row.
                 insert(&all, &table.name, &values, &texts).ok();
             }
         }
@@ -92,13 +92,14 @@ impl World {
         self.read(input);
     }
 
-    /// Every reader; none may panic.
+    /// Calls every reader; none may panic.
     fn read(&self, input: &mut Input<'_>) {
         let stamp = FileStamp { device: 1, inode: u64::from(input.byte() % 8), size: 1, mtime: 1, ctime: 1 };
         let path = PathBuf::from(input.text().into_owned());
         self.runtime.block_on(async {
             let root = Path::new(ROOT);
             self.journal.of_file(root, &path, stamp).await.ok();
+            self.journal.unresolved_elsewhere(root, &path, stamp).await.ok();
             self.journal.unresolved(root).await.ok();
             self.journal.receipts_page(None, 0, 100).await.ok();
             self.journal.receipt_of(&RemotePath::default().join("a")).await.ok();
@@ -117,7 +118,7 @@ impl World {
         });
     }
 
-    /// One value of the receipts becomes another: that must show.
+    /// Changes one value of the receipts: that must show.
     fn alter(&mut self, input: &mut Input<'_>) {
         self.restore();
         let table = self.tables.iter().find(|table| table.name == "receipt").unwrap();
@@ -130,7 +131,7 @@ impl World {
         let sql = format!("UPDATE receipt SET {column_name} = {place} WHERE {key} = ?2 RETURNING {column_name}");
         let before = &table.good[row][column];
         let changed = self.connection.query_row(&sql, params_from_iter([&new, &table.good[row][0]]), |row| row.get(0));
-        // What lies there now may be the same all the same: a column of numbers makes a 5 of the text "5".
+        // The value may still be the same: a column of numbers turns the text "5" into a 5.
         let Ok(after): rusqlite::Result<Value> = changed else { return };
         if read_alike(&after, before) {
             return;
@@ -140,7 +141,7 @@ impl World {
     }
 }
 
-/// Whether those who read two values see no difference: a text is its bytes.
+/// Whether the journal's readers see no difference between two values: they read a text as its bytes.
 fn read_alike(one: &Value, other: &Value) -> bool {
     let bytes = |value: &Value| match value {
         Value::Text(text) => Some(text.clone().into_bytes()),
@@ -197,7 +198,7 @@ fn tables(connection: &Connection) -> Vec<Table> {
     names.into_iter().filter(|name| !name.starts_with("sqlite_")).map(table).collect()
 }
 
-/// The same tables, which take any values: a forger's journal need not have our rules.
+/// Makes the tables take any values: a forged journal need not have our constraints.
 fn loosen(connection: &Connection) {
     let edit = "PRAGMA writable_schema = ON;
          UPDATE sqlite_schema SET sql = replace(replace(sql, ' STRICT', ''), ' NOT NULL', '') WHERE type = 'table';

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::cli::Global;
 use crate::config::Config;
 use crate::exit::{Exit, Fatal};
-use crate::journal::{Journal, Opened};
+use crate::journal::{Journal, Ownership};
 
 /// The service of the receipts, in words; `None` where the configuration names none.
 pub(super) fn service_of(config: &Config, global: &Global) -> Option<String> {
@@ -21,14 +21,14 @@ pub(super) fn service_of(config: &Config, global: &Global) -> Option<String> {
 /// Opens the journal of the configured service, which is made if it is missing. Where no service is configured, opens the only journal.
 pub(super) async fn open(config: &Config, global: &Global) -> Result<Journal, Fatal> {
     let Some(service) = service_of(config, global) else { return only_journal(&config.state_dir).await };
-    let (journal, opened) = Journal::open_for(&config.state_dir, &service).await?;
+    let (journal, ownership) = Journal::open_for(&config.state_dir, &service).await?;
     let state = config.state_dir.display();
-    match opened {
-        Opened::Own => {}
-        Opened::Adopted => tracing::warn!(
+    match ownership {
+        Ownership::Own => {}
+        Ownership::Claimed => tracing::warn!(
             "the receipts in {state} don't say which service they are of; from now on they are those of {service}"
         ),
-        Opened::Beside => tracing::warn!(
+        Ownership::Separate => tracing::warn!(
             "the receipts in {state} are of another service; {service} gets a journal of its own there, and what the other one has \
              does not count for it"
         ),

@@ -3,6 +3,7 @@
 mod check;
 mod completions;
 mod context;
+mod fatal;
 mod get;
 pub mod history;
 mod journals;
@@ -25,7 +26,7 @@ use tracing::Instrument as _;
 
 use crate::budget;
 use crate::cli::{Cli, Command};
-use crate::config::{Config, ConfigError, Environment};
+use crate::config::{Config, Environment};
 use crate::exit::{Exit, Fatal};
 use crate::shutdown::{self, Reloads, Shutdown, Trigger};
 
@@ -96,12 +97,6 @@ async fn load(cli: &Cli, environment: Environment) -> Result<Config, Fatal> {
         ));
     };
     Ok(loaded.map_err(|error| Fatal::new(Exit::SomeFailed, format!("internal error: {error}")))??)
-}
-
-impl From<ConfigError> for Fatal {
-    fn from(error: ConfigError) -> Self {
-        Self::new(Exit::Usage, error.to_string())
-    }
 }
 
 fn signals() -> Result<(Trigger, Shutdown), Fatal> {

@@ -1,4 +1,4 @@
-//! What the journal holds, in words: an attempt, from its intent to its end, and its receipt's place in the chain.
+//! What the journal holds: an attempt, from its intent to its end, and its receipt's place in the chain.
 
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -28,13 +28,13 @@ pub struct Intent {
 }
 
 impl Intent {
-    /// Whether it was to go anywhere: a file that can't be sent at all has an intent too, to fail.
+    /// Whether the intent names a folder of the vault: a file that can't be sent at all has an intent too, so that it can fail.
     pub fn names_folder(&self) -> bool {
         !self.folder.0.is_empty()
     }
 }
 
-/// What the store confirmed.
+/// What the vault confirmed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stored {
     /// Lower-case hexadecimal.
@@ -43,18 +43,19 @@ pub struct Stored {
     pub size: u64,
     /// The document's id.
     pub document: DocumentId,
-    /// The document's version, where the store tells.
+    /// The document's version, where the service tells it.
     pub document_version: Option<String>,
     /// Who was logged in.
     pub user: String,
-    /// Found there with the same bytes, not sent (again).
+    /// The vault had a document with the same bytes already, so nothing was sent (again).
     pub already_present: bool,
 }
 
-/// Why a start gives up an upload without an outcome: nobody was there to ask for it, so it may have been sent whole, and just now.
+/// Why a start abandons an upload without an outcome: its file is gone, so no upload asks the vault about it. It may have been sent
+/// whole, and just now.
 pub(crate) const GONE_AT_START: &str = "the file was gone at the next start";
 
-/// What became of the local file of a document that the store has.
+/// What became of the local file of a document that the vault has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LocalEnd {
     /// The file is unlinked.
@@ -70,24 +71,24 @@ pub enum LocalEnd {
 pub enum End {
     /// Stored, and the local file is dealt with.
     Local(LocalEnd),
-    /// Stored, but the local file is no longer what was stored: it goes again.
+    /// Stored, but the local file is no longer what was stored: it is uploaded again.
     Superseded,
-    /// This file's trouble; not tried again until it changes or `retry`.
+    /// The file itself can't be uploaded. It is not tried again until it changes or `retry` clears the failure.
     Failed {
-        /// For people: what failed and why.
+        /// What failed and why.
         reason: String,
     },
-    /// The attempt came to nothing and the store took nothing, as far as that is known: it goes again.
+    /// The attempt came to nothing, and as far as is known the vault took nothing: the file is uploaded again.
     Abandoned {
-        /// For people.
+        /// Why the attempt was given up.
         reason: String,
     },
 }
 
-/// Where an entry stands.
+/// How far an attempt is.
 #[derive(Debug, Clone, PartialEq)]
 pub enum State {
-    /// An intent without an outcome: unknown to us, the store must be asked.
+    /// An intent without an outcome: the vault must be asked.
     Open,
     /// Stored, with a receipt; the local file not yet dealt with.
     Stored,
@@ -104,18 +105,18 @@ pub struct Entry {
     pub intent: Intent,
     /// When the intent was written.
     pub started: SystemTime,
-    /// Where it stands.
+    /// How far it is.
     pub state: State,
-    /// The receipt's content, where the store confirmed.
+    /// The receipt's content, where the vault confirmed.
     pub stored: Option<Stored>,
-    /// When the store's confirmation was written.
+    /// When the vault's confirmation was written.
     pub stored_at: Option<SystemTime>,
 }
 
 /// The answer to an intent.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Begun {
-    /// Written; upload under this number.
+    /// The intent is written; upload under this number.
     Go(AttemptId),
     /// Another local path has an open attempt or a receipt for this name in this destination: nothing was written.
     NameTaken(Box<Entry>),
@@ -132,11 +133,11 @@ pub struct Link {
     pub hash: String,
 }
 
-/// An entry with all that the journal has of it, for those who show or prove it.
+/// An entry with its place in the chain, for commands that show or prove it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
     /// The attempt.
     pub entry: Entry,
-    /// Its receipt's place in the chain. `None` where the store confirmed nothing, or the receipt was pruned.
+    /// Its receipt's place in the chain. `None` where the vault confirmed nothing, or the receipt was pruned.
     pub link: Option<Link>,
 }

@@ -1,18 +1,17 @@
 //! The journal's folder and file on the disk, and connections to it.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
-use rustix::fs::OFlags;
 use rustix::process::geteuid;
 
-use super::writer::explain;
-use super::{JournalError, heads, schema};
+use super::{JournalError, Unusable, heads, schema};
 
 /// The file's name in the state directory. `SQLite` puts its write-ahead log beside it, with the same mode.
 const NAME: &str = "journal.sqlite";
@@ -22,8 +21,9 @@ pub(super) const BUSY: Duration = Duration::from_secs(10);
 
 /// How many pages (of 4 KiB) the write-ahead log takes at most before they go into the journal itself.
 ///
-/// Names come in any order, so a checkpoint writes pages all over the journal: the rarer, the fewer of them twice. But on a
-/// disk that its log has filled it has no room to grow into, and stays full: so it takes a sixteenth of what is free.
+/// Names come in any order, so a checkpoint writes pages all over the journal: the rarer a checkpoint, the fewer pages are written
+/// twice. But on a disk that the log has filled the journal has no room to grow into, and the disk stays full: so the log takes at most
+/// a sixteenth of what is free.
 fn checkpoint(free: u64) -> i64 {
     i64::try_from(free / 16 / 4096).unwrap_or(i64::MAX).clamp(64, 8000)
 }
@@ -32,33 +32,11 @@ fn checkpoint(free: u64) -> i64 {
 pub(super) fn open(state_dir: &Path) -> Result<(Connection, PathBuf), JournalError> {
     prepare_dir(state_dir)?;
     let path = state_dir.join(NAME);
-    prepare_file(state_dir, &path).map_err(|error| {
-        JournalError::Unusable(format!(
-            "the journal {} can't be created: {error}; check the folder's permissions",
-            path.display()
-        ))
-    })?;
-    let mut connection = connect(&path).map_err(|error| explain(&path, &error))?;
+    prepare_file(state_dir, &path).map_err(|error| Unusable::Create { path: path.clone(), source: Arc::new(error) })?;
+    let mut connection = connect(&path).map_err(|error| JournalError::database(&path, error))?;
     let sign = |connection: &Connection, version| heads::sign_start(connection, state_dir, version);
-    schema::migrate(&mut connection, schema::STEPS, sign).map_err(|error| match error {
-        schema::MigrateError::Sql(error) => explain(&path, &error),
-        other => JournalError::Unusable(format!("the journal {} can't be used: {other}", path.display())),
-    })?;
+    schema::migrate(&mut connection, schema::STEPS, sign).map_err(|error| JournalError::migration(&path, error))?;
     Ok((connection, path))
-}
-
-/// The lock of who anchors; `None` where another one has it.
-#[expect(clippy::disallowed_methods, reason = "the state folder is this user's alone, and a link in it is refused")]
-pub(super) fn anchoring(state_dir: &Path) -> io::Result<Option<File>> {
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-    let mut options = OpenOptions::new();
-    options.read(true).append(true).create(true).mode(0o600).custom_flags(flags);
-    let file = options.open(state_dir.join("anchor.lock"))?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(error)) => Err(error),
-    }
 }
 
 /// Whether there is a journal in a folder.
@@ -75,7 +53,7 @@ pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     // Otherwise a prepared statement is prepared anew whenever a value bound to it might want another plan.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     write_ahead(&connection)?;
-    // A receipt must outlive a power cut from the moment it is answered: NORMAL would only sync at checkpoints.
+    // A receipt must outlive a power cut from the moment the caller has the answer: NORMAL would only sync at checkpoints.
     connection.pragma_update(None, "synchronous", "full")?;
     let free = rustix::fs::statvfs(path).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
     connection.pragma_update(None, "wal_autocheckpoint", checkpoint(free))?;
@@ -101,27 +79,16 @@ fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
     clippy::disallowed_methods,
     reason = "the state folder is configured; its owner and mode are checked, and nothing is in it before that"
 )]
-pub(super) fn prepare_dir(dir: &Path) -> Result<(), JournalError> {
-    let unusable = |error: io::Error| {
-        JournalError::Unusable(format!(
-            "the state directory {} can't be used: {error}; name another one",
-            dir.display()
-        ))
-    };
+pub(super) fn prepare_dir(dir: &Path) -> Result<(), Unusable> {
+    let unusable = |error| Unusable::StateDir { dir: dir.to_owned(), source: Arc::new(error) };
     DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(unusable)?;
     let found = fs::metadata(dir).map_err(unusable)?;
     if found.uid() != geteuid().as_raw() {
-        // Its owner could put links there, and have any file of ours become a database.
-        return Err(JournalError::Unusable(format!(
-            "the state directory {} belongs to another user: name one of this user's own with --state-dir",
-            dir.display()
-        )));
+        // The owner could put links there, and have any file of ours become a database.
+        return Err(Unusable::OtherOwner { dir: dir.to_owned() });
     }
     if found.mode() & 0o022 != 0 {
-        return Err(JournalError::Unusable(format!(
-            "others can write the state directory {0}, so nothing in it could be trusted: run `chmod 700 {0}`",
-            dir.display()
-        )));
+        return Err(Unusable::WritableByOthers { dir: dir.to_owned() });
     }
     Ok(())
 }
@@ -134,11 +101,11 @@ fn prepare_file(dir: &Path, path: &Path) -> io::Result<()> {
         }
     }
     let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
-    // It holds names and reasons that are nobody else's business; an older or restored one may be open to others.
+    // The journal holds names and reasons that concern nobody else; an older or restored one may be open to others.
     if file.metadata()?.mode() & 0o077 != 0 {
         file.set_permissions(Permissions::from_mode(0o600))?;
     }
-    // `SQLite` syncs the folder for files that it creates itself; this one it only finds.
+    // `SQLite` syncs the folder for files that it creates itself, but this file was created above.
     File::open(dir)?.sync_all()
 }
 

@@ -1,4 +1,4 @@
-//! Receipts as a chain: how one is hashed, and how a chain is looked along. Pure.
+//! Receipts as a chain: how a receipt is hashed, and how the chain is verified. Pure.
 //!
 //! The hash of a receipt is the SHA-256 of these fields in this order. Each is written as its length in bytes (8 bytes,
 //! big-endian) and its bytes; a number is 8 bytes, big-endian, two's complement; a flag is one byte, 0 or 1; a field that
@@ -11,19 +11,19 @@
 //! 5. SHA-256 of the content, in hexadecimal as it is kept; bytes sent; document's id; document's version (may be absent);
 //!    user; whether adopted (flag); when the confirmation was written (ns since 1970)
 //!
-//! What happens to the local file afterwards is not part of it, but of a chain of its own (`fate`).
+//! What happens to the local file afterwards is not part of its receipt, but of a chain of its own (`local_ends`).
 //!
-//! What the chain shows by itself: a receipt altered, removed, inserted or moved, also at its end, by anybody who does not rewrite
-//! all that follows; the oldest cut off by anybody who has not the journal's key. What it can't show by itself: somebody who may
-//! write the whole journal can compute all hashes anew, or take the newest receipts away. That shows where the chain is compared
-//! with an anchor (`anchor`): a copy of the newest hash, kept elsewhere.
+//! What the chain shows by itself: a receipt altered, removed, inserted or moved, also at the chain's end, by an attacker who does not
+//! rewrite all that follows; the oldest receipts cut off by an attacker without the journal's key. What the chain can't show by itself:
+//! an attacker who may write the whole journal can compute all hashes anew, or take the newest receipts away. That shows where the
+//! chain is compared with an anchor (`anchor`): a copy of the newest hash, kept elsewhere.
 
 use super::fields::{Fields, Hash};
-use super::report::{Broken, ChainEnd, CheckReport, Damage, Noted};
+use super::report::{ChainEnd, CheckReport, DefectKind};
 
 /// What was to be uploaded, as the journal's bytes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Attempted<'a> {
+pub(super) struct AttemptFields<'a> {
     pub(super) id: i64,
     pub(super) root: &'a [u8],
     pub(super) relative: &'a [u8],
@@ -35,9 +35,9 @@ pub(super) struct Attempted<'a> {
     pub(super) started: i64,
 }
 
-/// What the store confirmed, as the journal's bytes.
+/// What the vault confirmed, as the journal's bytes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Confirmed<'a> {
+pub(super) struct ReceiptFields<'a> {
     pub(super) sha256: &'a [u8],
     pub(super) size: i64,
     pub(super) document: &'a [u8],
@@ -48,17 +48,17 @@ pub(super) struct Confirmed<'a> {
 }
 
 /// The hash of the receipt number `seq` that follows the one with the hash `prev`.
-pub(super) fn hash(seq: i64, prev: &[u8], attempted: &Attempted<'_>, confirmed: &Confirmed<'_>) -> Hash {
+pub(super) fn hash(seq: i64, prev: &[u8], attempt: &AttemptFields<'_>, receipt: &ReceiptFields<'_>) -> Hash {
     let mut fields = Fields::new("astran-backup receipt 1");
     fields.number(seq);
     fields.bytes(prev);
-    fields.attempted(attempted);
-    fields.confirmed(confirmed);
+    fields.attempt(attempt);
+    fields.receipt(receipt);
     fields.finish()
 }
 
 impl Fields {
-    fn attempted(&mut self, it: &Attempted<'_>) {
+    fn attempt(&mut self, it: &AttemptFields<'_>) {
         self.number(it.id);
         self.bytes(it.root);
         self.bytes(it.relative);
@@ -69,7 +69,7 @@ impl Fields {
         self.number(it.started);
     }
 
-    fn confirmed(&mut self, it: &Confirmed<'_>) {
+    fn receipt(&mut self, it: &ReceiptFields<'_>) {
         self.bytes(it.sha256);
         self.number(it.size);
         self.bytes(it.document);
@@ -80,76 +80,70 @@ impl Fields {
     }
 }
 
-/// A look along the chain, receipt by receipt.
+/// Verifies the chain, receipt by receipt.
 #[derive(Debug)]
-pub(super) struct Walk {
+pub(super) struct ChainVerifier {
     report: CheckReport,
-    /// The last receipt met: its number, and the hashes by which the next may know it. They differ only where it is
-    /// altered, which was reported then and is not to be blamed on the next one as well.
-    last: (i64, Vec<u8>, Option<Hash>),
-    /// The noted hash of the newest receipt.
-    head: Vec<u8>,
+    last: LastReceipt,
 }
 
-impl Walk {
+/// The last receipt met: its number, and the hashes by which the next receipt may know it. They differ only where the receipt is
+/// altered, which was reported then and is not to be blamed on the next one as well.
+#[derive(Debug)]
+struct LastReceipt {
+    seq: i64,
+    noted: Vec<u8>,
+    computed: Option<Hash>,
+}
+
+impl LastReceipt {
+    fn has_hash(&self, hash: &[u8]) -> bool {
+        hash == self.noted || self.computed.is_some_and(|computed| computed.as_slice() == hash)
+    }
+}
+
+impl ChainVerifier {
     /// Starts behind the last pruned receipt; `head` is where the chain should end.
-    pub(super) fn new(pruned: &Noted, head: &Noted) -> Self {
-        let (fates_pruned, fates) = (ChainEnd::default(), ChainEnd::default());
-        let report = CheckReport {
-            receipts: 0,
-            pruned: pruned.mark(),
-            head: head.mark(),
-            fates_pruned,
-            fates,
-            broken: Vec::new(),
-            breaks: 0,
-            unproved: None,
-        };
-        Self { report, last: (pruned.seq, pruned.hash.clone(), None), head: head.hash.clone() }
+    pub(super) fn new(pruned: ChainEnd, head: ChainEnd) -> Self {
+        let last = LastReceipt { seq: pruned.seq, noted: pruned.hash.clone(), computed: None };
+        Self { report: CheckReport { pruned, head, ..CheckReport::default() }, last }
     }
 
-    /// The next receipt in the order of their numbers. `computed` is `None` where its fields can't even be read.
+    /// The next receipt in the order of their numbers, with the hash that the journal notes for it and the one computed from its
+    /// fields: `None` where they can't even be read.
     pub(super) fn step(&mut self, seq: i64, prev: &[u8], noted: &[u8], computed: Option<Hash>) {
         self.report.receipts += 1;
         if seq <= self.report.pruned.seq || seq > self.report.head.seq {
-            self.broken(seq, seq, Damage::Outside);
+            self.report.add(seq, seq, DefectKind::Outside);
             return;
         }
-        let expected = self.last.0 + 1;
+        let expected = self.last.seq + 1;
         if seq > expected {
-            self.broken(expected, seq - 1, Damage::Missing);
+            self.report.add(expected, seq - 1, DefectKind::Missing);
         }
         if computed.is_none_or(|hash| hash.as_slice() != noted) {
-            self.broken(seq, seq, Damage::Altered);
-        } else if seq == expected && !self.is_last(prev) {
-            self.broken(seq, seq, Damage::Unlinked);
+            self.report.add(seq, seq, DefectKind::Altered);
+        } else if seq == expected && !self.last.has_hash(prev) {
+            self.report.add(seq, seq, DefectKind::Unlinked);
         }
-        self.last = (seq, noted.to_vec(), computed);
+        self.last = LastReceipt { seq, noted: noted.to_vec(), computed };
     }
 
-    /// A second entry claims this receipt.
+    /// A second attempt claims this receipt.
     pub(super) fn claimed(&mut self, seq: i64) {
-        self.broken(seq, seq, Damage::Claimed);
+        self.report.add(seq, seq, DefectKind::Claimed);
     }
 
     /// After the last receipt.
     pub(super) fn finish(mut self) -> CheckReport {
-        let (last, head) = (self.last.0, self.report.head.seq);
+        let (last, head) = (self.last.seq, self.report.head.seq);
         if last < head {
-            self.broken(last + 1, head, Damage::Missing);
-        } else if !self.is_last(&self.head) {
-            self.broken(last, last, Damage::Head);
+            self.report.add(last + 1, head, DefectKind::Missing);
+        } else if !self.last.has_hash(&self.report.head.hash) {
+            self.report.add(last, last, DefectKind::Head);
         }
-        self.report.broken.sort_by_key(|broken| broken.first);
+        self.report.defects.sort_by_key(|defect| defect.first);
         self.report
-    }
-
-    fn is_last(&self, hash: &[u8]) -> bool {
-        hash == self.last.1 || self.last.2.is_some_and(|computed| computed.as_slice() == hash)
-    }
-
-    fn broken(&mut self, first: i64, last: i64, damage: Damage) {
-        self.report.add(Broken { first, last, damage });
     }
 }
 
@@ -157,10 +151,10 @@ impl Walk {
 mod tests {
     use super::*;
     use crate::hex;
-    use std::time::SystemTime;
+    use crate::journal::report::ChainDefect;
 
-    fn attempted() -> Attempted<'static> {
-        Attempted {
+    fn attempt() -> AttemptFields<'static> {
+        AttemptFields {
             id: 7,
             root: b"/in",
             relative: b"a",
@@ -172,8 +166,8 @@ mod tests {
         }
     }
 
-    fn confirmed() -> Confirmed<'static> {
-        Confirmed {
+    fn fields() -> ReceiptFields<'static> {
+        ReceiptFields {
             sha256: b"00",
             size: 3,
             document: b"d",
@@ -186,57 +180,60 @@ mod tests {
 
     #[test]
     fn the_encoding_never_changes() {
-        let first = hash(1, &[0; 32], &attempted(), &confirmed());
+        let first = hash(1, &[0; 32], &attempt(), &fields());
         assert_eq!(hex(&first), "aa2c00a2a7d9b32d0b2121d79d35f33b0e023360bb6cd54f9507d2945855c224");
     }
 
     #[test]
     fn bytes_that_move_from_one_field_into_the_next_change_the_hash() {
-        let moved = Attempted { root: b"/i", relative: b"na", ..attempted() };
-        assert_ne!(hash(1, &[0; 32], &attempted(), &confirmed()), hash(1, &[0; 32], &moved, &confirmed()));
-        let absent = confirmed();
-        let empty = Confirmed { document_version: Some(b""), ..confirmed() };
-        assert_ne!(hash(1, &[0; 32], &attempted(), &absent), hash(1, &[0; 32], &attempted(), &empty));
+        let moved = AttemptFields { root: b"/i", relative: b"na", ..attempt() };
+        assert_ne!(hash(1, &[0; 32], &attempt(), &fields()), hash(1, &[0; 32], &moved, &fields()));
+        let absent = fields();
+        let empty = ReceiptFields { document_version: Some(b""), ..fields() };
+        assert_ne!(hash(1, &[0; 32], &attempt(), &absent), hash(1, &[0; 32], &attempt(), &empty));
     }
 
-    fn noted(seq: i64, hash: Hash) -> Noted {
-        Noted { seq, hash: hash.to_vec(), at: SystemTime::UNIX_EPOCH }
+    fn end(seq: i64, hash: Hash) -> ChainEnd {
+        ChainEnd { seq, hash: hash.to_vec(), at: None }
     }
 
-    /// Whoever forges one receipt can hash it, but not make the next one follow it.
+    fn defect(seq: i64, kind: DefectKind) -> ChainDefect {
+        ChainDefect { first: seq, last: seq, kind }
+    }
+
+    /// An attacker who forges one receipt can hash it, but not make the next one follow it.
     #[test]
-    fn a_receipt_exchanged_for_one_with_a_right_hash_shows_at_the_next() {
+    fn a_forged_receipt_with_a_right_hash_shows_at_the_next() {
         let start = [0; 32];
-        let first = hash(1, &start, &attempted(), &confirmed());
-        let second = hash(2, &first, &attempted(), &confirmed());
-        let forged = hash(1, &start, &Attempted { relative: b"forged", ..attempted() }, &confirmed());
-        for (one, broken) in [(first, None), (forged, Some(Damage::Unlinked))] {
-            let mut walk = Walk::new(&noted(0, start), &noted(2, second));
-            walk.step(1, &start, &one, Some(one));
-            walk.step(2, &first, &second, Some(second));
-            let broken = broken.map(|damage| Broken { first: 2, last: 2, damage });
-            assert_eq!(walk.finish().broken, Vec::from_iter(broken));
+        let first = hash(1, &start, &attempt(), &fields());
+        let second = hash(2, &first, &attempt(), &fields());
+        let forged = hash(1, &start, &AttemptFields { relative: b"forged", ..attempt() }, &fields());
+        for (one, unlinked) in [(first, None), (forged, Some(defect(2, DefectKind::Unlinked)))] {
+            let mut verifier = ChainVerifier::new(end(0, start), end(2, second));
+            verifier.step(1, &start, &one, Some(one));
+            verifier.step(2, &first, &second, Some(second));
+            assert_eq!(verifier.finish().defects, Vec::from_iter(unlinked));
         }
     }
 
     #[test]
-    fn a_receipt_put_in_before_the_chain_begins_shows() {
+    fn a_receipt_inserted_before_the_chain_begins_shows() {
         let (start, forged) = ([7; 32], [8; 32]);
         for seq in [2, 3] {
-            let mut walk = Walk::new(&noted(3, start), &noted(3, start));
-            walk.step(seq, &start, &forged, Some(forged));
-            assert_eq!(walk.finish().broken, [Broken { first: seq, last: seq, damage: Damage::Outside }]);
+            let mut verifier = ChainVerifier::new(end(3, start), end(3, start));
+            verifier.step(seq, &start, &forged, Some(forged));
+            assert_eq!(verifier.finish().defects, [defect(seq, DefectKind::Outside)]);
         }
     }
 
     #[test]
-    fn breaks_are_counted_beyond_those_that_are_listed() {
+    fn defects_are_counted_beyond_those_that_are_listed() {
         let more = CheckReport::LISTED + 5;
-        let mut walk = Walk::new(&noted(0, [0; 32]), &noted(i64::try_from(more).unwrap(), [0; 32]));
+        let mut verifier = ChainVerifier::new(end(0, [0; 32]), end(i64::try_from(more).unwrap(), [0; 32]));
         for seq in 1..=more {
-            walk.step(i64::try_from(seq).unwrap(), &[0; 32], &[0; 32], None);
+            verifier.step(i64::try_from(seq).unwrap(), &[0; 32], &[0; 32], None);
         }
-        let report = walk.finish();
-        assert_eq!((report.broken.len(), report.breaks), (CheckReport::LISTED, more as u64));
+        let report = verifier.finish();
+        assert_eq!((report.defects.len(), report.defect_count), (CheckReport::LISTED, more as u64));
     }
 }

@@ -1,4 +1,4 @@
-//! The journal's rows, and what they mean outside.
+//! Turns the journal's rows into types, and types into columns.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -8,95 +8,79 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rusqlite::Row;
 use rusqlite::types::{Type, ValueRef};
 
-use super::receipt::{Attempted, Confirmed};
+use super::receipt::{AttemptFields, ReceiptFields};
+use super::sql::{Column, state};
 use super::{AttemptId, End, Entry, Intent, Link, LocalEnd, Record, State, Stored};
 use crate::file::FileStamp;
 use crate::hex;
 use crate::vault::{DocumentId, RemotePath};
 
-/// What `attempt.state` says. Up to [`FAILED`](state::FAILED) somebody still has to do something.
-pub(super) mod state {
-    pub(in crate::journal) const OPEN: i64 = 0;
-    pub(in crate::journal) const STORED: i64 = 1;
-    pub(in crate::journal) const FAILED: i64 = 2;
-    pub(in crate::journal) const ABANDONED: i64 = 3;
-    pub(in crate::journal) const REMOVED: i64 = 4;
-    pub(in crate::journal) const KEPT: i64 = 5;
-    pub(in crate::journal) const MOVED: i64 = 6;
-    pub(in crate::journal) const SUPERSEDED: i64 = 7;
-}
-
-/// The columns that the functions below read, in their order. To be followed by `FROM` and [`TERMS`].
-pub(super) const COLUMNS: &str = "SELECT a.id, root.value, a.relative, a.device, a.inode, a.size, a.mtime, a.ctime, \
-     dest.value, folder.value, a.name, a.started, a.state, a.detail, \
-     r.seq, r.sha256, r.size, r.document, r.document_version, user.value, r.adopted, r.stored, r.prev, r.hash ";
-
-/// What the columns need beside `attempt a` and `receipt r`.
-pub(super) const TERMS: &str = " LEFT JOIN term root ON root.id = a.root LEFT JOIN term dest ON dest.id = a.dest \
-     LEFT JOIN term folder ON folder.id = a.folder LEFT JOIN term user ON user.id = r.user ";
-
-/// All attempts, with their receipts where they have one.
-pub(super) const ATTEMPTS: &str = "FROM attempt a LEFT JOIN receipt r ON r.seq = a.seq";
-
 /// The attempt's part of a row.
-pub(super) fn attempted<'a>(row: &'a Row<'_>) -> rusqlite::Result<Attempted<'a>> {
-    Ok(Attempted {
-        id: row.get(0)?,
-        root: bytes(row, 1)?,
-        relative: bytes(row, 2)?,
-        stamp: [row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?, row.get(7)?],
-        dest: bytes(row, 8)?,
-        folder: bytes(row, 9)?,
-        name: bytes(row, 10)?,
-        started: row.get(11)?,
+pub(super) fn attempt_fields<'a>(row: &'a Row<'_>) -> rusqlite::Result<AttemptFields<'a>> {
+    Ok(AttemptFields {
+        id: Column::Id.get(row)?,
+        root: bytes(row, Column::Root)?,
+        relative: bytes(row, Column::Relative)?,
+        stamp: [
+            Column::Device.get(row)?,
+            Column::Inode.get(row)?,
+            Column::FileSize.get(row)?,
+            Column::Mtime.get(row)?,
+            Column::Ctime.get(row)?,
+        ],
+        dest: bytes(row, Column::Dest)?,
+        folder: bytes(row, Column::Folder)?,
+        name: bytes(row, Column::Name)?,
+        started: Column::Started.get(row)?,
     })
 }
 
 /// The receipt's part of a row that has one.
-pub(super) fn confirmed<'a>(row: &'a Row<'_>) -> rusqlite::Result<Confirmed<'a>> {
-    Ok(Confirmed {
-        sha256: bytes(row, 15)?,
-        size: row.get(16)?,
-        document: bytes(row, 17)?,
-        document_version: if row.get_ref(18)? == ValueRef::Null { None } else { Some(bytes(row, 18)?) },
-        user: bytes(row, 19)?,
+pub(super) fn receipt_fields<'a>(row: &'a Row<'_>) -> rusqlite::Result<ReceiptFields<'a>> {
+    let has_version = Column::DocumentVersion.get_ref(row)? != ValueRef::Null;
+    Ok(ReceiptFields {
+        sha256: bytes(row, Column::Sha256)?,
+        size: Column::StoredSize.get(row)?,
+        document: bytes(row, Column::Document)?,
+        document_version: if has_version { Some(bytes(row, Column::DocumentVersion)?) } else { None },
+        user: bytes(row, Column::User)?,
         already_present: already_present(row)?,
-        at: row.get(21)?,
+        at: Column::Stored.get(row)?,
     })
 }
 
 /// The receipt's number, the hash before it and its own.
 pub(super) fn link<'a>(row: &'a Row<'_>) -> rusqlite::Result<(i64, &'a [u8], &'a [u8])> {
-    Ok((row.get(14)?, bytes(row, 22)?, bytes(row, 23)?))
+    Ok((Column::Seq.get(row)?, bytes(row, Column::Prev)?, bytes(row, Column::Hash)?))
 }
 
-/// The whole row as others see it.
+/// The whole row.
 pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
     let mut entry = Entry {
-        id: AttemptId(row.get(0)?),
-        intent: intent(row, &attempted(row)?)?,
-        started: time(row.get(11)?),
-        state: meaning(row)?,
+        id: AttemptId(Column::Id.get(row)?),
+        intent: intent(row, &attempt_fields(row)?)?,
+        started: time(Column::Started.get(row)?),
+        state: read_state(row)?,
         stored: None,
         stored_at: None,
     };
-    let has_receipt = row.get_ref(14)? != ValueRef::Null;
+    let has_receipt = Column::Seq.get_ref(row)? != ValueRef::Null;
     if !has_receipt {
         return Ok(Record { entry, link: None });
     }
-    let receipt = confirmed(row)?;
+    let receipt = receipt_fields(row)?;
     entry.stored_at = Some(time(receipt.at));
     entry.stored = Some(stored(row, &receipt)?);
     let (seq, prev, hash) = link(row)?;
     Ok(Record { entry, link: Some(Link { seq, prev: hex(prev), hash: hex(hash) }) })
 }
 
-/// The whole row as the pipeline sees it.
+/// The row without its receipt's place in the chain.
 pub(super) fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
     record(row).map(|record| record.entry)
 }
 
-fn intent(row: &Row<'_>, it: &Attempted<'_>) -> rusqlite::Result<Intent> {
+fn intent(row: &Row<'_>, it: &AttemptFields<'_>) -> rusqlite::Result<Intent> {
     let [device, inode, size, mtime, ctime] = it.stamp;
     let stamp = FileStamp {
         device: device.cast_unsigned(),
@@ -105,34 +89,34 @@ fn intent(row: &Row<'_>, it: &Attempted<'_>) -> rusqlite::Result<Intent> {
         mtime,
         ctime,
     };
-    let dest = RemotePath::parse(&text(it.dest)).map_err(|error| unreadable(8, error))?;
+    let dest = RemotePath::parse(&text(it.dest)).map_err(|error| unreadable(Column::Dest, error))?;
     Ok(Intent {
         root: path(it.root),
         relative: path(it.relative),
         stamp,
         dest,
         folder: DocumentId(text(it.folder)),
-        name: row.get(10)?,
+        name: Column::Name.get(row)?,
     })
 }
 
-fn stored(row: &Row<'_>, it: &Confirmed<'_>) -> rusqlite::Result<Stored> {
+fn stored(row: &Row<'_>, it: &ReceiptFields<'_>) -> rusqlite::Result<Stored> {
     Ok(Stored {
-        sha256: row.get(15)?,
+        sha256: Column::Sha256.get(row)?,
         size: it.size.cast_unsigned(),
-        document: DocumentId(row.get(17)?),
-        document_version: row.get(18)?,
+        document: DocumentId(Column::Document.get(row)?),
+        document_version: Column::DocumentVersion.get(row)?,
         user: text(it.user),
         already_present: it.already_present,
     })
 }
 
-fn meaning(row: &Row<'_>) -> rusqlite::Result<State> {
-    let detail = match row.get_ref(13)? {
+fn read_state(row: &Row<'_>) -> rusqlite::Result<State> {
+    let detail = match Column::Detail.get_ref(row)? {
         ValueRef::Null => &[],
         value => value.as_bytes()?,
     };
-    let number: i64 = row.get(12)?;
+    let number: i64 = Column::State.get(row)?;
     Ok(State::Ended(match number {
         state::OPEN => return Ok(State::Open),
         state::STORED => return Ok(State::Stored),
@@ -142,12 +126,12 @@ fn meaning(row: &Row<'_>) -> rusqlite::Result<State> {
         state::KEPT => End::Local(LocalEnd::Kept),
         state::MOVED => End::Local(LocalEnd::Moved(path(detail))),
         state::SUPERSEDED => End::Superseded,
-        _ => return Err(rusqlite::Error::IntegralValueOutOfRange(12, number)),
+        _ => return Err(rusqlite::Error::IntegralValueOutOfRange(Column::State as usize, number)),
     }))
 }
 
 /// The columns for an end: its state, and its reason or path.
-pub(super) fn columns(end: &End) -> (i64, Option<&[u8]>) {
+pub(super) fn end_columns(end: &End) -> (i64, Option<&[u8]>) {
     match end {
         End::Local(LocalEnd::Removed) => (state::REMOVED, None),
         End::Local(LocalEnd::Kept) => (state::KEPT, None),
@@ -158,8 +142,8 @@ pub(super) fn columns(end: &End) -> (i64, Option<&[u8]>) {
     }
 }
 
-/// The columns of a file's version.
-pub(super) fn version_columns(stamp: &FileStamp) -> [i64; 5] {
+/// The columns of a file's stamp, in the order of [`AttemptFields::stamp`].
+pub(super) fn stamp_columns(stamp: &FileStamp) -> [i64; 5] {
     [stamp.device.cast_signed(), stamp.inode.cast_signed(), stamp.size.cast_signed(), stamp.mtime, stamp.ctime]
 }
 
@@ -177,27 +161,27 @@ pub(super) fn nanoseconds(time: SystemTime) -> i64 {
     }
 }
 
-/// What [`nanoseconds`] made of it.
+/// The time from which [`nanoseconds`] made this number.
 pub(super) fn time(nanoseconds: i64) -> SystemTime {
     let distance = Duration::from_nanos(nanoseconds.unsigned_abs());
     if nanoseconds < 0 { UNIX_EPOCH - distance } else { UNIX_EPOCH + distance }
 }
 
-/// A damaged flag is an error, not a `true`: the chain's check would not see the difference.
+/// A damaged flag is an error, not a `true`: the check of the chain would not see the difference.
 fn already_present(row: &Row<'_>) -> rusqlite::Result<bool> {
-    match row.get(20)? {
+    match Column::AlreadyPresent.get(row)? {
         0 => Ok(false),
         1 => Ok(true),
-        other => Err(rusqlite::Error::IntegralValueOutOfRange(20, other)),
+        other => Err(rusqlite::Error::IntegralValueOutOfRange(Column::AlreadyPresent as usize, other)),
     }
 }
 
-fn bytes<'a>(row: &'a Row<'_>, column: usize) -> rusqlite::Result<&'a [u8]> {
-    row.get_ref(column)?.as_bytes().map_err(|error| unreadable(column, error))
+fn bytes<'a>(row: &'a Row<'_>, column: Column) -> rusqlite::Result<&'a [u8]> {
+    column.get_ref(row)?.as_bytes().map_err(|error| unreadable(column, error))
 }
 
-fn unreadable(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(column, Type::Blob, Box::new(error))
+fn unreadable(column: Column, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column as usize, Type::Blob, Box::new(error))
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -213,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_come_back_as_they_were_also_before_1970() {
+    fn times_come_back_unchanged_also_before_1970() {
         for distance in [0, 1, 1_700_000_000_123_456_789, -5] {
             assert_eq!(nanoseconds(time(distance)), distance);
         }

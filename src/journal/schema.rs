@@ -2,11 +2,13 @@
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+use super::key::KeyError;
+
 /// Version 1.
 ///
-/// `term` holds the texts that thousands of rows share (roots, folders, users), so that rows and indices stay small.
+/// `term` holds the strings that thousands of rows share (roots, folders, users), so that rows and indices stay small.
 /// Unsigned numbers lie in the columns bit by bit, times as nanoseconds since 1970. `attempt.state` is one of
-/// [`super::row::state`]. `mark` has the two ends of the chain: [`ANCHOR`] and [`HEAD`].
+/// [`super::sql::state`], `mark.kind` one of [`super::marks::Mark`].
 const VERSION_1: &str = "
 CREATE TABLE term (
     id INTEGER PRIMARY KEY,
@@ -65,8 +67,9 @@ DROP INDEX attempt_unknown;
 CREATE INDEX attempt_file ON attempt (inode, mtime);
 ";
 
-/// Version 4: what became of the local files is a chain of its own ([`super::fate`]); where both begin is signed (`cut`); and `anchor` notes
-/// the key and the newest anchor that was put into the vault. Receipts up to the mark [`FATES_SINCE`] are older than that.
+/// Version 4: what became of the local files is a chain of its own, `fate` ([`super::local_ends`]); where both chains begin is signed
+/// (`cut`); and `anchor` notes the key and the newest anchor that was put into the vault. Receipts up to the mark
+/// [`super::marks::Mark::LocalEndsSince`] are older than `fate`.
 const VERSION_4: &str = "
 CREATE TABLE fate (
     seq INTEGER PRIMARY KEY,
@@ -91,45 +94,37 @@ CREATE TABLE anchor (
 ) STRICT;
 ";
 
-/// The mark of the last pruned receipt.
-pub(super) const ANCHOR: i64 = 0;
-/// The mark of the newest receipt.
-pub(super) const HEAD: i64 = 1;
-/// The mark of the last pruned fate.
-pub(super) const FATE_ANCHOR: i64 = 2;
-/// The mark of the newest fate.
-pub(super) const FATE_HEAD: i64 = 3;
-/// The mark of the newest receipt that was written before fates were.
-pub(super) const FATES_SINCE: i64 = 4;
-
-/// The version from which on it is signed where the chains begin.
+/// The first version in which the beginnings of the chains are signed.
 pub(super) const SIGNED: usize = 4;
 
 /// Step `n` turns version `n` into version `n + 1`. A step that was ever released is never edited.
 pub(super) const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4];
 
-/// Why a journal can't be brought to this program's version.
-#[derive(Debug, thiserror::Error)]
+/// Why a journal can't be brought to this program's version. `JournalError` says it to the caller, with the journal's path.
+#[derive(Debug)]
 pub(super) enum MigrateError {
-    /// Written by a later program.
-    #[error(
-        "it has version {found}, this program knows versions up to {known}: use the program that wrote it, or a newer one"
-    )]
+    /// A later program has written the journal.
     Newer {
-        /// Its version.
         found: i64,
-        /// The newest version known here.
         known: usize,
     },
-    /// `SQLite` said no.
-    #[error(transparent)]
-    Sql(#[from] rusqlite::Error),
-    /// The journal's key can't be made.
-    #[error(transparent)]
-    Key(#[from] std::io::Error),
+    Sql(rusqlite::Error),
+    Key(KeyError),
 }
 
-/// Takes all the steps that the journal has not taken yet, in one transaction; `sign` is the last one, told the version before.
+impl From<rusqlite::Error> for MigrateError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl From<KeyError> for MigrateError {
+    fn from(error: KeyError) -> Self {
+        Self::Key(error)
+    }
+}
+
+/// Takes all the steps that the journal has not taken yet, in one transaction. `sign` comes last; it gets the version before.
 pub(super) fn migrate(
     connection: &mut Connection,
     steps: &[&str],
@@ -200,6 +195,6 @@ mod tests {
         let mut connection = Connection::open_in_memory().unwrap();
         connection.pragma_update(None, "user_version", 99).unwrap();
         let error = migrate(&mut connection, STEPS, UNSIGNED).unwrap_err();
-        assert!(error.to_string().contains("version 99"), "{error}");
+        assert!(matches!(error, MigrateError::Newer { found: 99, .. }), "{error:?}");
     }
 }

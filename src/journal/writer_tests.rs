@@ -1,6 +1,8 @@
-//! What only shows from inside: a full disk, a group undone.
+//! What only shows from inside: a full disk, a group that is undone.
 
-use super::super::{AttemptId, Begun, End, Filter, Intent, Journal, LocalEnd, Record, Stored};
+use super::super::{
+    AttemptId, Begun, DatabaseProblem, End, Filter, Intent, Journal, LocalEnd, Record, Refusal, Stored,
+};
 use super::*;
 use crate::file::FileStamp;
 use crate::vault::{DocumentId, RemotePath};
@@ -31,12 +33,12 @@ async fn all(journal: &Journal) -> Vec<Record> {
     journal.history_page(&Filter::default(), None, 1000).await.unwrap()
 }
 
-/// As much as the journal has now (1 is raised to that), or as much as it wants.
+/// Limits the journal's size; 1 is raised to the pages that it has now.
 async fn limit_pages(journal: &Journal, pages: u32) {
     let work = move |connection: &Connection| {
         Ok(connection.pragma_update_and_check(None, "max_page_count", pages, |_row| Ok(()))?)
     };
-    journal.inner.writer.ask(work).await.unwrap();
+    journal.inner.writer.request(work).await.unwrap();
 }
 
 /// Names that fill pages.
@@ -57,13 +59,16 @@ async fn fill(journal: &Journal) -> (AttemptId, JournalError) {
 }
 
 #[tokio::test]
-async fn a_full_disk_is_told_to_each_and_forgotten_once_there_is_space() {
+async fn a_full_disk_fails_each_write_and_none_once_there_is_space() {
     let dir = tempfile::tempdir().unwrap();
     let journal = Journal::open(&dir.path().join("state")).unwrap();
     limit_pages(&journal, 1).await;
 
     let (last, error) = fill(&journal).await;
-    assert!(error.to_string().contains("journal.sqlite") && error.to_string().contains("free some space"), "{error}");
+    let JournalError::Unusable(Unusable::Database { path, problem: DatabaseProblem::DiskFull, .. }) = &error else {
+        panic!("{error:?}")
+    };
+    assert!(path.ends_with("journal.sqlite"));
 
     let (read, write) = tokio::join!(all(&journal), journal.begin(intent(&long(5000))));
     assert_eq!(read.last().unwrap().entry.id, last, "what is there can still be read");
@@ -77,29 +82,29 @@ async fn a_full_disk_is_told_to_each_and_forgotten_once_there_is_space() {
 }
 
 #[tokio::test]
-async fn a_request_that_makes_no_sense_does_not_undo_its_group() {
+async fn a_refused_request_does_not_undo_its_group() {
     let dir = tempfile::tempdir().unwrap();
     let journal = Journal::open(&dir.path().join("state")).unwrap();
     let (good, bad, other) =
         tokio::join!(journal.begin(intent("a")), journal.stored(AttemptId(99), stored()), journal.begin(intent("b")));
     assert!(matches!((good.unwrap(), other.unwrap()), (Begun::Go(_), Begun::Go(_))));
-    assert!(bad.unwrap_err().to_string().contains("no attempt 99"));
+    assert!(matches!(bad.unwrap_err(), JournalError::Refused(Refusal::UnknownAttempt(AttemptId(99)))));
 }
 
 #[tokio::test]
 async fn a_group_that_fails_is_undone_for_each_and_the_next_one_goes() {
     let dir = tempfile::tempdir().unwrap();
     let journal = Journal::open(&dir.path().join("state")).unwrap();
-    let nonsense = journal.inner.writer.ask(|connection| Ok(connection.execute("nonsense", [])?));
+    let nonsense = journal.inner.writer.request(|connection| Ok(connection.execute("nonsense", [])?));
     let (good, bad) = tokio::join!(journal.begin(intent("a")), nonsense);
     bad.unwrap_err();
-    // One group or two, as it came: what was refused is not there, what was answered is.
+    // The two may have shared a group or not: a request that failed has written nothing, one that succeeded has.
     let there = !all(&journal).await.is_empty();
     assert_eq!(there, good.is_ok());
     assert!(matches!(journal.begin(intent("a")).await.unwrap(), Begun::Go(_)));
 }
 
-/// What only a power cut would show.
+/// Only a power cut would show that it is not.
 #[tokio::test]
 async fn a_commit_is_synced_before_it_is_answered() {
     let dir = tempfile::tempdir().unwrap();
@@ -109,15 +114,15 @@ async fn a_commit_is_synced_before_it_is_answered() {
         Ok((ask("journal_mode")?, ask("synchronous")?))
     };
     let (wal, full) = ("wal".to_owned().into(), 2_i64.into());
-    assert_eq!(journal.inner.writer.ask(settings).await.unwrap(), (wal, full));
+    assert_eq!(journal.inner.writer.request(settings).await.unwrap(), (wal, full));
 }
 
 #[tokio::test]
-async fn what_the_commit_itself_refuses_is_not_answered_as_written() {
+async fn a_commit_that_fails_is_not_answered_as_written() {
     let dir = tempfile::tempdir().unwrap();
     let journal = Journal::open(&dir.path().join("state")).unwrap();
-    let unfounded = journal.inner.writer.ask(|connection| {
-        // Looked at by the commit alone.
+    let unfounded = journal.inner.writer.request(|connection| {
+        // Only the commit checks this reference.
         Ok(connection.execute_batch(
             "CREATE TABLE parent (id INTEGER PRIMARY KEY); \
              CREATE TABLE child (parent INTEGER REFERENCES parent DEFERRABLE INITIALLY DEFERRED); \

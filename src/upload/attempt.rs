@@ -54,7 +54,7 @@ impl From<JournalError> for Halt {
         match error {
             JournalError::Unusable(_) => Self::Journal(error),
             // Another process has ended this file's attempt in another way: nobody else's trouble.
-            JournalError::Refused(reason) => Self::Ended(Outcome::Failed { reason, moved: None }),
+            JournalError::Refused(refusal) => Self::Ended(Outcome::Failed { reason: refusal.to_string(), moved: None }),
         }
     }
 }

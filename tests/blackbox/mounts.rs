@@ -65,8 +65,7 @@ fn a_share_that_is_mounted_below_the_folder_is_polled_while_events_tell_of_the_r
 }
 
 /// Mounts a FUSE file system at `share` whose server never answers: each call waits for ever, as on a dead network share.
-const DEAD_SHARE: &str =
-    "exec 3<>/dev/fuse && mount -i -t fuse -o fd=3,rootmode=40000,user_id=0,group_id=0 none share";
+const DEAD_SHARE: &str = "exec 3<>/dev/fuse && mount -i -t fuse -o fd=3,rootmode=40000,user_id=0,group_id=0 none share";
 
 /// Regression: `push` waited for ever for a share that does not answer, and so did every command whose configuration names one.
 #[test]

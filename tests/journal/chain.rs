@@ -1,9 +1,9 @@
-//! The chain of receipts shows every change; pruning leaves one that can be checked.
+//! The chain of receipts shows every change; what pruning leaves can still be checked.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use astran_backup::journal::{Begun, CheckReport, Damage, End, Journal, LocalEnd, State, Stored};
+use astran_backup::journal::{Begun, CheckReport, DefectKind, End, Journal, LocalEnd, State, Stored};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use rusqlite::params;
@@ -11,7 +11,7 @@ use rusqlite::types::Value;
 
 use crate::support::{abandoned, failed, fresh, go, intent, latest, raw, receipt, store};
 
-/// Fields of the receipt with the number ?1, and what finds them.
+/// Fields of the receipt with the number ?1: table, column and condition.
 const FIELDS: &[(&str, &str, &str)] = &[
     ("receipt", "sha256", "seq = ?1"),
     ("receipt", "size", "seq = ?1"),
@@ -37,9 +37,9 @@ const FIELDS: &[(&str, &str, &str)] = &[
     ("mark", "hash", "kind = 1 AND ?1 = ?1"),
 ];
 
-fn first(report: &CheckReport) -> (i64, Damage) {
-    let broken = report.broken.first().unwrap_or_else(|| panic!("not found: {report:?}"));
-    (broken.first, broken.damage)
+fn first(report: &CheckReport) -> (i64, DefectKind) {
+    let defect = report.defects.first().unwrap_or_else(|| panic!("not found: {report:?}"));
+    (defect.first, defect.kind)
 }
 
 /// Flips one bit of one byte; text stays text.
@@ -100,7 +100,7 @@ proptest! {
             let (_dir, state, journal) = fresh();
             five(&journal).await;
             alter(&state, field, seq, at);
-            let wanted = if field.0 == "mark" { (5, Damage::Head) } else { (seq, Damage::Altered) };
+            let wanted = if field.0 == "mark" { (5, DefectKind::Head) } else { (seq, DefectKind::Altered) };
             assert_eq!(first(&journal.check().await.unwrap()), wanted);
         });
     }
@@ -113,7 +113,7 @@ proptest! {
             let connection = raw(&state);
             if one == other {
                 connection.execute("DELETE FROM receipt WHERE seq = ?1", [one]).unwrap();
-                assert_eq!(first(&journal.check().await.unwrap()), (one, Damage::Missing));
+                assert_eq!(first(&journal.check().await.unwrap()), (one, DefectKind::Missing));
                 return;
             }
             for table in ["receipt", "attempt"] {
@@ -122,20 +122,20 @@ proptest! {
                 }
             }
             let report = journal.check().await.unwrap();
-            assert_eq!(first(&report), (one.min(other), Damage::Altered));
-            assert!(report.broken.iter().any(|broken| broken.first == one.max(other)));
+            assert_eq!(first(&report), (one.min(other), DefectKind::Altered));
+            assert!(report.defects.iter().any(|defect| defect.first == one.max(other)));
         });
     }
 
     #[test]
-    fn whatever_is_done_the_chain_is_whole(steps in proptest::collection::vec((0_u8..8, 0_usize..4), 1..40)) {
+    fn the_chain_is_whole_after_any_steps(steps in proptest::collection::vec((0_u8..8, 0_usize..4), 1..40)) {
         runtime().block_on(async {
             let (_dir, state, mut journal) = fresh();
             let mut ids = vec![go(&journal, intent("0", "0")).await];
             for (what, file) in steps {
                 let id = ids[file % ids.len()];
                 let name = file.to_string();
-                // Some are refused for good reasons; whatever is answered, the chain has to hold.
+                // Some steps are refused, as they should be; whatever the answer, the chain has to hold.
                 let _answer = match what {
                     0 | 1 => journal.begin(intent(&name, &name)).await.map(|begun| match begun {
                         Begun::Go(id) => ids.push(id),
@@ -159,25 +159,25 @@ proptest! {
 }
 
 #[tokio::test]
-async fn what_was_cut_off_or_put_in_shows() {
+async fn receipts_cut_off_or_inserted_show() {
     let (_dir, state, journal) = fresh();
     five(&journal).await;
     raw(&state).execute_batch("DELETE FROM receipt WHERE seq >= 4").unwrap();
     let report = journal.check().await.unwrap();
-    assert_eq!((report.broken[0].first, report.broken[0].last, report.broken[0].damage), (4, 5, Damage::Missing));
+    assert_eq!((report.defects[0].first, report.defects[0].last, report.defects[0].kind), (4, 5, DefectKind::Missing));
 
     let (_dir, state, journal) = fresh();
     five(&journal).await;
     let insert = "INSERT INTO receipt SELECT 6, attempt, sha256, size, document, document_version, user, adopted, \
          stored, hash, hash FROM receipt WHERE seq = 5";
     raw(&state).execute_batch(insert).unwrap();
-    assert_eq!(first(&journal.check().await.unwrap()), (6, Damage::Outside));
+    assert_eq!(first(&journal.check().await.unwrap()), (6, DefectKind::Outside));
 
     let (_dir, state, journal) = fresh();
     five(&journal).await;
     go(&journal, intent("forged", "forged")).await;
     raw(&state).execute_batch("UPDATE attempt SET seq = 2 WHERE name = 'forged'").unwrap();
-    assert_eq!(first(&journal.check().await.unwrap()), (2, Damage::Claimed));
+    assert_eq!(first(&journal.check().await.unwrap()), (2, DefectKind::Claimed));
 }
 
 #[tokio::test]
@@ -228,7 +228,7 @@ async fn pruning_forgets_no_file_that_waits_has_failed_or_is_kept() {
     assert!(latest(&journal, "abandoned").await.is_none());
 }
 
-/// The cut would be where the damage was.
+/// Pruning would remove what shows the damage.
 #[tokio::test]
 async fn a_broken_chain_is_not_pruned() {
     for damaged in [false, true] {
@@ -244,21 +244,21 @@ async fn a_broken_chain_is_not_pruned() {
 
 /// What became of a local file is hashed too, in a chain of its own.
 #[tokio::test]
-async fn a_fate_that_is_altered_removed_or_put_in_shows_there() {
+async fn a_local_end_altered_removed_or_inserted_shows_there() {
     let rows = [
-        ("UPDATE attempt SET state = 5 WHERE seq = 2", (2, Damage::Fate)),
-        ("UPDATE attempt SET detail = x'41' WHERE seq = 3", (3, Damage::Fate)),
-        ("UPDATE fate SET state = 5 WHERE seq = 2", (2, Damage::FateAltered)),
-        ("UPDATE fate SET at = at + 1 WHERE seq = 4", (4, Damage::FateAltered)),
-        ("UPDATE fate SET receipt = 1 WHERE seq = 5", (5, Damage::FateAltered)),
-        ("DELETE FROM fate WHERE seq = 3", (3, Damage::FateMissing)),
-        ("DELETE FROM fate WHERE seq = 5", (5, Damage::FateMissing)),
+        ("UPDATE attempt SET state = 5 WHERE seq = 2", (2, DefectKind::LocalEnd)),
+        ("UPDATE attempt SET detail = x'41' WHERE seq = 3", (3, DefectKind::LocalEnd)),
+        ("UPDATE fate SET state = 5 WHERE seq = 2", (2, DefectKind::LocalEndAltered)),
+        ("UPDATE fate SET at = at + 1 WHERE seq = 4", (4, DefectKind::LocalEndAltered)),
+        ("UPDATE fate SET receipt = 1 WHERE seq = 5", (5, DefectKind::LocalEndAltered)),
+        ("DELETE FROM fate WHERE seq = 3", (3, DefectKind::LocalEndMissing)),
+        ("DELETE FROM fate WHERE seq = 5", (5, DefectKind::LocalEndMissing)),
         (
             "INSERT INTO fate SELECT 6, receipt, state, detail, at, hash FROM fate WHERE seq = 5",
-            (6, Damage::FateOutside),
+            (6, DefectKind::LocalEndOutside),
         ),
-        ("UPDATE mark SET hash = zeroblob(32) WHERE kind = 3", (5, Damage::FateHead)),
-        ("UPDATE mark SET seq = 5 WHERE kind = 4", (1, Damage::FateAltered)),
+        ("UPDATE mark SET hash = zeroblob(32) WHERE kind = 3", (5, DefectKind::LocalEndHead)),
+        ("UPDATE mark SET seq = 5 WHERE kind = 4", (1, DefectKind::LocalEndAltered)),
     ];
     for (sql, wanted) in rows {
         let (_dir, state, journal) = fresh();
@@ -266,12 +266,12 @@ async fn a_fate_that_is_altered_removed_or_put_in_shows_there() {
         assert!(journal.check().await.unwrap().is_whole());
         raw(&state).execute_batch(sql).unwrap();
         let report = journal.check().await.unwrap();
-        let found = report.broken.iter().any(|broken| (broken.first, broken.damage) == wanted);
+        let found = report.defects.iter().any(|defect| (defect.first, defect.kind) == wanted);
         assert!(found, "{sql}: {report:?}");
     }
 }
 
-/// Without the key nobody can cut the oldest off and call it pruned, nor move the cut of a real pruning.
+/// Without the key an attacker can't cut the oldest receipts off and call them pruned, nor move the cut of a real pruning.
 #[tokio::test]
 async fn a_cut_that_the_key_did_not_sign_is_no_pruning() {
     let cut = "UPDATE mark SET seq = 3, hash = (SELECT hash FROM receipt WHERE seq = 3) WHERE kind = 0; \
@@ -288,11 +288,11 @@ async fn a_cut_that_the_key_did_not_sign_is_no_pruning() {
         }
         assert!(journal.check().await.unwrap().is_whole());
         raw(&state).execute_batch(cut).unwrap();
-        assert_eq!(first(&journal.check().await.unwrap()), (3, Damage::Cut));
+        assert_eq!(first(&journal.check().await.unwrap()), (3, DefectKind::Cut));
     }
 }
 
-/// Regression: what looked like a journal of version 3 was made one of version 4, and its cut was believed.
+/// Regression: a journal that looked like version 3 was brought to version 4, and its forged cut was signed as a pruning.
 #[tokio::test]
 async fn a_journal_that_pretends_to_be_older_hides_no_cut() {
     let (_dir, state, journal) = fresh();
@@ -305,5 +305,5 @@ async fn a_journal_that_pretends_to_be_older_hides_no_cut() {
          DROP TABLE fate; DROP TABLE cut; DROP TABLE anchor; DELETE FROM mark WHERE kind > 1; PRAGMA user_version = 3;";
     raw(&state).execute_batch(cut).unwrap();
     let journal = Journal::open(&state).unwrap();
-    assert_eq!(first(&journal.check().await.unwrap()), (2, Damage::Cut));
+    assert_eq!(first(&journal.check().await.unwrap()), (2, DefectKind::Cut));
 }

@@ -1,4 +1,4 @@
-//! Failures take a row for each path, and are forgotten when nobody needs them any more.
+//! Failures take one row for each path, and are forgotten when their files are gone.
 
 use std::time::{Duration, SystemTime};
 
@@ -35,9 +35,9 @@ async fn a_path_that_fails_again_and_again_has_one_row() {
     assert!(journal.check().await.unwrap().is_whole());
 }
 
-/// One that lies set aside must not be sent to the store again and again because another one of its name fails too.
+/// A refused file that lies set aside must not be sent again and again because another file of its path fails too.
 #[tokio::test]
-async fn another_file_of_the_path_that_the_store_has_refused_keeps_its_row() {
+async fn each_refused_file_of_a_path_keeps_its_row() {
     let (_dir, _state, journal) = fresh();
     for inode in [1, 2] {
         let id = go(&journal, of_inode(inode, intent("x", "x"))).await;
@@ -47,7 +47,7 @@ async fn another_file_of_the_path_that_the_store_has_refused_keeps_its_row() {
 }
 
 #[tokio::test]
-async fn failures_that_are_forgotten_leave_receipts_and_the_newest_number_alone() {
+async fn forgetting_failures_keeps_receipts_and_the_newest_number() {
     let (_dir, state, journal) = fresh();
     store(&journal, "stored").await;
     let id = journal.refuse(unsent("old"), "no".into()).await.unwrap();
@@ -62,9 +62,9 @@ async fn failures_that_are_forgotten_leave_receipts_and_the_newest_number_alone(
     assert_eq!(rows, 1);
 }
 
-/// However many names that can't be sent somebody puts into a folder.
+/// Any number of names that can't be sent may be put into a folder.
 #[tokio::test]
-async fn no_more_than_so_many_failures_are_kept() {
+async fn no_more_than_100_000_failures_are_kept() {
     let (_dir, state, journal) = fresh();
     journal.refuse(unsent("first"), "no".into()).await.unwrap();
     let sql = raw(&state);

@@ -1,4 +1,4 @@
-//! What was answered is there: after a crash, for each of two files of one path, whoever else writes.
+//! What the journal answered is there later: after a crash, for each of two files of one path, beside other writers.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
@@ -29,7 +29,7 @@ async fn what_was_written_is_there_after_reopening() {
 }
 
 #[tokio::test]
-async fn a_start_finds_what_it_has_to_resolve() {
+async fn a_start_finds_the_entries_that_it_has_to_resolve() {
     let (_dir, state, journal) = fresh();
     let open = go(&journal, intent("open", "open")).await;
     let done = go(&journal, intent("done", "done")).await;
@@ -46,7 +46,7 @@ async fn a_start_finds_what_it_has_to_resolve() {
     assert_eq!(found, [(open, State::Open), (done, State::Stored)]);
 }
 
-/// One was set aside when the process died, and another one of its name has come since.
+/// One file was set aside when the process died, and another file of its path has come since.
 #[tokio::test]
 async fn of_two_files_of_one_path_each_has_its_own_entry() {
     let (_dir, _state, journal) = fresh();
@@ -70,6 +70,25 @@ async fn of_two_files_of_one_path_each_has_its_own_entry() {
     journal.end(sent_in_vain, abandoned()).await.unwrap();
     let found = journal.of_file(Path::new(ROOT), Path::new("a"), file(1).stamp).await.unwrap();
     assert_eq!(found.unwrap().id, ids[0], "what came to nothing does not hide what is known");
+}
+
+/// A file may be renamed after its upload was begun, and begun again under its new path.
+#[tokio::test]
+async fn an_unresolved_attempt_under_another_path_of_the_root_is_found() {
+    let (_dir, _state, journal) = fresh();
+    let elsewhere = async |relative: &str| {
+        let stamp = intent("", "").stamp;
+        let found = journal.unresolved_elsewhere(Path::new(ROOT), Path::new(relative), stamp).await.unwrap();
+        found.map(|entry| entry.id)
+    };
+    go(&journal, Intent { root: "/other".into(), ..intent("a", "other") }).await;
+    let old = go(&journal, intent("old", "old")).await;
+    let new = go(&journal, intent("new", "new")).await;
+    assert_eq!((elsewhere("new").await, elsewhere("old").await), (Some(old), Some(new)));
+    journal.end(old, abandoned()).await.unwrap();
+    assert_eq!(elsewhere("new").await, Some(old), "it may have been stored all the same");
+    store(&journal, "old").await;
+    assert_eq!(elsewhere("new").await, None, "what came of it is known by now");
 }
 
 #[tokio::test]
@@ -119,7 +138,7 @@ async fn two_handles_write_one_chain() {
 }
 
 #[tokio::test]
-async fn what_nobody_waits_for_is_still_written() {
+async fn a_write_whose_caller_went_away_is_still_written() {
     let (_dir, state, journal) = fresh();
     let id = go(&journal, intent("a", "a")).await;
     {

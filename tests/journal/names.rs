@@ -1,4 +1,4 @@
-//! Whose a name in the vault is, and which receipt speaks for a document.
+//! Which local path owns a name in the vault, and which receipt is a document's newest.
 
 use astran_backup::journal::{End, Intent, Journal, LocalEnd, State, Stored};
 use astran_backup::vault::{DocumentId, RemotePath};
@@ -6,7 +6,7 @@ use astran_backup::vault::{DocumentId, RemotePath};
 use crate::support::{abandoned, failed, fresh, go, intent, latest, receipt, taken};
 
 #[tokio::test]
-async fn a_name_belongs_to_the_path_that_has_it() {
+async fn a_name_belongs_to_the_path_that_had_it_first() {
     let (_dir, _state, journal) = fresh();
     let first = go(&journal, intent("a/report", "report")).await;
     let owner = taken(&journal, intent("b/report", "report")).await.unwrap();
@@ -23,9 +23,9 @@ async fn a_name_belongs_to_the_path_that_has_it() {
     assert!(taken(&journal, intent("a/report", "report")).await.is_none(), "a new version of the same file");
 }
 
-/// Its bytes were the same once; with other ones it would hide the first one's document.
+/// The adopting file's bytes were the same once; with other bytes it would hide the owner's document.
 #[tokio::test]
-async fn whoever_adopts_a_document_does_not_own_its_name() {
+async fn a_path_that_adopts_a_document_does_not_own_its_name() {
     let (_dir, _state, journal) = fresh();
     let first = go(&journal, intent("a/report", "report")).await;
     journal.stored(first, receipt("1")).await.unwrap();
@@ -50,7 +50,7 @@ async fn a_documents_receipt_is_its_newest() {
 }
 
 #[tokio::test]
-async fn what_came_to_nothing_owns_nothing() {
+async fn an_attempt_that_came_to_nothing_owns_no_name() {
     let (_dir, _state, journal) = fresh();
     for end in [failed(), abandoned()] {
         let id = go(&journal, intent("a", "n")).await;
@@ -63,7 +63,7 @@ async fn what_came_to_nothing_owns_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_many_that_want_a_name_at_once_one_gets_it() {
+async fn of_many_paths_that_want_a_name_at_once_one_gets_it() {
     let (_dir, state, one) = fresh();
     let two = Journal::open(&state).unwrap();
     let tasks: Vec<_> = (0..20)

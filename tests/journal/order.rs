@@ -1,34 +1,40 @@
-//! What may follow what, what is shown, and what is tried again.
+//! Which writes may follow which, what the history shows, and what is tried again.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use astran_backup::journal::{AttemptId, End, Filter, JournalError, LocalEnd, NamePattern, State};
+use astran_backup::journal::{AttemptId, End, Filter, JournalError, LocalEnd, NamePattern, Refusal, State};
 
 use crate::support::{ROOT, abandoned, failed, fresh, go, history, intent, latest, receipt, store};
+
+fn refusal(result: Result<(), JournalError>) -> Refusal {
+    let Err(JournalError::Refused(refusal)) = result else { panic!("{result:?}") };
+    refusal
+}
 
 #[tokio::test]
 async fn a_receipt_comes_once_and_before_the_removal() {
     let (_dir, _state, journal) = fresh();
     let id = go(&journal, intent("a", "a")).await;
     for end in [End::Local(LocalEnd::Removed), End::Local(LocalEnd::Kept), End::Local(LocalEnd::Moved("/x".into()))] {
-        assert!(journal.end(id, end).await.unwrap_err().to_string().contains("no receipt"));
+        assert_eq!(refusal(journal.end(id, end).await), Refusal::NoReceipt(id));
     }
     journal.stored(id, receipt("a")).await.unwrap();
     journal.stored(id, receipt("a")).await.unwrap();
-    assert!(journal.stored(id, receipt("b")).await.is_err());
+    assert_eq!(refusal(journal.stored(id, receipt("b")).await), Refusal::OtherReceipt(id));
     journal.end(id, End::Local(LocalEnd::Kept)).await.unwrap();
     journal.end(id, End::Local(LocalEnd::Removed)).await.unwrap();
     assert_eq!(journal.check().await.unwrap().receipts, 1);
     let over = go(&journal, intent("b", "b")).await;
     journal.end(over, failed()).await.unwrap();
-    assert!(matches!(journal.stored(over, receipt("b")).await, Err(JournalError::Refused(_))));
-    assert!(matches!(journal.end(AttemptId(99), abandoned()).await, Err(JournalError::Refused(_))));
+    assert_eq!(refusal(journal.stored(over, receipt("b")).await), Refusal::EndedUnstored(over));
+    let unknown = AttemptId(99);
+    assert_eq!(refusal(journal.end(unknown, abandoned()).await), Refusal::UnknownAttempt(unknown));
 }
 
-/// Another process gave it up, and its answer came after all.
+/// Another process may have abandoned it before the vault had stored the document.
 #[tokio::test]
-async fn the_stores_word_counts_for_an_attempt_that_was_abandoned_too_early() {
+async fn an_abandoned_attempt_still_gets_its_receipt() {
     let (_dir, _state, journal) = fresh();
     let early = go(&journal, intent("a", "a")).await;
     journal.end(early, abandoned()).await.unwrap();
@@ -38,7 +44,7 @@ async fn the_stores_word_counts_for_an_attempt_that_was_abandoned_too_early() {
 }
 
 #[tokio::test]
-async fn failures_are_cleared_by_path_by_folder_or_all() {
+async fn failures_are_cleared_by_path_by_folder_or_all_at_once() {
     let (_dir, _state, journal) = fresh();
     for name in ["a/1", "a/2", "b/1", "ab"] {
         let id = go(&journal, intent(name, name)).await;
@@ -55,7 +61,7 @@ async fn failures_are_cleared_by_path_by_folder_or_all() {
 }
 
 #[tokio::test]
-async fn history_shows_what_is_asked_for_page_by_page() {
+async fn history_shows_what_the_filter_takes_page_by_page() {
     let (_dir, _state, journal) = fresh();
     store(&journal, "stored.pdf").await;
     go(&journal, intent("open.pdf", "open.pdf")).await;
@@ -78,9 +84,9 @@ async fn history_shows_what_is_asked_for_page_by_page() {
     assert_eq!((page.len(), rest.len()), (2, 1));
 }
 
-/// A refused file that was set aside is followed by another one of its path.
+/// A file that failed and lies set aside may be followed by another file of its path.
 #[tokio::test]
-async fn a_failure_stands_anew_behind_another_file_of_its_path_unless_that_has_failed_too() {
+async fn a_failure_is_renewed_behind_another_file_of_its_path_unless_that_failed_too() {
     let (_dir, _state, journal) = fresh();
     let first = go(&journal, intent("a", "a")).await;
     journal.end(first, failed()).await.unwrap();

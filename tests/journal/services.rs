@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use astran_backup::journal::{Journal, Opened};
+use astran_backup::journal::{Journal, JournalError, Ownership, Refusal};
 
 use crate::support::{fresh, latest, raw, store};
 
@@ -16,7 +16,7 @@ async fn each_service_has_its_own_receipts_and_its_own_chain() {
     let (_dir, state, journal) = fresh();
     drop(journal);
     for (service, opened) in
-        [("one", Opened::Own), ("other", Opened::Beside), ("one", Opened::Own), ("other", Opened::Own)]
+        [("one", Ownership::Own), ("other", Ownership::Separate), ("one", Ownership::Own), ("other", Ownership::Own)]
     {
         let (journal, found) = Journal::open_for(&state, service).await.unwrap();
         assert_eq!(found, opened, "{service}");
@@ -31,24 +31,24 @@ async fn each_service_has_its_own_receipts_and_its_own_chain() {
     assert!(Journal::find(&state, "third").await.unwrap().is_none());
 }
 
-/// What version it was before is told by the table that it lacked.
+/// A journal of a version before services does not name one.
 #[tokio::test]
-async fn a_journal_that_does_not_say_whose_it_is_goes_to_the_first_service_only() {
+async fn a_journal_without_a_service_goes_to_the_first_one_only() {
     let (_dir, state, journal) = fresh();
     store(&journal, "older").await;
     drop(journal);
-    assert_eq!(Journal::open_for(&state, "one").await.unwrap().1, Opened::Adopted);
+    assert_eq!(Journal::open_for(&state, "one").await.unwrap().1, Ownership::Claimed);
     let (other, opened) = Journal::open_for(&state, "other").await.unwrap();
-    assert_eq!(opened, Opened::Beside);
+    assert_eq!(opened, Ownership::Separate);
     assert!(latest(&other, "older").await.is_none());
     let (one, opened) = Journal::open_for(&state, "one").await.unwrap();
-    assert_eq!(opened, Opened::Own);
+    assert_eq!(opened, Ownership::Own);
     assert!(latest(&one, "older").await.is_some());
 }
 
-/// Under the write lock only one can be the first.
+/// The claim is made under the write lock: only one service can be the first.
 #[test]
-fn services_that_come_at_once_get_a_journal_each() {
+fn services_opened_at_once_get_a_journal_each() {
     for _ in 0..10 {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("state");
@@ -80,5 +80,6 @@ async fn a_journal_in_the_place_of_another_services_is_refused() {
     Journal::open_for(&state, "other").await.unwrap();
     let place = further(&state).pop().unwrap();
     raw(&place).execute("UPDATE service SET name = 'strange'", []).unwrap();
-    Journal::open_for(&state, "other").await.unwrap_err();
+    let error = Journal::open_for(&state, "other").await.unwrap_err();
+    assert!(matches!(error, JournalError::Refused(Refusal::OtherService { .. })), "{error}");
 }

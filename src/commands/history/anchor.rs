@@ -5,13 +5,13 @@ use std::io::Write;
 use serde_json::{Value, json};
 
 use super::vault::folders;
-use crate::anchors::{self, Put};
+use crate::anchors::{self, StoredAnchor};
 use crate::cli::History;
 use crate::commands::context::Context;
 use crate::commands::print::printed;
 use crate::config::{AnchorFolder, Config};
 use crate::exit::{Exit, Fatal};
-use crate::journal::{Anchored, Journal};
+use crate::journal::{AnchorRecord, Journal};
 use crate::vault::{RemotePath, Vault};
 
 pub(super) async fn command(
@@ -29,7 +29,7 @@ pub(super) async fn command(
 }
 
 /// The folder into which `history anchor` puts the anchor.
-fn folder(config: &Config, last: Option<&Anchored>) -> Result<RemotePath, Fatal> {
+fn folder(config: &Config, last: Option<&AnchorRecord>) -> Result<RemotePath, Fatal> {
     let off = config.anchor == AnchorFolder::Off;
     let known = folders(config, last).into_iter().next().filter(|_| !off);
     let why = if off { "anchors are off" } else { "no folder for anchors is known" };
@@ -50,20 +50,20 @@ async fn put<V: Vault>(
         anchors::AnchorError::Vault(error) => Fatal::from(error),
         busy @ anchors::AnchorError::Busy => Fatal::new(Exit::SomeFailed, busy.to_string()),
     })?;
-    anchors::tell(&put.anchor);
-    let heads = || format!("{} {}", put.anchor.receipts(), put.anchor.of_fates());
+    anchors::log(&put.anchor);
+    let heads = || format!("{} {}", put.anchor.receipts_head(), put.anchor.local_ends_head());
     let text = if json { object(&put).to_string() } else { heads() };
     printed(writeln!(out, "{text}"))?;
     Ok(Exit::Done)
 }
 
-fn object(put: &Put) -> Value {
+fn object(put: &StoredAnchor) -> Value {
     let anchor = &put.anchor;
     json!({
-        "anchor": anchor.receipts().to_string(),
+        "anchor": anchor.receipts_head().to_string(),
         "seq": anchor.seq,
         "hash": anchor.hash,
-        "fates": anchor.of_fates().to_string(),
+        "fates": anchor.local_ends_head().to_string(),
         "key": anchor.fingerprint(),
         "document": put.folder.join(&put.name).to_string(),
         "at": anchor.at,

@@ -5,7 +5,7 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
-use super::comparison::{Agreement, Comparisons, claims, with_claims};
+use super::comparison::{Agreement, Comparisons, known_heads, with_known_heads};
 use super::time::rfc3339;
 use super::vault;
 use crate::cli::History;
@@ -23,11 +23,11 @@ pub(super) async fn command(
     out: &mut dyn Write,
 ) -> Result<Exit, Fatal> {
     let json = context.global.json;
-    let given = claims(&typed.against)?;
+    let given = known_heads(&typed.against)?;
     let report = journal.check().await?;
     print_local(&report, json, out)?;
     let comparisons = if !given.is_empty() {
-        with_claims(journal, given).await?
+        with_known_heads(journal, given).await?
     } else if typed.offline {
         Comparisons::not_compared("--offline was given")
     } else {
@@ -109,22 +109,25 @@ fn local_text(report: &CheckReport) -> String {
     if let Some(at) = report.pruned.at {
         let _infallible = write!(text, "; pruned up to {} at {}", report.pruned.seq, rfc3339(at));
     }
-    let _infallible = write!(text, "\nhead {}", report.head.hash);
-    let (head, fates) = (&report.head, &report.fates);
+    let _infallible = write!(text, "\nhead {}", report.head.hash());
+    let (head, fates) = (&report.head, &report.local_ends);
     let _infallible = write!(
         text,
         "\nto compare with later: --against {}:{} --against f{}:{}",
-        head.seq, head.hash, fates.seq, fates.hash
+        head.seq,
+        head.hash(),
+        fates.seq,
+        fates.hash()
     );
-    for broken in &report.broken {
+    for broken in &report.defects {
         let _infallible = write!(text, "\nBROKEN {broken}");
     }
-    let unlisted = report.breaks - report.broken.len() as u64;
+    let unlisted = report.defect_count - report.defects.len() as u64;
     if unlisted > 0 {
         let _infallible = write!(text, "\nand {unlisted} more places");
     }
     if let Some(why) = &report.unproved {
-        let _infallible = write!(text, "\nwho cut the oldest off is not known: {}", printable(why));
+        let _infallible = write!(text, "\nwho cut the oldest off is not known: {}", printable(&why.to_string()));
     }
     text
 }
@@ -139,24 +142,24 @@ fn compared_text(report: &CheckReport, comparisons: &Comparisons) -> String {
 
 fn check_object(report: &CheckReport, comparisons: &Comparisons) -> Value {
     let broken: Vec<Value> = report
-        .broken
+        .defects
         .iter()
-        .map(|it| json!({ "first": it.first, "last": it.last, "damage": it.damage.word() }))
+        .map(|it| json!({ "first": it.first, "last": it.last, "damage": it.kind.word() }))
         .collect();
     json!({
         "whole": Conclusion::of(report, comparisons) == Conclusion::Whole,
         "receipts": report.receipts,
         "head_seq": report.head.seq,
-        "head_hash": report.head.hash,
+        "head_hash": report.head.hash(),
         "pruned_seq": report.pruned.seq,
-        "pruned_hash": report.pruned.hash,
+        "pruned_hash": report.pruned.hash(),
         "pruned_at": report.pruned.at.map(rfc3339),
-        "fates_seq": report.fates.seq,
-        "fates_hash": report.fates.hash,
+        "fates_seq": report.local_ends.seq,
+        "fates_hash": report.local_ends.hash(),
         "anchors": comparisons.objects(),
         "not_compared": comparisons.not_compared,
-        "unproved": report.unproved,
-        "breaks": report.breaks,
+        "unproved": report.unproved.as_ref().map(ToString::to_string),
+        "breaks": report.defect_count,
         "broken": broken,
     })
 }

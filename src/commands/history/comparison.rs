@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::exit::{Exit, Fatal};
-use crate::journal::{Claim, Compared, Journal};
+use crate::journal::{HeadComparison, Journal, KnownHead};
 use crate::printable::printable;
 use crate::vault::{Kind, VaultError};
 
@@ -13,7 +13,7 @@ pub(super) struct Comparison {
     /// The path of the anchor's document in the vault; `None` for a head that was given with `--against`.
     pub(super) document: Option<String>,
     /// The head that is kept elsewhere; `None` where its document can't be used.
-    pub(super) claim: Option<Claim>,
+    pub(super) head: Option<KnownHead>,
     /// The result in one word, for scripts.
     pub(super) result: &'static str,
     /// The result in words.
@@ -35,11 +35,11 @@ pub(super) enum Agreement {
 
 impl Agreement {
     /// A pruned entry is [`Self::NotCompared`], as nothing says any more what it was.
-    fn of(compared: &Compared) -> Self {
+    fn of(compared: &HeadComparison) -> Self {
         match compared {
-            Compared::Same => Self::Agrees,
-            Compared::Pruned(_) => Self::NotCompared,
-            Compared::Different | Compared::Missing { .. } => Self::Contradicts,
+            HeadComparison::Same => Self::Agrees,
+            HeadComparison::Pruned(_) => Self::NotCompared,
+            HeadComparison::Different | HeadComparison::Missing { .. } => Self::Contradicts,
         }
     }
 }
@@ -91,8 +91,8 @@ impl Comparisons {
     /// One JSON object for each comparison.
     pub(super) fn objects(&self) -> Vec<Value> {
         let object = |it: &Comparison| {
-            let (seq, claim) = (it.claim.as_ref().map(|claim| claim.seq), it.claim.as_ref().map(Claim::to_string));
-            json!({ "document": it.document, "seq": seq, "against": claim, "result": it.result, "broken": it.agreement == Agreement::Contradicts, "told": it.text })
+            let (seq, head) = (it.head.as_ref().map(|head| head.seq), it.head.as_ref().map(KnownHead::to_string));
+            json!({ "document": it.document, "seq": seq, "against": head, "result": it.result, "broken": it.agreement == Agreement::Contradicts, "told": it.text })
         };
         self.all.iter().map(object).collect()
     }
@@ -105,20 +105,20 @@ impl Comparison {
 }
 
 /// Parses the values of `--against`.
-pub(super) fn claims(given: &[String]) -> Result<Vec<Claim>, Fatal> {
+pub(super) fn known_heads(given: &[String]) -> Result<Vec<KnownHead>, Fatal> {
     let read = |text: &String| text.parse().map_err(|why| Fatal::new(Exit::Usage, format!("--against {text}: {why}")));
     given.iter().map(read).collect()
 }
 
 /// Compares the journal with the values of `--against`.
-pub(super) async fn with_claims(journal: &Journal, claims: Vec<Claim>) -> Result<Comparisons, Fatal> {
-    let compared = journal.compare(claims.clone()).await?;
-    let comparison = |(claim, compared): (Claim, Compared)| Comparison {
+pub(super) async fn with_known_heads(journal: &Journal, known_heads: Vec<KnownHead>) -> Result<Comparisons, Fatal> {
+    let compared = journal.compare(known_heads.clone()).await?;
+    let comparison = |(head, compared): (KnownHead, HeadComparison)| Comparison {
         document: None,
         result: compared.word(),
-        text: compared.told(&claim),
+        text: compared.sentence(&head),
         agreement: Agreement::of(&compared),
-        claim: Some(claim),
+        head: Some(head),
     };
-    Ok(Comparisons::of(claims.into_iter().zip(compared).map(comparison).collect()))
+    Ok(Comparisons::of(known_heads.into_iter().zip(compared).map(comparison).collect()))
 }

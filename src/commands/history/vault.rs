@@ -1,7 +1,7 @@
 //! The part of `history --check` that compares the journal with its anchors in the vault.
 
 use super::comparison::{Agreement, Comparison, Comparisons};
-use crate::anchors::{self, Found, Lying};
+use crate::anchors::{self, AnchorDocument, FoundAnchors};
 use crate::budget;
 use crate::cli::Global;
 use crate::commands::context::Context;
@@ -10,7 +10,7 @@ use crate::config::{AnchorFolder, Config};
 use crate::exit::Fatal;
 use crate::hex;
 use crate::journal::anchor::Anchor;
-use crate::journal::{Anchored, Compared, Journal};
+use crate::journal::{AnchorRecord, HeadComparison, Journal};
 use crate::secret::Source;
 use crate::shutdown::Stop;
 use crate::vault::{RemotePath, Vault};
@@ -41,7 +41,7 @@ async fn ask<V: Vault>(
     journal: &Journal,
     vault: &V,
     folders: &[RemotePath],
-    last: Option<Anchored>,
+    last: Option<AnchorRecord>,
 ) -> Result<Comparisons, Fatal> {
     match tokio::time::timeout(budget::ANCHORS_LOGIN, vault.probe()).await {
         Ok(Ok(_)) => {}
@@ -75,7 +75,7 @@ fn why_not_asked(config: &Config, global: &Global, folders: &[RemotePath]) -> Op
 }
 
 /// The folders that may have anchors: those where anchors go now, and the one where the last anchor went.
-pub(super) fn folders(config: &Config, last: Option<&Anchored>) -> Vec<RemotePath> {
+pub(super) fn folders(config: &Config, last: Option<&AnchorRecord>) -> Vec<RemotePath> {
     let mut folders: Vec<RemotePath> = config.anchor_folder().into_iter().collect();
     if config.anchor == AnchorFolder::Dest {
         folders.extend(config.folders.iter().filter_map(|folder| folder.policy.dest.clone()));
@@ -94,10 +94,10 @@ async fn compare_anchors<V: Vault>(
     journal: &Journal,
     vault: &V,
     folders: &[RemotePath],
-    last: Option<Anchored>,
+    last: Option<AnchorRecord>,
 ) -> Result<Comparisons, Fatal> {
     // The anchor that the journal would make now has the key and the place of all its anchors.
-    let now = match journal.ends().await {
+    let now = match journal.current_anchor().await {
         Ok(now) => now,
         Err(error) => return Ok(Comparisons::of(vec![no_key(error.to_string())])),
     };
@@ -121,36 +121,36 @@ async fn compare_anchors<V: Vault>(
 
 /// The journal's key can't be used, so nothing tells which anchors are the journal's.
 fn no_key(text: String) -> Comparison {
-    Comparison { document: None, claim: None, result: "no_key", text, agreement: Agreement::NotCompared }
+    Comparison { document: None, head: None, result: "no_key", text, agreement: Agreement::NotCompared }
 }
 
 /// Compares the journal with a document that has the name of this journal's anchors and its key.
-async fn of_own_key(journal: &Journal, found: &Lying, now: &Anchor) -> Result<Comparison, Fatal> {
+async fn of_own_key(journal: &Journal, found: &AnchorDocument, now: &Anchor) -> Result<Comparison, Fatal> {
     let document = Some(found.path.to_string());
     let unusable = |text: String| {
         let (document, agreement) = (document.clone(), Agreement::Contradicts);
-        Comparison { document, claim: None, result: "unusable", text, agreement }
+        Comparison { document, head: None, result: "unusable", text, agreement }
     };
     let anchor = match &found.anchor {
         Ok(anchor) if anchor.key == now.key => anchor,
         Ok(_) => return Ok(unusable("it was signed by another key than the journal's".to_owned())),
         Err(why) => return Ok(unusable(format!("it is not the anchor that was put there: {why}"))),
     };
-    let claims = [anchor.receipts(), anchor.of_fates()];
-    let mut compared = journal.compare(claims.to_vec()).await?;
+    let known_heads = [anchor.receipts_head(), anchor.local_ends_head()];
+    let mut compared = journal.compare(known_heads.to_vec()).await?;
     if anchor.fates_since != now.fates_since {
-        compared[1] = Compared::Different;
+        compared[1] = HeadComparison::Different;
     }
     let worse = usize::from(!compared[0].contradicts() && compared[1].contradicts());
-    let text = format!("the anchor of {}: {}", anchor.at, compared[worse].told(&claims[worse]));
+    let text = format!("the anchor of {}: {}", anchor.at, compared[worse].sentence(&known_heads[worse]));
     // Pruning is signed, so it is no open question that the journal lacks a pruned entry.
     let agreement = if compared[worse].contradicts() { Agreement::Contradicts } else { Agreement::Agrees };
     let result = compared[worse].word();
-    Ok(Comparison { document, claim: Some(claims[worse].clone()), result, text, agreement })
+    Ok(Comparison { document, head: Some(known_heads[worse].clone()), result, text, agreement })
 }
 
 /// The result for a document that has the name of this journal's anchors, or that the journal noted, but another key.
-fn of_another_key(found: &Lying, now: &Anchor, noted: Option<&str>) -> Option<Comparison> {
+fn of_another_key(found: &AnchorDocument, now: &Anchor, noted: Option<&str>) -> Option<Comparison> {
     let path = found.path.to_string();
     // Every user of the vault may give a document any name, so a document without a valid signature proves nothing.
     let ours = |anchor: &&Anchor| anchor.place() == now.place() || noted == Some(&*path);
@@ -163,17 +163,17 @@ fn of_another_key(found: &Lying, now: &Anchor, noted: Option<&str>) -> Option<Co
         anchor.at,
         anchor.fingerprint(),
     );
-    let claim = Some(anchor.receipts());
-    Some(Comparison { document: Some(path), claim, result: "other_key", text, agreement: Agreement::Contradicts })
+    let head = Some(anchor.receipts_head());
+    Some(Comparison { document: Some(path), head, result: "other_key", text, agreement: Agreement::Contradicts })
 }
 
 /// The path at which the journal noted its newest anchor.
-fn document(last: &Anchored) -> String {
+fn document(last: &AnchorRecord) -> String {
     format!("{}/{}", last.folder.trim_end_matches('/'), last.name)
 }
 
 /// The result for the newest anchor that the journal put into the vault, if the vault does not have it any more.
-fn missing(found: &Found, last: &Anchored) -> Option<Comparison> {
+fn missing(found: &FoundAnchors, last: &AnchorRecord) -> Option<Comparison> {
     let key = hex(&last.key);
     // Both receipts and fates are compared: an older version of the document that was put back over it may have as many receipts.
     let covers = |anchor: &Anchor| anchor.key == key && anchor.seq >= last.seq && anchor.fates >= last.fates;
@@ -187,7 +187,7 @@ fn missing(found: &Found, last: &Anchored) -> Option<Comparison> {
     );
     Some(Comparison {
         document: Some(document(last)),
-        claim: None,
+        head: None,
         result: "gone",
         text,
         agreement: Agreement::Contradicts,

@@ -1,48 +1,48 @@
 //! One journal for each service, so that the receipts of one never count for another.
 //!
-//! The first service of a state directory has `journal.sqlite` in it, as there always was one; each further one has a journal in
-//! `services/`, in a folder that is named by the service's hash, made when it is first used.
+//! The first service of a state directory has `journal.sqlite` in the directory itself; each further service has a journal in
+//! `services/`, in a folder named by the service's hash, made when it is first used.
 
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Journal, JournalError, open, record};
+use super::{Journal, JournalError, open};
 use crate::hex;
 
 /// The folder of the further journals in the state directory.
 const FURTHER: &str = "services";
 
-/// What happened when the journal of a service was opened.
+/// What the journal of a service was before it was opened for that service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Opened {
-    /// It is this service's, or had nothing yet.
+pub enum Ownership {
+    /// This service's, or new.
     Own,
-    /// It had receipts and did not say of which service: it is this one's from now on.
-    Adopted,
+    /// It had receipts and did not say of which service: it belongs to this one from now on.
+    Claimed,
     /// The state directory has a journal of another service, so this one's was made beside it.
-    Beside,
+    Separate,
 }
 
 impl Journal {
     /// Opens the journal of a service in a state directory; makes it where there is none.
-    pub async fn open_for(state_dir: &Path, service: &str) -> Result<(Self, Opened), JournalError> {
+    pub async fn open_for(state_dir: &Path, service: &str) -> Result<(Self, Ownership), JournalError> {
         let own = further(state_dir, service);
         if !open::exists(&own) {
             let first = Self::open(state_dir)?;
             // Under the journal's write lock: of two services at once only one can be the first.
             match first.claim(service).await {
-                Ok(true) => return Ok((first, Opened::Adopted)),
-                Ok(false) => return Ok((first, Opened::Own)),
+                Ok(true) => return Ok((first, Ownership::Claimed)),
+                Ok(false) => return Ok((first, Ownership::Own)),
                 Err(JournalError::Refused(_)) => {}
                 Err(error) => return Err(error),
             }
         }
         open::prepare_dir(state_dir)?;
-        let opened = if open::exists(&own) { Opened::Own } else { Opened::Beside };
+        let ownership = if open::exists(&own) { Ownership::Own } else { Ownership::Separate };
         let journal = Self::open(&own)?;
         journal.claim(service).await?;
-        Ok((journal, opened))
+        Ok((journal, ownership))
     }
 
     /// The journal of a service, if there is one.
@@ -55,8 +55,8 @@ impl Journal {
             return Ok(None);
         }
         let first = Self::open(state_dir)?;
-        let known = first.service().await?;
-        Ok(known.is_none_or(|known| known == service).then_some(first))
+        let owner = first.service().await?;
+        Ok(owner.is_none_or(|owner| owner == service).then_some(first))
     }
 
     /// All journals of a state directory.
@@ -68,14 +68,9 @@ impl Journal {
         dirs.sort();
         dirs.iter().filter(|dir| open::exists(dir)).map(|dir| Self::open(dir)).collect()
     }
-
-    /// The service that the journal's receipts are of; `None` where it does not say.
-    pub async fn service(&self) -> Result<Option<String>, JournalError> {
-        self.read(record::service).await
-    }
 }
 
-/// The folder of a service's journal, where the state directory's own one is another's.
+/// The folder of a service's journal, where the journal of the state directory itself is another service's.
 fn further(state_dir: &Path, service: &str) -> PathBuf {
     state_dir.join(FURTHER).join(hex(&Sha256::digest(service)[..8]))
 }
