@@ -1,4 +1,4 @@
-//! `check`: a line for each thing that must hold, with what mends it, and the code of the first that does not.
+//! `check` prints a line for each step, with the mend if it is broken, and ends with the exit code of the first broken step.
 #![cfg(feature = "sandbox")]
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
@@ -39,7 +39,7 @@ fn line<'a>(output: &'a Output, step: &str) -> &'a str {
 }
 
 #[test]
-fn a_good_setup_is_all_ticks_and_leaves_no_trace() {
+fn a_good_setup_gets_only_ticks_and_check_leaves_no_trace() {
     let world = configured();
     world.put("sub/report.pdf", "content");
     let output = check(&world, &[]);
@@ -53,7 +53,7 @@ fn a_good_setup_is_all_ticks_and_leaves_no_trace() {
         ("login:", "access tokens live for 5m, the session goes on if used within 30m"),
         ("user", "sandbox@example.com"),
         ("destination /HR_Backup", "id "),
-        ("folder watched", "readable, files can be deleted, changes are told by events"),
+        ("folder watched", "readable, files can be deleted, changes are noticed by events"),
         ("watches", "2 needed"),
         ("state", "the journal can be written"),
     ] {
@@ -67,7 +67,7 @@ fn a_good_setup_is_all_ticks_and_leaves_no_trace() {
 }
 
 #[test]
-fn json_is_one_object_a_line() {
+fn json_output_is_one_object_a_line() {
     let world = configured();
     let output = check(&world, &["--json"]);
     assert_eq!(output.code, Some(0), "{output:?}");
@@ -80,7 +80,7 @@ fn json_is_one_object_a_line() {
 }
 
 #[test]
-fn what_hangs_on_something_broken_says_that_it_was_not_tried() {
+fn a_step_that_depends_on_a_broken_one_is_not_tried_and_says_so() {
     let world = configured();
     world.faults().add(Rule { call: None, ..Rule::new(Call::Any, Fault::DisableUser) });
     let output = check(&world, &[]);
@@ -88,12 +88,12 @@ fn what_hangs_on_something_broken_says_that_it_was_not_tried() {
     assert!(line(&output, "login:").starts_with('✗') && line(&output, "login:").contains("have it enabled"));
     assert_eq!(line(&output, "user"), "– user: not tried: there is no login");
     assert!(line(&output, "destination /HR_Backup").starts_with('–'));
-    assert!(line(&output, "folder watched").starts_with('✓'), "what does not hang on it is tried");
+    assert!(line(&output, "folder watched").starts_with('✓'), "independent steps are tried");
     assert_eq!(world.sandbox().stats().requests["login"], 1, "one try");
 }
 
 #[test]
-fn the_first_broken_thing_gives_the_code() {
+fn the_first_broken_step_gives_the_exit_code() {
     let world = configured();
     with_mode(&world.dir.path().join("password"), 0o644);
     let output = check(&world, &[]);
@@ -115,7 +115,7 @@ fn the_first_broken_thing_gives_the_code() {
 }
 
 #[test]
-fn missing_folders_are_told_on_both_sides() {
+fn a_missing_local_folder_and_a_missing_destination_are_both_shown() {
     let world = configured();
     let config = std::fs::read_to_string(world.dir.path().join("config.toml")).unwrap();
     let elsewhere = config.replace("\"watched\"", "\"nowhere\"").replace("/HR_Backup", "/Nowhere");
@@ -127,7 +127,7 @@ fn missing_folders_are_told_on_both_sides() {
 }
 
 #[test]
-fn a_configuration_that_can_not_be_used_is_one_line_too() {
+fn an_unusable_configuration_is_a_broken_step() {
     let world = configured();
     std::fs::write(world.dir.path().join("config.toml"), "[login]\npasword_file = \"x\"\n").unwrap();
     let output = check(&world, &[]);
@@ -137,7 +137,7 @@ fn a_configuration_that_can_not_be_used_is_one_line_too() {
 }
 
 #[test]
-fn a_folder_that_may_not_be_written_is_told_unless_files_are_kept() {
+fn a_folder_without_write_permission_is_a_broken_step() {
     if rustix::process::geteuid().is_root() {
         // Root may write everywhere.
         return;
@@ -157,7 +157,7 @@ fn the_sandbox_passes_without_any_configuration() {
     assert_eq!(output.code, Some(0), "{output:?}");
 }
 
-/// The program under other commands, with a configured world's environment.
+/// Runs `check` by another program, with the environment of a configured world.
 fn check_under(world: &World, program: &str, arguments: &[&str]) -> Output {
     let inner = world.command();
     let mut command = std::process::Command::new(program);
@@ -167,27 +167,27 @@ fn check_under(world: &World, program: &str, arguments: &[&str]) -> Output {
     run_to_end(command.env_remove("ASTRAN_BACKUP_PASSWORD"))
 }
 
-/// Regression: "files can be deleted", and nothing of why they are set aside in another way.
+/// Regression: the line said only that files can be deleted, not that they are set aside in a worse way.
 #[test]
-fn a_private_folder_that_can_not_be_used_is_told_and_no_failure() {
+fn an_unusable_private_folder_is_shown_and_no_failure() {
     let world = configured();
     std::fs::write(world.watched().join(".astran-backup"), "not a folder").unwrap();
     let output = check(&world, &[]);
     assert_eq!(output.code, Some(0), "{output:?}");
     assert!(line(&output, "folder watched").contains("files can be deleted"), "{output:?}");
-    let told = line(&output, "private folder");
-    assert!(told.starts_with('✓') && told.contains("beside their place; better: "), "{told}");
+    let shown = line(&output, "private folder");
+    assert!(shown.starts_with('✓') && shown.contains("beside their place; better: "), "{shown}");
 
     std::fs::remove_file(world.watched().join(".astran-backup")).unwrap();
     std::fs::create_dir(world.watched().join(".astran-backup")).unwrap();
     with_mode(&world.watched().join(".astran-backup"), 0o755);
     assert!(line(&check(&world, &[]), "private folder").contains("chmod 700"), "others may enter it");
     with_mode(&world.watched().join(".astran-backup"), 0o700);
-    assert!(!check(&world, &[]).stdout.contains("private folder"), "nothing is said where it can be used");
+    assert!(!check(&world, &[]).stdout.contains("private folder"), "a usable private folder gets no line");
 }
 
 #[test]
-fn what_is_mounted_below_a_folder_or_in_the_place_of_the_private_folder_is_told() {
+fn mounts_below_a_folder_and_over_the_private_folder_are_shown() {
     let world = configured();
     for folder in [".astran-backup", "disk", "layers"] {
         std::fs::create_dir(world.watched().join(folder)).unwrap();
@@ -208,9 +208,9 @@ fn what_is_mounted_below_a_folder_or_in_the_place_of_the_private_folder_is_told(
     assert!(mounts.len() == 1 && mounts[0].contains("layers") && mounts[0].contains("quiet for 10 s"), "{mounts:?}");
 }
 
-/// Regression: "writers are told by leases", though only those of this user's own files were.
+/// Regression: the line said that writers are detected by leases, although leases detect only writers of this user's own files.
 #[test]
-fn a_process_that_may_take_no_lease_on_files_of_others_says_so() {
+fn a_process_without_cap_lease_says_what_that_means_for_files_of_others() {
     let world = configured();
     let setpriv = ["--bounding-set", "-lease", "--inh-caps", "-lease", "--"];
     let output = check_under(&world, "setpriv", &setpriv);
@@ -218,16 +218,16 @@ fn a_process_that_may_take_no_lease_on_files_of_others_says_so() {
         eprintln!("skipped: no capability can be taken away here");
         return;
     }
-    assert!(!line(&output, "folder watched").contains("better"), "nobody else may put files there: {output:?}");
+    assert!(!line(&output, "folder watched").contains("better"), "no other user may put files there: {output:?}");
     with_mode(&world.watched(), 0o777);
     let output = check_under(&world, "setpriv", &setpriv);
-    let told = line(&output, "folder watched");
-    assert!(told.contains("files of other users") && told.contains("AmbientCapabilities=CAP_LEASE"), "{told}");
+    let shown = line(&output, "folder watched");
+    assert!(shown.contains("files of other users") && shown.contains("AmbientCapabilities=CAP_LEASE"), "{shown}");
     assert_eq!(output.code, Some(0), "{output:?}");
 }
 
 #[test]
-fn a_state_directory_that_others_may_read_is_told() {
+fn a_state_directory_that_others_may_read_is_shown() {
     let world = configured();
     let state = world.state().join("astran-backup");
     std::fs::create_dir_all(&state).unwrap();

@@ -181,3 +181,25 @@ impl Command {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_command_has_the_name_by_which_it_is_typed() {
+        let mut grammar = Cli::grammar().disable_help_subcommand(true);
+        grammar.build();
+        for command in grammar.get_subcommands() {
+            let name = command.get_name();
+            let argument = match name {
+                "push" => Some("file"),
+                "get" => Some("/document"),
+                "completions" => Some("bash"),
+                _ => None,
+            };
+            let line = ["astran-backup", name].into_iter().chain(argument);
+            assert_eq!(Cli::try_parse_from(line).unwrap().command.name(), name);
+        }
+    }
+}

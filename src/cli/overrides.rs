@@ -1,7 +1,7 @@
 //! What the command line says about the configuration, and the contradictions in it that clap can't see.
 
 use super::{Cli, Command, Global, Push, Sending, Watch};
-use crate::config::overrides::{self, Overrides, PolicyOverrides, Task};
+use crate::config::overrides::{Overrides, PolicyOverrides, PushOverrides, Task, WatchOverrides};
 use crate::config::{After, ConfigError};
 
 impl Cli {
@@ -87,7 +87,7 @@ impl Command {
     }
 }
 
-impl From<&Watch> for overrides::Watch {
+impl From<&Watch> for WatchOverrides {
     fn from(typed: &Watch) -> Self {
         let moved = || typed.move_to.clone().map(After::Move);
         let policy = PolicyOverrides {
@@ -100,7 +100,7 @@ impl From<&Watch> for overrides::Watch {
     }
 }
 
-impl From<&Push> for overrides::Push {
+impl From<&Push> for PushOverrides {
     fn from(typed: &Push) -> Self {
         let after = match &typed.move_to {
             Some(dir) => After::Move(dir.clone()),

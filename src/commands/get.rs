@@ -105,7 +105,7 @@ fn differs(path: &RemotePath, receipt: &Stored, sha256: &str) -> Fatal {
     let path = printable(&path.to_string());
     let message = format!(
         "{path} was fetched, but is not what was stored from here: its SHA-256 is {sha256}, the receipt says {}; \
-         has somebody changed it in the vault?",
+         another user may have changed it in the vault",
         receipt.sha256
     );
     Fatal::new(Exit::SomeFailed, message)
@@ -113,7 +113,7 @@ fn differs(path: &RemotePath, receipt: &Stored, sha256: &str) -> Fatal {
 
 fn longer(size: u64) -> Fatal {
     let message = format!(
-        "not fetched to its end: it is longer than the {size} bytes that its receipt says, so somebody has changed it in the vault; \
+        "not fetched to its end: it is longer than the {size} bytes that its receipt says, so another user may have changed it in the vault; \
          --force fetches it all the same"
     );
     Fatal::new(Exit::SomeFailed, message)
@@ -189,7 +189,7 @@ mod tests {
     use bytes::Bytes;
 
     async fn fetch(path: &str, output: Output, force: bool) -> (Result<Exit, Fatal>, Vec<u8>) {
-        let shelf = Shelf(vec![("a", b"hello", Some(5)), ("short", b"hello", Some(9)), ("untold", b"hello", None)]);
+        let shelf = Shelf(vec![("a", b"hello", Some(5)), ("short", b"hello", Some(9)), ("unsized", b"hello", None)]);
         let mut stdout = Vec::new();
         let options = Options { path: RemotePath::parse(path).unwrap(), output, force };
         (run(&shelf, &options, None, &mut stdout).await, stdout)
@@ -198,7 +198,7 @@ mod tests {
     #[tokio::test]
     async fn a_document_goes_into_a_file_or_onto_standard_output() {
         let dir = tempfile::tempdir().unwrap();
-        for name in ["a", "untold"] {
+        for name in ["a", "unsized"] {
             let file = dir.path().join(name);
             let (result, stdout) = fetch(&format!("/docs/{name}"), Output::File(file.clone()), false).await;
             assert!(result.unwrap() == Exit::Done && stdout.is_empty());
@@ -246,7 +246,7 @@ mod tests {
             }
             async fn chunk(&mut self) -> Result<Option<Bytes>, VaultError> {
                 Ok(self.0.take().map(|place| {
-                    std::fs::write(place, "somebody's").unwrap();
+                    std::fs::write(place, "another user's").unwrap();
                     Bytes::from_static(b"hello")
                 }))
             }
@@ -255,6 +255,6 @@ mod tests {
         let place = dir.path().join("out");
         let download = Late(Some(place.clone()));
         assert_eq!(to_file(download, None, &place, false).await.unwrap_err().exit, Exit::SomeFailed);
-        assert_eq!(std::fs::read(&place).unwrap(), b"somebody's");
+        assert_eq!(std::fs::read(&place).unwrap(), b"another user's");
     }
 }

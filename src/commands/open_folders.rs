@@ -1,5 +1,5 @@
 //! Opens the folders of `watch` and `push` on threads that may block: the file system of a folder, a network share perhaps, may not
-//! answer. A folder that was opened is tidied on every way out.
+//! answer. A folder that was locked is tidied on every way out.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,12 +15,12 @@ use crate::file::Root;
 use crate::removal;
 use crate::shutdown::{Shutdown, Stop};
 
-/// The folders that a command has opened and must tidy at its end; clones share the list. A folder that was locked has a private
-/// folder with a lock file, which must not stay behind where the start fails.
+/// The folders that a command has locked and must tidy at its end; clones share the list. A locked folder has a private folder with
+/// a lock file, which must not stay behind where the start fails.
 #[derive(Debug, Clone)]
-pub(super) struct OpenFolders(Arc<Mutex<Option<Vec<Arc<Root>>>>>);
+pub(super) struct LockedFolders(Arc<Mutex<Option<Vec<Arc<Root>>>>>);
 
-impl OpenFolders {
+impl LockedFolders {
     pub(super) fn new() -> Self {
         Self(Arc::new(Mutex::new(Some(Vec::new()))))
     }
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_folder_that_is_opened_after_the_command_has_ended_is_tidied_too() {
+    async fn a_folder_that_is_locked_after_the_command_has_ended_is_tidied_too() {
         let dir = tempfile::tempdir().unwrap();
         let locks = Locks::open(dir.path()).unwrap();
         let take = |name: &str| {
@@ -174,11 +174,11 @@ mod tests {
             root
         };
         let private = |root: &Root| root.path().join(crate::file::PRIVATE).exists();
-        let (opened, early, late) = (OpenFolders::new(), take("early"), take("late"));
-        opened.add(&early);
+        let (locked, early, late) = (LockedFolders::new(), take("early"), take("late"));
+        locked.add(&early);
         assert!(private(&early) && private(&late));
-        opened.tidy().await;
-        opened.add(&late);
+        locked.tidy().await;
+        locked.add(&late);
         assert!(!private(&early) && !private(&late));
     }
 }

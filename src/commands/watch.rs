@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::context::{Context, Local};
-use super::open_folders::{OpenFolders, for_each};
+use super::open_folders::{LockedFolders, for_each};
 use super::print::Printer;
 use super::session::Session;
 use crate::astran::Client;
@@ -24,21 +24,21 @@ use crate::upload::{MoveTargets, PATIENCE, Shared};
 
 /// Watches the configured folders.
 pub(super) async fn run(context: Context, once: bool, reloads: Reloads) -> Result<Exit, Fatal> {
-    let opened = OpenFolders::new();
-    let ended = watch(context, once, reloads, &opened).await;
-    opened.tidy().await;
+    let locked = LockedFolders::new();
+    let ended = watch(context, once, reloads, &locked).await;
+    locked.tidy().await;
     ended
 }
 
 /// Opens and locks the folders, logs in, and runs the daemon until it ends by itself (`--once`) or by a signal.
-async fn watch(context: Context, once: bool, reloads: Reloads, opened: &OpenFolders) -> Result<Exit, Fatal> {
+async fn watch(context: Context, once: bool, reloads: Reloads, locked: &LockedFolders) -> Result<Exit, Fatal> {
     let health = Health::default();
     let metrics = Metrics::new(&health);
     let Some(roots) = open_all(&context).await? else { return Ok(Exit::Interrupted) };
     let Local { journal, locks, breaks } = context.open_local().await?;
     let lock = {
-        let (opened, metrics) = (opened.clone(), metrics.clone());
-        move |folder: &Folder, root| lock_folder(folder, root, &locks, &metrics, &opened)
+        let (locked, metrics) = (locked.clone(), metrics.clone());
+        move |folder: &Folder, root| lock_folder(folder, root, &locks, &metrics, &locked)
     };
     let Context { config, global, mut shutdown } = context;
     let Some(folders) = for_each(config.folders.iter().cloned().zip(roots), lock, shutdown.clone()).await? else {
@@ -67,7 +67,7 @@ async fn watch(context: Context, once: bool, reloads: Reloads, opened: &OpenFold
             let patience = once.then_some(PATIENCE);
             let shared = Shared::new(Arc::new(session.client.clone()), journal, breaks, patience);
             let print = move |report: &_| printer.print(report);
-            opened.hand_over();
+            locked.hand_over();
             let running = daemon::run(Arc::clone(&shared), folders, mode, print, &health, shutdown.clone());
             let ended = tokio::select! {
                 ended = running => ended.map(Some),
@@ -129,7 +129,7 @@ fn lock_folder(
     root: Root,
     locks: &Arc<Locks>,
     metrics: &Metrics,
-    opened: &OpenFolders,
+    locked: &LockedFolders,
 ) -> Result<WatchedFolder, Fatal> {
     let shown = folder.path.display();
     let root = Arc::new(root.with_locks(locks, folder.policy.removes()));
@@ -138,7 +138,7 @@ fn lock_folder(
         Ok(false) => return Err(Fatal::new(Exit::Held, held(&root, &shown.to_string()))),
         Err(error) => tracing::warn!(folder = %shown, "can't be locked against a second instance: {error}"),
     }
-    opened.add(&root);
+    locked.add(&root);
     let may_stay = folder.policy.removes() && !folder.policy.allow_unleased;
     if may_stay && root.may_hold_files_of_others() && !lease::allowed_on_files_of_others() {
         tracing::warn!(
@@ -161,7 +161,7 @@ pub(super) fn cannot_move(error: &MoveTargetError) -> Fatal {
     Fatal::new(exit, format!("no file is moved there: {error}"))
 }
 
-/// Who holds a folder that can't be locked: several pushes may share the lock of a folder, a watch shares it with nobody.
+/// Who holds a folder that can't be locked: several pushes may share the lock of a folder, a watch shares its lock with no other process.
 fn held(root: &Root, shown: &str) -> String {
     if root.share() {
         format!("a push is removing files from {shown} just now: try again when it has ended")

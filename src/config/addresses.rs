@@ -39,7 +39,7 @@ pub(super) fn service(text: &str) -> Result<Url, String> {
         "https" if url.host().is_some() => Ok(url),
         "http" if is_loopback(&url) => Ok(url),
         "http" => {
-            Err("is plain http, which anybody on the way can read: write https (http only to this machine)".into())
+            Err("is plain http, which everyone on the way can read: write https (http only to this machine)".into())
         }
         _ => Err("is no https address: write it like https://my-realm.api.s5.astran.io".into()),
     }

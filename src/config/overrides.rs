@@ -47,14 +47,14 @@ pub enum Task {
     /// It asks something of the service, and uploads nothing.
     Ask,
     /// It watches folders.
-    Watch(Watch),
+    Watch(WatchOverrides),
     /// It uploads files now.
-    Push(Push),
+    Push(PushOverrides),
 }
 
 /// What the command line of `watch` says.
 #[derive(Debug, Clone, Default)]
-pub struct Watch {
+pub struct WatchOverrides {
     /// The folder to watch; each configured one where `None`.
     pub dir: Option<PathBuf>,
     /// The flags that change the policy of the folders.
@@ -65,7 +65,7 @@ pub struct Watch {
 
 /// What the command line of `push` says.
 #[derive(Debug, Clone)]
-pub struct Push {
+pub struct PushOverrides {
     /// The files and folders to upload.
     pub files: Vec<PathBuf>,
     /// The flags that change the policy.

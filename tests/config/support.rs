@@ -80,7 +80,7 @@ pub(crate) fn dest(config: &Config) -> String {
 
 pub(crate) const SERVICE: &str = "[service]\nrealm = \"r\"\n";
 
-/// A service, and somebody to log in.
+/// A service, and a user who logs in.
 pub(crate) fn who() -> String {
     format!("{SERVICE}[login]\nclient_id = \"c\"\nusername = \"u\"\n")
 }

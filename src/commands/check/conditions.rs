@@ -44,13 +44,13 @@ pub(super) fn writers(root: &Root, policy: &Policy, found: &str) -> StepResult {
     if !root.leases_tell_of_writers() {
         return StepResult::Worse(
             format!(
-                "{found}, writers are not told for certain: a file counts as complete once it has been quiet for 10 s"
+                "{found}, writers are not detected for certain: a file counts as complete once it has been quiet for 10 s"
             ),
             "a folder on ext4, xfs, btrfs or tmpfs of this host".into(),
         );
     }
     if !root.may_hold_files_of_others() || lease::allowed_on_files_of_others() {
-        return StepResult::Fine(format!("{found}, writers are told by leases"));
+        return StepResult::Fine(format!("{found}, writers are detected by leases"));
     }
     let (end, other) = match (policy.removes(), policy.allow_unleased) {
         (true, false) => (" and stay here once they are stored", ", or allow_unleased = true"),
@@ -58,7 +58,7 @@ pub(super) fn writers(root: &Root, policy: &Policy, found: &str) -> StepResult {
     };
     StepResult::Worse(
         format!(
-            "{found}, writers of this user's files are told by leases; files of other users count as complete once they have been quiet \
+            "{found}, writers of this user's files are detected by leases; files of other users count as complete once they have been quiet \
              for 10 s{end}"
         ),
         format!("give this user CAP_LEASE (systemd: AmbientCapabilities=CAP_LEASE){other}"),
@@ -69,13 +69,13 @@ pub(super) fn writers(root: &Root, policy: &Policy, found: &str) -> StepResult {
 pub(super) fn mounts(root: &Root) -> Vec<(String, StepResult)> {
     let lines = mounts::below(root.path()).into_iter().filter_map(|mount| {
         let found = match (mount.network_share(), mount.leases_tell_of_writers()) {
-            (Some(share), _) => format!("{share}, polled every 10 s, as it tells of no changes by other hosts"),
-            (None, false) => format!("changes on {} are told by events", mount.kind),
+            (Some(share), _) => format!("{share}, polled every 10 s, as it does not report changes by other hosts"),
+            (None, false) => format!("changes on {} are noticed by events", mount.kind),
             (None, true) => return None,
         };
         let result = StepResult::Worse(
             format!(
-                "{found}; writers are not told for certain: a file counts as complete once it has been quiet for 10 s"
+                "{found}; writers are not detected for certain: a file counts as complete once it has been quiet for 10 s"
             ),
             "ext4, xfs, btrfs or tmpfs of this host there".into(),
         );
@@ -87,7 +87,7 @@ pub(super) fn mounts(root: &Root) -> Vec<(String, StepResult)> {
 /// The conditions that concern the whole process.
 pub(super) fn process<W: Write>(steps: &mut Steps<'_, W>) -> Result<(), Fatal> {
     if !hard_links_are_protected() {
-        let found = "anybody can make hard links to this user's files, so files with several links are left alone";
+        let found = "every user can make hard links to this user's files, so files with several links are left alone";
         steps.print("hard links", &StepResult::Worse(found.into(), "fs.protected_hardlinks = 1 (sysctl)".into()))?;
     }
     if may_leave_core() {

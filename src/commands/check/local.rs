@@ -63,10 +63,10 @@ fn check(folder: &Folder, watched: &mut u64) -> Result<(StepResult, Vec<(String,
         return Err(missing(format!("not all of {shown} can be read: {why}")));
     }
     found.push(if root.network_share().is_some() {
-        "polled every 10 s, as a network share tells of no changes"
+        "polled every 10 s, as a network share does not report changes"
     } else {
         *watched += folders;
-        "changes are told by events"
+        "changes are noticed by events"
     });
     more.extend(conditions::mounts(&root));
     Ok((conditions::writers(&root, &folder.policy, &found.join(", ")), more))

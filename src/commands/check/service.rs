@@ -79,8 +79,9 @@ fn destinations(config: &Config) -> Vec<RemotePath> {
 
 fn lives(lives: TokenLifetimes) -> String {
     let time = |life: Duration| humantime::format_duration(life).to_string();
-    let access =
-        lives.access.map_or_else(|| "for a time that is not told".into(), |life| format!("for {}", time(life)));
+    let access = lives
+        .access
+        .map_or_else(|| "for a time that the service does not say".into(), |life| format!("for {}", time(life)));
     let refresh = match lives.renewal {
         Renewal::Login => "each is followed by another login".to_owned(),
         Renewal::Unlimited => "the session goes on until it is ended".to_owned(),

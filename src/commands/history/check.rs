@@ -95,10 +95,10 @@ impl Conclusion {
             Self::Whole => "the chain is whole; keep the head's hash elsewhere to prove it later",
             Self::Unproved => "nothing contradicts the journal, but not all could be compared, so it is not proved",
             Self::Contradicted => {
-                "the chain looks whole, but is not the one that it was: somebody changed the journal, or what is kept of it \
+                "the chain looks whole, but is not the one that it was: the journal was changed, or what is kept of it \
                  elsewhere; compare both with a backup"
             }
-            Self::Broken => "the chain is broken: somebody or something changed the journal; compare it with a backup",
+            Self::Broken => "the chain is broken: the journal was changed or damaged; compare it with a backup",
         }
     }
 }

@@ -182,7 +182,7 @@ fn missing(found: &FoundAnchors, last: &AnchorRecord) -> Option<Comparison> {
         return None;
     }
     let text = format!(
-        "the anchor of receipt {} and fate {}, which the journal put there, is gone: somebody removed or replaced it",
+        "the anchor of receipt {} and fate {}, which the journal put there, is gone: a user of the vault removed or replaced it",
         last.seq, last.fates
     );
     Some(Comparison {

@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
 
 use super::spool::{Spooled, spool};
-use crate::commands::open_folders::OpenFolders;
 use crate::config::{Config, Layout};
 use crate::exit::{Exit, Fatal};
 use crate::file::lock::Locks;
@@ -73,12 +72,11 @@ pub(super) struct Roots {
     locks: Arc<Locks>,
     /// Whether files are removed from the folders. Then no other user may be able to put another folder in their place.
     removes: bool,
-    opened: OpenFolders,
 }
 
 impl Roots {
-    pub(super) fn new(locks: Arc<Locks>, removes: bool, opened: OpenFolders) -> Self {
-        Self { by_path: Arc::default(), locks, removes, opened }
+    pub(super) fn new(locks: Arc<Locks>, removes: bool) -> Self {
+        Self { by_path: Arc::default(), locks, removes }
     }
 
     pub(super) fn locks(&self) -> &Arc<Locks> {
@@ -101,8 +99,6 @@ impl Roots {
         }
         let root = Arc::new(root.with_locks(&self.locks, self.removes));
         by_path.insert(root.path().to_owned(), Arc::clone(&root));
-        drop(by_path);
-        self.opened.add(&root);
         Ok(root)
     }
 

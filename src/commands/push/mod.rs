@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::context::{Context, Local};
-use super::open_folders::{OpenFolders, on_disk};
+use super::open_folders::{LockedFolders, on_disk};
 use super::print::Printer;
 use super::session::Session;
 use super::watch;
@@ -39,9 +39,9 @@ const BETWEEN: Duration = Duration::from_millis(20);
 
 /// Uploads what the command line names.
 pub(super) async fn run(context: Context, typed: &Push) -> Result<Exit, Fatal> {
-    let opened = OpenFolders::new();
-    let ended = push(context, typed, &opened).await;
-    opened.tidy().await;
+    let locked = LockedFolders::new();
+    let ended = push(context, typed, &locked).await;
+    locked.tidy().await;
     ended
 }
 
@@ -52,11 +52,11 @@ struct Prepared {
     arguments: Vec<Argument>,
 }
 
-async fn push(context: Context, typed: &Push, opened: &OpenFolders) -> Result<Exit, Fatal> {
+async fn push(context: Context, typed: &Push, locked: &LockedFolders) -> Result<Exit, Fatal> {
     let local = context.open_local().await?;
     let Context { config, global, mut shutdown } = context;
     let prepared = tokio::select! {
-        prepared = prepare(&config, typed, &local, opened) => prepared?,
+        prepared = prepare(&config, typed, &local, locked) => prepared?,
         () = shutdown.reached(Stop::Gently) => return Ok(Exit::Interrupted),
     };
     let session = Session::open(config, &global).await?;
@@ -82,21 +82,22 @@ async fn push(context: Context, typed: &Push, opened: &OpenFolders) -> Result<Ex
 
 /// Opens the folders of all arguments, ends what earlier pushes left there, and finds out what each argument is. All that asks
 /// the file system of a user's folder, which may not answer, runs on threads that may block.
-async fn prepare(config: &Config, typed: &Push, local: &Local, opened: &OpenFolders) -> Result<Prepared, Fatal> {
+async fn prepare(config: &Config, typed: &Push, local: &Local, locked: &LockedFolders) -> Result<Prepared, Fatal> {
     let dest = config.upload.dest.clone();
     let dest = dest.ok_or_else(|| Fatal::new(Exit::Usage, "no destination: give --dest PATH"))?;
-    let roots = Roots::new(Arc::clone(&local.locks), config.upload.removes(), opened.clone());
+    let roots = Roots::new(Arc::clone(&local.locks), config.upload.removes());
     for file in typed.files.iter().filter(|file| !is_standard_input(file)) {
         let (roots, path) = (roots.clone(), file.clone());
         on_disk(file, move || roots.of(&path)).await?;
     }
     if config.upload.after != After::Keep {
-        resolve(&local.journal, &roots).await?;
+        resolve(&local.journal, &roots, locked).await?;
     }
     let targets = open_targets(config).await?;
+    let shared = Arc::new(config.clone());
     let mut arguments = Vec::with_capacity(typed.files.len());
     for file in &typed.files {
-        arguments.push(find(config, typed, &roots, file).await?);
+        arguments.push(find(&shared, typed, &roots, file).await?);
     }
     if arguments.iter().any(|argument| matches!(argument, Argument::StandardInput { .. })) {
         spool::clear_leftovers(&local.journal, &local.locks, &spool::folder(config)).await?;
@@ -115,7 +116,7 @@ async fn open_targets(config: &Config) -> Result<MoveTargets, Fatal> {
 }
 
 /// Finds out what an argument is.
-async fn find(config: &Config, typed: &Push, roots: &Roots, file: &Path) -> Result<Argument, Fatal> {
+async fn find(config: &Arc<Config>, typed: &Push, roots: &Roots, file: &Path) -> Result<Argument, Fatal> {
     if is_standard_input(file) {
         let name = typed.name.clone();
         let name = name.ok_or_else(|| Fatal::new(Exit::Usage, "standard input has no name: give --name NAME"))?;
@@ -124,16 +125,21 @@ async fn find(config: &Config, typed: &Push, roots: &Roots, file: &Path) -> Resu
     if typed.name.is_some() {
         return Err(Fatal::new(Exit::Usage, "--name goes with - (standard input); files have their own names"));
     }
-    let (roots, config, path) = (roots.clone(), config.clone(), file.to_owned());
+    let (roots, config, path) = (roots.clone(), Arc::clone(config), file.to_owned());
     on_disk(file, move || Argument::find(&path, &config, &roots)).await
 }
 
 /// Puts back what an earlier push that was killed had set aside. What another process has set aside is that process's own, so
 /// each folder is locked for this. Afterwards the lock is shared with other pushes until this one ends.
-async fn resolve(journal: &Journal, roots: &Roots) -> Result<(), Fatal> {
+async fn resolve(journal: &Journal, roots: &Roots, locked: &LockedFolders) -> Result<(), Fatal> {
     for root in roots.all() {
-        let locking = Arc::clone(&root);
-        if on_disk(root.path(), move || Ok(locking.lock().unwrap_or(false))).await? {
+        let (locking, locked) = (Arc::clone(&root), locked.clone());
+        let lock = move || {
+            let is_locked = locking.lock().unwrap_or(false);
+            locked.add(&locking);
+            Ok(is_locked)
+        };
+        if on_disk(root.path(), lock).await? {
             startup::resolve(journal, &root).await?;
         }
         share(&root).await?;
@@ -208,6 +214,6 @@ mod tests {
             drop(other);
         };
         tokio::join!(async { share(&push).await.unwrap() }, moment);
-        assert!(!open(&dir).lock().unwrap(), "nobody can have it alone now");
+        assert!(!open(&dir).lock().unwrap(), "no other process can lock it now");
     }
 }
