@@ -8,13 +8,13 @@ use std::time::Duration;
 
 // --- Answers of the service -------------------------------------------------------------------------------------------
 
-/// To connect: name, TCP and TLS together. A network that loses packets takes some seconds; beyond, nobody is there.
+/// To connect: name, TCP and TLS together. A network that loses packets takes some seconds; after more, no server is there.
 pub(crate) const CONNECT: Duration = Duration::from_secs(10);
-/// Between a request and its answer, and between two pieces of the answer; beyond, the call has failed and is tried again.
+/// Between a request and its answer, and between two pieces of the answer; after more, the call has failed and is tried again.
 pub(crate) const IDLE: Duration = Duration::from_secs(30);
-/// Between two pieces of an upload's content that the connection takes. A store that checks content for viruses stops for a while.
+/// Between two pieces of an upload's content that the connection takes. A store that scans content for viruses pauses for a while.
 pub(crate) const UPLOAD_IDLE: Duration = Duration::from_secs(60);
-/// Between the last piece of an upload's content and its answer; and what is added for each 64 MiB, for stores that hash at the end.
+/// Between the last piece of an upload's content and its answer; and the time added for each 64 MiB, for stores that hash at the end.
 pub(crate) const UPLOAD_ANSWER: Duration = Duration::from_secs(60);
 pub(crate) const UPLOAD_ANSWER_PER_64_MIB: Duration = Duration::from_secs(1);
 /// The lowest average rate of a download, in bytes per second over each [`DOWNLOAD_WINDOW`] of waiting: below, the answer counts as
@@ -25,23 +25,23 @@ pub(crate) const DOWNLOAD_RATE: u64 = 1 << 10;
 pub(crate) const DOWNLOAD_WINDOW: Duration = Duration::from_secs(60);
 /// For the logout at the end of a command: nothing depends on it.
 pub(crate) const LOGOUT: Duration = Duration::from_secs(2);
-/// How long a connection is kept unused. Servers close theirs after 20 s and more; a request that meets the closing gets no answer,
-/// and an upload without an answer must be looked up.
+/// How long an unused connection is kept. Servers close theirs after 20 s and more; a request that is sent as the server closes gets no
+/// answer, and an upload without an answer must be looked up.
 pub(crate) const POOL_IDLE: Duration = Duration::from_secs(15);
 /// So often in a row the service may fail with one file while it works for small calls. Then the file is left to the next walk through
 /// its folder: the others get their turn, and it is not sent for ever to a proxy that always cuts it.
 pub(crate) const FAILURES_OF_ONE_FILE: u32 = 10;
-/// Names that an error tells of what lies beside a missing folder of the vault.
+/// How many names beside a missing folder of the vault an error lists.
 pub(crate) const NAMES_BESIDE: usize = 10;
-/// The longest time from the request to the last byte of an answer that tells of one thing: a server that drips a byte a second
-/// is never silent, and would be listened to for ever.
+/// From the head of an answer about one thing to its last byte: a server that drips a byte a second is never silent, and would be
+/// read for ever.
 pub(crate) const SMALL_ANSWER: Duration = Duration::from_secs(60);
 /// The same for a listing, which may be as long as [`LISTING_BYTES`].
 pub(crate) const LISTING: Duration = Duration::from_secs(600);
-/// The same for a token: all uploads wait for it.
+/// From a request for a token to the last byte of its answer: all uploads wait for it.
 pub(crate) const TOKEN_ANSWER: Duration = Duration::from_secs(30);
-/// A token that takes longer than this is trouble that is told, in the log and by `/readyz`.
-pub(crate) const TOKEN_SOON: Duration = Duration::from_secs(10);
+/// A request for a token that takes longer than this is reported as trouble, in the log and by `/readyz`.
+pub(crate) const TOKEN_SLOW: Duration = Duration::from_secs(10);
 /// The first wait before the store is asked again for an upload that was cut off; each further one is as long as all before it.
 pub(crate) const FIRST_LOOK: Duration = Duration::from_secs(1);
 /// So long after an upload was cut off its name is looked at once more before a newer file of that name is removed: some relays
@@ -52,29 +52,29 @@ pub(crate) const LATE_ATTEMPTS: usize = 16;
 /// Files that wait for a late store without a place among the uploads; more keep their places, which slows the sending to a
 /// service that loses every answer.
 pub(crate) const LATE_FILES: usize = 256;
-/// The largest answer that tells of one thing, in bytes.
+/// The largest answer about one thing, in bytes.
 pub(crate) const SMALL_BYTES: usize = 1 << 20;
-/// The ways in which a quoted text may be read by taking it out of its escapes; one that can be read in more is not quoted.
+/// The most readings that a quoted text may have once its escapes are removed; a text with more is not quoted.
 pub(crate) const READINGS: usize = 64;
 /// The largest listing, in bytes.
 pub(crate) const LISTING_BYTES: usize = 64 << 20;
-/// The most entries of a listing: the smallest that can be kept have nine bytes, and each takes some hundred in memory.
+/// The most entries of a listing: the smallest that can be kept have nine bytes, and each takes some hundred bytes in memory.
 pub(crate) const LISTING_ENTRIES: usize = 1_000_000;
 /// The longest id, name or version of a document that is taken from an answer, in bytes: each goes into the journal.
 pub(crate) const FIELD_BYTES: usize = 1024;
-/// The beginning of an answer in which a text for people is looked for, in bytes: an error page tells what it is long before that.
+/// The part of an answer that is searched for a text for people, in bytes: an error page says what it is long before that.
 pub(crate) const QUOTED_BYTES: usize = 64 << 10;
 /// The most characters that are quoted of an answer: a sentence or two, on one line.
 pub(crate) const QUOTED: usize = 200;
-/// A word longer than this, in bytes, is no word: it may be a token that the server repeats.
+/// A longer word, in bytes, is not quoted: it may be a token that the server repeats.
 pub(crate) const QUOTED_WORD: usize = 60;
-/// The longest time that a `Retry-After` is believed: a server with a wrong clock must not stop the daemon for a day.
+/// The longest `Retry-After` that is honoured: a server with a wrong clock must not stop the daemon for a day. The only limit on it.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(10 * 60);
-/// Secrets that are looked for in quoted text: the login's own and the tokens of the last hours.
+/// How many secrets are searched for in quoted texts: the login's own and the tokens of the last hours.
 pub(crate) const KNOWN_SECRETS: usize = 64;
-/// A secret of so many bytes, as tokens have, is in no document's name by chance.
+/// A secret of so many bytes, as tokens have, is not in a document's name by chance.
 pub(crate) const LONG_SECRET: usize = 20;
-/// So many times a quoted text is taken out of its escapes in search of a secret: an error page that quotes a proxy's answer in JSON
+/// How many times the escapes of a quoted text are removed in search of a secret: an error page that quotes a proxy's answer in JSON
 /// that quotes a form takes three.
 pub(crate) const ESCAPES: usize = 4;
 /// A secret shorter than this, in bytes, can't be told from the text around it.
@@ -140,7 +140,7 @@ pub(crate) const ANCHOR_AT_STOP: Duration = Duration::from_secs(5);
 /// How long one process waits for another that puts an anchor of the same journal: less than a clean stop has for all of it.
 pub(crate) const ANCHOR_LOCK: Duration = Duration::from_secs(3);
 /// How long `history --check` waits for its login: a service that is there answers in a second. With [`LOGOUT`] less than
-/// [`TOKEN_SOON`], which warns of uploads that wait: none does here.
+/// [`TOKEN_SLOW`], which warns of uploads that wait: none does here.
 pub(crate) const ANCHORS_LOGIN: Duration = Duration::from_secs(7);
 /// How long `history --check` looks for anchors in the vault before it says that it could not compare: it is a local check first.
 pub(crate) const ANCHORS_SOUGHT: Duration = Duration::from_secs(60);

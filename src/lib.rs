@@ -11,7 +11,7 @@
 //!
 //! A room is a module of the crate's root. Imports go one way: a room may import only rooms that stand above it in this
 //! table, and of those only the ones that its last column names. The rooms marked *ground* may be imported by every
-//! room. `tests/rooms/` reads this table and all imports of `src`, and fails where they differ. Test code (a module under
+//! room. `tests/rooms/` reads this table and all imports of `src`, and fails where they differ. Test code (what stands under
 //! `#[cfg(test)]`) may import everything.
 //!
 //! | Room | What it holds | May import |
@@ -35,7 +35,7 @@
 //! | `upload` | the way of one file from the queue to its receipt | `config`, `file`, `journal`, `observe`, `read_back`, `removal`, `vault` |
 //! | `watch` | finds files, and tells which have settled | `file`, `observe` |
 //! | `anchors` | copies of the journal's head, kept in the vault | `journal`, `vault` |
-//! | `retention` | forgets old receipts, and failures whose files are gone | `file`, `journal`, `removal`, `vault` |
+//! | `retention` | forgets old receipts, and failures whose files are gone | `file`, `journal`, `removal` |
 //! | `daemon` | runs watch, upload, anchors and retention together | `anchors`, `config`, `exit`, `file`, `journal`, `observe`, `removal`, `retention`, `upload`, `vault`, `watch` |
 //! | `cli` | the command line's grammar | `config`, `observe`, `vault` |
 //! | `commands` | one module for each command | `anchors`, `astran`, `cli`, `config`, `daemon`, `exit`, `file`, `journal`, `observe`, `read_back`, `removal`, `retention`, `sandbox`, `secret`, `upload`, `vault`, `watch` |
@@ -83,3 +83,10 @@ pub mod daemon;
 pub mod fuzzing;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
+
+// The tests' vault is one file for unit tests and integration tests. It names this crate as the latter do.
+#[cfg(test)]
+extern crate self as astran_backup;
+#[cfg(test)]
+#[path = "../tests/support/fake_vault.rs"]
+pub(crate) mod fake_vault;

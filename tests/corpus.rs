@@ -1,9 +1,9 @@
-//! The fuzz targets (`fuzz/`) run over their committed inputs, and over some random ones: what was found once stays mended also
-//! where no fuzzer can be had.
+//! Runs the fuzz targets (`fuzz/`) over their committed inputs and some random ones: what the fuzzer found once stays mended, also on
+//! machines without a fuzzer.
 //!
 //! `ASTRAN_TEST_ROUNDS` says how many random inputs for each target (default 300), `ASTRAN_TEST_SEED` the seed of the random choices.
 #![cfg(feature = "fuzzing")]
-// Helpers of tests are tests too; they are written for the fuzzer, which is another program.
+// The targets are written for the fuzzer, which is another program with other lints.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::pedantic, unreachable_pub)]
 
 #[path = "../fuzz/targets/answers.rs"]
@@ -43,7 +43,7 @@ fn each(target: &str, run: fn(&[u8])) {
     }
 }
 
-/// Some bytes become others, are cut out, or come in.
+/// Changes, cuts out or inserts some bytes.
 fn change(input: &mut Vec<u8>, dice: &mut Dice) {
     for _ in 0..dice.within(1, 6) {
         let at = usize::try_from(dice.within(0, input.len() as u64 + 1)).unwrap();

@@ -43,32 +43,30 @@ fn defines(text: &str, function: &str) -> bool {
     [format!("fn {function}("), format!("fn {function}<")].iter().any(|start| text.contains(start))
 }
 
+/// Whether a text in backticks is a path in this repository.
+fn is_path(text: &str) -> bool {
+    let is_below_top = ["src", "tests", "docs", ".ci", "fuzz"].iter().any(|top| text.starts_with(&format!("{top}/")));
+    // Patterns and placeholders, and files that a tool writes when there is something to write.
+    let is_example = text.contains(['…', '*', ' ']) || text.ends_with("/TARGET") || text.ends_with(".regressions");
+    is_below_top && !is_example && text != "fuzz/artifacts"
+}
+
+/// What is wrong with a path, or with a function that is named as `src/file.rs::function`.
+fn fault(text: &str) -> Option<String> {
+    let (file, function) = text.split_once("::").map_or((text, None), |(file, name)| (file, Some(name)));
+    if !exists(file) {
+        return Some(format!("{file} does not exist"));
+    }
+    let function = function.filter(|function| !defines(&read(file), function))?;
+    Some(format!("{file} has no function {function}"))
+}
+
 #[test]
 fn each_file_and_each_function_that_the_documents_name_exists() {
-    let mut named = 0;
-    for document in DOCUMENTS {
-        for text in quoted(document) {
-            let is_place =
-                ["src", "tests", "docs", ".ci", "fuzz"].iter().any(|top| text.starts_with(&format!("{top}/")));
-            if !is_place
-                || text.contains(['…', '*', ' '])
-                || text.chars().any(char::is_uppercase) && !text.ends_with(".md")
-            {
-                continue;
-            }
-            // Written by tools, when there is something to write.
-            if text.ends_with(".regressions") || text == "fuzz/artifacts" {
-                continue;
-            }
-            let (file, function) = text.split_once("::").map_or((&*text, None), |(file, name)| (file, Some(name)));
-            assert!(exists(file), "{document} names {file}, which does not exist");
-            if let Some(function) = function {
-                assert!(defines(&read(file), function), "{document} names {text}, but {file} has no such function");
-            }
-            named += 1;
-        }
-    }
-    assert!(named > 60, "only {named} names were found: does the document still write them as `src/…`?");
+    let named: Vec<String> = DOCUMENTS.into_iter().flat_map(quoted).filter(|text| is_path(text)).collect();
+    let faults: BTreeSet<String> = named.iter().filter_map(|text| fault(text)).collect();
+    assert!(faults.is_empty(), "{DOCUMENTS:?} name what is not there: {faults:#?}");
+    assert!(named.len() > 60, "only {} paths were found: are they still written as `src/…`?", named.len());
 }
 
 #[test]

@@ -17,19 +17,9 @@ use support::{Daemon, World, eventually, run_to_end};
 
 const SETTLE: [&str; 2] = ["--settle", "10ms"];
 
-/// The program under another command, with this world's environment.
-fn wrapped(world: &World, shell: &str) -> Command {
-    let inner = world.command();
-    let mut command = Command::new("unshare");
-    command.args(["-rm", "sh", "-c", shell, "sh"]).arg(inner.get_program());
-    command.current_dir(world.dir.path()).env_clear();
-    command.envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?))));
-    command
-}
-
 fn can_mount(world: &World) -> bool {
     let mount = "mkdir -p probe && mount -t tmpfs -o size=64k none probe";
-    let able = run_to_end(&mut wrapped(world, mount)).code == Some(0);
+    let able = run_to_end(&mut world.unshared("-rm", mount)).code == Some(0);
     if !able {
         eprintln!("skipped: nothing can be mounted here, so there is no small disk");
     }
@@ -45,7 +35,7 @@ fn a_full_disk_under_the_journal_stops_uploads_and_nothing_is_removed_until_ther
     std::fs::create_dir(world.state()).unwrap();
     let disk = "mount -t tmpfs -o size=8m,mode=700 none state || exit 9";
     let shell = format!("{disk}; cat /dev/zero > state/ballast 2>/dev/null; exec \"$1\" watch watched");
-    let full_from_the_start = run_to_end(&mut wrapped(&world, &shell));
+    let full_from_the_start = run_to_end(&mut world.unshared("-rm", &shell));
     assert_eq!(full_from_the_start.code, Some(1), "{full_from_the_start:?}");
     assert!(full_from_the_start.stderr.contains("disk is full"), "{full_from_the_start:?}");
 
@@ -56,10 +46,10 @@ fn a_full_disk_under_the_journal_stops_uploads_and_nothing_is_removed_until_ther
         wait("full"),
         wait("free")
     );
-    let daemon = Daemon::start(&mut wrapped(&world, &shell));
+    let daemon = Daemon::start(&mut world.unshared("-rm", &shell));
     daemon.wait_for("watching");
     world.put("before", "before");
-    eventually("it is stored and removed", || world.files_left().is_empty());
+    eventually("the file is stored and removed", || world.files_left().is_empty());
     std::fs::write(world.dir.path().join("full"), "").unwrap();
     eventually("the disk is full", || world.dir.path().join("is-full").exists());
     let names: Vec<String> = (0..40).map(|number| format!("file-{number}")).collect();
@@ -98,7 +88,7 @@ fn the_journal_of_many_files_fits_on_a_disk_that_is_a_little_larger_than_itself(
     std::fs::create_dir(world.state()).unwrap();
     let shell =
         "mount -t tmpfs -o size=3m,mode=700 none state || exit 9; exec \"$1\" watch watched --once --settle 10ms";
-    let output = run_to_end(&mut wrapped(&world, shell));
+    let output = run_to_end(&mut world.unshared("-rm", shell));
     assert_eq!(output.code, Some(0), "{:.2000}", output.stderr);
     assert_eq!((world.files_left().len(), world.sandbox().uploads().len()), (0, files));
 }
@@ -199,7 +189,7 @@ fn a_file_that_can_not_be_read_is_told_of_and_others_go() {
     assert_eq!(failed().lines().count(), 1);
     mode(&secret, 0o600);
     let readable = as_nobody(&world, &arguments).unwrap();
-    assert_eq!(readable.code, Some(0), "it is tried again without a word from anybody: {readable:?}");
+    assert_eq!(readable.code, Some(0), "the file is tried again by itself: {readable:?}");
     assert_eq!(world.times_stored("/HR_Backup/secret"), 1);
     assert_eq!(failed(), "");
 }
@@ -294,13 +284,13 @@ fn on_an_overlay_file_system_a_writer_that_pauses_for_long_loses_nothing() {
         std::fs::create_dir(world.dir.path().join(folder)).unwrap();
     }
     let mount = "mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work watched";
-    if run_to_end(&mut wrapped(&world, mount)).code != Some(0) {
+    if run_to_end(&mut world.unshared("-rm", mount)).code != Some(0) {
         eprintln!("skipped: no overlay file system can be mounted here");
         return;
     }
     let writer = "(exec 3>watched/document; echo half >&3; sleep 14; echo rest >&3) &";
     let shell = format!("{mount} && {writer} exec \"$1\" watch watched --settle 10ms");
-    let daemon = Daemon::start(&mut wrapped(&world, &shell));
+    let daemon = Daemon::start(&mut world.unshared("-rm", &shell));
     daemon.wait_for("stored");
     assert_eq!(world.stored("/HR_Backup/document").as_deref(), Some(&b"half\nrest\n"[..]));
     assert_eq!(world.times_stored("/HR_Backup/document"), 1);
@@ -348,7 +338,7 @@ fn files_on_a_disk_that_has_no_room_for_a_folder_are_removed_all_the_same() {
          mkdir watched/no-room 2>/dev/null && exit 9; \
          \"$1\" watch watched --once --settle 10ms; code=$?; find watched -type f | wc -l; exit $code"
     );
-    let output = run_to_end(&mut wrapped(&world, &shell));
+    let output = run_to_end(&mut world.unshared("-rm", &shell));
     assert_eq!(output.code, Some(0), "{output:?}");
     assert_eq!(output.stdout.lines().last().map(str::trim), Some("0"), "{output:?}");
     assert_eq!(world.times_stored("/HR_Backup/deep"), 1);
@@ -367,7 +357,7 @@ fn files_on_a_full_ext4_disk_are_removed_all_the_same() {
     let disk =
         format!("truncate -s 4M disk && {mkfs} -q -m 0 -O ^has_journal disk && mount -o loop disk watched || exit 9");
     let shell = |script: &str| {
-        let mut command = wrapped(&world, &format!("{disk}; {script}"));
+        let mut command = world.unshared("-rm", &format!("{disk}; {script}"));
         // A disk image can't be mounted as the root of a name space of one's own.
         let arguments: Vec<_> = command.get_args().skip(1).map(ToOwned::to_owned).collect();
         let envs: Vec<_> = command.get_envs().filter_map(|(k, v)| Some((k.to_owned(), v?.to_owned()))).collect();
@@ -400,7 +390,7 @@ fn another_file_system_in_the_place_of_the_private_folder_keeps_no_stored_file_f
     world.put("sub/report", "other content");
     let shell = "mkdir watched/.astran-backup && mount -t tmpfs -o mode=700 none watched/.astran-backup || exit 9; \
                  \"$1\" watch watched --once --settle 10ms; code=$?; find watched; exit $code";
-    let output = run_to_end(&mut wrapped(&world, shell));
+    let output = run_to_end(&mut world.unshared("-rm", shell));
     assert_eq!(output.code, Some(0), "{output:?}");
     assert_eq!(world.sandbox().uploads().len(), 2, "{output:?}");
     let left: Vec<_> = output.stdout.lines().filter(|line| line.starts_with("watched/")).collect();

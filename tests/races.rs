@@ -19,7 +19,7 @@ fn a_second_file_of_the_name_while_the_first_is_in_its_grace_is_stored_too() {
         let world = World::with(|options| options.duplicates = duplicates);
         let daemon = world.watch(&SETTLE);
         let first = world.put("report", "first");
-        eventually("it is set aside", || !first.exists());
+        eventually("the file is staged", || !first.exists());
         world.put("report", "second");
         eventually("both are stored", || world.sandbox().uploads().len() == 2);
         eventually("both are removed", || world.files_left().is_empty());
@@ -51,7 +51,7 @@ fn a_stored_file_that_is_opened_for_writing_but_not_changed_is_not_sent_again() 
     let held = std::fs::File::options().append(true).open(&aside).unwrap();
     daemon.wait_for("to be uploaded again");
     drop(held);
-    eventually("it is removed", || world.files_left().is_empty() && world.staged("report").is_none());
+    eventually("the file is removed", || world.files_left().is_empty() && world.staged("report").is_none());
     assert_eq!(daemon.stop().code, Some(0));
     assert_eq!(world.sandbox().uploads().len(), 1);
     assert_nothing_left(&world);
@@ -65,7 +65,7 @@ fn a_folder_renamed_while_its_file_is_sent_leads_to_no_second_upload() {
     world.put("before/report", "content");
     eventually("the store has it", || world.sandbox().uploads().len() == 1);
     std::fs::rename(world.watched().join("before"), world.watched().join("after")).unwrap();
-    eventually("it is removed", || world.files_left().is_empty());
+    eventually("the file is removed", || world.files_left().is_empty());
     assert_eq!(daemon.stop().code, Some(0));
     assert_eq!(world.sandbox().uploads().len(), 1);
     assert_nothing_left(&world);
@@ -77,9 +77,9 @@ fn a_file_pushed_while_watch_sends_it_is_stored_once() {
     let daemon = world.watch(&SETTLE);
     world.faults().add(Rule::new(Call::Upload, Fault::Delay { ms: 1500 }));
     world.put("report", "content");
-    eventually("it is under way", || world.sandbox().stats().requests["upload"] == 1);
+    eventually("the file is under way", || world.sandbox().stats().requests["upload"] == 1);
     world.run(["push", "--delete", "watched/report"]);
-    eventually("it is removed", || world.files_left().is_empty());
+    eventually("the file is removed", || world.files_left().is_empty());
     assert_eq!(daemon.stop().code, Some(0));
     assert_eq!(world.sandbox().uploads().len(), 1);
     clean_run(&world, &SETTLE);
@@ -91,7 +91,7 @@ fn after_a_folder_was_replaced_the_new_one_is_watched_and_the_old_one_is_left_wh
     let daemon = world.watch(&SETTLE);
     world.faults().add(Rule::new(Call::Upload, Fault::Delay { ms: 1000 }));
     world.put("first", "first");
-    eventually("it is under way", || world.sandbox().uploads().len() == 1);
+    eventually("the file is under way", || world.sandbox().uploads().len() == 1);
     let old = world.dir.path().join("old");
     std::fs::rename(world.watched(), &old).unwrap();
     std::fs::create_dir(world.watched()).unwrap();
@@ -119,7 +119,7 @@ fn a_folder_replaced_by_one_that_another_instance_holds_is_left_to_that_one() {
     daemon.wait_for("another instance holds the folder");
     assert!(world.sandbox().uploads().is_empty());
     drop(other);
-    eventually("it is taken over", || world.files_left().is_empty());
+    eventually("the file is taken over", || world.files_left().is_empty());
     assert_eq!(daemon.stop().code, Some(0));
     assert_nothing_left(&world);
 }
@@ -220,7 +220,7 @@ fn a_file_deleted_while_its_upload_is_unknown_does_not_keep_its_name() {
     std::fs::remove_file(place).unwrap();
     world.put("b/report", "content");
     world.faults().clear();
-    eventually("it is stored and removed", || world.files_left().is_empty());
+    eventually("the file is stored and removed", || world.files_left().is_empty());
     assert_eq!(daemon.stop().code, Some(0));
     assert_eq!(world.stored("/HR_Backup/report").unwrap(), b"content");
     assert_nothing_left(&world);

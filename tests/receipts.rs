@@ -3,18 +3,21 @@
 // Helpers of tests are tests too; the lint's own exception sees only the functions marked as such.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
-use std::collections::HashMap;
+#[path = "support/fake_vault.rs"]
+mod fake_vault;
+
 use std::path::PathBuf;
 
 use astran_backup::commands::{history, retry, verify};
 use astran_backup::exit::{Exit, Fatal};
 use astran_backup::file::FileStamp;
 use astran_backup::journal::{AttemptId, Begun, End, Intent, Journal, LocalEnd, Stored};
-use astran_backup::vault::{Content, Document, DocumentId, Download, Kind, RemotePath, Vault, VaultError};
-use bytes::Bytes;
+use astran_backup::vault::{DocumentId, Kind, RemotePath};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
+
+use fake_vault::{Call, FakeVault, Reply, document};
 
 fn fresh() -> (TempDir, Journal) {
     let dir = tempfile::tempdir().unwrap();
@@ -145,68 +148,10 @@ async fn retry_says_how_many_files_it_clears() {
     }
 }
 
-/// A vault that only hands out documents.
-struct Shelf(HashMap<&'static str, Result<&'static str, Kind>>);
-
-struct Pieces(Vec<Bytes>);
-
-impl Download for Pieces {
-    fn length(&self) -> Option<u64> {
-        None
-    }
-
-    async fn chunk(&mut self) -> Result<Option<Bytes>, VaultError> {
-        Ok(self.0.pop())
-    }
-}
-
-impl Vault for Shelf {
-    type Download = Pieces;
-
-    async fn folder(&self, _path: &RemotePath) -> Result<Document, VaultError> {
-        unreachable!()
-    }
-
-    async fn at(&self, _path: &RemotePath) -> Result<Option<Document>, VaultError> {
-        unreachable!()
-    }
-
-    async fn children(&self, _folder: &DocumentId) -> Result<Vec<Document>, VaultError> {
-        unreachable!()
-    }
-
-    async fn named(&self, _: &RemotePath, _: &DocumentId, _: &str) -> Result<Vec<Document>, VaultError> {
-        unreachable!()
-    }
-
-    async fn upload(
-        &self,
-        _folder: &DocumentId,
-        _name: &str,
-        _content: &(dyn Fn() -> std::io::Result<Content> + Send + Sync),
-    ) -> Result<Document, VaultError> {
-        unreachable!()
-    }
-
-    async fn download(&self, path: &RemotePath) -> Result<Pieces, VaultError> {
-        match self.0.get(path.to_string().as_str()).copied().unwrap_or(Err(Kind::Missing)) {
-            Ok(text) => {
-                let (one, two) = text.split_at(text.len() / 2);
-                Ok(Pieces(vec![Bytes::from(two), Bytes::from(one)]))
-            }
-            Err(kind) => Err(VaultError::new(kind, "no")),
-        }
-    }
-
-    async fn probe(&self) -> Result<String, VaultError> {
-        unreachable!()
-    }
-}
-
-async fn verified(journal: &Journal, shelf: Shelf, json: bool) -> (Result<Exit, Fatal>, String) {
+async fn verified(journal: &Journal, vault: &FakeVault, json: bool) -> (Result<Exit, Fatal>, String) {
     let mut out = Vec::new();
     let options = verify::Options { json, since: None };
-    let exit = verify::run(journal, &shelf, &options, &mut out).await;
+    let exit = verify::run(journal, vault, &options, &mut out).await;
     (exit, String::from_utf8(out).unwrap())
 }
 
@@ -215,7 +160,9 @@ async fn verify_compares_the_newest_receipt_of_each_name() {
     let (_dir, journal) = fresh();
     store(&journal, "a", "older").await;
     store(&journal, "a", "newer").await;
-    let (exit, text) = verified(&journal, Shelf(HashMap::from([("/HR/a", Ok("newer"))])), false).await;
+    let vault = FakeVault::default();
+    vault.put("/HR/a", b"newer");
+    let (exit, text) = verified(&journal, &vault, false).await;
     assert_eq!(exit.unwrap(), Exit::Done);
     assert!(text.starts_with("1 documents compared: 1 as") && text.contains("1 receipts of earlier"), "{text}");
 }
@@ -226,15 +173,13 @@ async fn verify_lists_documents_that_differ_are_missing_or_unreadable() {
     for name in ["good", "short", "other", "gone", "closed"] {
         store(&journal, name, "abcd").await;
     }
-    let shelf = || {
-        Shelf(HashMap::from([
-            ("/HR/good", Ok("abcd")),
-            ("/HR/short", Ok("abc")),
-            ("/HR/other", Ok("abce")),
-            ("/HR/closed", Err(Kind::Forbidden)),
-        ]))
-    };
-    let (exit, text) = verified(&journal, shelf(), false).await;
+    let vault = FakeVault::default();
+    for (name, content) in [("good", b"abcd".as_slice()), ("short", b"abc"), ("other", b"abce")] {
+        vault.put(&format!("/HR/{name}"), content);
+    }
+    let closed = document(&RemotePath::parse("/HR/closed").unwrap(), b"abcd");
+    vault.put_described("/HR/closed", closed, Err(Kind::Forbidden));
+    let (exit, text) = verified(&journal, &vault, false).await;
     assert_eq!(exit.unwrap(), Exit::SomeFailed);
     for line in [
         "differs     /HR/short: it has 3",
@@ -245,7 +190,7 @@ async fn verify_lists_documents_that_differ_are_missing_or_unreadable() {
         assert!(text.contains(line), "{line} in {text}");
     }
     assert!(!text.contains("/HR/good"));
-    let (_, text) = verified(&journal, shelf(), true).await;
+    let (_, text) = verified(&journal, &vault, true).await;
     assert!(text.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()));
     assert_eq!(text.lines().count(), 6);
 }
@@ -255,7 +200,9 @@ async fn an_unreachable_service_is_no_documents_fault() {
     let (_dir, journal) = fresh();
     store(&journal, "a", "abc").await;
     for (kind, exit) in [(Kind::Unavailable, Exit::Unreachable), (Kind::Login, Exit::LoginRefused)] {
-        let (result, _) = verified(&journal, Shelf(HashMap::from([("/HR/a", Err(kind))])), false).await;
+        let vault = FakeVault::default();
+        vault.always([Call::Download], &Reply::Fail(kind));
+        let (result, _) = verified(&journal, &vault, false).await;
         assert_eq!(result.unwrap_err().exit, exit);
     }
 }
@@ -267,7 +214,7 @@ async fn verify_compares_every_one_of_many_receipts() {
     for number in 0..250 {
         store(&journal, &format!("file-{number}"), "abc").await;
     }
-    let (exit, text) = verified(&journal, Shelf(HashMap::new()), false).await;
+    let (exit, text) = verified(&journal, &FakeVault::default(), false).await;
     assert_eq!(exit.unwrap(), Exit::SomeFailed);
     assert!(text.contains("250 documents compared: 0 as") && text.contains("missing     /HR/file-249"), "{text}");
 }

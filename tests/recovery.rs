@@ -1,4 +1,5 @@
-//! What a stopped process leaves behind is brought to its end by the next one: asked for, removed, put back; never sent twice.
+//! What a killed process leaves behind is finished by the next one: the store is asked, files are removed or put back; nothing is sent
+//! twice.
 #![cfg(feature = "sandbox")]
 // The lints make exceptions for `#[test]` functions only; helpers need them too, and writers in the folder may rename and delete.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
@@ -20,7 +21,7 @@ fn history(world: &World, key: &str) -> usize {
     world.run(["history", "--json"]).stdout.matches(key).count()
 }
 
-/// Killed with the file set aside.
+/// A process that was killed while this file was staged; returns where the file lies.
 fn killed_in_the_grace(world: &World, name: &str) -> PathBuf {
     let daemon = world.watch(&SETTLE);
     world.put(name, "first");
@@ -43,7 +44,7 @@ fn an_upload_that_was_stored_but_not_answered_before_a_crash_is_adopted() {
     assert_eq!(history(&world, "\"adopted\":true"), 1);
 }
 
-/// Regression: it could not be hashed, stayed for ever, and no command helped.
+/// Regression: an empty file could not be hashed and stayed for ever, and no command helped.
 #[test]
 fn an_empty_file_whose_upload_was_killed_or_whose_answer_was_lost_goes_like_any_other() {
     for (fault, stored_before) in [(Fault::Delay { ms: NEVER }, 1), (Fault::Stall { ms: NEVER }, 0)] {
@@ -65,25 +66,25 @@ fn an_upload_that_was_not_stored_before_a_crash_goes_again() {
     world.faults().add(Rule::new(Call::Upload, Fault::Stall { ms: NEVER }));
     let daemon = world.watch(&SETTLE);
     world.put("report", "content");
-    eventually("it is under way", || world.sandbox().stats().requests["upload"] == 1);
+    eventually("the file is under way", || world.sandbox().stats().requests["upload"] == 1);
     daemon.kill();
     clean_run(&world, &SETTLE);
     assert_eq!(world.times_stored("/HR_Backup/report"), 1);
 }
 
 #[test]
-fn a_file_that_was_gone_when_its_open_upload_could_be_asked_for_is_no_open_entry_for_ever() {
+fn an_open_upload_whose_file_is_gone_does_not_stay_open_for_ever() {
     let world = World::new();
     world.faults().add(Rule::new(Call::Upload, Fault::Stall { ms: NEVER }));
     let daemon = world.watch(&SETTLE);
     let place = world.put("report", "content");
-    eventually("it is under way", || world.sandbox().stats().requests["upload"] == 1);
+    eventually("the file is under way", || world.sandbox().stats().requests["upload"] == 1);
     daemon.kill();
     std::fs::remove_file(place).unwrap();
     clean_run(&world, &SETTLE);
 }
 
-/// Its document was asked for by its old path only, and it was stored a second time.
+/// Regression: the store was asked by the old path only, and the file was stored a second time.
 #[test]
 fn a_file_that_was_moved_or_renamed_after_a_crash_is_not_sent_again_if_the_store_has_it() {
     for to in ["sub/report", "renamed", "sub/renamed"] {
@@ -110,7 +111,7 @@ fn a_file_that_was_moved_after_a_crash_goes_under_its_new_name_if_the_store_has_
     world.faults().add(Rule::new(Call::Upload, Fault::Stall { ms: NEVER }));
     let daemon = world.watch(&SETTLE);
     let place = world.put("report", "content");
-    eventually("it is under way", || world.sandbox().stats().requests["upload"] == 1);
+    eventually("the file is under way", || world.sandbox().stats().requests["upload"] == 1);
     daemon.kill();
     std::fs::rename(place, world.watched().join("renamed")).unwrap();
     clean_run(&world, &SETTLE);
@@ -118,7 +119,7 @@ fn a_file_that_was_moved_after_a_crash_goes_under_its_new_name_if_the_store_has_
     assert_eq!(world.sandbox().uploads().len(), 1);
 }
 
-/// The newcomer's upload covered the document that the other one was to be asked for.
+/// Regression: the upload of the new file replaced the document by which the older upload was to be found.
 #[test]
 fn a_file_set_aside_and_changed_whose_upload_was_cut_is_not_sent_again_though_a_newcomer_has_its_name() {
     let world = World::new();

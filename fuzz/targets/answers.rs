@@ -66,7 +66,7 @@ fn me(body: &[u8]) {
 }
 
 fn said(body: &[u8]) {
-    if let Some(said) = service::said(body) {
+    if let Some(said) = service::message(body) {
         assert!(!said.is_empty() && said.chars().count() <= 201 && !said.chars().any(char::is_control), "{said:?}");
         // The mark of a cut is none of the word's own bytes.
         let words = said.strip_suffix('…').unwrap_or(&said);

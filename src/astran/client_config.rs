@@ -82,7 +82,7 @@ pub struct Timeouts {
     /// From a request for a token to the end of its answer.
     pub token_answer: Duration,
     /// How long a request for a token may take before it is reported as trouble.
-    pub token_soon: Duration,
+    pub token_slow: Duration,
     /// For the logout at the end.
     pub logout: Duration,
 }
@@ -99,7 +99,7 @@ impl Default for Timeouts {
             small_answer: budget::SMALL_ANSWER,
             listing: budget::LISTING,
             token_answer: budget::TOKEN_ANSWER,
-            token_soon: budget::TOKEN_SOON,
+            token_slow: budget::TOKEN_SLOW,
             logout: budget::LOGOUT,
         }
     }

@@ -13,7 +13,7 @@ use super::client_config::{ClientConfig, Timeouts};
 use super::error::ClientError;
 use super::http;
 use super::path_lookup::PathLookup;
-use super::session::{Need, Token, Tokens};
+use super::session::{Token, TokenNeed, Tokens};
 use super::transport::{self, Answer, Limits};
 use crate::printable::printable;
 use crate::vault::{DocumentId, RemotePath, VaultError};
@@ -66,7 +66,7 @@ impl Connection {
 
     /// Sends a request; returns its answer before the body is read.
     pub(super) async fn get(&self, call: &Call<'_>, accept: HeaderValue) -> Result<Response, VaultError> {
-        let token = self.tokens.token(Need::Short).await?;
+        let token = self.tokens.token(TokenNeed::Short).await?;
         let response = self.get_with(call, accept.clone(), &token).await?;
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);

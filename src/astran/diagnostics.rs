@@ -7,7 +7,7 @@ use url::Url;
 
 use super::address::without_query;
 use super::client::Client;
-use super::session::{Need, TokenLifetimes};
+use super::session::{TokenLifetimes, TokenNeed};
 use super::transport;
 use crate::vault::VaultError;
 
@@ -33,7 +33,7 @@ impl Client {
 
     /// Logs in; returns how long the tokens live.
     pub async fn log_in(&self) -> Result<TokenLifetimes, VaultError> {
-        Ok(self.connection.tokens.token(Need::Short).await?.lifetimes())
+        Ok(self.connection.tokens.token(TokenNeed::Short).await?.lifetimes())
     }
 
     /// Sends no token: an unknown server may answer at a wrong address.

@@ -4,14 +4,14 @@
 use serde::de::DeserializeSeed as _;
 use serde_json::Value;
 
-use super::listing::{EachEntry, Entry, Fields, Scalar};
+use super::listing::{DocumentFields, EachEntry, ListingEntry, Scalar};
 use super::redact::redacted_name;
 use crate::budget;
 use crate::vault::{Document, DocumentId};
 
-/// Why an answer could not be read. Quotes nothing of it.
+/// Why a 2xx answer could not be read. Quotes nothing of the answer. The caller fails with [`super::call::Call::unreadable`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Unreadable {
+pub(super) enum DocumentError {
     #[error("it is not JSON")]
     NotJson,
     #[error("it has no document id")]
@@ -30,24 +30,24 @@ pub(super) struct LoggedInUser {
 }
 
 /// The document that an answer describes.
-pub(super) fn document(body: &[u8]) -> Result<Document, Unreadable> {
-    let entry: Entry = serde_json::from_slice(body).map_err(|_| Unreadable::NotJson)?;
-    entry.0.and_then(Fields::into_document).ok_or(Unreadable::NoId)
+pub(super) fn document(body: &[u8]) -> Result<Document, DocumentError> {
+    let entry: ListingEntry = serde_json::from_slice(body).map_err(|_| DocumentError::NotJson)?;
+    entry.0.and_then(DocumentFields::into_document).ok_or(DocumentError::NoId)
 }
 
 /// The documents of a listing that are `wanted`. An entry that can't be read is left out; if none can be read, that is an error.
-pub(super) fn listing(body: &[u8], wanted: impl Fn(&Document) -> bool) -> Result<Vec<Document>, Unreadable> {
+pub(super) fn listing(body: &[u8], wanted: impl Fn(&Document) -> bool) -> Result<Vec<Document>, DocumentError> {
     let (mut readable, mut documents) = (false, Vec::new());
-    let mut each = |entry: Entry| {
-        let document = entry.0.and_then(Fields::into_document);
+    let mut each = |entry: ListingEntry| {
+        let document = entry.0.and_then(DocumentFields::into_document);
         readable |= document.is_some();
         documents.extend(document.filter(&wanted));
     };
     let mut json = serde_json::Deserializer::from_slice(body);
     let listed = EachEntry(&mut each).deserialize(&mut json).and_then(|listed| json.end().map(|()| listed));
-    match listed.map_err(|_| Unreadable::NotJson)? {
-        None => Err(Unreadable::NoList),
-        Some(count) if count > 0 && !readable => Err(Unreadable::NoId),
+    match listed.map_err(|_| DocumentError::NotJson)? {
+        None => Err(DocumentError::NoList),
+        Some(count) if count > 0 && !readable => Err(DocumentError::NoId),
         Some(_) => Ok(documents),
     }
 }
@@ -57,16 +57,17 @@ const NAMES: [&str; 8] =
     ["username", "userName", "preferred_username", "login", "email", "mail", "displayName", "name"];
 
 /// Who is logged in, and where their documents begin.
-pub(super) fn logged_in_user(body: &[u8]) -> Result<LoggedInUser, Unreadable> {
-    let value: Value = serde_json::from_slice(body).map_err(|_| Unreadable::NotJson)?;
+pub(super) fn logged_in_user(body: &[u8]) -> Result<LoggedInUser, DocumentError> {
+    let value: Value = serde_json::from_slice(body).map_err(|_| DocumentError::NotJson)?;
     let member = value.get("member").unwrap_or(&Value::Null);
-    let root = [member, &value].into_iter().find_map(|v| scalar(v.get("rootDocumentId")?)).ok_or(Unreadable::NoRoot)?;
+    let root =
+        [member, &value].into_iter().find_map(|v| scalar(v.get("rootDocumentId")?)).ok_or(DocumentError::NoRoot)?;
     let user = value.get("user").unwrap_or(&Value::Null);
     let name = [&value, member, user].into_iter().find_map(|v| NAMES.iter().find_map(|n| scalar(v.get(n)?)));
     Ok(LoggedInUser { root: DocumentId(root), name })
 }
 
-impl Fields {
+impl DocumentFields {
     fn into_document(self) -> Option<Document> {
         let id = [&self.upper_id, &self.id].into_iter().flatten().find_map(Scalar::text_or_number)?;
         Some(Document {
@@ -145,7 +146,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn all(body: &[u8]) -> Result<Vec<Document>, Unreadable> {
+    fn all(body: &[u8]) -> Result<Vec<Document>, DocumentError> {
         listing(body, |_| true)
     }
 
@@ -160,18 +161,18 @@ mod tests {
     #[test]
     fn a_listing_of_more_entries_than_any_folder_has_is_refused() {
         let many = format!("[{}{{}}]", "{},".repeat(budget::LISTING_ENTRIES));
-        assert_eq!(all(many.as_bytes()), Err(Unreadable::NotJson));
+        assert_eq!(all(many.as_bytes()), Err(DocumentError::NotJson));
     }
 
     #[test]
     fn ids_that_are_too_long_are_refused_and_names_are_cut() {
         let long = "x".repeat(budget::FIELD_BYTES + 1);
-        assert_eq!(document(format!(r#"{{"ID":"{long}"}}"#).as_bytes()), Err(Unreadable::NoId));
+        assert_eq!(document(format!(r#"{{"ID":"{long}"}}"#).as_bytes()), Err(DocumentError::NoId));
         let named = document(format!(r#"{{"ID":"1","name":"{long}","version":"{long}"}}"#).as_bytes()).unwrap();
         assert_eq!((named.name.map(|name| name.len()), named.version), (Some(budget::FIELD_BYTES), None));
         assert_eq!(
             logged_in_user(format!(r#"{{"member":{{"rootDocumentId":"{long}"}}}}"#).as_bytes()),
-            Err(Unreadable::NoRoot)
+            Err(DocumentError::NoRoot)
         );
     }
 
@@ -183,10 +184,10 @@ mod tests {
             assert_eq!(document(body.as_bytes()).unwrap().id.0, "7", "{body}");
         }
         for body in ["{}", r#"{"ID":""}"#, r#"{"id":{}}"#, "null", "3"] {
-            assert_eq!(document(body.as_bytes()), Err(Unreadable::NoId), "{body}");
+            assert_eq!(document(body.as_bytes()), Err(DocumentError::NoId), "{body}");
         }
         for body in ["", "<html>", r#"{"ID":"7""#, "ID=7"] {
-            assert_eq!(document(body.as_bytes()), Err(Unreadable::NotJson), "{body}");
+            assert_eq!(document(body.as_bytes()), Err(DocumentError::NotJson), "{body}");
         }
     }
 
@@ -218,9 +219,9 @@ mod tests {
             assert_eq!(ids, ["1", "2"], "{body}");
         }
         assert_eq!(all(b"[]"), Ok(vec![]));
-        assert_eq!(all(b"[{}]"), Err(Unreadable::NoId));
-        assert_eq!(all(b"{}"), Err(Unreadable::NoList));
-        assert_eq!(all(b"<html>"), Err(Unreadable::NotJson));
+        assert_eq!(all(b"[{}]"), Err(DocumentError::NoId));
+        assert_eq!(all(b"{}"), Err(DocumentError::NoList));
+        assert_eq!(all(b"<html>"), Err(DocumentError::NotJson));
     }
 
     #[test]
@@ -229,9 +230,9 @@ mod tests {
         let known = read(r#"{"member":{"rootDocumentId":12,"email":"m@x"},"username":"u"}"#).unwrap();
         assert_eq!((known.root.0.as_str(), known.name.as_deref()), ("12", Some("u")));
         assert_eq!(read(r#"{"member":{"rootDocumentId":"r"}}"#).unwrap().name, None);
-        assert_eq!(read(r#"{"member":{}}"#), Err(Unreadable::NoRoot));
-        assert_eq!(read("[1]"), Err(Unreadable::NoRoot));
-        assert_eq!(read("<p>"), Err(Unreadable::NotJson));
+        assert_eq!(read(r#"{"member":{}}"#), Err(DocumentError::NoRoot));
+        assert_eq!(read("[1]"), Err(DocumentError::NoRoot));
+        assert_eq!(read("<p>"), Err(DocumentError::NotJson));
     }
 
     proptest! {

@@ -9,7 +9,7 @@ use crate::budget;
 use crate::vault::{Document, DocumentId, Kind, RemotePath, VaultError};
 
 /// The result of a lookup by path.
-enum Lookup {
+enum LookupResult {
     Found(Document),
     /// The service answers that nothing is there; `certain` where lookups by path are known to work.
     NotFound {
@@ -20,7 +20,7 @@ enum Lookup {
 }
 
 /// The result of a walk from the root down.
-enum Walk {
+enum WalkResult {
     Found(Document),
     /// The first `depth` segments exist; the folder that they lead to holds `siblings`, and nothing with the next name.
     Stopped {
@@ -55,11 +55,11 @@ impl Connection {
     /// The document at a path.
     pub(super) async fn at(&self, path: &RemotePath) -> Result<Option<Document>, VaultError> {
         match self.look_up(path).await? {
-            Lookup::Found(found) => Ok(Some(found)),
-            Lookup::NotFound { certain: true } => Ok(None),
-            Lookup::NotFound { certain: false } | Lookup::Unsupported => match self.walk(path).await? {
-                Walk::Found(found) => Ok(Some(found)),
-                Walk::Stopped { .. } => Ok(None),
+            LookupResult::Found(found) => Ok(Some(found)),
+            LookupResult::NotFound { certain: true } => Ok(None),
+            LookupResult::NotFound { certain: false } | LookupResult::Unsupported => match self.walk(path).await? {
+                WalkResult::Found(found) => Ok(Some(found)),
+                WalkResult::Stopped { .. } => Ok(None),
             },
         }
     }
@@ -67,9 +67,9 @@ impl Connection {
     /// The folder at a path. If it is missing, the error says which part of the path exists and what lies beside the rest.
     pub(super) async fn folder(&self, path: &RemotePath) -> Result<Document, VaultError> {
         let found = match self.look_up(path).await? {
-            Lookup::Found(found) => found,
-            Lookup::Unsupported => self.walk(path).await?.folder_or_missing(path)?,
-            Lookup::NotFound { .. } => match self.walk(path).await {
+            LookupResult::Found(found) => found,
+            LookupResult::Unsupported => self.walk(path).await?.folder_or_missing(path)?,
+            LookupResult::NotFound { .. } => match self.walk(path).await {
                 Ok(walked) => walked.folder_or_missing(path)?,
                 Err(e) if e.is_retryable() || e.kind == Kind::Login => return Err(e),
                 Err(e) => return Err(VaultError::new(Kind::Missing, format!("{} ({e})", missing(path)))),
@@ -83,13 +83,13 @@ impl Connection {
         Ok(found)
     }
 
-    async fn look_up(&self, path: &RemotePath) -> Result<Lookup, VaultError> {
+    async fn look_up(&self, path: &RemotePath) -> Result<LookupResult, VaultError> {
         if path.segments().is_empty() {
-            return Ok(Lookup::Found(folder(self.root().await?)));
+            return Ok(LookupResult::Found(folder(self.root().await?)));
         }
         let support = self.path_lookup.get();
         if support == PathLookupSupport::Absent {
-            return Ok(Lookup::Unsupported);
+            return Ok(LookupResult::Unsupported);
         }
         let url = self.addresses.filesystem(path)?;
         let what = format!("the search for {}", shown(path));
@@ -98,17 +98,17 @@ impl Connection {
         match answer.status.as_u16() {
             405 | 501 => {
                 self.path_lookup.set(PathLookupSupport::Absent);
-                Ok(Lookup::Unsupported)
+                Ok(LookupResult::Unsupported)
             }
             // Until a lookup has worked once, a 404 may come from a service or a proxy that has no such call.
-            404 | 410 if support != PathLookupSupport::Works => Ok(Lookup::NotFound { certain: false }),
+            404 | 410 if support != PathLookupSupport::Works => Ok(LookupResult::NotFound { certain: false }),
             _ => match success(&call, &answer) {
                 Ok(body) => {
                     let found = document::document(body).map_err(|error| call.unreadable(error, body))?;
                     self.path_lookup.set(PathLookupSupport::Works);
-                    Ok(Lookup::Found(found))
+                    Ok(LookupResult::Found(found))
                 }
-                Err(e) if e.kind == Kind::Missing => Ok(Lookup::NotFound { certain: true }),
+                Err(e) if e.kind == Kind::Missing => Ok(LookupResult::NotFound { certain: true }),
                 Err(e) => Err(e),
             },
         }
@@ -116,20 +116,20 @@ impl Connection {
 
     /// Walks from the root down through the listings. If the walk finds what the lookup by path did not find, the service can't look
     /// up paths.
-    async fn walk(&self, path: &RemotePath) -> Result<Walk, VaultError> {
+    async fn walk(&self, path: &RemotePath) -> Result<WalkResult, VaultError> {
         let mut here = folder(self.root().await?);
         for (depth, name) in path.segments().iter().enumerate() {
             let children = self.children(&here.id, |_| true).await?;
             let last = depth + 1 == path.segments().len();
             match pick(&children, name, last) {
                 Some(child) => here = child.clone(),
-                None => return Ok(Walk::Stopped { depth, siblings: children }),
+                None => return Ok(WalkResult::Stopped { depth, siblings: children }),
             }
         }
         if self.path_lookup.get() == PathLookupSupport::Unknown {
             self.path_lookup.set(PathLookupSupport::Absent);
         }
-        Ok(Walk::Found(here))
+        Ok(WalkResult::Found(here))
     }
 
     async fn root(&self) -> Result<DocumentId, VaultError> {
@@ -148,7 +148,7 @@ fn pick<'a>(children: &'a [Document], name: &str, last: bool) -> Option<&'a Docu
     named().find(|d| d.folder != Some(false)).or_else(|| named().next().filter(|_| last))
 }
 
-impl Walk {
+impl WalkResult {
     fn folder_or_missing(self, path: &RemotePath) -> Result<Document, VaultError> {
         match self {
             Self::Found(found) => Ok(found),

@@ -27,14 +27,14 @@ pub fn me(body: &[u8]) -> Result<(String, Option<String>), String> {
 }
 
 /// The excerpt of an answer that an error may quote.
-pub fn said(body: &[u8]) -> Option<String> {
+pub fn message(body: &[u8]) -> Option<String> {
     error_excerpt::message(body)
 }
 
 /// The addresses of an upload and of a path, at one base.
-pub fn addresses(base: &Url, realm: &str, id: &str, name: &str, path: &RemotePath) -> Places {
+pub fn addresses(base: &Url, realm: &str, id: &str, name: &str, path: &RemotePath) -> ServiceAddresses {
     let addresses = Addresses::new(base, base, realm);
-    Places {
+    ServiceAddresses {
         token: addresses.token(),
         children: addresses.children(id),
         upload: addresses.upload(id, name),
@@ -44,7 +44,7 @@ pub fn addresses(base: &Url, realm: &str, id: &str, name: &str, path: &RemotePat
 
 /// The addresses of calls.
 #[derive(Debug)]
-pub struct Places {
+pub struct ServiceAddresses {
     /// Of a request for a token.
     pub token: Url,
     /// Of the listing of a folder.

@@ -77,7 +77,7 @@ impl<'de> Visitor<'de> for ScalarVisitor {
 
 /// The fields of an object that are used, in their plausible spellings. Of several equal ones the last counts.
 #[derive(Debug, Default)]
-pub(super) struct Fields {
+pub(super) struct DocumentFields {
     pub(super) upper_id: Option<Scalar>,
     pub(super) id: Option<Scalar>,
     pub(super) name: Option<Scalar>,
@@ -91,7 +91,7 @@ pub(super) struct Fields {
 
 #[derive(Deserialize)]
 #[serde(field_identifier)]
-enum Key {
+enum FieldName {
     #[serde(rename = "ID")]
     UpperId,
     #[serde(rename = "id")]
@@ -122,88 +122,88 @@ enum Key {
     Other,
 }
 
-impl Fields {
-    fn slot(&mut self, key: &Key) -> Option<&mut Option<Scalar>> {
+impl DocumentFields {
+    fn slot(&mut self, key: &FieldName) -> Option<&mut Option<Scalar>> {
         Some(match key {
-            Key::UpperId => &mut self.upper_id,
-            Key::Id => &mut self.id,
-            Key::Name => &mut self.name,
-            Key::Size => &mut self.sizes[0],
-            Key::Length => &mut self.sizes[1],
-            Key::FileSize => &mut self.sizes[2],
-            Key::Sha256 => &mut self.sums[0],
-            Key::Checksum => &mut self.sums[1],
-            Key::Hash => &mut self.sums[2],
-            Key::IsFolder => &mut self.is_folder,
-            Key::Folder => &mut self.folder,
-            Key::Kind => &mut self.kind,
-            Key::Version => &mut self.version,
-            Key::Other => return None,
+            FieldName::UpperId => &mut self.upper_id,
+            FieldName::Id => &mut self.id,
+            FieldName::Name => &mut self.name,
+            FieldName::Size => &mut self.sizes[0],
+            FieldName::Length => &mut self.sizes[1],
+            FieldName::FileSize => &mut self.sizes[2],
+            FieldName::Sha256 => &mut self.sums[0],
+            FieldName::Checksum => &mut self.sums[1],
+            FieldName::Hash => &mut self.sums[2],
+            FieldName::IsFolder => &mut self.is_folder,
+            FieldName::Folder => &mut self.folder,
+            FieldName::Kind => &mut self.kind,
+            FieldName::Version => &mut self.version,
+            FieldName::Other => return None,
         })
     }
 }
 
 /// An entry of a listing: its fields, or `None` for an entry that is no object.
-pub(super) struct Entry(pub(super) Option<Fields>);
+pub(super) struct ListingEntry(pub(super) Option<DocumentFields>);
 
-impl<'de> Deserialize<'de> for Entry {
+impl<'de> Deserialize<'de> for ListingEntry {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(EntryVisitor)
+        deserializer.deserialize_any(ListingEntryVisitor)
     }
 }
 
-struct EntryVisitor;
+struct ListingEntryVisitor;
 
-impl<'de> Visitor<'de> for EntryVisitor {
-    type Value = Entry;
+impl<'de> Visitor<'de> for ListingEntryVisitor {
+    type Value = ListingEntry;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a document")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entry, A::Error> {
-        let mut fields = Fields::default();
-        while let Some(key) = map.next_key::<Key>()? {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ListingEntry, A::Error> {
+        let mut fields = DocumentFields::default();
+        while let Some(key) = map.next_key::<FieldName>()? {
             match fields.slot(&key) {
                 Some(slot) => *slot = Some(map.next_value()?),
                 None => drop(map.next_value::<IgnoredAny>()?),
             }
         }
-        Ok(Entry(Some(fields)))
+        Ok(ListingEntry(Some(fields)))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Entry, A::Error> {
-        ScalarVisitor.visit_seq(list).map(|_| Entry(None))
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<ListingEntry, A::Error> {
+        ScalarVisitor.visit_seq(list).map(|_| ListingEntry(None))
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Entry, E> {
-        Ok(Entry(None))
+    fn visit_bool<E>(self, _: bool) -> Result<ListingEntry, E> {
+        Ok(ListingEntry(None))
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Entry, E> {
-        Ok(Entry(None))
+    fn visit_i64<E>(self, _: i64) -> Result<ListingEntry, E> {
+        Ok(ListingEntry(None))
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Entry, E> {
-        Ok(Entry(None))
+    fn visit_u64<E>(self, _: u64) -> Result<ListingEntry, E> {
+        Ok(ListingEntry(None))
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Entry, E> {
-        Ok(Entry(None))
+    fn visit_f64<E>(self, _: f64) -> Result<ListingEntry, E> {
+        Ok(ListingEntry(None))
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<Entry, E> {
-        Ok(Entry(None))
+    fn visit_str<E>(self, _: &str) -> Result<ListingEntry, E> {
+        Ok(ListingEntry(None))
     }
 
-    fn visit_unit<E>(self) -> Result<Entry, E> {
-        Ok(Entry(None))
+    fn visit_unit<E>(self) -> Result<ListingEntry, E> {
+        Ok(ListingEntry(None))
     }
 }
 
 /// Calls a function with each entry of a listing, which is an array, or an object that holds one under a usual name. The value is
 /// the number of entries; `None` where the JSON is no listing.
-pub(super) struct EachEntry<'a>(pub(super) &'a mut dyn FnMut(Entry));
+pub(super) struct EachEntry<'a>(pub(super) &'a mut dyn FnMut(ListingEntry));
 
 impl<'de> DeserializeSeed<'de> for EachEntry<'_> {
     type Value = Option<usize>;
@@ -222,7 +222,7 @@ impl<'de> Visitor<'de> for EachEntry<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Option<usize>, A::Error> {
         let mut count = 0;
-        while let Some(entry) = list.next_element::<Entry>()? {
+        while let Some(entry) = list.next_element::<ListingEntry>()? {
             count += 1;
             if count > budget::LISTING_ENTRIES {
                 return Err(A::Error::custom("too many entries"));

@@ -1,12 +1,12 @@
-//! Takes known secrets out of whatever a server says: an error page that repeats the request would have them printed, logged and
+//! Removes known secrets from the texts of a server: an error page that repeats the request would have them printed, logged and
 //! written into the journal.
 //!
-//! The secrets are known process-wide, because a text is quoted where no session is at hand, and one that was sent in any session
-//! must show in none.
+//! The secrets are known process-wide: the code that quotes a text has no session at hand, and a secret that was sent in one session
+//! must not be shown in another.
 //!
-//! A secret that stands there as it was sent is replaced, and the text around it stays. A server may also write it in another
-//! form: escaped for a form, a page or JSON, each in many spellings and one in the other, or in Base64 or hexadecimal. So the text
-//! is taken out of its escapes step by step, and where a secret comes to light nothing of the text is quoted.
+//! A secret that the text holds as it was sent is replaced, and the text around it stays. A server may also write it in another
+//! form: escaped for a form, a page or JSON, each in many spellings and one inside the other, or in Base64 or hexadecimal. So the
+//! text is unescaped step by step, and if a secret appears nothing of the text is quoted.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -20,23 +20,23 @@ use super::unescape;
 use crate::budget;
 use crate::hex;
 
-/// What stands in a secret's place.
+/// Replaces a secret.
 const HIDDEN: &str = "[hidden]";
 
 /// The known secrets; the oldest first.
 static KNOWN: Mutex<VecDeque<Secret>> = Mutex::new(VecDeque::new());
 
-/// A secret, and how it may stand in a text.
+/// A secret, and the forms that a text may hold it in.
 struct Secret {
-    /// As it was sent, and as a form has it; the longest first.
+    /// As it was sent, and encoded as in a form; the longest first.
     as_sent: Vec<Zeroizing<String>>,
-    /// In small letters: some servers change them, as in the name of a host.
+    /// In lower case: some servers change the case, as in the name of a host.
     small: Zeroizing<String>,
-    /// What of it stands in each text in Base64 or hexadecimal that holds it.
+    /// The part of it that each Base64 or hexadecimal text with the secret in it has in common.
     encoded: Vec<Zeroizing<String>>,
 }
 
-/// From now on this is taken out of all that is quoted.
+/// From now on this secret is removed from all texts that are quoted.
 pub(super) fn learn(secret: &str) {
     if secret.is_empty() {
         return;
@@ -57,8 +57,8 @@ pub(super) fn redacted(text: &str) -> Cow<'_, str> {
     hide(text, &known.iter().collect::<Vec<_>>())
 }
 
-/// A document's name without the long secrets that are known, such as tokens. A short one may be a part of a name in earnest, and a
-/// name that was changed would be taken for another document's.
+/// A document's name without the long known secrets, such as tokens. A short secret may be part of a real name, and a changed name
+/// would be taken for another document's.
 pub(super) fn redacted_name(name: &str) -> String {
     let known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     let long = known.iter().filter(|secret| secret.small.len() >= budget::LONG_SECRET);
@@ -81,18 +81,18 @@ impl Secret {
         self.small.len() < budget::SHORTEST_SECRET
     }
 
-    /// Whether it stands in a text that was taken out of its escapes, in whatever letters; or encoded.
+    /// Returns whether an unescaped text holds the secret, in any case, or encoded. `small` is the text in lower case.
     fn is_in(&self, text: &str, small: &str) -> bool {
         small.contains(self.small.as_str()) || self.encoded.iter().any(|form| is_encoded_in(form, text, small))
     }
 }
 
-/// Hexadecimal may be in capitals; Base64 may be that for addresses, and without its end.
+/// Hexadecimal may be in upper case; Base64 may be the variant for URLs, and without its end.
 fn is_encoded_in(form: &str, text: &str, small: &str) -> bool {
     text.contains(form) || (form.bytes().all(|b| b.is_ascii_hexdigit()) && small.contains(form))
 }
 
-/// Pure. A secret so short that it stands in every other word can't be taken out: then nothing is quoted.
+/// Pure. A secret so short that every other word holds it can't be removed: then nothing is quoted.
 fn hide<'a>(text: &'a str, known: &[&Secret]) -> Cow<'a, str> {
     let mut shown = Cow::Borrowed(text);
     for secret in known {
@@ -106,18 +106,18 @@ fn hide<'a>(text: &'a str, known: &[&Secret]) -> Cow<'a, str> {
             shown = Cow::Owned(shown.replace(form.as_str(), HIDDEN));
         }
     }
-    if shows(&shown, known) { Cow::Borrowed(HIDDEN) } else { shown }
+    if reveals(&shown, known) { Cow::Borrowed(HIDDEN) } else { shown }
 }
 
-/// Whether a known secret can be read in a text by taking it out of its escapes.
-fn shows(text: &str, known: &[&Secret]) -> bool {
+/// Returns whether a known secret can be read in a text once it is unescaped.
+fn reveals(text: &str, known: &[&Secret]) -> bool {
     if known.is_empty() {
         return false;
     }
     let mut readings = vec![text.to_owned()];
     for _ in 0..=budget::ESCAPES {
         for reading in &readings {
-            // Line breaks within a long word are the encoder's.
+            // An encoder may have broken a long word into lines.
             let (joined, small) = (without_breaks(reading), reading.to_lowercase());
             if known.iter().any(|secret| secret.is_in(&joined, &small) || secret.is_in(reading, &small)) {
                 return true;
@@ -130,7 +130,7 @@ fn shows(text: &str, known: &[&Secret]) -> bool {
             return false;
         }
         if readings.len() > budget::READINGS {
-            // Whoever writes a text that can be read in so many ways has something to hide.
+            // No honest text can be read in so many ways.
             return true;
         }
     }
@@ -138,7 +138,7 @@ fn shows(text: &str, known: &[&Secret]) -> bool {
 }
 
 fn without_breaks(text: &str) -> String {
-    // The Base64 of addresses is the same but for two letters.
+    // The Base64 for URLs differs in two letters.
     text.chars()
         .filter(|c| !matches!(c, '\r' | '\n'))
         .map(|c| {
@@ -153,8 +153,8 @@ fn without_breaks(text: &str) -> String {
         .collect()
 }
 
-/// The readings of a text with one kind of escapes taken away; none where there is no escape in it. Each kind by itself, for what is
-/// an escape of one kind may be the secret's own letters for the others.
+/// The readings of a text without one kind of escapes; none if it holds no escape. Each kind is removed by itself, because an escape
+/// of one kind may be the secret's own letters for another.
 fn once_unescaped(text: &str) -> Vec<String> {
     let percent = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
     // A plus is a space in a form, and itself elsewhere.
@@ -163,8 +163,8 @@ fn once_unescaped(text: &str) -> Vec<String> {
     readings.into_iter().filter(|reading| reading != text).collect()
 }
 
-/// What stands in each Base64 text that holds these bytes, wherever in it they begin: three ways, each without the letters that
-/// their neighbours decide too.
+/// What each Base64 text that holds these bytes has in common, depending on where they begin: three variants, each without the
+/// letters that the neighbouring bytes influence.
 fn base64_cores(bytes: &[u8]) -> Vec<String> {
     (0..3)
         .map(|before| {
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_stands_there_as_it_was_sent_is_replaced_and_the_rest_is_told() {
+    fn a_secret_as_it_was_sent_is_replaced_and_the_rest_stays() {
         let form: String = form_urlencoded::byte_serialize(SECRET.as_bytes()).collect();
         for sent in [SECRET.to_owned(), form.replace('+', "%20"), form] {
             let text = format!("you sent {sent}!");
@@ -235,8 +235,8 @@ mod tests {
             .collect()
     }
 
-    /// Each way in which a server may write a text.
-    const WAYS: [fn(&str) -> String; 9] = [
+    /// The ways in which a server may write a text.
+    const ENCODINGS: [fn(&str) -> String; 9] = [
         percent,
         |text| percent(text).to_lowercase(),
         entities,
@@ -249,14 +249,14 @@ mod tests {
     ];
 
     #[test]
-    fn in_whatever_form_and_form_of_a_form_it_stands_there_nothing_of_it_is_told() {
-        for inner in WAYS {
-            for outer in WAYS {
+    fn a_secret_in_any_encoding_within_any_encoding_is_not_quoted() {
+        for inner in ENCODINGS {
+            for outer in ENCODINGS {
                 let text = format!("you sent {}!", outer(&inner(SECRET)));
-                let told = hidden(&text, SECRET);
+                let shown = hidden(&text, SECRET);
                 assert!(
-                    told == HIDDEN || told == "you sent [hidden]!" || told == "you sent \"[hidden]\"!",
-                    "{text}: {told}"
+                    shown == HIDDEN || shown == "you sent [hidden]!" || shown == "you sent \"[hidden]\"!",
+                    "{text}: {shown}"
                 );
             }
         }
@@ -264,7 +264,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn in_base64_and_hexadecimal_it_is_found_wherever_it_begins(
+        fn a_secret_in_base64_or_hexadecimal_is_found_at_any_offset(
             secret in "[!-~äß]{8,40}", before in "[ -~]{0,9}", after in "[ -~]{0,9}",
         ) {
             let bytes = format!("{before}{secret}{after}").into_bytes();
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn base64_is_that_of_everybody() {
+    fn base64_is_the_standard_one() {
         for (bytes, text) in
             [("", ""), ("f", "Zg"), ("fo", "Zm8"), ("foo", "Zm9v"), ("foob", "Zm9vYg"), ("fooba", "Zm9vYmE")]
         {
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn where_a_secret_is_too_short_to_be_found_nothing_is_quoted() {
+    fn nothing_is_quoted_where_a_secret_is_too_short_to_be_found() {
         assert_eq!(hidden("a word with an a", "a"), HIDDEN);
     }
 }

@@ -1,16 +1,16 @@
-//! Takes texts out of the escapes of pages (`&amp;`, `&#x27;`) and of JSON and program texts (`\"`, `\u00e9`, `\x27`). Pure.
+//! Removes the escapes of pages (`&amp;`, `&#x27;`) and of JSON and program texts (`\"`, `\u00e9`, `\x27`) from a text. Pure.
 //!
-//! It is lenient: what is no escape stays as it is.
+//! Everything that is no escape stays as it is.
 
 use std::char::decode_utf16;
 
-/// Names of entities that every encoder of pages knows.
+/// The named entities that every encoder of pages knows.
 const NAMED: [(&str, char); 6] =
     [("amp", '&'), ("lt", '<'), ("gt", '>'), ("quot", '"'), ("apos", '\''), ("nbsp", '\u{a0}')];
-/// No entity that means something has a longer name.
+/// No entity of interest has a longer name.
 const LONGEST: usize = 10;
 
-/// Without the escapes of pages.
+/// Replaces the entities of pages by what they mean.
 pub(super) fn entities(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;
@@ -40,7 +40,7 @@ fn entity(name: &str) -> Option<char> {
     char::from_u32(number.ok()?)
 }
 
-/// Without backslashes before what they escape.
+/// Replaces backslash escapes by what they mean.
 pub(super) fn backslashes(text: &str) -> String {
     let mut units: Vec<u16> = Vec::with_capacity(text.len());
     let mut rest = text;
@@ -52,11 +52,11 @@ pub(super) fn backslashes(text: &str) -> String {
         rest = &rest[length..];
     }
     units.extend(rest.encode_utf16());
-    // Two units of sixteen bits may be one letter.
+    // Two 16-bit units may be one letter.
     decode_utf16(units).map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
 }
 
-/// What an escape means, and its length without the backslash.
+/// What an escape means; and its length, without the backslash.
 fn escaped(rest: &str) -> (Option<u16>, usize) {
     let digits = |from, to| rest.get(from..to).and_then(|digits| u16::from_str_radix(digits, 16).ok());
     match rest.as_bytes().first() {
@@ -65,7 +65,7 @@ fn escaped(rest: &str) -> (Option<u16>, usize) {
         Some(b'n') => (Some(u16::from(b'\n')), 1),
         Some(b't') => (Some(u16::from(b'\t')), 1),
         Some(b'r') => (Some(u16::from(b'\r')), 1),
-        // Itself, a backslash too.
+        // Any other character, a backslash too, means itself.
         Some(byte) if byte.is_ascii() => (Some(u16::from(*byte)), 1),
         _ => (None, 0),
     }
@@ -77,7 +77,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn what_is_escaped_is_read_and_all_else_stays() {
+    fn escapes_are_replaced_and_everything_else_stays() {
         for (text, plain) in
             [("a &amp; b", "a & b"), ("&#39;&#x27;&apos;", "'''"), ("&AMP;lt;", "&lt;"), ("R&D & co; &", "R&D & co; &")]
         {

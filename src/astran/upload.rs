@@ -9,7 +9,7 @@ use super::body::ExactBody;
 use super::call::Call;
 use super::connection::{Connection, JSON, note_status, request, success};
 use super::document;
-use super::session::{Need, Token};
+use super::session::{Token, TokenNeed};
 use super::transport::{self, Answer, Limits};
 use crate::vault::{Content, Document, DocumentId, Kind, VaultError};
 
@@ -19,11 +19,16 @@ const LONG: u64 = 16 << 20;
 const OUTLIVED: &str = "it takes longer than a token lives, and the service looks at the token again at its end: have the \
                         realm's access token lifespan raised, or send it where the line is faster";
 
+/// Opens the content of an upload at its beginning.
+type OpenContent<'a> = dyn Fn() -> std::io::Result<Content> + Send + Sync + 'a;
+
 /// An answer to an upload.
 struct UploadAnswer {
     answer: Answer,
     /// Whether all of the content was sent before the answer came.
     all_sent: bool,
+    /// The token that the upload was sent with.
+    token: Arc<Token>,
 }
 
 impl Connection {
@@ -31,44 +36,45 @@ impl Connection {
         &self,
         folder: &DocumentId,
         name: &str,
-        content: &(dyn Fn() -> std::io::Result<Content> + Send + Sync),
+        content: &OpenContent<'_>,
     ) -> Result<Document, VaultError> {
         let url = self.addresses.upload(&folder.0, name)?;
         let what = format!("the upload of {name:?}");
         let mut call = self.call(&what, &url);
-        let open = || {
-            content().map_err(|e| VaultError::new(Kind::Content, format!("{what}: the content can't be opened: {e}")))
-        };
-        let mut opened = open()?;
-        call.upload_length = Some(opened.length);
-        let need = if opened.length >= LONG { Need::Long } else { Need::Short };
-        let mut token = self.tokens.token(need).await?;
-        let mut sent = self.send_content(&call, &token, opened).await?;
+        let mut sent = self.send_from_beginning(&mut call, content).await?;
         if sent.answer.status == StatusCode::UNAUTHORIZED {
-            self.tokens.replacement_for(&token).await?;
-            // Another call may have fetched the replacement some time ago, so that it may be near its end already.
-            token = self.tokens.token(need).await?;
-            // The content is opened anew: what was read of it is gone.
-            opened = open()?;
-            call.upload_length = Some(opened.length);
-            sent = self.send_content(&call, &token, opened).await?;
-            if sent.answer.status == StatusCode::UNAUTHORIZED && token.is_over() {
+            self.tokens.replacement_for(&sent.token).await?;
+            // This takes a token again: another call may have fetched the replacement some time ago, and it may be near its end.
+            sent = self.send_from_beginning(&mut call, content).await?;
+            if sent.answer.status == StatusCode::UNAUTHORIZED && sent.token.is_over() {
                 return Err(call.error(Kind::Refused, OUTLIVED));
             }
         }
         stored_document(&call, &sent)
     }
 
-    /// Sends content once.
+    async fn send_from_beginning(
+        &self,
+        call: &mut Call<'_>,
+        content: &OpenContent<'_>,
+    ) -> Result<UploadAnswer, VaultError> {
+        let opened = content()
+            .map_err(|e| VaultError::new(Kind::Content, format!("{}: the content can't be opened: {e}", call.what)))?;
+        call.upload_length = Some(opened.length);
+        let need = if opened.length >= LONG { TokenNeed::Long } else { TokenNeed::Short };
+        let token = self.tokens.token(need).await?;
+        self.send_content(call, token, opened).await
+    }
+
     async fn send_content(
         &self,
         call: &Call<'_>,
-        token: &Arc<Token>,
+        token: Arc<Token>,
         content: Content,
     ) -> Result<UploadAnswer, VaultError> {
         let length = content.length;
         let (body, progress) = ExactBody::new(content);
-        let mut request = request(Method::POST, call.url, token, JSON);
+        let mut request = request(Method::POST, call.url, &token, JSON);
         request.headers_mut().insert(CONTENT_TYPE, self.content_type.clone());
         request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
         *request.body_mut() = Some(Body::wrap(body));
@@ -85,8 +91,8 @@ impl Connection {
         }
         match result {
             Ok(answer) => {
-                note_status(token, answer.status);
-                Ok(UploadAnswer { answer, all_sent: progress.all_sent() })
+                note_status(&token, answer.status);
+                Ok(UploadAnswer { answer, all_sent: progress.all_sent(), token })
             }
             // An empty document counts as all sent even before there is a connection.
             Err(error) if error.is_connect() || !progress.all_sent() => {
@@ -100,7 +106,7 @@ impl Connection {
 
 /// What the service says of the document that it has stored; an error where the answer does not prove that it has.
 fn stored_document(call: &Call<'_>, sent: &UploadAnswer) -> Result<Document, VaultError> {
-    let UploadAnswer { answer, all_sent } = sent;
+    let UploadAnswer { answer, all_sent, .. } = sent;
     let body = success(call, answer).map_err(|e| {
         // A proxy may answer "busy" while the store behind it is still storing. What was not sent in full can't have been stored.
         let may_come = e.maybe_stored || answer.status == StatusCode::SERVICE_UNAVAILABLE;
@@ -109,5 +115,5 @@ fn stored_document(call: &Call<'_>, sent: &UploadAnswer) -> Result<Document, Vau
     if !all_sent {
         return Err(call.error(Kind::Unknown, "the service answers that it has it before all of it was sent"));
     }
-    document::document(body).map_err(|error| call.unreadable(&error, body))
+    document::document(body).map_err(|error| call.unreadable(error, body))
 }

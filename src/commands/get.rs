@@ -185,14 +185,17 @@ fn check_length(download: &impl Download, got: u64) -> Result<(), Fatal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::shelf::Shelf;
+    use crate::fake_vault::FakeVault;
     use bytes::Bytes;
 
     async fn fetch(path: &str, output: Output, force: bool) -> (Result<Exit, Fatal>, Vec<u8>) {
-        let shelf = Shelf(vec![("a", b"hello", Some(5)), ("short", b"hello", Some(9)), ("unsized", b"hello", None)]);
+        let vault = FakeVault::default();
+        for (path, length) in [("/docs/a", Some(5)), ("/docs/short", Some(9)), ("/docs/unsized", None)] {
+            vault.put_with_length(path, b"hello", length);
+        }
         let mut stdout = Vec::new();
         let options = Options { path: RemotePath::parse(path).unwrap(), output, force };
-        (run(&shelf, &options, None, &mut stdout).await, stdout)
+        (run(&vault, &options, None, &mut stdout).await, stdout)
     }
 
     #[tokio::test]

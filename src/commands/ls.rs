@@ -131,13 +131,17 @@ mod tests {
         }
     }
 
-    use crate::commands::shelf::Shelf;
+    use crate::fake_vault::{FakeVault, document};
 
     async fn list(path: &str, json: bool) -> Result<String, Fatal> {
-        let shelf = Shelf(vec![("b.pdf", b"12345", None), ("a\n.pdf", b"", None)]);
+        let vault = FakeVault::default();
+        for (name, content) in [("b.pdf", b"12345".as_slice()), ("a\n.pdf", b"")] {
+            let at = RemotePath::parse("/docs").unwrap().join(name);
+            vault.put_described(&at.to_string(), Document { sha256: None, ..document(&at, content) }, Ok(content));
+        }
         let mut out = Vec::new();
         let options = Options { path: RemotePath::parse(path).unwrap(), json };
-        assert_eq!(run(&shelf, &options, &mut out).await?, Exit::Done);
+        assert_eq!(run(&vault, &options, &mut out).await?, Exit::Done);
         Ok(String::from_utf8(out).unwrap())
     }
 
@@ -170,7 +174,7 @@ mod tests {
     async fn the_json_fields_are_a_stable_contract() {
         assert_eq!(
             list("docs/b.pdf", true).await.unwrap(),
-            "{\"name\":\"b.pdf\",\"path\":\"/docs/b.pdf\",\"id\":\"id-b.pdf\",\"size\":5,\"folder\":false,\
+            "{\"name\":\"b.pdf\",\"path\":\"/docs/b.pdf\",\"id\":\"/docs/b.pdf\",\"size\":5,\"folder\":false,\
              \"version\":null,\"sha256\":null}\n"
         );
         assert_eq!(list("/docs", true).await.unwrap().lines().count(), 2);

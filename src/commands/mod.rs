@@ -15,8 +15,6 @@ pub mod retry;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod session;
-#[cfg(test)]
-mod shelf;
 pub mod verify;
 mod watch;
 

@@ -14,7 +14,7 @@ use crate::config::Folder;
 use crate::daemon::{self, Mode, Tally, WatchedFolder};
 use crate::exit::{Exit, Fatal};
 use crate::file::lock::Locks;
-use crate::file::{NotTaken, Root, lease};
+use crate::file::{FolderError, Root, lease};
 use crate::observe::health::{Component, Health};
 use crate::observe::http::Listener;
 use crate::observe::metrics::Metrics;
@@ -171,10 +171,10 @@ fn held(root: &Root, shown: &str) -> String {
 }
 
 /// The error for a folder that is not opened because files are to be removed from it.
-pub(super) fn not_taken(path: &Path, error: &NotTaken) -> Fatal {
+pub(super) fn not_taken(path: &Path, error: &FolderError) -> Fatal {
     match error {
-        NotTaken::Io(error) => cannot_open(path, error),
-        NotTaken::Controlled(controlled) => Fatal::new(Exit::Usage, controlled.to_string()),
+        FolderError::Io(error) => cannot_open(path, error),
+        FolderError::Controlled(controlled) => Fatal::new(Exit::Usage, controlled.to_string()),
     }
 }
 

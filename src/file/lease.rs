@@ -1,24 +1,36 @@
-//! Is anybody still writing it? A read lease knows (Linux).
+//! Whether anybody still writes a file: on Linux a read lease tells.
 //!
-//! The kernel refuses a read lease while anybody on this host has the file open for writing: idle descriptors,
-//! duplicates, forked children and shared mappings included. While the lease is held, whoever opens the file for writing
-//! waits, and we are told by SIGIO.
+//! The kernel refuses a read lease while any process on this host has the file open for writing: idle descriptors,
+//! duplicates, forked children and shared mappings included. While the lease is held, a process that opens the file for writing
+//! waits, and the kernel sends this process SIGIO.
 
 use std::fs::File;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-/// What a try for a lease says of the file's writers.
+/// What a try for a lease says about the file's writers.
 #[derive(Debug)]
 pub enum Writers {
-    /// There are none, and as long as the lease lives none can come unnoticed.
+    /// There are none, and none can come unnoticed as long as the lease lives.
     None(Lease),
     /// Somebody has the file open for writing.
     Some,
-    /// The file system allows no answer, for this reason.
-    Unknown(&'static str),
-    /// Our rights allow no answer: it belongs to another user, and this process lacks `CAP_LEASE`.
+    /// No lease can tell, for this reason.
+    Unknown(NoLease),
+}
+
+/// Why no lease tells of a file's writers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoLease {
+    /// The file system grants or refuses leases whether there are writers or not.
+    #[error("its file system's leases can't be trusted")]
+    Untrusted,
+    /// The file system, or this platform, has no leases.
+    #[error("its file system offers no leases")]
+    NotOffered,
+    /// The kernel knows the writers, but tells only the file's owner and processes with `CAP_LEASE`.
+    #[error("it belongs to another user, and this process lacks CAP_LEASE")]
     NotAllowed,
 }
 
@@ -29,12 +41,12 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Whether the lease is held still: nobody has asked to write since it was taken.
+    /// Whether the lease is still held: nobody has tried to open the file for writing since it was taken.
     pub fn holds(&self) -> bool {
         sys::holds(&self.file)
     }
 
-    /// Gives it up at once, whoever else still holds on to it: a writer waits. It no longer holds from then on.
+    /// Gives the lease up at once, because a writer waits, even while other owners of this value live. It no longer holds from then on.
     pub fn give_up(&self) {
         sys::give_up(&self.file);
     }
@@ -58,11 +70,11 @@ pub(super) fn tell_of_writers(on: impl std::os::fd::AsFd) -> bool {
     sys::tell_of_writers(on)
 }
 
-/// Whether the kernel lets this process take leases on files of other users, and so tells it of their writers.
+/// Whether the kernel lets this process take leases on files of other users, and so tells it about their writers.
 #[cfg(target_os = "linux")]
 pub fn allowed_on_files_of_others() -> bool {
     let read = |file: &str| std::fs::read_to_string(format!("/proc/self/{file}")).ok();
-    // Where the system does not tell, the first such file does.
+    // Where the system does not say, the first such file shows it.
     read("status").is_none_or(|status| has_lease_capability(&status, read("uid_map").as_deref()))
 }
 
@@ -71,8 +83,8 @@ pub fn allowed_on_files_of_others() -> bool {
     true
 }
 
-/// The kernel asks for `CAP_LEASE` of the machine itself: in a container with users of its own the capability is shown, and no
-/// good. Pure.
+/// The kernel wants `CAP_LEASE` in the machine's own user namespace. In a container with a user namespace of its own the capability is
+/// shown, but does not count. Pure.
 #[cfg(target_os = "linux")]
 fn has_lease_capability(status: &str, uid_map: Option<&str>) -> bool {
     const CAP_LEASE: u32 = 28;
@@ -82,12 +94,12 @@ fn has_lease_capability(status: &str, uid_map: Option<&str>) -> bool {
     effective.is_none_or(|mask| mask & (1 << CAP_LEASE) != 0) && uid_map.is_none_or(whole)
 }
 
-/// Tells when some lease of this process is being broken; which one, its holder must ask with [`Lease::holds`].
+/// Wakes up when any lease of this process is being broken; the owner of each lease must ask [`Lease::holds`] whether it is its own.
 #[derive(Debug, Clone)]
 pub struct LeaseBreaks(watch::Receiver<u64>);
 
 impl LeaseBreaks {
-    /// Takes the signal for leases being broken. Needs a tokio runtime.
+    /// Installs the handler of the signal for leases being broken. Needs a tokio runtime.
     pub fn install() -> std::io::Result<Self> {
         let (sender, receiver) = watch::channel(0);
         sys::on_break(sender)?;
@@ -97,7 +109,7 @@ impl LeaseBreaks {
     /// Resolves once this lease is being broken: drop it at once, its writer waits.
     pub async fn broken(&self, lease: &Lease) {
         let mut signals = self.0.clone();
-        // Mark what came before as seen only now, and look after that: a break in between is a new signal.
+        // Mark earlier signals as seen first and look at the lease after that: a break in between is a new signal.
         signals.borrow_and_update();
         while lease.holds() {
             if signals.changed().await.is_err() {
@@ -109,7 +121,7 @@ impl LeaseBreaks {
 
 #[cfg(target_os = "linux")]
 mod sys {
-    use super::{Arc, File, Lease, Writers, watch};
+    use super::{Arc, File, Lease, NoLease, Writers, watch};
     use crate::file::filesystem::{leases_tell_of_writers, network_share};
     use std::os::fd::AsRawFd;
 
@@ -131,16 +143,18 @@ mod sys {
             // overlayfs and FUSE grant leases though there are writers by another way; but a refusal is the truth there.
             Ok(()) if !trusted => {
                 give_up(file);
-                Writers::Unknown("its file system's leases can't be trusted")
+                Writers::Unknown(NoLease::Untrusted)
             }
             // NFS and SMB refuse whatever they have no promise of the server for, writers or not.
             Err(_) if !trusted && network_share(&**file).is_some_and(|kind| kind != "FUSE") => {
-                Writers::Unknown("its file system's leases can't be trusted")
+                Writers::Unknown(NoLease::Untrusted)
             }
             Ok(()) => Writers::None(Lease { file: Arc::clone(file) }),
             Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => Writers::Some,
-            Err(error) if trusted && error.raw_os_error() == Some(libc::EACCES) => Writers::NotAllowed,
-            Err(_) => Writers::Unknown("its file system offers no leases"),
+            Err(error) if trusted && error.raw_os_error() == Some(libc::EACCES) => {
+                Writers::Unknown(NoLease::NotAllowed)
+            }
+            Err(_) => Writers::Unknown(NoLease::NotOffered),
         }
     }
 
@@ -168,14 +182,14 @@ mod sys {
 
 #[cfg(not(target_os = "linux"))]
 mod sys {
-    use super::{Arc, File, Writers, watch};
+    use super::{Arc, File, NoLease, Writers, watch};
 
     pub(super) fn tell_of_writers(_: impl std::os::fd::AsFd) -> bool {
         false
     }
 
     pub(super) fn take(_: &Arc<File>) -> Writers {
-        Writers::Unknown("this platform has no leases")
+        Writers::Unknown(NoLease::NotOffered)
     }
 
     pub(super) fn holds(_: &File) -> bool {
@@ -205,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn the_right_to_leases_on_files_of_others_is_a_capability_of_the_whole_machine() {
+    fn leases_on_files_of_others_take_a_capability_of_the_whole_machine() {
         let status = |mask: &str| format!("Name:\tx\nCapPrm:\t0000000000000000\nCapEff:\t{mask}\nCapBnd:\t0\n");
         let whole = "         0          0 4294967295\n";
         for (mask, map, expected) in [
@@ -218,7 +232,7 @@ mod tests {
         ] {
             assert_eq!(has_lease_capability(&status(mask), map), expected, "{mask} {map:?}");
         }
-        assert!(has_lease_capability("nothing of the kind", None), "the first file of another user tells");
+        assert!(has_lease_capability("nothing of the kind", None), "the first file of another user shows it");
     }
 
     #[tokio::test]
@@ -234,7 +248,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_opens_a_leased_file_for_writing_breaks_the_lease_and_goes_on_once_it_is_given_up() {
+    async fn opening_a_leased_file_for_writing_breaks_the_lease_and_waits_until_it_is_given_up() {
         let breaks = LeaseBreaks::install().unwrap();
         let (_dir, path) = scratch();
         let file = Arc::new(File::open(&path).unwrap());
@@ -246,9 +260,9 @@ mod tests {
         writer.await.unwrap().unwrap();
     }
 
-    /// Waiting writers are not told of by the file's state: only the lease knows.
+    /// The file's state says nothing about waiting writers: only the lease knows.
     #[tokio::test]
-    async fn a_file_that_somebody_waits_to_write_is_not_unchanged() {
+    async fn a_file_with_a_waiting_writer_does_not_count_as_unchanged() {
         let breaks = LeaseBreaks::install().unwrap();
         let (dir, path) = scratch();
         let opened = crate::file::Root::open(dir.path()).unwrap().open_file("document".as_ref()).unwrap();
@@ -262,7 +276,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_lease_that_is_dropped_holds_no_writer_up_though_the_file_is_open_still() {
+    async fn a_dropped_lease_holds_no_writer_up_though_the_file_is_still_open() {
         LeaseBreaks::install().unwrap();
         let (_dir, path) = scratch();
         let file = Arc::new(File::open(&path).unwrap());

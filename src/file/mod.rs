@@ -1,11 +1,16 @@
 //! A local file: its identity ([`FileStamp`]), its safe opening ([`Root`]), and whether anybody still writes it ([`lease`]).
 
+mod beneath;
+#[cfg(test)]
+pub(crate) mod few_descriptors;
 mod filesystem;
 pub mod lease;
 pub mod lock;
 pub mod mounts;
-mod open;
+mod opened;
 mod path_rule;
+mod root;
+pub(crate) mod staged_name;
 mod tree;
 
 use std::path::PathBuf;
@@ -13,10 +18,11 @@ use std::sync::Arc;
 
 use rustix::fs::Stat;
 
-pub use open::{OpenError, Opened, Root, hard_links_are_protected, look_at};
-pub(crate) use open::{beneath_folder, is_scarcity};
-pub use path_rule::{Controlled, NotTaken};
-pub(crate) use tree::{Tree, Unreadable};
+pub(crate) use beneath::beneath_folder;
+pub use opened::{OpenError, Opened, SpecialFile, hard_links_are_protected, look_at};
+pub use path_rule::{ControlledPath, FolderError};
+pub use root::{ReopenError, Root};
+pub(crate) use tree::{Entry, Tree, Unreadable};
 
 /// The folder that is ours in each watched folder: files wait there between their receipt and their removal. Never
 /// watched, never uploaded.
@@ -91,7 +97,7 @@ impl Settled {
 
     /// A file at the place where it was found.
     pub fn new(root: Arc<Root>, relative: PathBuf) -> Self {
-        let origin = crate::removal::origin(&relative);
+        let origin = staged_name::origin(&relative);
         Self { root, relative, origin, size: None }
     }
 }

@@ -1,9 +1,9 @@
 //! A walk through a folder by descriptors: each folder is opened from the one that it lies in, and no link is followed.
 //!
-//! So it stays below the root whatever is renamed meanwhile, and reaches folders that are deeper than any path may be long. A
-//! folder is listed to its end before the ones in it are entered: of a folder with a million files nothing is kept in memory, of
-//! one with a million sub-folders their names. Only the last [`WALK_OPEN`] folders are held open; those above are reopened by way
-//! of `..` when the walk comes back, and are taken only if they are the ones that they were.
+//! So the walk stays below its base whatever is renamed meanwhile, and reaches folders that are deeper than any path may be long. A
+//! folder is listed to its end before the folders in it are entered: of a folder with a million files nothing is kept in memory, of
+//! one with a million sub-folders their names. Only the last [`WALK_OPEN`] folders are held open; those above are reopened through
+//! `..` when the walk comes back, and are used only if they are still the same folders.
 
 use std::ffi::OsStr;
 use std::io;
@@ -14,40 +14,45 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fstat, openat, statat};
 use rustix::io::Errno;
 
-use super::open::{Root, beneath_folder};
+use super::Root;
+use super::beneath::beneath_folder;
 use crate::budget::WALK_OPEN;
 
-/// What a walk comes to.
+/// A folder or name that a walk has come to.
 #[derive(Debug)]
 pub(crate) struct Entry<'a> {
-    /// Where it lies, below the root.
+    /// Where it lies, below the base.
     pub(crate) path: &'a Path,
-    /// What it is. A folder is told before its names are read.
+    /// What it is. A folder is returned before its names are read.
     pub(crate) kind: FileType,
     /// The folder that it lies in; a folder itself.
     pub(crate) dir: BorrowedFd<'a>,
+    /// Whether the walk leaves this folder, with `dir` the folder that it lies in. Only for a walk that asks for it.
+    pub(crate) left: bool,
 }
 
-/// A folder that can't be read, or a name of which the system does not tell what it is.
+/// A folder that can't be read, or a name of which the system does not say what it is.
 #[derive(Debug)]
 pub(crate) struct Unreadable {
-    /// Where it lies, below the root.
+    /// Where it lies, below the base.
     pub(crate) path: PathBuf,
-    /// Why; "not found" for what vanished while the walk came to it.
+    /// Why; "not found" for a folder or name that vanished before the walk came to it.
     pub(crate) why: io::Error,
 }
 
 /// A walk under way.
 #[derive(Debug)]
 pub(crate) struct Tree<'a> {
-    root: &'a Root,
+    base: &'a OwnedFd,
+    /// Whether folders are returned once more when the walk leaves them.
+    with_left: bool,
     /// Where it begins; `None` once it has begun.
     start: Option<&'a Path>,
     /// The folders that lead to where it is.
     levels: Vec<Level>,
-    /// Whether the last of them is not read to its end.
+    /// Whether the last of them is not yet listed to its end.
     listing: bool,
-    /// The path of what was told last, below the root: of the last folder, and of a name in it.
+    /// The path of the last entry, below the base: of the last folder, and of a name in it.
     path: Vec<u8>,
 }
 
@@ -55,11 +60,11 @@ pub(crate) struct Tree<'a> {
 struct Level {
     /// `None` while too many below it are open.
     dir: Option<Dir>,
-    /// By which it is known again.
+    /// Device and inode, once it was closed.
     identity: Option<(u64, u64)>,
     /// The length of its path.
     length: usize,
-    /// Its folders that are to be entered.
+    /// The folders in it that are still to be entered.
     folders: Names,
 }
 
@@ -80,25 +85,37 @@ impl Names {
     }
 }
 
-type Told<'a> = Result<Entry<'a>, Unreadable>;
+type Found<'a> = Result<Entry<'a>, Unreadable>;
 
-/// What one step of a walk came to.
+/// The result of one step of a walk.
 enum Step {
-    /// Something that is told.
-    Told(FileType),
-    /// Something that is left alone, or the end of a folder.
-    Quiet,
+    /// An entry to return.
+    Entry(FileType),
+    /// A folder that the walk has left, and may return.
+    Left,
+    /// A name that is not wanted, or the end of a folder.
+    Skipped,
 }
 
 impl<'a> Tree<'a> {
     /// A walk through a folder below a root; through the root for the empty path.
     pub(crate) fn of(root: &'a Root, below: &'a Path) -> Self {
-        Self { root, start: Some(below), levels: Vec::new(), listing: false, path: Vec::new() }
+        Self::below(root.dir(), below)
     }
 
-    /// The next folder or name; `None` at the end. What `wanted` refuses, by its name and by what it is, is not told, and a folder
-    /// not entered; it is not asked of where the walk begins.
-    pub(crate) fn next(&mut self, mut wanted: impl FnMut(&OsStr, FileType) -> bool) -> Option<Told<'_>> {
+    /// A walk through a folder below an open one, its base; through the base for the empty path.
+    pub(crate) fn below(base: &'a OwnedFd, start: &'a Path) -> Self {
+        Self { base, with_left: false, start: Some(start), levels: Vec::new(), listing: false, path: Vec::new() }
+    }
+
+    /// Has the walk return each folder once more when it leaves it, except the one where it began.
+    pub(crate) fn with_left(self) -> Self {
+        Self { with_left: true, ..self }
+    }
+
+    /// Returns the next folder or name; `None` at the end. `wanted` decides by name and kind: what it refuses is not returned, and a
+    /// refused folder is not entered. It is not asked about the folder where the walk begins.
+    pub(crate) fn next(&mut self, mut wanted: impl FnMut(&OsStr, FileType) -> bool) -> Option<Found<'_>> {
         loop {
             let step = if let Some(start) = self.start.take() {
                 self.begin(start)
@@ -110,8 +127,9 @@ impl<'a> Tree<'a> {
                 self.leave()
             };
             match step {
-                Ok(Step::Told(kind)) => return Some(Ok(self.told(kind))),
-                Ok(Step::Quiet) => {}
+                Ok(Step::Entry(kind)) => return Some(Ok(self.entry(kind, false))),
+                Ok(Step::Left) => return Some(Ok(self.entry(FileType::Directory, true))),
+                Ok(Step::Skipped) => {}
                 Err(errno) => return Some(Err(Unreadable { path: self.here().to_owned(), why: errno.into() })),
             }
         }
@@ -121,25 +139,25 @@ impl<'a> Tree<'a> {
         Path::new(OsStr::from_bytes(&self.path))
     }
 
-    fn told(&self, kind: FileType) -> Entry<'_> {
-        let dir = self.dir().unwrap_or(self.root.dir().as_fd());
-        Entry { path: self.here(), kind, dir }
+    fn entry(&self, kind: FileType, left: bool) -> Entry<'_> {
+        let dir = self.dir().unwrap_or(self.base.as_fd());
+        Entry { path: self.here(), kind, dir, left }
     }
 
-    /// The last folder, as far as it is open.
+    /// The last folder, if it is open.
     fn dir(&self) -> Option<BorrowedFd<'_>> {
         self.levels.last()?.dir.as_ref()?.fd().ok()
     }
 
     fn begin(&mut self, start: &Path) -> Result<Step, Errno> {
         self.path = start.as_os_str().as_bytes().to_vec();
-        match beneath_folder(self.root.dir(), start) {
+        match beneath_folder(self.base, start) {
             Ok(dir) => self.down(dir),
             // No folder lies there, but a file may.
             Err(Errno::NOTDIR | Errno::LOOP) => {
                 let name = start.file_name().ok_or(Errno::NOTDIR)?;
-                let folder = beneath_folder(self.root.dir(), start.parent().unwrap_or(Path::new("")))?;
-                Ok(Step::Told(kind_of(&folder, name)?))
+                let folder = beneath_folder(self.base, start.parent().unwrap_or(Path::new("")))?;
+                Ok(Step::Entry(kind_of(&folder, name)?))
             }
             Err(errno) => Err(errno),
         }
@@ -164,45 +182,45 @@ impl<'a> Tree<'a> {
         if let Some(above) = self.levels.len().checked_sub(WALK_OPEN + 1) {
             self.levels[above].close();
         }
-        Ok(Step::Told(FileType::Directory))
+        Ok(Step::Entry(FileType::Directory))
     }
 
-    /// Ends the last folder, and comes back to the one above.
+    /// Leaves the last folder, and comes back to the one above.
     fn leave(&mut self) -> Result<Step, Errno> {
-        let Some(left) = self.levels.pop() else { return Ok(Step::Quiet) };
-        let Some(above) = self.levels.last_mut() else { return Ok(Step::Quiet) };
-        self.path.truncate(above.length);
-        if above.dir.is_some() || above.folders.0.is_empty() {
-            return Ok(Step::Quiet);
-        }
-        let by_child = left.dir.as_ref().and_then(|dir| open_folder(dir.fd().ok()?, OsStr::new("..")).ok());
-        let again = by_child.filter(|dir| identity(dir).ok() == above.identity);
-        let path = Path::new(OsStr::from_bytes(&self.path));
-        // Renamed meanwhile, with all that is below it: what lies at its place now is walked on through.
-        let again = again.map_or_else(|| beneath_folder(self.root.dir(), path), Ok);
-        match again.and_then(Dir::new) {
-            Ok(dir) => above.dir = Some(dir),
-            Err(errno) => {
-                above.folders = Names::default();
-                return Err(errno);
+        let Some(left) = self.levels.pop() else { return Ok(Step::Skipped) };
+        let Some(above) = self.levels.last_mut() else { return Ok(Step::Skipped) };
+        if above.dir.is_none() && (self.with_left || !above.folders.0.is_empty()) {
+            let by_child = left.dir.as_ref().and_then(|dir| open_folder(dir.fd().ok()?, OsStr::new("..")).ok());
+            let again = by_child.filter(|dir| identity(dir).ok() == above.identity);
+            let path = Path::new(OsStr::from_bytes(&self.path[..above.length]));
+            // It was renamed meanwhile, with all that is below it: the walk goes on through what lies at its place now.
+            let again = again.map_or_else(|| beneath_folder(self.base, path), Ok);
+            match again.and_then(Dir::new) {
+                Ok(dir) => above.dir = Some(dir),
+                Err(errno) => {
+                    above.folders = Names::default();
+                    self.path.truncate(above.length);
+                    return Err(errno);
+                }
             }
         }
-        Ok(Step::Quiet)
+        self.path.truncate(left.length);
+        Ok(if self.with_left { Step::Left } else { Step::Skipped })
     }
 
     /// Reads one name of the last folder.
     fn list(&mut self, wanted: &mut impl FnMut(&OsStr, FileType) -> bool) -> Result<Step, Errno> {
-        let Some(level) = self.levels.last_mut() else { return Ok(Step::Quiet) };
+        let Some(level) = self.levels.last_mut() else { return Ok(Step::Skipped) };
         self.path.truncate(level.length);
         let Some(entry) = level.dir.as_mut().and_then(Dir::read) else {
             self.listing = false;
-            return Ok(Step::Quiet);
+            return Ok(Step::Skipped);
         };
         // What was listed so far is entered all the same.
         let entry = entry.inspect_err(|_| self.listing = false)?;
         let name = entry.file_name().to_bytes();
         if name == b"." || name == b".." {
-            return Ok(Step::Quiet);
+            return Ok(Step::Skipped);
         }
         let kind = match entry.file_type() {
             FileType::Unknown => {
@@ -210,19 +228,19 @@ impl<'a> Tree<'a> {
                 // Some file systems do not say.
                 kind_of(self.dir().ok_or(Errno::NOENT)?, OsStr::from_bytes(name))?
             }
-            told => told,
+            known => known,
         };
         if !wanted(OsStr::from_bytes(name), kind) {
-            return Ok(Step::Quiet);
+            return Ok(Step::Skipped);
         }
         if kind == FileType::Directory {
             if let Some(level) = self.levels.last_mut() {
                 level.folders.push(name);
             }
-            return Ok(Step::Quiet);
+            return Ok(Step::Skipped);
         }
         self.at(name);
-        Ok(Step::Told(kind))
+        Ok(Step::Entry(kind))
     }
 
     /// Sets the path to a name in the last folder.
@@ -248,7 +266,7 @@ impl Level {
 fn open_folder(dir: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match openat(dir, name, flags, Mode::empty()) {
-        // It was a folder when it was listed, and is a file or a link by now: events tell of it.
+        // It was a folder when it was listed, and is a file or a link by now: an event reports that.
         Err(Errno::NOTDIR | Errno::LOOP) => Err(Errno::NOENT),
         other => other,
     }
@@ -266,151 +284,5 @@ fn kind_of(dir: impl AsFd, name: &OsStr) -> Result<FileType, Errno> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::BTreeSet;
-    use std::fs;
-    use std::process::Command;
-
-    /// All that a walk tells of, folders with a slash at their end.
-    fn walk(root: &Root, below: &str, wanted: impl Fn(&OsStr, FileType) -> bool) -> Vec<String> {
-        let mut tree = Tree::of(root, Path::new(below));
-        let mut told = Vec::new();
-        while let Some(entry) = tree.next(&wanted) {
-            let entry = entry.unwrap();
-            let end = if entry.kind == FileType::Directory { "/" } else { "" };
-            told.push(format!("{}{end}", entry.path.display()));
-        }
-        told.sort();
-        told
-    }
-
-    fn all(_: &OsStr, _: FileType) -> bool {
-        true
-    }
-
-    #[test]
-    fn each_folder_and_name_is_told_once_and_no_link_is_followed() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = Root::open(dir.path()).unwrap();
-        for folder in ["a/b", "a/c", "empty", "left"] {
-            fs::create_dir_all(dir.path().join(folder)).unwrap();
-        }
-        for file in ["x", "a/y", "a/b/z", "left/w"] {
-            fs::write(dir.path().join(file), "").unwrap();
-        }
-        std::os::unix::fs::symlink("a", dir.path().join("link")).unwrap();
-        let without = |name: &OsStr, _: FileType| name != "left" && name != "y";
-        assert_eq!(walk(&root, "", without), ["/", "a/", "a/b/", "a/b/z", "a/c/", "empty/", "link", "x"]);
-        assert_eq!(walk(&root, "a/b", all), ["a/b/", "a/b/z"]);
-        // Not a folder after all.
-        assert_eq!(walk(&root, "a/y", all), ["a/y"]);
-        assert_eq!(walk(&root, "link", all), ["link"]);
-        assert!(matches!(Tree::of(&root, Path::new("none")).next(all), Some(Err(Unreadable { .. }))));
-    }
-
-    /// Makes folders in one another, each with a file and a second folder, so that the walk has to come back to each.
-    fn comb(from: &Path, levels: usize) {
-        let mut at = OwnedFd::from(fs::File::open(from).unwrap());
-        for level in 0..levels {
-            let create = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
-            openat(&at, format!("f{level}"), create, Mode::RUSR).unwrap();
-            for name in ["e", "d"] {
-                rustix::fs::mkdirat(&at, name, Mode::RWXU).unwrap();
-            }
-            at = open_folder(at.as_fd(), OsStr::new("d")).unwrap();
-        }
-    }
-
-    /// The library that makes temporary folders holds each level open as it removes them.
-    fn remove(folder: &Path) {
-        assert!(Command::new("rm").arg("-rf").arg(folder.join("d")).status().unwrap().success());
-    }
-
-    fn open_descriptors() -> usize {
-        fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
-    }
-
-    #[test]
-    fn a_very_deep_tree_takes_few_descriptors_and_is_walked_through_whole() {
-        const LEVELS: usize = 3000;
-        let dir = tempfile::tempdir().unwrap();
-        comb(dir.path(), LEVELS);
-        let root = Root::open(dir.path()).unwrap();
-        let mut tree = Tree::of(&root, Path::new(""));
-        let (mut files, mut folders, mut most) = (BTreeSet::new(), 0, 0);
-        while let Some(entry) = tree.next(all) {
-            let entry = entry.unwrap();
-            if entry.kind == FileType::Directory {
-                folders += 1;
-                most = most.max(tree.levels.iter().filter(|level| level.dir.is_some()).count());
-            } else {
-                files.insert(entry.path.file_name().unwrap().to_owned());
-            }
-        }
-        remove(dir.path());
-        assert_eq!((files.len(), folders), (LEVELS, 2 * LEVELS + 1));
-        assert!(most <= WALK_OPEN, "{most} of {} descriptors", open_descriptors());
-    }
-
-    /// What is told of is below the root, wherever a part of it was moved while the walk was in it.
-    #[test]
-    fn a_folder_that_is_moved_out_while_the_walk_is_in_it_leads_nowhere_else() {
-        let dir = tempfile::tempdir().unwrap();
-        let watched = dir.path().join("watched");
-        fs::create_dir(&watched).unwrap();
-        comb(&watched, WALK_OPEN + 8);
-        // What `..` leads to after the move.
-        fs::create_dir_all(dir.path().join("outside/e")).unwrap();
-        fs::write(dir.path().join("outside/e/secret"), "").unwrap();
-        let root = Root::open(&watched).unwrap();
-        let mut tree = Tree::of(&root, Path::new(""));
-        let mut told = Vec::new();
-        while let Some(entry) = tree.next(all) {
-            if let Ok(entry) = entry {
-                told.push(entry.path.to_owned());
-            }
-            if told.len() == 1 {
-                // Some levels down; then two of the open ones and one of the closed ones are elsewhere.
-                while tree.levels.len() < WALK_OPEN + 5 {
-                    told.push(tree.next(all).unwrap().unwrap().path.to_owned());
-                }
-                let moved = watched.join("d/d");
-                assert!(Command::new("mv").arg(moved).arg(dir.path().join("outside/d")).status().unwrap().success());
-            }
-        }
-        assert!(!told.iter().any(|path| path.ends_with("secret")), "{told:?}");
-        assert!(told.iter().any(|path| path == Path::new("e")), "the rest is walked through: {told:?}");
-    }
-
-    #[test]
-    fn a_folder_that_may_not_be_read_is_told_with_its_path_and_the_others_are_walked_through() {
-        if rustix::process::geteuid().is_root() {
-            return;
-        }
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir_all(dir.path().join("shut")).unwrap();
-        fs::create_dir_all(dir.path().join("open")).unwrap();
-        fs::set_permissions(dir.path().join("shut"), std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
-        let root = Root::open(dir.path()).unwrap();
-        let mut tree = Tree::of(&root, Path::new(""));
-        let (mut folders, mut shut) = (0, Vec::new());
-        while let Some(entry) = tree.next(all) {
-            match entry {
-                Ok(_) => folders += 1,
-                Err(unreadable) => shut.push(unreadable.path),
-            }
-        }
-        assert_eq!((folders, shut), (2, vec![PathBuf::from("shut")]));
-    }
-
-    #[test]
-    fn names_come_back_last_first() {
-        let mut names = Names::default();
-        for name in ["a", "bc", "d"] {
-            names.push(name.as_bytes());
-        }
-        let all: Vec<_> = std::iter::from_fn(|| names.pop()).map(|name| String::from_utf8(name).unwrap()).collect();
-        assert_eq!(all, ["d", "bc", "a"]);
-    }
-}
+#[path = "tree_tests.rs"]
+mod tests;

@@ -32,7 +32,7 @@ impl Journal {
         if forgotten > 0 {
             tracing::warn!(
                 forgotten,
-                most = budget::FAILURES,
+                limit = budget::FAILURES,
                 "the journal has too many failures: the oldest were forgotten"
             );
         }
@@ -112,10 +112,10 @@ pub(super) fn is_failed(table: &str) -> String {
     format!("{table}state <= {failed} AND {table}state = {failed}", failed = state::FAILED)
 }
 
-/// Forgets the oldest failures without a receipt beyond the newest `most`. Returns how many.
-fn limit_failures(connection: &Connection, most: usize) -> Result<usize, RequestError> {
-    let most = i64::try_from(most).unwrap_or(i64::MAX);
-    Ok(connection.prepare_cached(&LIMIT_FAILURES)?.execute([most])?)
+/// Forgets the oldest failures without a receipt beyond the newest `limit`. Returns how many.
+fn limit_failures(connection: &Connection, limit: usize) -> Result<usize, RequestError> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    Ok(connection.prepare_cached(&LIMIT_FAILURES)?.execute([limit])?)
 }
 
 static FORGET_FAILURE: Sql = Sql::new(|| {

@@ -202,9 +202,10 @@ pub(super) fn is_pending() -> String {
     )
 }
 
+/// The plus sign keeps the path's index out of it: with it, all attempts of the root were looked at, 80 ms for 100,000.
 static UNRESOLVED: Sql = Sql::new(|| {
     format!(
-        "{} WHERE {} AND a.root = (SELECT id FROM term WHERE value = ?1) ORDER BY a.id",
+        "{} WHERE {} AND +a.root = (SELECT id FROM term WHERE value = ?1) ORDER BY a.id",
         select_attempts(),
         is_pending()
     )
@@ -264,6 +265,6 @@ mod tests {
             assert!(!plan.contains("TEMP B-TREE"), "nothing is sorted: {plan}");
         }
         let plan = plan(&UNRESOLVED);
-        assert!(plan.contains("attempt_waiting"), "only what waits is looked at: {plan}");
+        assert!(plan.contains("attempt_waiting") && !plan.contains("attempt_path"), "{plan}");
     }
 }

@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, fsync, openat, renameat, unlinkat};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-use super::rename::{At, Source, rename_new};
+use super::rename::{At, OldName, rename_new};
 use crate::file::look_at;
 
 /// A file being written beside its place, readable by its owner only; gone if it is dropped before it is kept.
@@ -63,7 +63,7 @@ impl Partial {
         if force {
             renameat(&self.dir, &self.name, &self.dir, &self.place)?;
         } else {
-            rename_new(At::new(&self.dir, &self.name), At::new(&self.dir, &self.place), Source::Ours)?;
+            rename_new(At::new(&self.dir, &self.name), At::new(&self.dir, &self.place), OldName::Ours)?;
         }
         self.kept = true;
         Ok(fsync(&self.dir)?)

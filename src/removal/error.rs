@@ -2,12 +2,16 @@
 //!
 //! What the caller can do: where [`RemovalError::calls_for_retry`] says so, the file may be another one than was uploaded, or
 //! nothing was wrong with it; it must settle and be judged again. All other errors need somebody to mend the file or its
-//! folder; the same bytes need no second upload.
+//! folder first; the same bytes need no second upload.
 
 use std::io;
 use std::path::PathBuf;
 
-use crate::file::OpenError;
+use rustix::io::Errno;
+
+use super::MoveTargetError;
+use crate::file::lease::NoLease;
+use crate::file::{OpenError, PRIVATE};
 
 /// A file that was not removed.
 #[derive(Debug, thiserror::Error)]
@@ -53,20 +57,20 @@ pub enum RemovalError {
     #[error("somebody has it open for writing")]
     OpenForWriting,
     /// A lease told of its writers before the upload, and no lease can be had after the grace.
-    #[error("its writers can't be told any more{}", .0.map(|reason| format!(": {reason}")).unwrap_or_default())]
-    WritersUnknown(Option<&'static str>),
+    #[error("its writers can't be told any more: {0}")]
+    WritersUnknown(#[source] NoLease),
     /// It changed during the grace.
     #[error("it changed while it lay aside")]
     ChangedDuringGrace,
     /// What was set aside can't be looked at.
     #[error("{0}")]
-    Unreadable(#[source] OpenError),
+    Unreadable(#[from] StagingError),
     /// The rename to the private folder failed.
     #[error("it can't be set aside: {0}")]
-    NotSetAside(#[source] OpenError),
+    NotSetAside(#[source] StagingError),
     /// The unlink, or the move to the other folder, failed.
     #[error("it can't be removed: {0}")]
-    NotFinished(#[source] io::Error),
+    NotFinished(#[from] FinishError),
     /// This program panicked in the middle of it.
     #[error("internal error, please report it")]
     Internal,
@@ -77,9 +81,76 @@ impl RemovalError {
     /// or memory were scarce, which is soon over. Otherwise the system refused, and the same bytes need no second upload.
     pub fn calls_for_retry(&self) -> bool {
         match self {
-            Self::NotSetAside(error) => error.is_scarcity(),
-            Self::NotFinished(_) | Self::Internal => false,
+            Self::NotSetAside(StagingError::Open(error)) => error.is_scarcity(),
+            Self::NotSetAside(_) | Self::NotFinished(_) | Self::Internal => false,
             _ => true,
         }
+    }
+}
+
+/// Why a file can't be set aside or put back, or not be found where it was set aside.
+#[derive(Debug, thiserror::Error)]
+pub enum StagingError {
+    /// The private folder is not this user's alone, so what lies in it can't be trusted.
+    #[error(
+        "the private folder {PRIVATE} belongs to another user, or others may enter it: remove it, or run chmod 700 on it"
+    )]
+    NotOursAlone,
+    /// Something that is no folder lies in the place of the private folder.
+    #[error("something that is no folder lies in the place of the private folder {PRIVATE}")]
+    NoFolder,
+    /// Each name that was tried is taken.
+    #[error("no name is free for it")]
+    NoFreeName,
+    /// The file, or a folder on the way to it, can't be opened or renamed.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+}
+
+impl From<Errno> for StagingError {
+    fn from(errno: Errno) -> Self {
+        Self::Open(errno.into())
+    }
+}
+
+impl StagingError {
+    /// Whether the private folder is the trouble, and not the file: then the file can be set aside beside its own place.
+    pub(super) fn is_trouble_of_the_folder(&self) -> bool {
+        match self {
+            Self::NotOursAlone | Self::NoFolder | Self::NoFreeName => true,
+            Self::Open(error) => matches!(error, OpenError::Io(_) | OpenError::NotRegular(_)) && !error.is_scarcity(),
+        }
+    }
+
+    /// Whether the file system takes no name or path as long as this one.
+    pub(super) fn is_name_too_long(&self) -> bool {
+        let Self::Open(OpenError::Io(error)) = self else { return false };
+        error.raw_os_error() == Some(Errno::NAMETOOLONG.raw_os_error())
+    }
+}
+
+/// Why a file that was set aside was neither unlinked nor moved.
+#[derive(Debug, thiserror::Error)]
+pub enum FinishError {
+    /// The folder that files are moved to can't be used.
+    #[error(transparent)]
+    Target(#[from] MoveTargetError),
+    /// No folder lies at this path below the one that files are moved to.
+    #[error("where it is to be moved, a link or a file lies in the place of the folder {}, and is not followed", .0.display())]
+    FolderInTheWay(PathBuf),
+    /// It changed while it was copied to another file system.
+    #[error("it changed while it was copied to another file system")]
+    ChangedDuringCopy,
+    /// It can't be found where it was set aside.
+    #[error(transparent)]
+    Staged(#[from] StagingError),
+    /// The system refuses, for this reason.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl From<Errno> for FinishError {
+    fn from(errno: Errno) -> Self {
+        Self::Io(errno.into())
     }
 }

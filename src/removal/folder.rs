@@ -1,4 +1,4 @@
-//! Folders that we make.
+//! Folders that this program makes, and removes whole.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, mkdirat};
 use rustix::io::Errno;
 
-use super::place::chance;
 use crate::file::beneath_folder;
+use crate::file::staged_name::random_digits;
 
 /// A folder below an open one, reached without a link and made where it is missing.
 pub(super) fn make_below(dir: &OwnedFd, relative: &Path, mode: Mode) -> Result<OwnedFd, Errno> {
@@ -30,7 +30,7 @@ pub(super) fn make_below(dir: &OwnedFd, relative: &Path, mode: Mode) -> Result<O
 
 /// Makes a new folder for our own use, for this user alone, where temporary files belong.
 pub fn temporary_folder(purpose: &str) -> io::Result<PathBuf> {
-    let folder = std::env::temp_dir().join(format!("astran-backup-{purpose}-{}", chance()?));
+    let folder = std::env::temp_dir().join(format!("astran-backup-{purpose}-{}", random_digits()?));
     std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
     Ok(folder)
 }

@@ -1,4 +1,4 @@
-//! Files that are kept, in another folder.
+//! Moving a file that was set aside to another folder, also of another file system.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -11,15 +11,16 @@ use rustix::fs::{fstat, fsync};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-use super::rename::{At, Source, rename_new};
+use super::folder::make_below;
+use super::rename::{At, OldName, rename_new};
 use super::staged::{Staged, unlink};
 use super::staging::parent_of;
-use super::{MoveTarget, Partial, make_below};
+use super::{FinishError, MoveTarget, Partial};
 use crate::failpoint::failpoint;
 use crate::file::lease::{Lease, Writers};
 use crate::file::{Opened, Root};
 
-/// A file that was set aside and is unchanged, opened under its lease.
+/// A file that was set aside and is unchanged after its grace, opened under its lease.
 #[derive(Clone, Copy)]
 pub(super) struct Rested<'a> {
     pub(super) staged: &'a Staged,
@@ -29,15 +30,15 @@ pub(super) struct Rested<'a> {
 
 /// Moves a file that was set aside below another folder, under its own path; under a numbered name where that is taken. What lies
 /// below that folder is reached through no link.
-pub(super) fn move_below(file: Rested<'_>, target: &MoveTarget) -> io::Result<PathBuf> {
+pub(super) fn move_below(file: Rested<'_>, target: &MoveTarget) -> Result<PathBuf, FinishError> {
     let (folder, mode) = target.folder()?;
     let parent = file.staged.origin.parent().unwrap_or(Path::new(""));
     let to_dir = make_below(folder.dir(), parent, mode).map_err(|errno| in_the_way(errno, parent))?;
-    // Told as it was configured.
+    // The report names the folder as it was configured.
     let to = Root::held(to_dir, target.configured().join(parent));
-    let (from_dir, from) = parent_of(&file.staged.root, &file.staged.place).map_err(io::Error::other)?;
+    let (from_dir, from) = parent_of(&file.staged.root, &file.staged.place)?;
     for name in numbered(&file.staged.origin) {
-        match rename_new(At::new(&from_dir, from), At::new(to.dir(), &name), Source::Ours) {
+        match rename_new(At::new(&from_dir, from), At::new(to.dir(), &name), OldName::Ours) {
             Ok(()) => return Ok(to.path().join(name)),
             Err(Errno::EXIST) => {}
             Err(Errno::XDEV) => return copy_below(file, &to),
@@ -47,24 +48,21 @@ pub(super) fn move_below(file: Rested<'_>, target: &MoveTarget) -> io::Result<Pa
     Err(Errno::EXIST.into())
 }
 
-fn in_the_way(errno: Errno, parent: &Path) -> io::Error {
+fn in_the_way(errno: Errno, parent: &Path) -> FinishError {
     match errno {
-        Errno::LOOP | Errno::NOTDIR | Errno::XDEV => io::Error::other(format!(
-            "where it is to be moved, a link or a file lies in the place of the folder {}, and is not followed",
-            parent.display()
-        )),
+        Errno::LOOP | Errno::NOTDIR | Errno::XDEV => FinishError::FolderInTheWay(parent.to_owned()),
         other => other.into(),
     }
 }
 
 /// To another file system: copied whole, on disk, named; only then is the first one unlinked. A crash in between leaves
 /// both, and the next try finds the copy by its bytes.
-fn copy_below(file: Rested<'_>, to: &Root) -> io::Result<PathBuf> {
+fn copy_below(file: Rested<'_>, to: &Root) -> Result<PathBuf, FinishError> {
     for name in numbered(&file.staged.origin) {
         if !is_copied(file, to, Path::new(&name)) {
             match copy(file, to.dir(), name.clone()) {
                 Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                Err(FinishError::Io(error)) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 Err(error) => return Err(error),
             }
         }
@@ -90,7 +88,7 @@ fn is_copied(file: Rested<'_>, folder: &Root, name: &Path) -> bool {
     let lease = match copy.writers() {
         Writers::None(lease) => Some(lease),
         Writers::Some => return false,
-        Writers::Unknown(_) | Writers::NotAllowed => None,
+        Writers::Unknown(_) => None,
     };
     let bytes = file.staged.sha256.clone().or_else(|| file.opened.sha256().ok());
     bytes.is_some()
@@ -101,15 +99,15 @@ fn is_copied(file: Rested<'_>, folder: &Root, name: &Path) -> bool {
         && file.opened.is_unchanged(file.lease)
 }
 
-fn copy(file: Rested<'_>, dir: &OwnedFd, name: OsString) -> io::Result<()> {
+fn copy(file: Rested<'_>, dir: &OwnedFd, name: OsString) -> Result<(), FinishError> {
     let mut to = Partial::create_in(dir.try_clone()?, name)?;
     io::copy(&mut Positioned { file: &file.opened.file, at: 0 }, &mut to)?;
     failpoint("before-copy");
-    // The kernel takes a lease away from whoever copies for too long.
+    // The kernel takes a lease away from a process that copies for too long.
     if !file.opened.is_unchanged(file.lease) {
-        return Err(io::Error::other("it changed while it was copied to another file system"));
+        return Err(FinishError::ChangedDuringCopy);
     }
-    to.keep(false)
+    Ok(to.keep(false)?)
 }
 
 /// The name itself, then `name (1).ext`, `name (2).ext` …

@@ -30,34 +30,34 @@ impl<'a> At<'a> {
     }
 }
 
-/// Who may put another file under the old name while it is renamed in more than one step.
+/// Whose name the file has now, and so who may put another file under it while it is renamed in more than one step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Source {
-    /// Nobody: it is a name of our own.
+pub(super) enum OldName {
+    /// A name of our own: nobody.
     Ours,
-    /// Anybody: unlinking that name after a look at it could unlink a newcomer.
+    /// A name in the user's folder: anybody. Unlinking that name after a look at it could unlink a newcomer.
     Users,
 }
 
 /// Renames a file; `EXIST` where something has the new name.
-pub(super) fn rename_new(from: At<'_>, to: At<'_>, source: Source) -> Result<(), Errno> {
+pub(super) fn rename_new(from: At<'_>, to: At<'_>, old_name: OldName) -> Result<(), Errno> {
     match renameat_with(from.dir, from.name, to.dir, to.name, RenameFlags::NOREPLACE) {
-        Err(errno) if NO_SUCH_RENAME.contains(&errno) => in_steps(from, to, source),
+        Err(errno) if NO_SUCH_RENAME.contains(&errno) => in_steps(from, to, old_name),
         other => other,
     }
 }
 
-fn in_steps(from: At<'_>, to: At<'_>, source: Source) -> Result<(), Errno> {
-    if source == Source::Users {
-        return by_look(from, to);
+fn in_steps(from: At<'_>, to: At<'_>, old_name: OldName) -> Result<(), Errno> {
+    if old_name == OldName::Users {
+        return by_lookup(from, to);
     }
     match by_link(from, to) {
-        Err(errno) if NO_LINKS.contains(&errno) => by_look(from, to),
+        Err(errno) if NO_LINKS.contains(&errno) => by_lookup(from, to),
         other => other,
     }
 }
 
-/// A link replaces nothing, whoever makes that name at the same moment.
+/// Renames by a link and an unlink: a link replaces nothing, even if another process makes that name at the same moment.
 fn by_link(from: At<'_>, to: At<'_>) -> Result<(), Errno> {
     match linkat(from.dir, from.name, to.dir, to.name, AtFlags::empty()) {
         Ok(()) => {}
@@ -68,14 +68,14 @@ fn by_link(from: At<'_>, to: At<'_>) -> Result<(), Errno> {
     match unlinkat(from.dir, from.name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(errno) => {
-            // It has not moved: one name for one file, as before.
+            // The file has not moved: it must have one name, as before.
             unlinkat(to.dir, to.name, AtFlags::empty()).ok();
             Err(errno)
         }
     }
 }
 
-/// Two names, and one file: of the same name twice, unlinking one would end the file.
+/// Whether these are two names of one file. If they were the same name twice, unlinking one would remove the file.
 fn are_links_of_one_file(one: At<'_>, other: At<'_>) -> bool {
     let look = |at: At<'_>| statat(at.dir, at.name, AtFlags::SYMLINK_NOFOLLOW);
     let (Ok(first), Ok(second)) = (look(one), look(other)) else { return false };
@@ -95,9 +95,9 @@ fn are_two_names(one: At<'_>, other: At<'_>) -> bool {
     }
 }
 
-/// Only our own process makes names in a private folder; in the user's folder a name that appears between look and
-/// rename is the price of such a file system.
-fn by_look(from: At<'_>, to: At<'_>) -> Result<(), Errno> {
+/// Renames if a look says that the new name is free. Only our own process makes names in a private folder; in the user's folder a
+/// name that appears between look and rename is lost: the price of such a file system.
+fn by_lookup(from: At<'_>, to: At<'_>) -> Result<(), Errno> {
     match statat(to.dir, to.name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(_) => Err(Errno::EXIST),
         Err(Errno::NOENT) => renameat(from.dir, from.name, to.dir, to.name),
@@ -110,13 +110,13 @@ mod tests {
     use super::*;
     use std::fs;
 
-    type Way = fn(At<'_>, At<'_>) -> Result<(), Errno>;
-    const WAYS: [Way; 5] = [
-        |from, to| rename_new(from, to, Source::Users),
-        |from, to| in_steps(from, to, Source::Users),
-        |from, to| in_steps(from, to, Source::Ours),
+    type Rename = fn(At<'_>, At<'_>) -> Result<(), Errno>;
+    const RENAMES: [Rename; 5] = [
+        |from, to| rename_new(from, to, OldName::Users),
+        |from, to| in_steps(from, to, OldName::Users),
+        |from, to| in_steps(from, to, OldName::Ours),
         by_link,
-        by_look,
+        by_lookup,
     ];
 
     fn read(dir: &Path, name: &str) -> Option<String> {
@@ -124,20 +124,20 @@ mod tests {
     }
 
     #[test]
-    fn each_way_renames_and_none_replaces() {
-        for way in WAYS {
+    fn each_kind_of_rename_renames_and_none_replaces() {
+        for rename in RENAMES {
             let dir = tempfile::tempdir().unwrap();
             let dir = dir.path();
             let (from, to) = (dir.join("from"), dir.join("to"));
             fs::write(&from, "first").unwrap();
-            way(At::path(&from), At::path(&to)).unwrap();
+            rename(At::path(&from), At::path(&to)).unwrap();
             assert_eq!((read(dir, "from"), read(dir, "to").unwrap()), (None, "first".to_owned()));
             fs::write(&from, "second").unwrap();
-            assert_eq!(way(At::path(&from), At::path(&to)), Err(Errno::EXIST));
+            assert_eq!(rename(At::path(&from), At::path(&to)), Err(Errno::EXIST));
             assert_eq!((read(dir, "from").unwrap(), read(dir, "to").unwrap()), ("second".into(), "first".into()));
             std::os::unix::fs::symlink("nowhere", dir.join("link")).unwrap();
-            assert_eq!(way(At::path(&from), At::path(&dir.join("link"))), Err(Errno::EXIST), "a link is a name too");
-            assert_eq!(way(At::path(&dir.join("none")), At::path(&dir.join("other"))), Err(Errno::NOENT));
+            assert_eq!(rename(At::path(&from), At::path(&dir.join("link"))), Err(Errno::EXIST), "a link is a name too");
+            assert_eq!(rename(At::path(&dir.join("none")), At::path(&dir.join("other"))), Err(Errno::NOENT));
         }
     }
 
@@ -145,9 +145,9 @@ mod tests {
     fn names_in_open_folders_are_renamed_as_paths_are() {
         let dir = tempfile::tempdir().unwrap();
         let open = fs::File::open(dir.path()).unwrap();
-        for way in WAYS {
+        for rename in RENAMES {
             fs::write(dir.path().join("from"), "content").unwrap();
-            way(At::new(&open, "from"), At::new(&open, "to")).unwrap();
+            rename(At::new(&open, "from"), At::new(&open, "to")).unwrap();
             fs::remove_file(dir.path().join("to")).unwrap();
         }
     }
@@ -160,11 +160,11 @@ mod tests {
         fs::write(&from, "content").unwrap();
         fs::hard_link(&from, &to).unwrap();
         // By one rename it is just a name that is taken, as it is where the old name is the user's.
-        for way in [WAYS[0], WAYS[1]] {
-            assert_eq!(way(At::path(&from), At::path(&to)), Err(Errno::EXIST));
+        for rename in [RENAMES[0], RENAMES[1]] {
+            assert_eq!(rename(At::path(&from), At::path(&to)), Err(Errno::EXIST));
         }
         assert!(from.exists() && to.exists());
-        in_steps(At::path(&from), At::path(&to), Source::Ours).unwrap();
+        in_steps(At::path(&from), At::path(&to), OldName::Ours).unwrap();
         assert_eq!((read(dir, "from"), read(dir, "to").unwrap()), (None, "content".to_owned()));
     }
 
@@ -174,8 +174,8 @@ mod tests {
         let name = dir.path().join("name");
         fs::write(&name, "content").unwrap();
         fs::hard_link(&name, dir.path().join("link")).unwrap();
-        for way in WAYS {
-            assert_eq!(way(At::path(&name), At::path(&name)), Err(Errno::EXIST));
+        for rename in RENAMES {
+            assert_eq!(rename(At::path(&name), At::path(&name)), Err(Errno::EXIST));
             assert!(name.exists());
         }
     }

@@ -1,13 +1,12 @@
 //! The two steps of one file: [`set_aside`] and [`finish`].
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{AtFlags, unlinkat};
 use rustix::io::Errno;
 
-use super::{Disposition, NotRemoved, RemovalError, move_file, staging};
+use super::{Disposition, FinishError, NotRemoved, RemovalError, StagingError, move_file, staging};
 use crate::failpoint::failpoint;
 use crate::file::lease::{Lease, Writers};
 use crate::file::{FileStamp, OpenError, Opened, Root, Settled, look_at};
@@ -43,7 +42,7 @@ pub(super) fn set_aside(
     }
     failpoint("before-set-aside");
     let place = staging::move_in(&settled.root, &settled.relative).map_err(|error| match error {
-        OpenError::Gone => stays(RemovalError::Gone),
+        StagingError::Open(OpenError::Gone) => stays(RemovalError::Gone),
         other => stays(RemovalError::NotSetAside(other)),
     })?;
     failpoint("after-set-aside");
@@ -78,7 +77,7 @@ pub(super) fn finish(staged: &Staged, disposition: &Disposition) -> Result<Local
     if ended.is_ok() {
         staging::leave_slot(&staged.root, &staged.place);
     }
-    ended.map_err(|error| staged.put_back(RemovalError::NotFinished(error)))
+    ended.map_err(|error| staged.put_back(error.into()))
 }
 
 impl Staged {
@@ -95,10 +94,9 @@ impl Staged {
     /// Returns the state after the rename, if what was renamed is what was uploaded. A rename changes ctime, so only the other
     /// fields can be compared here; the lease vouches for the moment between.
     pub(super) fn check_renamed(&self, opened: &Opened, lease: Option<&Lease>) -> Result<FileStamp, RemovalError> {
-        let unreadable = |errno: Errno| RemovalError::Unreadable(errno.into());
-        let (dir, name) = staging::parent_of(&self.root, &self.place).map_err(RemovalError::Unreadable)?;
-        let named = look_at(&dir, name).map_err(unreadable)?;
-        let held = opened.now().map_err(|error| RemovalError::Unreadable(OpenError::Io(error)))?;
+        let (dir, name) = staging::parent_of(&self.root, &self.place)?;
+        let named = look_at(&dir, name).map_err(StagingError::from)?;
+        let held = opened.now().map_err(|error| StagingError::Open(OpenError::Io(error)))?;
         if (named.device, named.inode) != (held.device, held.inode) {
             return Err(RemovalError::Replaced);
         }
@@ -113,13 +111,12 @@ impl Staged {
 
     /// Opens and leases the file once more, if it is unchanged after the grace.
     pub(super) fn check_rested(&self) -> Result<(Opened, Option<Lease>), RemovalError> {
-        let opened = self.root.open_file(&self.place).map_err(RemovalError::Unreadable)?;
+        let opened = self.root.open_file(&self.place).map_err(StagingError::from)?;
         let lease = match opened.writers() {
             Writers::None(lease) => Some(lease),
             Writers::Some => return Err(RemovalError::OpenForWriting),
-            Writers::Unknown(reason) if self.leased => return Err(RemovalError::WritersUnknown(Some(reason))),
-            Writers::NotAllowed if self.leased => return Err(RemovalError::WritersUnknown(None)),
-            Writers::Unknown(_) | Writers::NotAllowed => None,
+            Writers::Unknown(reason) if self.leased => return Err(RemovalError::WritersUnknown(reason)),
+            Writers::Unknown(_) => None,
         };
         if opened.stamp != self.baseline && !self.has_same_bytes(&opened, lease.as_ref()) {
             return Err(RemovalError::ChangedDuringGrace);
@@ -140,8 +137,8 @@ impl Staged {
 }
 
 /// Unlinks a file that was set aside; one that is gone already counts as unlinked.
-pub(super) fn unlink(root: &Root, place: &Path) -> io::Result<()> {
-    let (dir, name) = staging::parent_of(root, place).map_err(io::Error::other)?;
+pub(super) fn unlink(root: &Root, place: &Path) -> Result<(), FinishError> {
+    let (dir, name) = staging::parent_of(root, place)?;
     match unlinkat(&dir, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(errno) => Err(errno.into()),

@@ -1,9 +1,9 @@
 //! The folders that files are moved to: `move_to` and `failed_dir`.
 //!
-//! Whoever may change such a folder, or the way to it, could have files written wherever this user may write: into a folder of
-//! commands, say, under a name that is run. So the folder must be this user's or root's, and nobody else's to write; it is opened
-//! once, and all below it is reached from there without a link. The way to it is judged like that to a watched folder: nobody else may
-//! be able to put another folder in its place. A folder that is replaced meanwhile is opened anew by the same rules.
+//! A user who may change such a folder, or the path to it, could have files written wherever this user may write: into a folder of
+//! commands, say, under a name that is run. So the folder must be this user's or root's, and nobody else may write it. It is opened
+//! once, and all below it is reached from there without a link. The path to it is judged like that to a watched folder: nobody else
+//! may be able to put another folder in its place. A folder that is replaced meanwhile is opened anew by the same rules.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -13,7 +13,7 @@ use rustix::fs::{Mode, fstat, mkdirat};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-use crate::file::{Controlled, NotTaken, Root};
+use crate::file::{ControlledPath, FolderError, Root};
 
 /// A folder that files are moved to, open.
 #[derive(Debug)]
@@ -39,14 +39,14 @@ pub enum MoveTargetError {
     )]
     Writable(PathBuf),
     /// Another user could put another folder, or a link, in its place.
-    #[error("{0}")]
-    Controlled(Controlled),
+    #[error(transparent)]
+    Controlled(ControlledPath),
     /// The system refuses, for this reason.
     #[error("{0} can't be opened: {1}")]
     Io(PathBuf, #[source] io::Error),
 }
 
-/// What decides whether a folder can be changed by others.
+/// The owner and mode of a folder, which decide whether others can change it.
 #[derive(Debug, Clone, Copy)]
 struct Owned {
     uid: u32,
@@ -77,16 +77,18 @@ impl MoveTarget {
     }
 
     /// The folder as it is now, and the mode for folders in it: who may read it may read them.
-    pub(super) fn folder(&self) -> io::Result<(Root, Mode)> {
-        let folder = if self.folder.is_current()? {
-            let dir = self.folder.dir().try_clone()?;
-            check(&dir, self.folder.path()).map_err(io::Error::other)?;
-            Root::held(dir, self.folder.path().to_owned())
+    pub(super) fn folder(&self) -> Result<(Root, Mode), MoveTargetError> {
+        let path = self.folder.path();
+        let io = |error| MoveTargetError::Io(path.to_owned(), error);
+        let folder = if self.folder.is_current().map_err(io)? {
+            let dir = self.folder.dir().try_clone().map_err(io)?;
+            check(&dir, path)?;
+            Root::held(dir, path.to_owned())
         } else {
-            Self::open(&self.configured).map_err(io::Error::other)?.folder
+            Self::open(&self.configured)?.folder
         };
-        let mode = Mode::from_raw_mode(fstat(folder.dir())?.st_mode) & Mode::from_raw_mode(0o777);
-        Ok((folder, mode))
+        let stat = fstat(folder.dir()).map_err(|errno| io(errno.into()))?;
+        Ok((folder, Mode::from_raw_mode(stat.st_mode) & Mode::from_raw_mode(0o777)))
     }
 }
 
@@ -94,7 +96,7 @@ impl MoveTarget {
 pub fn check_move_target(configured: &Path) -> Result<(), MoveTargetError> {
     match Root::open_trusted(configured) {
         Ok(folder) => check(folder.dir(), folder.path()),
-        Err(NotTaken::Io(error)) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(FolderError::Io(error)) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(not_taken(configured, error)),
     }
 }
@@ -106,7 +108,7 @@ fn check(dir: &OwnedFd, path: &Path) -> Result<(), MoveTargetError> {
     judge(Owned { uid: stat.st_uid, mode: u32::from(stat.st_mode) }, path)
 }
 
-/// Pure.
+/// Checks owner and mode. Pure.
 fn judge(folder: Owned, path: &Path) -> Result<(), MoveTargetError> {
     if !folder.by_us() {
         return Err(MoveTargetError::Foreign(path.to_owned()));
@@ -117,10 +119,10 @@ fn judge(folder: Owned, path: &Path) -> Result<(), MoveTargetError> {
     Ok(())
 }
 
-/// Opens a folder by the rules for watched ones; makes what is missing of the way to it.
+/// Opens a folder by the rules for watched ones; makes the folders that are missing on the path to it.
 fn open_or_make(path: &Path) -> Result<Root, MoveTargetError> {
     let missing = match Root::open_trusted(path) {
-        Err(NotTaken::Io(error)) if error.kind() == io::ErrorKind::NotFound => error,
+        Err(FolderError::Io(error)) if error.kind() == io::ErrorKind::NotFound => error,
         opened => return opened.map_err(|error| not_taken(path, error)),
     };
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
@@ -132,10 +134,10 @@ fn open_or_make(path: &Path) -> Result<Root, MoveTargetError> {
     }
 }
 
-fn not_taken(path: &Path, error: NotTaken) -> MoveTargetError {
+fn not_taken(path: &Path, error: FolderError) -> MoveTargetError {
     match error {
-        NotTaken::Io(error) => MoveTargetError::Io(path.into(), error),
-        NotTaken::Controlled(controlled) => MoveTargetError::Controlled(controlled),
+        FolderError::Io(error) => MoveTargetError::Io(path.into(), error),
+        FolderError::Controlled(controlled) => MoveTargetError::Controlled(controlled),
     }
 }
 
@@ -161,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_way_through_links_of_our_own_is_followed_and_what_is_missing_is_made() {
+    fn a_path_through_links_of_our_own_is_followed_and_missing_folders_are_made() {
         let dir = tempfile::tempdir().unwrap();
         let base = dir.path().canonicalize().unwrap();
         fs::create_dir_all(base.join("real/inner")).unwrap();
@@ -185,11 +187,11 @@ mod tests {
         fs::create_dir_all(base.join("shared/ours")).unwrap();
         fs::create_dir(base.join("real")).unwrap();
         symlink(base.join("real"), base.join("shared/ours/link")).unwrap();
-        let ways = ["shared/ours", "shared/ours/link"].map(|way| base.join(way));
+        let paths = ["shared/ours", "shared/ours/link"].map(|path| base.join(path));
         for (mode, taken) in [(0o755, true), (0o777, false), (0o1777, true)] {
             fs::set_permissions(base.join("shared"), fs::Permissions::from_mode(mode)).unwrap();
-            for way in &ways {
-                let opened = MoveTarget::open(way);
+            for path in &paths {
+                let opened = MoveTarget::open(path);
                 assert_eq!(opened.is_ok(), taken, "{mode:o} {opened:?}");
                 assert!(taken || matches!(opened, Err(MoveTargetError::Controlled(_))), "{opened:?}");
             }
@@ -202,6 +204,6 @@ mod tests {
         let target = MoveTarget::open(&dir.path().join("Done")).unwrap();
         target.folder().unwrap();
         fs::set_permissions(dir.path().join("Done"), fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(target.folder().unwrap_err().to_string().contains("chmod go-w"));
+        assert!(matches!(target.folder(), Err(MoveTargetError::Writable(_))));
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use super::{Disposition, GRACE, NotRemoved, RemovalError, Staged, finish, set_aside};
 use crate::failpoint::failpoint;
 use crate::file::lease::Lease;
-use crate::file::lock::Claim;
+use crate::file::lock::UploadLock;
 use crate::file::{Opened, Settled};
 use crate::journal::{AttemptId, End, Journal, LocalEnd};
 use crate::observe::stall::Activity;
@@ -34,7 +34,7 @@ pub(crate) struct UploadedFile {
     pub(crate) opened: Opened,
     pub(crate) lease: Option<Arc<Lease>>,
     /// No other upload takes the file as long as this lives.
-    pub(crate) claim: Arc<Claim>,
+    pub(crate) lock: Arc<UploadLock>,
     /// The SHA-256 of what was sent, in lower-case hexadecimal; `None` where not all of it was read.
     pub(crate) sha256: Option<String>,
 }
@@ -128,9 +128,9 @@ async fn set_aside_all(
 }
 
 fn set_aside_one(request: &RemovalRequest, uploaded: UploadedFile) -> Result<Staged, NotRemoved> {
-    let UploadedFile { opened, lease, claim, sha256 } = uploaded;
+    let UploadedFile { opened, lease, lock, sha256 } = uploaded;
     let staged = set_aside(&request.file, &opened, lease.as_deref(), sha256);
-    drop(claim);
+    drop(lock);
     staged
 }
 
@@ -229,8 +229,8 @@ mod tests {
     fn uploaded(file: &Settled) -> UploadedFile {
         let opened = file.root.open_file(&file.relative).unwrap();
         let Writers::None(lease) = opened.writers() else { panic!("nobody writes it") };
-        let claim = Arc::new(file.root.claim(&opened).unwrap());
-        UploadedFile { opened, lease: Some(Arc::new(lease)), claim, sha256: None }
+        let lock = Arc::new(file.root.lock_for_upload(&opened).unwrap());
+        UploadedFile { opened, lease: Some(Arc::new(lease)), lock, sha256: None }
     }
 
     fn request(file: Settled, record: Option<AttemptId>) -> RemovalRequest {
@@ -243,7 +243,7 @@ mod tests {
         assert_eq!(end(Ok(LocalEnd::Removed)), Some(End::Local(LocalEnd::Removed)));
         assert_eq!(end(Ok(LocalEnd::Moved("/y".into()))), Some(End::Local(LocalEnd::Moved("/y".into()))));
         assert_eq!(end(not_removed(RemovalError::Replaced)), Some(End::Superseded));
-        let refused = RemovalError::NotFinished(std::io::ErrorKind::PermissionDenied.into());
+        let refused = RemovalError::NotFinished(rustix::io::Errno::ACCESS.into());
         assert_eq!(end(not_removed(refused)), None, "still stored: the next walk tries again");
         assert_eq!(end(not_removed(RemovalError::Internal)), None);
     }

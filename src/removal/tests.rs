@@ -2,10 +2,13 @@ use super::*;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use crate::file::PRIVATE;
+use rustix::fs::{Mode, OFlags, openat};
+
 use crate::file::lease::LeaseBreaks;
+use crate::file::staged_name::{is_beside, origin};
+use crate::file::{PRIVATE, few_descriptors};
 use crate::removal::MoveTarget;
-use crate::removal::place::{is_beside, origin};
+use crate::removal::folder::make_below;
 use crate::removal::staging::{probe, probe_private, recover, tidy};
 
 struct Scratch {
@@ -405,4 +408,27 @@ fn the_private_folder_is_tried_and_left_as_it_was() {
     probe(&scratch.root).unwrap();
     assert_eq!(scratch.read(PRIVATE), "not a folder");
     assert_eq!(fs::read_dir(scratch.root.path()).unwrap().count(), 2);
+}
+
+/// Regression: the search held one descriptor open for each level.
+#[test]
+fn a_very_deep_private_folder_is_searched_and_cleared_with_few_descriptors() {
+    const LEVELS: usize = 2000;
+    const NAME: &str =
+        "removal::staged::tests::a_very_deep_private_folder_is_searched_and_cleared_with_few_descriptors";
+    if !few_descriptors::in_process_with(64, NAME) {
+        return;
+    }
+    let scratch = Scratch::new();
+    fs::create_dir(scratch.path(PRIVATE)).unwrap();
+    fs::set_permissions(scratch.path(PRIVATE), fs::Permissions::from_mode(0o700)).unwrap();
+    let deep: PathBuf = std::iter::once(PRIVATE).chain(std::iter::repeat_n("d", LEVELS)).collect();
+    let dir = make_below(scratch.root.dir(), &deep, Mode::RWXU).unwrap();
+    openat(&dir, "report", OFlags::CREATE | OFlags::WRONLY, Mode::RUSR).unwrap();
+    assert_eq!(staging::leftovers(&scratch.root, Path::new("")), [deep.join("report")]);
+    tidy(&scratch.root);
+    assert!(scratch.path(PRIVATE).exists(), "a file lies in it");
+    unlinkat(&dir, "report", AtFlags::empty()).unwrap();
+    tidy(&scratch.root);
+    assert!(!scratch.path(PRIVATE).exists());
 }

@@ -14,8 +14,8 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 use crate::failpoint::failpoint;
-use crate::file::lease::{Lease, Writers};
-use crate::file::lock::Claim;
+use crate::file::lease::{Lease, NoLease, Writers};
+use crate::file::lock::UploadLock;
 use crate::file::{OpenError, Opened, Settled};
 use crate::hex;
 use crate::observe::stall::Activity;
@@ -38,7 +38,7 @@ pub(super) struct Source {
     /// The kernel could tell of its writers, but may not tell us.
     pub(super) lease_denied: bool,
     /// No other upload takes the file as long as this lives.
-    pub(super) claim: Arc<Claim>,
+    pub(super) lock: Arc<UploadLock>,
     /// Its bytes, if it is small, once it was read.
     small: Arc<OnceLock<Bytes>>,
     sha256: Arc<Mutex<Option<String>>>,
@@ -82,13 +82,12 @@ impl Source {
         let (lease, lease_denied) = match opened.writers() {
             Writers::None(lease) => (Some(Arc::new(lease)), false),
             Writers::Some => return Err(SourceError::Unsettled("it is open for writing")),
-            Writers::Unknown(_) => (None, false),
-            Writers::NotAllowed => (None, true),
+            Writers::Unknown(reason) => (None, reason == NoLease::NotAllowed),
         };
-        let claim = settled.root.claim(&opened);
-        let claim = Arc::new(claim.ok_or(SourceError::Unsettled("another upload of it is under way"))?);
+        let lock = settled.root.lock_for_upload(&opened);
+        let lock = Arc::new(lock.ok_or(SourceError::Unsettled("another upload of it is under way"))?);
         let (small, sha256, flow) = (Arc::default(), Arc::default(), Activity::default());
-        Ok(Self { opened, lease, lease_denied, claim, small, sha256, flow })
+        Ok(Self { opened, lease, lease_denied, lock, small, sha256, flow })
     }
 
     /// The same, telling this flow of each piece that is read.

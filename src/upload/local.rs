@@ -95,14 +95,14 @@ impl<V: Vault> Pipeline<V> {
         why: Why,
     ) {
         let sha256 = source.sha256();
-        let Source { opened, lease, claim, .. } = source;
+        let Source { opened, lease, lock, .. } = source;
         let reports = self.reports.clone();
         let on_end = Box::new(move |file, ended| {
             // The send fails only where nobody listens for reports any more.
             reports.send(report_of(file, why, ended)).ok();
         });
         let request = RemovalRequest { file: file.clone(), disposition, record, on_end };
-        self.removals.add(request, UploadedFile { opened, lease, claim, sha256 }).await;
+        self.removals.add(request, UploadedFile { opened, lease, lock, sha256 }).await;
     }
 }
 
@@ -157,7 +157,7 @@ mod tests {
     }
 
     fn refused() -> RemovalError {
-        RemovalError::NotFinished(std::io::ErrorKind::PermissionDenied.into())
+        RemovalError::NotFinished(rustix::io::Errno::ACCESS.into())
     }
 
     #[test]

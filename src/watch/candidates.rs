@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::UploadEnd;
 use super::settle::{Candidate, Cause, Observation, Readiness, Rules};
 use crate::budget;
-use crate::removal;
+use crate::file::staged_name;
 
 /// All files between the first event and the end of their upload, each under its path below the root.
 #[derive(Debug, Default)]
@@ -206,7 +206,7 @@ impl Candidates {
                 self.set_aside.remove(path);
                 self.set_aside.insert(place.as_path().into());
             }
-            UploadEnd::Remains { .. } if removal::origin(path) != path => {
+            UploadEnd::Remains { .. } if staged_name::origin(path) != path => {
                 self.set_aside.insert(path.into());
             }
             UploadEnd::Remains { .. } if self.remaining.len() < budget::FILES_REMAINING => {

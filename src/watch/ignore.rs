@@ -6,7 +6,7 @@ use std::path::Path;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
 use crate::file::PRIVATE;
-use crate::removal::is_beside;
+use crate::file::staged_name::is_beside;
 
 /// The names that are ignored. A file of such a name is uploaded after a rename to another name.
 #[derive(Debug, Clone)]

@@ -12,7 +12,7 @@ pub(super) fn inspect(root: &Root, relative: &Path) -> Observation {
         Ok(opened) => match opened.writers() {
             Writers::None(_) => Observation::Quiet(opened.stamp),
             Writers::Some => Observation::Busy(opened.stamp),
-            Writers::Unknown(_) | Writers::NotAllowed => Observation::WritersUnknown(opened.stamp),
+            Writers::Unknown(_) => Observation::WritersUnknown(opened.stamp),
         },
         Err(OpenError::Gone) => Observation::Gone,
         Err(OpenError::Folder) => Observation::Folder,

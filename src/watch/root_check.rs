@@ -2,7 +2,6 @@
 //!
 //! A folder that was removed and made again, or unmounted, brings no event.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, sleep_until};
 
 use super::{if_some, spawn_blocking};
-use crate::file::{Root, is_scarcity};
+use crate::file::{ReopenError, Root};
 use crate::removal;
 
 /// The time between two checks.
@@ -47,7 +46,7 @@ pub(super) enum RootTrouble {
     #[error("another instance holds the folder that is there now")]
     ReplacementTaken,
     #[error("the folder is gone ({0})")]
-    Gone(#[source] io::Error),
+    Gone(#[source] ReopenError),
     #[error("it can't be checked ({0})")]
     CheckFailed(#[source] JoinError),
 }
@@ -95,7 +94,7 @@ fn check(root: &Root) -> RootState {
             RootState::Replaced(now)
         }
         Ok((false, _)) => RootState::Unavailable(RootTrouble::ReplacementTaken),
-        Err(error) if is_scarcity(&error) => RootState::Current,
+        Err(error) if error.is_scarcity() => RootState::Current,
         Err(error) => {
             // The folder may come back. It is locked again then.
             root.unlock();

@@ -9,7 +9,7 @@ use rustix::fs::FileType;
 use tokio::sync::mpsc;
 
 use super::ignore::IgnorePatterns;
-use crate::file::{PRIVATE, Root, Tree, Unreadable, look_at};
+use crate::file::{PRIVATE, Root, Tree, Unreadable, look_at, staged_name};
 use crate::removal;
 
 /// What a walk reports. All paths are below the root.
@@ -62,7 +62,9 @@ impl Walker {
                     }
                 }
                 Ok(entry) if entry.kind == FileType::RegularFile => match entry.path.file_name() {
-                    Some(name) if removal::is_beside(name) => files.extend(removal::put_back(&self.root, entry.path)),
+                    Some(name) if staged_name::is_beside(name) => {
+                        files.extend(removal::put_back(&self.root, entry.path))
+                    }
                     _ => files.push(entry.path.to_owned()),
                 },
                 Ok(_) => {}
@@ -78,7 +80,7 @@ impl Walker {
     /// Returns whether the walk looks at a name. A file that was set aside beside its place is wanted only with `recover`: at all
     /// other times it belongs to a removal that is under way.
     fn wants(&self, name: &OsStr, kind: FileType, recover: bool) -> bool {
-        if removal::is_beside(name) {
+        if staged_name::is_beside(name) {
             return recover && kind == FileType::RegularFile;
         }
         !self.ignore.ignores(name)

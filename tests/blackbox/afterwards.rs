@@ -1,4 +1,4 @@
-//! `watch`: what becomes of a file here once the store has it, or has refused it; and what is said of it.
+//! `watch`: what becomes of the local file once the store has it or has refused it, and what is printed about it.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::support::{Output, World};
 
-/// What `--json` said, a value a line; the text as it stands fails the test where a line is no JSON.
+/// The lines of `--json` as values; fails the test with the whole output where a line is not JSON.
 fn lines(output: &Output) -> Vec<Value> {
     output.stdout.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{output:?}"))).collect()
 }
@@ -37,7 +37,7 @@ fn what_is_kept_is_not_sent_again_until_it_changes() {
 }
 
 #[test]
-fn what_was_kept_is_removed_without_another_upload_once_that_is_asked_for() {
+fn a_kept_file_is_removed_without_another_upload_once_that_is_configured() {
     let world = World::new();
     world.put("kept", "content");
     assert_eq!(world.once_quick(&["--keep"]).code, Some(0));
@@ -93,9 +93,9 @@ fn each_event_of_json_has_just_its_keys() {
     world.put("sub/waits", "waits");
     let output = world.once_quick(&["--json", "--layout", "mirror"]);
     assert_eq!(output.code, Some(1), "{output:?}");
-    let mut told = lines(&output);
-    told.sort_by_key(|line| line["event"].as_str().unwrap().to_owned());
-    let [failed, stored, waits] = &told[..] else { panic!("{output:?}") };
+    let mut events = lines(&output);
+    events.sort_by_key(|line| line["event"].as_str().unwrap().to_owned());
+    let [failed, stored, waits] = &events[..] else { panic!("{output:?}") };
     assert_eq!(keys(failed), ["event", "file", "moved_to", "path", "reason"]);
     assert_eq!(keys(waits), ["event", "file", "path", "reason"]);
     let all = ["adopted", "event", "file", "id", "local", "moved_to", "path", "remote", "sha256", "size", "version"];

@@ -1,4 +1,4 @@
-//! `watch`: all ways into the folder lead into the vault, whole, once, and out of the folder.
+//! `watch`: in whatever way a file comes into the folder, it is stored whole and once, and removed from the folder.
 
 use std::fs;
 use std::io::Write;
@@ -10,13 +10,13 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
 use crate::support::{World, eventually, write_slowly};
 
-/// A file arrives in some way under the given path, as `arrived.pdf` that holds "content"; it must go all the way.
+/// Runs `watch` while `how` makes a file `arrived.pdf` with "content" at the given path; the file must be stored and removed.
 #[track_caller]
 fn arrives(how: impl FnOnce(&World, &Path)) {
     let world = World::new();
     let daemon = world.watch_quick(&[]);
     how(&world, &world.watched().join("arrived.pdf"));
-    eventually("it is stored and removed", || {
+    eventually("the file is stored and removed", || {
         world.files_left().is_empty() && world.times_stored("/HR_Backup/arrived.pdf") > 0
     });
     assert_eq!(world.stored("/HR_Backup/arrived.pdf").unwrap(), b"content");
@@ -24,7 +24,7 @@ fn arrives(how: impl FnOnce(&World, &Path)) {
     assert_eq!(world.times_stored("/HR_Backup/arrived.pdf"), 1);
 }
 
-/// A file that holds "content", beside the watched folder.
+/// Makes a file with "content" beside the watched folder.
 fn outside(world: &World) -> std::path::PathBuf {
     let path = world.dir.path().join("outside");
     fs::write(&path, "content").unwrap();
@@ -48,7 +48,7 @@ fn a_writer_that_takes_a_second_for_10_000_bytes_ends_as_one_document_of_10_000_
     let daemon = world.watch(&[]);
     write_slowly(&world.watched().join("slow.bin"), 10, &[7; 1000], Duration::from_millis(100));
     daemon.wait_for("stored");
-    eventually("it is removed", || world.files_left().is_empty());
+    eventually("the file is removed", || world.files_left().is_empty());
     assert_eq!(world.stored("/HR_Backup/slow.bin").unwrap().len(), 10_000);
     assert_eq!(world.times_stored("/HR_Backup/slow.bin"), 1);
     assert_eq!(daemon.stop().code, Some(0));
@@ -98,8 +98,8 @@ fn a_file_renamed_in_arrives_without_a_settle_time() {
     let place = world.watched().join("arrived.pdf");
     fs::rename(outside(&world), &place).unwrap();
     let mut renames = 0;
-    eventually("a rename is told by an event", || {
-        // What the first walk may have found meanwhile waits an hour; only an event can bring it now.
+    eventually("an event announces the rename", || {
+        // A file that the first walk has found waits an hour: only an event can bring the file now.
         renames += 1;
         fs::rename(&place, world.watched().join("arrived.tmp"))
             .and_then(|()| fs::rename(world.watched().join("arrived.tmp"), &place))
@@ -182,8 +182,10 @@ fn a_file_that_comes_again_under_the_same_name_is_stored_again() {
     let daemon = world.watch_quick(&[]);
     for content in ["one", "two"] {
         world.put("again", content);
-        eventually("it is stored", || world.stored("/HR_Backup/again").is_some_and(|it| it == content.as_bytes()));
-        eventually("it is removed", || world.files_left().is_empty());
+        eventually("the file is stored", || {
+            world.stored("/HR_Backup/again").is_some_and(|it| it == content.as_bytes())
+        });
+        eventually("the file is removed", || world.files_left().is_empty());
     }
     assert_eq!(daemon.stop().code, Some(0));
 }
@@ -197,7 +199,7 @@ fn a_file_that_is_rewritten_while_it_is_uploaded_arrives_as_it_is_last() {
     let path = world.put("changing", "first");
     eventually("its upload has begun", || world.sandbox().stats().faults == 1);
     fs::write(&path, "second and last").unwrap();
-    eventually("it is removed", || world.files_left().is_empty());
+    eventually("the file is removed", || world.files_left().is_empty());
     assert_eq!(world.stored("/HR_Backup/changing").unwrap(), b"second and last");
     assert_eq!(daemon.stop().code, Some(0));
 }

@@ -1,4 +1,4 @@
-//! What the service answers that is no good: each ends with the code for it, and a sentence that says what to do.
+//! Bad answers of the service: each ends with its exit code, and a sentence that says what to do.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -35,8 +35,8 @@ fn a_missing_destination_ends_with_4_and_tells_which_part_exists_and_what_lies_b
     for command in [&["watch", "watched"][..], &["watch", "watched", "--once"], &["push", "watched"]] {
         let output = world.run(command.iter().chain(&["--dest", "/HR_Backup/2024/June"]));
         assert_eq!(output.code, Some(4), "{output:?}");
-        let told = "/HR_Backup exists, and holds \"2025\", \"2026\"";
-        assert!(output.stderr.contains("/HR_Backup/2024/June") && output.stderr.contains(told), "{output:?}");
+        let expected = "/HR_Backup exists, and holds \"2025\", \"2026\"";
+        assert!(output.stderr.contains("/HR_Backup/2024/June") && output.stderr.contains(expected), "{output:?}");
     }
     assert_eq!(world.files_left().len(), 1);
 }
@@ -72,8 +72,9 @@ fn a_415_names_the_setting_that_mends_it() {
     let path = world.put("file", "content");
     let output = world.once_quick(&[]);
     assert_eq!(output.code, Some(1), "{output:?}");
-    let told = output.stdout.contains("application/octet-stream") && output.stdout.contains("service.content_type");
-    assert!(told, "{output:?}");
+    let explained =
+        output.stdout.contains("application/octet-stream") && output.stdout.contains("service.content_type");
+    assert!(explained, "{output:?}");
     assert!(path.exists());
 }
 
@@ -125,6 +126,6 @@ fn a_redirect_to_another_origin_is_not_followed() {
     world.faults().add(Rule::new(Call::Upload, Fault::Redirect { to }));
     world.put("file", "content");
     let output = world.once_quick(&[]);
-    assert_eq!(output.code, Some(0), "the next try goes well: {output:?}");
+    assert_eq!(output.code, Some(0), "the next try succeeds: {output:?}");
     assert_eq!(asked.load(Ordering::SeqCst), 0);
 }

@@ -1,4 +1,4 @@
-//! What a person gets wrong on the command line is told at once, in a sentence, with the exit code for it.
+//! Mistakes on the command line are reported at once, in a sentence, with their exit code.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -7,8 +7,8 @@ use std::process::Command;
 
 use crate::support::{Output, World, run_to_end};
 
-/// Runs as a user whom permissions concern: root's tests run the binary as nobody.
-fn as_mortal(world: &World, arguments: &[&str]) -> Output {
+/// Runs the program as a user to whom permissions apply: where root runs the tests, as nobody.
+fn as_ordinary_user(world: &World, arguments: &[&str]) -> Output {
     let mut command = world.command();
     if rustix::process::geteuid().is_root() {
         let owned = Command::new("chown").args(["-R", "65534:65534"]).arg(world.dir.path()).status().unwrap();
@@ -56,7 +56,7 @@ fn an_unreadable_file_stays_and_fails_with_a_reason_while_others_go() {
     let locked = world.put("locked", "content");
     set_mode(&locked, 0o000);
     world.put("open", "content");
-    let output = as_mortal(&world, &["watch", "watched", "--once", "--settle", "50ms"]);
+    let output = as_ordinary_user(&world, &["watch", "watched", "--once", "--settle", "50ms"]);
     assert_eq!(output.code, Some(1), "{output:?}");
     assert!(output.stdout.contains("failed  locked: ") && output.stdout.contains("ermission denied"), "{output:?}");
     assert_eq!(world.files_left(), [std::path::PathBuf::from("locked")]);
@@ -64,13 +64,13 @@ fn an_unreadable_file_stays_and_fails_with_a_reason_while_others_go() {
 }
 
 #[test]
-fn an_unreadable_sub_folder_is_told_and_counts_as_a_failure() {
+fn an_unreadable_sub_folder_is_reported_and_counts_as_a_failure() {
     let world = World::new();
     world.put("locked/inside", "content");
     set_mode(&world.watched().join("locked"), 0o000);
     world.put("open", "content");
     for (command, number) in [(&["watch", "watched", "--once", "--settle", "50ms"][..], 1), (&["push", "watched"], 1)] {
-        let output = as_mortal(&world, command);
+        let output = as_ordinary_user(&world, command);
         assert_eq!(output.code, Some(1), "{output:?}");
         assert!(output.stderr.contains("locked") && output.stderr.contains("can't be read"), "{output:?}");
         assert_eq!(world.times_stored("/HR_Backup/open"), number);
@@ -82,20 +82,20 @@ fn an_unreadable_sub_folder_is_told_and_counts_as_a_failure() {
 fn an_unreadable_watched_folder_ends_with_4() {
     let world = World::new();
     set_mode(&world.watched(), 0o000);
-    let output = as_mortal(&world, &["watch", "watched", "--once"]);
+    let output = as_ordinary_user(&world, &["watch", "watched", "--once"]);
     set_mode(&world.watched(), 0o700);
     assert_eq!(output.code, Some(4), "{output:?}");
     assert!(output.stderr.contains("can't be opened"), "{output:?}");
 }
 
 #[test]
-fn a_folder_in_which_nothing_may_be_removed_is_told_and_nothing_is_sent_twice() {
+fn a_folder_in_which_nothing_may_be_removed_is_reported_and_nothing_is_sent_twice() {
     let world = World::new();
     let file = world.put("sub/file", "content");
     set_mode(file.parent().unwrap(), 0o555);
     set_mode(&world.watched(), 0o555);
-    let first = as_mortal(&world, &["watch", "watched", "--once", "--settle", "50ms"]);
-    let second = as_mortal(&world, &["watch", "watched", "--once", "--settle", "50ms"]);
+    let first = as_ordinary_user(&world, &["watch", "watched", "--once", "--settle", "50ms"]);
+    let second = as_ordinary_user(&world, &["watch", "watched", "--once", "--settle", "50ms"]);
     for folder in [world.watched(), world.watched().join("sub")] {
         set_mode(&folder, 0o755);
     }

@@ -1,4 +1,4 @@
-//! `watch`: nothing is missed, however much comes at once and whatever the event source loses.
+//! `watch`: nothing is missed, however many files come at once and whatever the event source loses.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -45,14 +45,14 @@ fn a_folder_tree_of_500_files_moved_in_at_once_is_stored_whole() {
     assert_eq!(daemon.stop().code, Some(0));
 }
 
-/// A stopped process takes no events: the kernel's queue (16,384 by default) overflows, and what comes then brings none.
+/// A stopped process takes no events: the kernel's queue (16,384 by default) overflows, and files that come then cause no event.
 #[test]
 fn what_an_overflowing_event_queue_dropped_is_found_by_a_walk() {
     let world = World::new();
     let daemon = world.watch_quick(&[]);
     daemon.signal("-STOP");
     let noise = world.watched().join("noise.tmp");
-    // An opening and a closing each.
+    // Two events for each file: it is opened and closed.
     for _ in 0..most_events() {
         drop(fs::File::create(&noise).unwrap());
     }
@@ -62,7 +62,7 @@ fn what_an_overflowing_event_queue_dropped_is_found_by_a_walk() {
     daemon.signal("-CONT");
     daemon.wait_for("events were lost");
     eventually("all are stored", || stored_once(&world).len() == 51);
-    // Folders made while nobody looked are watched from then on.
+    // Folders that were made while the process was stopped are watched from then on.
     world.put("new/later", "later");
     eventually("all are removed", || world.files_left().len() == 1);
     assert_eq!(stored_once(&world).len(), 52);
@@ -75,13 +75,13 @@ fn most_events() -> usize {
 }
 
 #[test]
-fn more_folders_than_the_system_can_watch_are_polled_with_a_word() {
+fn folders_beyond_the_systems_limit_of_watches_are_polled_and_that_is_logged() {
     let world = World::new();
     world.configure("[upload]\nrescan = \"1s\"\n");
     for folder in 0..10 {
         fs::create_dir(world.watched().join(folder.to_string())).unwrap();
     }
-    // A name space of its own has limits of its own.
+    // A user namespace has limits of its own.
     let limited = "echo 4 > /proc/sys/user/max_inotify_watches || exit 77; exec \"$@\"";
     let unshared = |program: &[&str]| {
         let mut command = Command::new("unshare");
@@ -107,7 +107,7 @@ fn more_folders_than_the_system_can_watch_are_polled_with_a_word() {
     assert_eq!(stored_once(&world).len(), 10);
     let output = daemon.stop();
     assert_eq!(output.code, Some(0));
-    // Which would be a reason to worry only where events could be had.
+    // Files that no event announced would be a warning only where events work.
     assert!(!output.stdout.contains("no event told"), "{output:?}");
 }
 
@@ -122,7 +122,7 @@ fn a_folder_that_is_removed_and_made_again_is_watched_on() {
     daemon.wait_for("replaced");
     eventually("what lies in the new one is stored", || world.files_left().is_empty());
     world.put("sub/later", "later");
-    eventually("what comes later is told by events", || world.files_left().is_empty());
+    eventually("events announce later files", || world.files_left().is_empty());
     assert_eq!(world.stored("/HR_Backup/after").unwrap(), b"after");
     assert_eq!(world.stored("/HR_Backup/later").unwrap(), b"later");
     assert_eq!(daemon.stop().code, Some(0));

@@ -1,4 +1,4 @@
-//! `watch`: how it ends, and with what.
+//! `watch`: how it ends, and with which exit code.
 
 use std::fs;
 use std::io::Write;
@@ -34,7 +34,7 @@ fn once_ends_with_1_if_one_file_failed_and_all_others_are_stored() {
 }
 
 #[test]
-fn a_file_that_failed_is_not_sent_again_until_it_changes_or_somebody_asks() {
+fn a_failed_file_is_not_sent_again_until_it_changes_or_retry() {
     let world = World::new();
     world.faults().add(refused().times(2));
     let path = world.put("bad", "bad");
@@ -51,9 +51,9 @@ fn a_file_that_failed_is_not_sent_again_until_it_changes_or_somebody_asks() {
     assert_eq!(world.stored("/HR_Backup/bad").unwrap(), b"better");
 }
 
-/// The one slow test of these: it waits as long as `--once` does.
+/// Slow: `--once` itself waits that long for a writer.
 #[test]
-fn once_leaves_a_file_that_is_held_open_for_writing_with_a_word_and_ends_with_1() {
+fn once_leaves_a_file_that_is_open_for_writing_says_so_and_ends_with_1() {
     let world = World::new();
     let path = world.put("held", "half");
     let mut held = fs::OpenOptions::new().append(true).open(&path).unwrap();
@@ -153,7 +153,7 @@ fn a_second_signal_ends_at_once_with_130() {
     eventually("its upload has begun", || world.sandbox().stats().faults == 1);
     let start = Instant::now();
     daemon.signal("-TERM");
-    // Two signals that are pending at the same time are one.
+    // Two pending signals of one kind are delivered as one, so the first must be handled before the second is sent.
     std::thread::sleep(Duration::from_millis(200));
     daemon.signal("-TERM");
     assert_eq!(daemon.end().code, Some(130));

@@ -1,5 +1,5 @@
-//! Whoever may write into the folder must not be able to stop the others' files, or to fill the disk and the log, by what is
-//! put there: a few huge files, thousands of names that can't be sent.
+//! A user who may write into the folder can neither stop the files of others nor fill the disk and the log: not by a few huge files,
+//! and not by thousands of names that can't be sent.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -10,7 +10,7 @@ use astran_backup::sandbox::faults::{Call, Fault, Rule};
 
 use crate::support::{Daemon, Output, QUICK, World, eventually};
 
-/// A file that takes no room on the disk.
+/// Makes a file of this size that takes no room on the disk.
 fn put_sparse(world: &World, name: &str, size: u64) {
     File::create(world.watched().join(name)).unwrap().set_len(size).unwrap();
 }
@@ -22,9 +22,9 @@ fn hold_large(world: &World) {
 
 const TEBIBYTE: u64 = 1 << 40;
 
-/// Regression: eleven files of 1 TiB held all places, and a file of one byte did not go.
+/// Regression: eleven files of 1 TiB occupied all uploads, and a file of one byte was not sent.
 #[test]
-fn large_files_never_hold_the_place_that_is_kept_for_small_ones() {
+fn large_files_never_occupy_the_upload_that_is_kept_for_small_ones() {
     let world = World::new();
     let daemon = world.watch_quick(&[]);
     hold_large(&world);
@@ -42,7 +42,7 @@ fn large_files_never_hold_the_place_that_is_kept_for_small_ones() {
     daemon.kill();
 }
 
-/// With one upload at a time, which somebody has asked for, large files go one by one and keep the others waiting.
+/// Where one upload at a time is configured, large files are sent one by one, and the others wait.
 #[test]
 fn large_files_go_too_with_one_upload_at_a_time() {
     let world = World::new();
@@ -75,7 +75,7 @@ fn rows(world: &World) -> usize {
     world.run(["history", "--json"]).stdout.lines().count()
 }
 
-/// What the state takes on the disk.
+/// The size of the state folder on the disk.
 fn bytes(world: &World) -> u64 {
     let state = world.state().join("astran-backup");
     std::fs::read_dir(state).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum()
@@ -85,14 +85,14 @@ fn bad_name(number: usize) -> Vec<u8> {
     [b"\xff-", number.to_string().as_bytes()].concat()
 }
 
-/// Lines for people.
+/// How many lines of text were logged.
 fn log_lines(output: &Output) -> usize {
     output.stderr.lines().count() + output.stdout.lines().count()
 }
 
-/// Regression: 46 MB of journal in ten seconds, which nothing ever took back.
+/// Regression: the journal grew by 46 MB in ten seconds, and never became smaller.
 #[test]
-fn thousands_of_names_that_can_not_be_sent_leave_a_row_each_until_they_are_gone_and_few_lines() {
+fn thousands_of_unsendable_names_leave_one_row_each_until_they_are_gone_and_few_log_lines() {
     let world = World::new();
     let files = 2000;
     let put = |content: &str| {

@@ -1,4 +1,4 @@
-//! `watch`: sub-folders and several folders: where files of the same name go, and what holds up what.
+//! `watch` with sub-folders and several folders: where files of the same name go, and what waits for what.
 
 use std::fs;
 
@@ -26,7 +26,7 @@ fn two_files_of_one_name_in_two_sub_folders_hide_nothing() {
 }
 
 #[test]
-fn a_conflict_fails_where_that_is_asked_for_and_the_file_stays() {
+fn with_on_conflict_fail_the_file_fails_and_stays() {
     let world = World::new();
     world.put("a/report.pdf", "of a");
     assert_eq!(world.once_quick(&["--on-conflict", "fail"]).code, Some(0));
@@ -39,7 +39,7 @@ fn a_conflict_fails_where_that_is_asked_for_and_the_file_stays() {
 }
 
 #[test]
-fn identical_bytes_of_one_name_are_adopted_and_not_sent_again() {
+fn identical_bytes_under_one_name_are_not_sent_again() {
     let world = World::new();
     world.put("a/report.pdf", "the same");
     assert_eq!(world.once_quick(&[]).code, Some(0));
@@ -52,12 +52,12 @@ fn identical_bytes_of_one_name_are_adopted_and_not_sent_again() {
 }
 
 #[test]
-fn identical_bytes_that_a_409_tells_of_are_adopted() {
+fn identical_bytes_behind_a_409_are_not_sent_again() {
     let world = World::with(|options| options.duplicates = Duplicates::Conflict);
     let elsewhere = world.dir.path().join("report.pdf");
     fs::write(&elsewhere, "the same").unwrap();
     assert_eq!(world.run(["push", "report.pdf"]).code, Some(0));
-    // Another machine knows nothing of that.
+    // Another machine, with a journal of its own.
     world.put("report.pdf", "the same");
     let output = world.once_quick(&["--state-dir", "other-state"]);
     assert_eq!(output.code, Some(0), "{output:?}");

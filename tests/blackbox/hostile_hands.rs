@@ -1,4 +1,4 @@
-//! Whoever may write into the folder, or own the one above it, must not be able to point the program to anything else.
+//! A user who may write into the folder, or owns the folder above it, can't point the program to anything else.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -13,7 +13,7 @@ fn rename(world: &World, from: &str, to: &str) {
     fs::rename(world.dir.path().join(from), world.dir.path().join(to)).unwrap();
 }
 
-/// A folder beside the watched one, with a file that must stay.
+/// A folder beside the watched one with a file that must not be touched.
 fn victim(world: &World) -> PathBuf {
     let victim = world.dir.path().join("victim");
     fs::create_dir_all(victim.join("empty")).unwrap();
@@ -21,9 +21,9 @@ fn victim(world: &World) -> PathBuf {
     victim
 }
 
-/// Regression: within five seconds all that the link led to was uploaded and deleted.
+/// Regression: within five seconds all files behind the link were uploaded and deleted.
 #[test]
-fn a_folder_replaced_by_a_link_is_gone_and_what_the_link_leads_to_is_left_alone() {
+fn a_folder_replaced_by_a_link_counts_as_gone_and_the_links_target_is_not_touched() {
     let world = World::new();
     let victim = victim(&world);
     let daemon = world.watch_quick(&[]);
@@ -33,7 +33,7 @@ fn a_folder_replaced_by_a_link_is_gone_and_what_the_link_leads_to_is_left_alone(
     fs::remove_file(world.watched()).unwrap();
     rename(&world, "away", "watched");
     world.put("second", "second");
-    eventually("with the real folder back it goes on", || world.files_left().is_empty());
+    eventually("uploads go on with the real folder back", || world.files_left().is_empty());
     assert!(
         victim.join("secret").exists() && world.stored("/HR_Backup/secret").is_none(),
         "{}",
@@ -43,7 +43,7 @@ fn a_folder_replaced_by_a_link_is_gone_and_what_the_link_leads_to_is_left_alone(
 }
 
 #[test]
-fn a_folder_replaced_by_one_of_another_owner_is_gone() {
+fn a_folder_replaced_by_one_of_another_owner_counts_as_gone() {
     if !rustix::process::geteuid().is_root() {
         eprintln!("skipped: only root can make folders of others");
         return;
@@ -58,7 +58,7 @@ fn a_folder_replaced_by_one_of_another_owner_is_gone() {
     assert_eq!(daemon.stop().code, Some(0));
 }
 
-/// Regression: its own lock on the folder that was there before shut it out until a restart.
+/// Regression: the program's own lock on the earlier folder shut it out until a restart.
 #[test]
 fn a_folder_that_is_replaced_and_put_back_is_taken_again() {
     let world = World::new();
@@ -75,7 +75,7 @@ fn a_folder_that_is_replaced_and_put_back_is_taken_again() {
     assert_eq!(daemon.stop().code, Some(0));
 }
 
-/// Regression: the empty folders below what the link led to were removed.
+/// Regression: the empty folders below the link's target were removed.
 #[test]
 fn a_link_in_the_place_of_the_private_folder_is_never_followed() {
     let world = World::new();
@@ -88,10 +88,10 @@ fn a_link_in_the_place_of_the_private_folder_is_never_followed() {
     let pushed = world.run(["push", "watched"]);
     assert_eq!(pushed.code, Some(0), "{pushed:?}");
     assert!(victim.join("empty").is_dir() && victim.join("secret").exists());
-    assert!(!world.watched().join("report").exists(), "it is removed without a private folder");
+    assert!(!world.watched().join("report").exists(), "the file is removed without a private folder");
 }
 
-/// Regression: what another user had put there was taken for this one's, and uploaded.
+/// Regression: files that another user had put there were taken for this user's, and uploaded.
 #[test]
 fn a_private_folder_that_is_not_ours_alone_is_not_trusted() {
     let world = World::new();
@@ -106,7 +106,7 @@ fn a_private_folder_that_is_not_ours_alone_is_not_trusted() {
     assert!(planted.join("forged").exists() && !world.watched().join("report").exists());
 }
 
-/// Regression: it was "stored, but stays here" for ever, while `check` said that it can be deleted.
+/// Regression: the file was "stored, but stays here" for ever, while `check` said that files can be deleted.
 #[test]
 fn a_file_in_the_place_of_the_private_folder_keeps_no_stored_file_from_being_removed() {
     let world = World::new();
@@ -128,9 +128,9 @@ fn what_was_set_aside_beside_its_place_by_a_killed_run_is_put_back() {
     assert!(world.files_left().is_empty());
 }
 
-/// Regression: after 64 KiB all stood still, and SIGTERM ended nothing.
+/// Regression: after 64 KiB of unread log the program stood still, and SIGTERM did not end it.
 #[test]
-fn a_standard_error_that_nobody_reads_stops_neither_the_files_nor_the_end() {
+fn an_unread_standard_error_stops_neither_uploads_nor_the_end() {
     let world = World::new();
     let files = 400;
     for number in 0..files {
@@ -165,7 +165,7 @@ fn a_closed_standard_error_and_stray_signals_change_no_exit_code() {
 }
 
 #[test]
-fn a_name_forges_no_line_of_the_log_or_of_what_is_said_of_files() {
+fn a_file_name_can_not_forge_a_line_of_the_log_or_the_output() {
     let world = World::with(|options| options.max_size = Some(3));
     world.put("x\nfailed  forged: line\u{1b}[2J\u{202e}\u{200b}", "too large");
     let output = world.once_quick(&["-v"]);
@@ -176,10 +176,10 @@ fn a_name_forges_no_line_of_the_log_or_of_what_is_said_of_files() {
     }
 }
 
-/// A core would hold the password and tokens.
+/// A core dump would hold the password and tokens.
 #[test]
 #[cfg(target_os = "linux")]
-fn it_leaves_no_core() {
+fn the_program_leaves_no_core_dump() {
     let world = World::new();
     let daemon: Daemon = world.watch_quick(&[]);
     let limits = fs::read_to_string(format!("/proc/{}/limits", daemon.pid())).unwrap();
@@ -188,7 +188,8 @@ fn it_leaves_no_core() {
     assert_eq!(daemon.stop().code, Some(0));
 }
 
-/// The memory holds them too: the kernel gives it to nobody of the same user, and shows that by the owner of what it tells.
+/// The memory holds them too: the kernel must show it to no other program of the same user. The owner of the files in `/proc/PID`
+/// says whether it does.
 #[test]
 #[cfg(target_os = "linux")]
 fn no_other_program_of_the_same_user_may_look_into_its_memory() {
@@ -203,7 +204,7 @@ fn no_other_program_of_the_same_user_may_look_into_its_memory() {
     command.args(["sandbox", "--listen", "127.0.0.1:0"]).uid(NOBODY).gid(NOBODY);
     command.env_clear().env("HOME", world.dir.path()).env("TMPDIR", world.dir.path());
     chown(world.dir.path(), Some(NOBODY), Some(NOBODY)).unwrap();
-    // A build folder that is closed to others keeps its programs from them too.
+    // Another user can't run the program where the build folder is closed to others.
     let Ok(mut child) = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn() else { return };
     let mut first = String::new();
     std::io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
@@ -214,7 +215,7 @@ fn no_other_program_of_the_same_user_may_look_into_its_memory() {
     assert_eq!(owner.unwrap(), 0);
 }
 
-/// Regression: uploads and deletions went on without a receipt.
+/// Regression: uploads and deletions went on without receipts.
 #[test]
 fn a_journal_that_is_removed_under_a_running_watch_stops_uploads_and_nothing_is_removed() {
     let world = World::new();
@@ -228,7 +229,7 @@ fn a_journal_that_is_removed_under_a_running_watch_stops_uploads_and_nothing_is_
     assert!(!report.exists() && world.times_stored("/HR_Backup/report") == 1);
 }
 
-/// The same for the journal of a further service, which lies deeper.
+/// As above, for the journal of a further service, which lies in a deeper folder.
 #[test]
 fn a_second_services_journal_that_is_removed_stops_its_uploads_too() {
     let (first, world) = (World::new(), World::new());
@@ -245,7 +246,7 @@ fn a_second_services_journal_that_is_removed_stops_its_uploads_too() {
     daemon.stop();
 }
 
-/// Regression: a victim's file became a database.
+/// Regression: a link in the state folder turned another file of this user into a database.
 #[test]
 fn a_state_folder_of_another_user_or_with_links_in_it_is_refused() {
     let world = World::new();
@@ -264,7 +265,7 @@ fn a_state_folder_of_another_user_or_with_links_in_it_is_refused() {
     }
 }
 
-/// Regression: exit 0, and nothing was uploaded, because the receipts of another service counted.
+/// Regression: the program ended with 0 and uploaded nothing, because the receipts of another service counted.
 #[test]
 fn the_receipts_of_one_service_never_count_for_another() {
     let (one, other) = (World::new(), World::new());
@@ -275,10 +276,10 @@ fn the_receipts_of_one_service_never_count_for_another() {
         crate::support::run_to_end(&mut command)
     };
     let watch = ["watch", "watched", "--once", "--keep", QUICK[0], QUICK[1]];
-    for (world, told) in [(&one, false), (&other, true), (&one, false), (&other, false)] {
+    for (world, named) in [(&one, false), (&other, true), (&one, false), (&other, false)] {
         let output = run(world, &watch);
         assert_eq!(output.code, Some(0), "{output:?}");
-        assert_eq!(output.stderr.contains("a journal of its own"), told, "{output:?}");
+        assert_eq!(output.stderr.contains("a journal of its own"), named, "{output:?}");
         assert_eq!(world.times_stored("/HR_Backup/report"), 1, "each service has it, once");
     }
     one.put("second", "second");
@@ -293,7 +294,7 @@ fn the_receipts_of_one_service_never_count_for_another() {
 }
 
 #[test]
-fn without_a_word_about_the_service_the_only_journal_is_shown_and_of_several_none() {
+fn without_a_configured_service_history_shows_the_only_journal_and_none_of_several() {
     let (one, other) = (World::new(), World::new());
     one.put("report", "content");
     let run = |world: Option<&World>, arguments: &[&str]| {

@@ -1,5 +1,5 @@
-//! Where files go when they leave the folder: into the private folder for the grace, and below `move_to` or `failed_dir` for good.
-//! Nobody who may write into the watched folder, or into one of those, can send them anywhere else.
+//! Where files go when they leave the folder: into the private folder during the grace, then below `move_to` or `failed_dir`.
+//! A user who may write into the watched folder, or into one of these, can't send the files anywhere else.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -9,7 +9,7 @@ use crate::support::{Output, World, eventually, files_below};
 
 const NOBODY: u32 = 65534;
 
-/// A folder beside the watched one, made with this mode whatever the umask is.
+/// Makes a folder beside the watched one, with this mode whatever the umask is.
 fn folder(world: &World, name: &str, mode: u32) -> PathBuf {
     let path = world.dir.path().join(name);
     fs::create_dir_all(&path).unwrap();
@@ -17,7 +17,7 @@ fn folder(world: &World, name: &str, mode: u32) -> PathBuf {
     path
 }
 
-/// A store that refuses what is longer than ten bytes, and a configuration that collects such files in `Failed`.
+/// A world whose store refuses files over ten bytes, with a configuration that collects such files in `Failed`.
 fn picky() -> World {
     let world = World::with(|options| options.max_size = Some(10));
     world.configure("[upload]\nfailed_dir = \"./Failed\"\n");
@@ -32,7 +32,7 @@ fn collecting(world: &World) -> Output {
     world.once_quick(&["--config", "config.toml"])
 }
 
-/// Regression: the attacker's content lay in a folder that only root could write.
+/// Regression: a file with the attacker's content ended in a folder that only root could write.
 #[test]
 fn a_link_in_the_folder_that_files_are_moved_to_is_never_followed() {
     for (name, world, run) in [("Done", World::new(), moving as fn(&World) -> Output), ("Failed", picky(), collecting)]
@@ -47,7 +47,7 @@ fn a_link_in_the_folder_that_files_are_moved_to_is_never_followed() {
     }
 }
 
-/// Regression: whoever may write there could put links into it, or take the files away.
+/// Regression: a user who may write there could put links into the folder, or take the files away.
 #[test]
 fn a_folder_that_others_may_write_is_refused_before_any_file_is_moved_to_it() {
     for (name, world, run) in [("Done", World::new(), moving as fn(&World) -> Output), ("Failed", picky(), collecting)]
@@ -81,7 +81,7 @@ fn a_folder_of_another_user_is_refused_before_any_file_is_moved_to_it() {
     assert!(file.exists() && world.sandbox().uploads().is_empty());
 }
 
-/// Who may write into the folder above could make that link lead to any folder of this user.
+/// A user who may write into the folder above could make such a link lead to any folder of the program's user.
 #[test]
 fn a_link_that_others_could_have_made_is_not_followed_to_where_files_are_moved() {
     let world = World::new();
@@ -109,7 +109,7 @@ fn a_folder_to_move_to_that_is_not_there_is_made_for_this_user_alone() {
 }
 
 #[test]
-fn check_tells_of_a_folder_to_move_to_that_others_may_write() {
+fn check_reports_a_move_to_folder_that_others_may_write() {
     let world = World::new();
     folder(&world, "Done", 0o770);
     world.configure("[upload]\nafter = \"move\"\nmove_to = \"./Done\"\n[[folder]]\npath = \"./watched\"\n");
@@ -121,7 +121,7 @@ fn check_tells_of_a_folder_to_move_to_that_others_may_write() {
     assert_eq!(output.code, Some(0), "{output:?}");
 }
 
-/// Regression: six minutes of small files left 2,309 folders in the private one.
+/// Regression: six minutes of small files left 2,309 folders in the private folder.
 #[test]
 fn the_private_folder_holds_no_folders() {
     let world = World::new();
@@ -148,7 +148,7 @@ fn the_private_folder_holds_no_folders() {
     assert!(!private.exists());
 }
 
-/// The longest name that there can be, and a path that is longer than any name.
+/// The longest possible name, and a path that is longer than any name.
 fn long_ones() -> [String; 3] {
     let deep = ["folder".repeat(15), "sub-folder".repeat(15), "report".repeat(10)].join("/");
     ["n".repeat(255), deep, format!("sub/{}", "m".repeat(255))]
@@ -178,7 +178,7 @@ fn files_set_aside_are_put_back_after_a_kill_wherever_they_lay() {
     eventually("they are set aside", || names.iter().all(|name| !world.watched().join(name).exists()));
     daemon.kill();
     let stored = world.sandbox().uploads().len();
-    // Keeping puts back what an earlier run was about to remove.
+    // A run that keeps files puts back what an earlier run was about to remove.
     let output = world.once_quick(&["--keep"]);
     assert_eq!(output.code, Some(0), "{output:?}");
     for name in &names {
@@ -190,7 +190,7 @@ fn files_set_aside_are_put_back_after_a_kill_wherever_they_lay() {
     assert!(files_below(&world.watched().join(".astran-backup")).is_empty());
 }
 
-/// As an earlier build laid them: a numbered folder, and below it the file's own path.
+/// An earlier version staged files in a numbered folder, under their own paths.
 #[test]
 fn what_an_earlier_version_had_set_aside_is_put_back() {
     let world = World::new();
@@ -205,11 +205,12 @@ fn what_an_earlier_version_had_set_aside_is_put_back() {
     let output = world.once_quick(&[]);
     assert_eq!(output.code, Some(0), "{output:?}");
     assert_eq!(world.times_stored("/HR_Backup/plain"), 1);
-    assert_eq!(world.sandbox().uploads().len(), 3, "one of two files of one name goes from where it lies");
+    assert_eq!(world.sandbox().uploads().len(), 3, "of two files of one name, one is stored from where it lies");
     assert!(world.files_left().is_empty() && !private.exists());
 }
 
-/// What lies in it is neither removed nor put back until it is this user's alone again, and new files go without it.
+/// Until the private folder belongs to this user alone again, files in it are neither removed nor put back, and new files are staged
+/// beside their places.
 #[test]
 fn a_private_folder_that_is_opened_to_others_while_it_is_used_is_noticed() {
     let world = World::new();
@@ -221,7 +222,7 @@ fn a_private_folder_that_is_opened_to_others_while_it_is_used_is_noticed() {
     fs::set_permissions(&private, Permissions::from_mode(0o777)).unwrap();
     fs::write(private.join("0123456789abcdef~sub%2Fforged"), "forged").unwrap();
     world.put("report", "content");
-    eventually("a file goes without it", || {
+    eventually("a file is stored without the private folder", || {
         world.times_stored("/HR_Backup/report") == 1 && world.files_left().is_empty()
     });
     daemon.wait_for("chmod 700");
@@ -230,7 +231,7 @@ fn a_private_folder_that_is_opened_to_others_while_it_is_used_is_noticed() {
     assert!(private.join("0123456789abcdef~sub%2Fforged").exists());
 }
 
-/// Links and folders of other users below it are found by nobody.
+/// Links and folders of other users below the new folder are not followed.
 #[test]
 fn a_folder_to_move_to_that_is_replaced_while_files_go_there_is_opened_anew_by_the_same_rules() {
     let world = World::new();
@@ -251,9 +252,9 @@ fn a_folder_to_move_to_that_is_replaced_while_files_go_there_is_opened_anew_by_t
     assert_eq!(files_below(&world.dir.path().join("Old")), [Path::new("first-of-all")]);
 }
 
-/// Regression: what another user had put there was taken for this one's, and files set aside there could be taken away.
+/// Regression: files of another user there were taken for this user's, and staged files could be taken away.
 #[test]
-fn a_private_folder_of_another_user_is_left_alone_and_told_of() {
+fn a_private_folder_of_another_user_is_left_alone_and_reported() {
     if !rustix::process::geteuid().is_root() {
         eprintln!("skipped: only root can make folders of others");
         return;
@@ -276,7 +277,7 @@ fn a_private_folder_of_another_user_is_left_alone_and_told_of() {
 }
 
 #[test]
-fn check_tells_of_a_private_folder_that_can_not_be_used() {
+fn check_reports_a_private_folder_that_can_not_be_used() {
     let world = World::new();
     world.put(".astran-backup", "not a folder");
     world.configure("[[folder]]\npath = \"./watched\"\n");

@@ -1,4 +1,4 @@
-//! `watch`: what is no finished document is left where it lies, until it becomes one.
+//! `watch`: unfinished files, and what is not a regular file, are left where they are.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -8,7 +8,7 @@ use rustix::fs::{CWD, FileType, Mode};
 
 use crate::support::{World, eventually};
 
-/// Names that say "in progress", or are hidden.
+/// Names that say that the file is in progress or hidden.
 const IN_PROGRESS: [&str; 12] = [
     "a.part",
     "a.partial",

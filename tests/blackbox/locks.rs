@@ -1,4 +1,4 @@
-//! Who has a folder and who sends a file: no reader of the folder can get in the way, and two of us never do.
+//! Locks on folders and files: other programs that read the folder can't disturb, and two instances never share a folder or a file.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -7,7 +7,7 @@ use astran_backup::sandbox::faults::{Call, Fault, Rule};
 
 use crate::support::{Daemon, Output, QUICK, World, eventually, run_to_end};
 
-/// Runs `watch --once` with a state of its own.
+/// Runs `watch --once` with a state folder of its own.
 fn once_with_state(world: &World, state: &str) -> Output {
     run_to_end(world.command().args(["watch", "watched", "--once", "--state-dir", state]).args(QUICK))
 }
@@ -33,14 +33,14 @@ fn a_reader_that_locks_the_folder_keeps_no_watch_from_starting_and_no_push_from_
     assert!(world.files_left().is_empty() && world.sandbox().uploads().len() == 2);
 }
 
-/// Regression: the file was never taken, "another upload of it is under way".
+/// Regression: the file was never taken, with the reason "another upload of it is under way".
 #[test]
-fn a_reader_that_locks_a_file_keeps_it_from_nothing() {
+fn a_reader_that_locks_a_file_does_not_keep_it_from_being_stored() {
     let world = World::new();
     let reader = File::open(world.put("report", "content")).unwrap();
     reader.lock_shared().unwrap();
     let daemon = world.watch(&QUICK);
-    eventually("it is stored and removed", || world.files_left().is_empty());
+    eventually("the file is stored and removed", || world.files_left().is_empty());
     assert_eq!(world.times_stored("/HR_Backup/report"), 1);
     assert_eq!(daemon.stop().code, Some(0));
 }
@@ -77,7 +77,7 @@ fn a_watch_with_another_state_beside_a_push_that_removes_files_ends_with_6() {
 }
 
 #[test]
-fn the_lock_file_is_nobodys_document_and_goes_with_its_watch() {
+fn the_lock_file_is_never_uploaded_and_goes_when_its_watch_ends() {
     let world = World::new();
     let daemon = world.watch_quick(&[]);
     eventually("the first one is removed", || world.files_left().is_empty());
@@ -93,7 +93,7 @@ fn the_lock_file_is_nobodys_document_and_goes_with_its_watch() {
 }
 
 #[test]
-fn where_files_are_kept_nothing_is_made_in_the_folder() {
+fn a_watch_that_keeps_files_makes_nothing_in_the_folder() {
     let world = World::new();
     world.put("report", "content");
     let daemon = world.watch_quick(&["--keep"]);
@@ -104,10 +104,10 @@ fn where_files_are_kept_nothing_is_made_in_the_folder() {
     assert_eq!(daemon.stop().code, Some(0));
 }
 
-/// Somebody may tidy up what they don't know.
-/// Regression: both sent what came, and 170 of 200 documents were stored twice.
+/// A person may remove the private folder, not knowing what it is.
+/// Regression: two instances sent the same files then, and 170 of 200 documents were stored twice.
 #[test]
-fn a_watch_that_has_lost_the_folder_to_another_one_sends_nothing_until_that_one_has_ended() {
+fn a_watch_that_lost_the_folder_to_another_one_stands_by_until_that_one_ends() {
     let world = World::new();
     let first = world.watch_quick(&[]);
     eventually("it holds the folder", || private(&world).join("lock").is_file());
@@ -133,7 +133,7 @@ fn a_watch_that_has_lost_the_folder_to_another_one_sends_nothing_until_that_one_
 }
 
 #[test]
-fn a_watch_whose_private_folder_was_removed_still_has_the_folder_alone() {
+fn a_watch_whose_private_folder_was_removed_still_holds_the_folder() {
     let world = World::new();
     let daemon = world.watch_quick(&[]);
     eventually("the first one is removed", || world.files_left().is_empty());

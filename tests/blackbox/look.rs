@@ -1,4 +1,4 @@
-//! `ls` and `get`: look into the vault, and take out of it.
+//! `ls` and `get`: list the vault, and take documents out of it.
 
 use std::fs;
 
@@ -92,7 +92,7 @@ fn a_download_that_breaks_off_leaves_no_file_and_is_no_success() {
 }
 
 #[test]
-fn verify_tells_of_a_document_whose_bytes_are_no_longer_those_of_its_receipt() {
+fn verify_reports_a_document_whose_bytes_differ_from_its_receipt() {
     let world = world();
     assert_eq!(world.run(["verify"]).code, Some(0));
     world.faults().add(Rule::new(Call::Content, Fault::Wrong { field: Field::Content }));

@@ -1,9 +1,9 @@
-//! Black-box tests: the binary as a real process against the sandbox, file by file what is promised.
+//! Black-box tests: the binary as a real process against the sandbox; each file has the tests of one promise.
 //!
-//! One target and not one for each file: it is linked once, and the waits of all its tests overlap.
+//! One binary for all these files: it is linked once, and the waits of all its tests overlap.
 #![cfg(feature = "sandbox")]
-#![allow(clippy::unwrap_used)] // in a test it is what fails it
-#![allow(clippy::disallowed_methods)] // files come, move and go here as they do with any other program
+#![allow(clippy::unwrap_used)] // a failed `unwrap` fails the test
+#![allow(clippy::disallowed_methods)] // the tests make, move and delete files as any other program does
 
 #[path = "../support/mod.rs"]
 mod support;

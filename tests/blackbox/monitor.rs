@@ -1,4 +1,4 @@
-//! `[daemon] listen`: what a running `watch` tells of itself, to Prometheus and to whoever asks whether uploads go on.
+//! `[daemon] listen`: the metrics and the readiness that a running `watch` shows over HTTP.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -18,11 +18,11 @@ const LISTEN: &str = "[daemon]\nlisten = \"127.0.0.1:0\"\n[upload]\nrescan = \"1
 struct Listening {
     daemon: Daemon,
     address: SocketAddr,
-    /// As the label has it.
+    /// The watched folder, as in the label of the metrics.
     folder: String,
 }
 
-/// Starts `watch` with a port that was free.
+/// Starts `watch` with the listener on a free port.
 fn listening(world: &World) -> Listening {
     world.configure(LISTEN);
     let daemon = world.start(&[&QUICK[..], &["--config", "config.toml"]].concat());
@@ -50,7 +50,7 @@ impl Listening {
         text
     }
 
-    /// A metric of the watched folder; further labels come behind.
+    /// The value of a metric of the watched folder; `labels` are those after the folder's.
     fn number(&self, name: &str, labels: &str) -> Option<f64> {
         let start = format!("astran_backup_{name}{{folder=\"{}\"{labels}}} ", self.folder);
         let text = self.metrics();
@@ -62,7 +62,7 @@ impl Listening {
         self.number("files_total", &format!(",outcome=\"{outcome}\""))
     }
 
-    /// What `/readyz` says when it is not ready; `None` when it is.
+    /// The reasons that `/readyz` gives; `None` when the program is ready.
     fn reasons(&self) -> Option<String> {
         match get(self.address, "/readyz") {
             (200, text) => {
@@ -75,12 +75,12 @@ impl Listening {
     }
 
     fn becomes_ready(&self) {
-        eventually("it is ready", || self.reasons().is_none());
-        // Circuits that open and close meanwhile are not this test's subject.
+        eventually("the program is ready", || self.reasons().is_none());
+        // Not asserted at once: a breaker may open for a moment meanwhile, which is not the subject of these tests.
         eventually("the metric says so too", || self.metrics().contains("astran_backup_ready 1"));
     }
 
-    /// Waits until readiness gives a reason that holds this text.
+    /// Waits until `/readyz` gives a reason with this text.
     fn is_held_up_by(&self, text: &str) {
         eventually(text, || self.reasons().is_some_and(|reasons| reasons.contains(text)));
     }
@@ -104,7 +104,7 @@ fn what_was_stored_and_what_failed_is_counted_from_zero() {
     let last = it.number("last_stored_timestamp_seconds", "").unwrap();
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
     assert!((now - 60.0..=now).contains(&last), "{last}");
-    assert_eq!(it.reasons(), None, "a file's own trouble holds up nobody");
+    assert_eq!(it.reasons(), None, "trouble of one file holds up no other");
     assert_eq!(it.daemon.stop().code, Some(0));
 }
 
@@ -115,13 +115,13 @@ fn a_file_under_way_is_counted_until_it_is_done() {
     it.daemon.wait_for("watching");
     world.faults().add(Rule::new(Call::Upload, Fault::Stall { ms: 1000 }));
     world.put("file", "content");
-    eventually("it is under way", || it.number("files_under_way", "") == Some(1.0));
-    eventually("it is stored", || it.files("stored") == Some(1.0));
+    eventually("the file is under way", || it.number("files_under_way", "") == Some(1.0));
+    eventually("the file is stored", || it.files("stored") == Some(1.0));
     assert_eq!(it.number("files_under_way", ""), Some(0.0));
 }
 
-/// Makes the daemon's event source deaf, as a fault of the system would: its watches are taken away behind its back.
-/// `false` where this system lets nobody do that.
+/// Makes the daemon's event source deaf, as a fault of the system would: removes its watches from outside. Returns `false` where this
+/// system does not allow that.
 fn deafen(pid: u32) -> bool {
     let pidfd = pidfd_open(Pid::from_raw(pid.cast_signed()).unwrap(), PidfdFlags::empty()).unwrap();
     let source =
@@ -132,9 +132,9 @@ fn deafen(pid: u32) -> bool {
         else {
             return false;
         };
-        let told = fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).unwrap();
-        for watch in told.lines().filter_map(|line| line.strip_prefix("inotify wd:")) {
-            // Hexadecimal. It may have ended meanwhile.
+        let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).unwrap();
+        for watch in info.lines().filter_map(|line| line.strip_prefix("inotify wd:")) {
+            // The number is hexadecimal. The watch may have ended meanwhile.
             let watch = i32::from_str_radix(watch.split(' ').next().unwrap(), 16).unwrap();
             rustix::fs::inotify::remove_watch(&inotify, watch).ok();
         }
@@ -143,7 +143,7 @@ fn deafen(pid: u32) -> bool {
 }
 
 #[test]
-fn a_file_that_events_should_have_told_of_raises_the_metric_and_a_warning() {
+fn a_file_that_events_should_have_announced_raises_the_metric_and_a_warning() {
     let world = World::new();
     let it = listening(&world);
     it.daemon.wait_for("watching");
@@ -152,14 +152,14 @@ fn a_file_that_events_should_have_told_of_raises_the_metric_and_a_warning() {
         if !deafen(it.daemon.pid()) {
             return true;
         }
-        // The walk that comes next mends the watch: where it was faster than this, the file is told by an event.
+        // The next walk mends the watch. If that walk was faster than this test, an event announces the file, and the test tries again.
         files += 1;
         world.put(files.to_string(), "content");
-        eventually("it is stored", || it.files("stored") == Some(f64::from(files)));
+        eventually("the file is stored", || it.files("stored") == Some(f64::from(files)));
         it.number("unannounced_files_total", "") > Some(0.0)
     });
     if files == 0 {
-        return eprintln!("skipped: this system lets nobody into another process");
+        return eprintln!("skipped: this system gives no access to another process");
     }
     let output = it.daemon.stop();
     assert!(output.stdout.contains("no event told"), "{output:?}");
@@ -177,7 +177,7 @@ fn readiness_follows_a_service_that_goes_away_and_comes_back() {
     assert!(it.metrics().contains(r#"astran_backup_circuit_open{circuit="service",folder=""} 1"#));
     assert_eq!(get(it.address, "/healthz"), (200, "alive\n".into()));
     world.start_sandbox();
-    eventually("it is stored", || it.files("stored") == Some(1.0));
+    eventually("the file is stored", || it.files("stored") == Some(1.0));
     it.becomes_ready();
     assert!(it.metrics().contains(r#"astran_backup_circuit_open{circuit="service",folder=""} 0"#));
     assert_eq!(it.files("failed"), Some(0.0));
@@ -214,7 +214,7 @@ fn a_refused_login_is_a_reason_until_it_is_mended() {
 }
 
 #[test]
-fn a_journal_that_cannot_be_written_is_a_reason_until_it_can() {
+fn a_journal_that_can_not_be_written_is_a_reason_until_it_can_be() {
     let world = World::new();
     let it = listening(&world);
     it.daemon.wait_for("watching");
@@ -224,7 +224,7 @@ fn a_journal_that_cannot_be_written_is_a_reason_until_it_can() {
     it.is_held_up_by("the journal: ");
     assert!(it.metrics().contains(r#"astran_backup_circuit_open{circuit="journal",folder=""} 1"#));
     journal.execute_batch("ROLLBACK").unwrap();
-    eventually("it is stored", || it.files("stored") == Some(1.0));
+    eventually("the file is stored", || it.files("stored") == Some(1.0));
     it.becomes_ready();
 }
 
@@ -262,13 +262,13 @@ fn an_address_that_is_taken_ends_it_with_2_before_anything_is_sent() {
     assert_eq!(output.code, Some(2), "{output:?}");
     assert!(output.stderr.contains(&address) && output.stderr.contains("something else listens"), "{output:?}");
     assert!(path.exists() && world.sandbox().stats().connections == 0);
-    // Neither of these listens, so neither is kept from its work.
+    // Neither of these listens, so both can do their work.
     assert_eq!(world.run(["push", "watched", "--config", "config.toml"]).code, Some(0));
     assert_eq!(world.once_quick(&["--config", "config.toml"]).code, Some(0));
 }
 
 #[test]
-fn nobody_listens_unless_that_is_asked_for() {
+fn without_listen_no_port_is_opened() {
     let world = World::new();
     let daemon = world.watch_quick(&[]);
     let sockets = fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap();
@@ -287,16 +287,16 @@ fn nobody_listens_unless_that_is_asked_for() {
 }
 
 #[test]
-fn clients_that_say_nothing_hold_up_neither_uploads_nor_other_clients_nor_the_end() {
+fn silent_clients_delay_neither_uploads_nor_other_clients_nor_the_end() {
     let world = World::new();
     let it = listening(&world);
     it.daemon.wait_for("watching");
     let silent: Vec<TcpStream> = (0..100).map(|_| TcpStream::connect(it.address).unwrap()).collect();
     world.put("file", "content");
-    eventually("it is stored", || it.files("stored") == Some(1.0));
+    eventually("the file is stored", || it.files("stored") == Some(1.0));
     for mut stream in silent {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        // Dropped, with or without a word.
+        // The listener drops such a client, with or without an answer.
         assert_eq!(stream.read(&mut [0]).unwrap_or_default(), 0);
     }
     let _silent = TcpStream::connect(it.address).unwrap();
@@ -304,7 +304,7 @@ fn clients_that_say_nothing_hold_up_neither_uploads_nor_other_clients_nor_the_en
 }
 
 #[test]
-fn neither_secrets_nor_files_are_named() {
+fn metrics_and_reasons_show_neither_secrets_nor_file_names() {
     let world = World::with(|options| options.max_size = Some(10));
     let it = listening(&world);
     it.daemon.wait_for("watching");
@@ -317,7 +317,7 @@ fn neither_secrets_nor_files_are_named() {
     world.faults().add(Rule::new(Call::Upload, busy).always());
     world.put("sub-folder/payslip.pdf", "another");
     it.is_held_up_by("the service: ");
-    let told = [it.metrics(), it.reasons().unwrap(), get(it.address, "/nothing").1].concat();
+    let text = [it.metrics(), it.reasons().unwrap(), get(it.address, "/nothing").1].concat();
     for secret in [
         &world.access.password,
         &world.access.username,
@@ -327,7 +327,7 @@ fn neither_secrets_nor_files_are_named() {
         "too-large",
         "sub-folder",
     ] {
-        assert!(!told.contains(secret), "{secret}:\n{told}");
+        assert!(!text.contains(secret), "{secret}:\n{text}");
     }
 }
 

@@ -1,18 +1,13 @@
-//! File systems below or in place of the watched folder that see only some of what is done to their files.
+//! Mounted file systems, in place of the watched folder or below it, that do not see all changes of their files.
 #![cfg(target_os = "linux")]
 
 use std::process::Command;
 
 use crate::support::{Daemon, World, eventually, run_to_end};
 
-/// Runs a shell script in which `$1` is the program and mounts end with it.
+/// A shell script that may mount, with process numbers of its own: all of it ends with the script.
 fn script(world: &World, script: &str) -> Command {
-    let inner = world.command();
-    let mut command = Command::new("unshare");
-    command.args(["-rmpf", "--kill-child", "sh", "-c", script, "sh"]).arg(inner.get_program());
-    command.current_dir(world.dir.path()).env_clear();
-    command.envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?))));
-    command
+    world.unshared("-rmpf --kill-child", script)
 }
 
 const MOUNT: &str = "mount -t proc none /proc && bindfs --no-allow-other backing";
@@ -29,7 +24,7 @@ fn has_bindfs(world: &World, at: &str) -> bool {
     able
 }
 
-/// Regression: half of it was stored, and the rest deleted.
+/// Regression: half of the file was stored, and the rest was deleted.
 #[test]
 fn on_a_fuse_file_system_a_writer_that_pauses_for_long_loses_nothing() {
     let world = World::new();
@@ -45,20 +40,20 @@ fn on_a_fuse_file_system_a_writer_that_pauses_for_long_loses_nothing() {
     daemon.kill();
 }
 
-/// Regression: what another host, or here the backing side, put there was found minutes later by the next walk.
+/// Regression: a file that another host (here the backing folder) put there was found only minutes later, by the next walk.
 #[test]
-fn a_share_that_is_mounted_below_the_folder_is_polled_while_events_tell_of_the_rest() {
+fn a_share_mounted_below_the_folder_is_polled_while_the_rest_uses_events() {
     let world = World::new();
     if !has_bindfs(&world, "watched/share") {
         return;
     }
     let shell = format!("{MOUNT} watched/share && exec \"$1\" watch watched --settle 50ms");
     let daemon = Daemon::start(&mut script(&world, &shell));
-    let told = daemon.wait_for("polling: FUSE is mounted there");
-    assert!(told.contains("watched/share"), "{told}");
-    world.put("beside", "told by an event");
-    eventually("what lies beside it is stored at once", || world.times_stored("/HR_Backup/beside") == 1);
-    std::fs::write(world.dir.path().join("backing/scan"), "told by nobody").unwrap();
+    let line = daemon.wait_for("polling: FUSE is mounted there");
+    assert!(line.contains("watched/share"), "{line}");
+    world.put("beside", "announced by an event");
+    eventually("a file beside the share is stored at once", || world.times_stored("/HR_Backup/beside") == 1);
+    std::fs::write(world.dir.path().join("backing/scan"), "announced by no event").unwrap();
     eventually("the scan is stored", || world.times_stored("/HR_Backup/scan") == 1);
     eventually("and removed", || !world.dir.path().join("backing/scan").exists());
     daemon.kill();
@@ -82,7 +77,7 @@ fn a_share_that_does_not_answer_ends_each_command_in_time_with_a_message_that_na
         ("push share", named),
         ("push watched/file --move-to share", named),
         ("push --delete share", unnamed),
-        ("watch share", unnamed),
+        ("watch share", named),
         ("check --config share/config.toml", unnamed),
     ];
     std::thread::scope(|scope| {

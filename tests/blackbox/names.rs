@@ -1,4 +1,4 @@
-//! Names: any script, any sign; each arrives in the vault as what it is here, and comes back so.
+//! Names in any script and with any sign: each arrives in the vault unchanged, and comes back unchanged.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -88,7 +88,7 @@ fn hostile_names_are_pushed_listed_and_taken_out_again() {
 }
 
 #[test]
-fn hostile_names_of_sub_folders_and_destinations_are_as_good() {
+fn hostile_names_of_sub_folders_and_destinations_work_too() {
     let dest = "/100% sure? #1 & \"co\"/%2F";
     let world = World::with(|options| {
         options.folders = vec![astran_backup::vault::RemotePath::parse(dest).unwrap().join("a+b\nc")];

@@ -1,4 +1,4 @@
-//! The service away, or in trouble: nothing is lost, no file is blamed, and all goes on when it is back.
+//! The service is away or in trouble: nothing is lost, no file is blamed, and uploads go on when the service is back.
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant, SystemTime};
@@ -7,7 +7,7 @@ use astran_backup::sandbox::faults::{Call, Fault, Rule};
 
 use crate::support::{World, eventually, run_to_end};
 
-/// A world whose service can go away and come back: on an address of loopback that no other test takes meanwhile.
+/// A world whose service can go away and come back: it has a loopback address of its own, whose port no other test can take meanwhile.
 pub(super) fn coming_and_going() -> World {
     use std::sync::atomic::{AtomicU8, Ordering};
     static NEXT: AtomicU8 = AtomicU8::new(1);
@@ -20,7 +20,7 @@ fn unavailable(retry_after: Option<u64>) -> Fault {
     Fault::Status { status: 503, retry_after, body: None, content_type: None, carried_out: false }
 }
 
-/// An address of this machine where nobody listens.
+/// An address of this machine at which no program listens.
 fn closed() -> String {
     format!("http://{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap())
 }
@@ -34,7 +34,7 @@ fn watch_waits_for_a_service_that_is_not_there_at_the_start() {
     daemon.wait_for("the service can't be reached");
     world.start_sandbox();
     daemon.wait_for("watching");
-    eventually("it is stored and removed", || world.files_left().is_empty());
+    eventually("the file is stored and removed", || world.files_left().is_empty());
     assert_eq!(world.stored("/HR_Backup/file").unwrap(), b"content");
     assert_eq!(daemon.stop().code, Some(0));
 }
@@ -88,7 +88,7 @@ fn a_connection_that_breaks_during_or_after_an_upload_loses_nothing_and_stores_n
 }
 
 #[test]
-fn tokens_that_die_in_mid_run_are_renewed_without_a_word() {
+fn tokens_that_expire_during_a_run_are_renewed_silently() {
     let world = World::new();
     world.faults().add(Rule::new(Call::Upload, Fault::Expire));
     world.faults().add(Rule::new(Call::Upload, Fault::ExpireAll).after(2));
@@ -108,7 +108,7 @@ fn commands_that_only_look_tell_of_a_service_that_is_not_there_at_once_with_5() 
     assert!(output.stderr.contains("onnection refused"), "{output:?}");
 }
 
-/// That this takes less than a minute where nothing answers at all is shown beside the code, in time that only pretends.
+/// A unit test shows, with paused time, that this takes less than a minute where nothing answers at all.
 #[test]
 fn commands_that_are_to_end_give_up_on_a_service_in_lasting_trouble_with_5() {
     for command in [&["push", "watched"][..], &["watch", "watched", "--once"]] {
@@ -124,7 +124,7 @@ fn commands_that_are_to_end_give_up_on_a_service_in_lasting_trouble_with_5() {
 }
 
 #[test]
-fn a_stop_during_an_outage_is_not_held_up_by_files_that_wait() {
+fn a_stop_during_an_outage_does_not_wait_for_waiting_files() {
     let world = World::new();
     world.faults().add(Rule::new(Call::Upload, unavailable(Some(300))).always());
     let path = world.put("file", "content");

@@ -1,4 +1,4 @@
-//! Where a watched folder lies: who could put another folder in its place, folders that go and come back, and very deep ones.
+//! Where a watched folder lies: other users who could replace it, folders that go and come back, and very deep folders.
 
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -13,7 +13,7 @@ use crate::support::{Daemon, Output, QUICK, World, eventually, run_to_end};
 const NOBODY: u32 = 65534;
 const SOMEBODY: u32 = 65533;
 
-/// A world with the folder `home/drop`, which is watched in place of the usual one.
+/// A world in which `home/drop` is watched instead of the usual folder.
 struct Home {
     world: World,
 }
@@ -22,7 +22,7 @@ impl Home {
     fn new() -> Self {
         let world = World::new();
         fs::create_dir_all(world.dir.path().join("home/drop")).unwrap();
-        // What nobody may ever touch: another tree with a folder of the same name.
+        // The victim, which must never be touched: another tree with a folder of the same name.
         fs::create_dir_all(world.dir.path().join("victim/drop")).unwrap();
         fs::write(world.dir.path().join("victim/drop/secret"), "secret").unwrap();
         Self { world }
@@ -71,7 +71,7 @@ impl Home {
         assert!(self.world.stored("/HR_Backup/secret").is_none());
     }
 
-    /// The run was refused, and the reason says this.
+    /// Asserts that the run was refused with this reason.
     #[track_caller]
     fn assert_refused(&self, output: &Output, why: &str) {
         assert!(output.code == Some(2) && output.stderr.contains(why), "{why}: {output:?}");
@@ -97,12 +97,12 @@ fn a_parent_that_is_replaced_by_a_link_is_not_followed_and_with_the_real_one_bac
     fs::remove_file(home.path("home")).unwrap();
     home.rename("away", "home");
     let second = home.put("second");
-    eventually("with the real parent back it goes on", || !second.exists());
+    eventually("uploads go on with the real parent back", || !second.exists());
     home.assert_victim_is_left_alone();
     assert_eq!(daemon.stop().code, Some(0));
 }
 
-/// Whoever owns the parent can put any folder there: what the daemon would take from it must be that user's own.
+/// The owner of the parent can put any folder there, so the watched folder must belong to that user.
 #[test]
 fn a_start_through_a_folder_of_another_user_takes_only_that_users_own_folder() {
     if !is_root() {
@@ -119,12 +119,12 @@ fn a_start_through_a_folder_of_another_user_takes_only_that_users_own_folder() {
     let taken = home.once();
     assert_eq!((taken.code, file.exists()), (Some(0), false), "{taken:?}");
 
-    // That user's link leads to what is not that user's.
+    // A link of that user leads to a folder of another user.
     home.rename("home/drop", "home/own");
     home.link("victim/drop", "home/drop");
     home.give("home/drop", NOBODY);
     home.assert_refused(&home.once(), "belongs to the user 65534");
-    // The link in the way of the path is as good.
+    // A link earlier in the path does the same.
     fs::remove_file(home.path("home/drop")).unwrap();
     home.link("victim", "home/sub");
     home.assert_refused(&home.world.run(["watch", "home/sub/drop", "--once"]), "belongs to the user 65534");
@@ -141,7 +141,7 @@ fn a_start_below_a_folder_that_others_may_write_is_refused_unless_it_is_sticky()
     home.mode("home", 0o1777);
     assert_eq!(home.once().code, Some(0));
     assert!(!file.exists());
-    // The watched folder itself may be written by anybody: files come from others.
+    // Everybody may write into the watched folder itself: other users put files there.
     home.mode("home", 0o755);
     home.mode("home/drop", 0o777);
     let file = home.put("file");
@@ -150,7 +150,7 @@ fn a_start_below_a_folder_that_others_may_write_is_refused_unless_it_is_sticky()
 }
 
 #[test]
-fn the_administrators_own_links_are_followed_at_the_start_and_flipped_ones_are_not_while_it_runs() {
+fn links_of_the_administrator_are_followed_at_the_start_and_changed_ones_not_while_running() {
     let home = Home::new();
     home.link("home", "current");
     let first = home.put("first");
@@ -164,9 +164,9 @@ fn the_administrators_own_links_are_followed_at_the_start_and_flipped_ones_are_n
     assert_eq!(daemon.stop().code, Some(0));
 }
 
-/// Regression: a folder with the same owner was taken, though another user had put it there.
+/// Regression: a folder with the same owner was accepted, though another user had put it there.
 #[test]
-fn a_folder_that_another_user_could_have_replaced_meanwhile_is_gone() {
+fn a_folder_that_another_user_could_have_replaced_counts_as_gone() {
     if !is_root() {
         return;
     }
@@ -180,12 +180,12 @@ fn a_folder_that_another_user_could_have_replaced_meanwhile_is_gone() {
     home.assert_victim_is_left_alone();
     home.rename("home/away", "home/drop");
     let second = home.put("second");
-    eventually("with the real folder back it goes on", || !second.exists());
+    eventually("uploads go on with the real folder back", || !second.exists());
     assert_eq!(daemon.stop().code, Some(0));
 }
 
 #[test]
-fn check_tells_of_a_folder_that_others_could_replace() {
+fn check_reports_a_folder_that_others_could_replace() {
     let home = Home::new();
     home.mode("home", 0o777);
     home.world.configure("[[folder]]\npath = \"home/drop\"\n");
@@ -207,24 +207,13 @@ fn push_removes_nothing_from_a_folder_that_others_could_replace() {
     assert_eq!(kept.code, Some(0), "{kept:?}");
 }
 
-/// The program under a shell that may mount, with this world's environment.
-#[cfg(target_os = "linux")]
-fn mounting(world: &World, shell: &str) -> Command {
-    let inner = world.command();
-    let mut command = Command::new("unshare");
-    command.args(["-rm", "sh", "-c", shell, "sh"]).arg(inner.get_program());
-    command.current_dir(world.dir.path()).env_clear();
-    command.envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?))));
-    command
-}
-
-/// Regression: its own lock shut it out until a restart.
+/// Regression: the program's own lock shut it out until a restart.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_disk_that_is_unmounted_and_mounted_again_is_taken_again() {
     let world = World::new();
     let mount = "mkdir -p disk && mount -t tmpfs none disk && mount --bind disk watched";
-    if run_to_end(&mut mounting(&world, mount)).code != Some(0) {
+    if run_to_end(&mut world.unshared("-rm", mount)).code != Some(0) {
         eprintln!("skipped: nothing can be mounted here");
         return;
     }
@@ -238,16 +227,16 @@ fn a_disk_that_is_unmounted_and_mounted_again_is_taken_again() {
          umount watched; find watched -type f | grep . && exit 7
          exit $code"
     );
-    let output = run_to_end(&mut mounting(&world, &shell));
+    let output = run_to_end(&mut world.unshared("-rm", &shell));
     assert_eq!(output.code, Some(0), "{output:?}");
     for name in ["first", "between", "second"] {
         assert_eq!(world.times_stored(&format!("/HR_Backup/{name}")), 1, "{name}: {output:?}");
     }
 }
 
-/// Regression: at the end the private folder of whatever lay at the path was cleaned, though another process may use it.
+/// Regression: the end of a watch cleaned the private folder of another folder that lay at the path by then.
 #[test]
-fn the_end_tidies_the_folder_that_was_watched_and_no_other() {
+fn the_end_of_a_watch_tidies_only_the_folder_that_was_watched() {
     let world = World::new();
     let daemon = world.watch_quick(&[]);
     eventually("its first file is gone", || world.files_left().is_empty());
@@ -256,11 +245,11 @@ fn the_end_tidies_the_folder_that_was_watched_and_no_other() {
     fs::create_dir_all(other.join("0")).unwrap();
     fs::set_permissions(&other, fs::Permissions::from_mode(0o700)).unwrap();
     assert_eq!(daemon.stop().code, Some(0));
-    assert!(other.join("0").exists(), "it is another's");
-    assert!(!world.dir.path().join("old/.astran-backup").exists(), "it is ours");
+    assert!(other.join("0").exists(), "the folder belongs to another process");
+    assert!(!world.dir.path().join("old/.astran-backup").exists(), "the folder is this process's own");
 }
 
-/// Makes so many folders in one another, and opens the last one.
+/// Makes so many nested folders, and opens the innermost one.
 fn dig(from: &Path, name: &str, levels: usize) -> OwnedFd {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let mut at = openat(CWD, from, flags, Mode::empty()).unwrap();
@@ -282,7 +271,7 @@ fn files_left(world: &World) -> String {
         .stdout
 }
 
-/// Regression: it was told once, and never taken.
+/// Regression: the file was reported once, and never taken.
 #[test]
 fn a_file_deeper_than_any_path_may_be_long_is_stored_and_removed() {
     let world = World::new();
@@ -294,15 +283,15 @@ fn a_file_deeper_than_any_path_may_be_long_is_stored_and_removed() {
     assert_eq!(files_left(&world), "");
 }
 
-/// No event can be had of such a folder: it is polled.
+/// Such a folder has no events: it is polled.
 #[test]
 fn a_file_that_appears_deeper_than_any_path_may_be_long_is_taken_while_it_runs() {
     let world = World::new();
     let folder = dig(&world.watched(), &"d".repeat(250), 20);
     let daemon = world.watch_quick(&[]);
     put_at(&folder, "deep");
-    eventually("it is stored", || world.times_stored("/HR_Backup/deep") == 1);
-    eventually("it is removed", || files_left(&world).is_empty());
+    eventually("the file is stored", || world.times_stored("/HR_Backup/deep") == 1);
+    eventually("the file is removed", || files_left(&world).is_empty());
     assert_eq!(daemon.output_so_far().matches("polling").count(), 1, "{}", daemon.output_so_far());
     assert_eq!(daemon.stop().code, Some(0));
 }

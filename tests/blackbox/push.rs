@@ -1,4 +1,4 @@
-//! `push`: upload now what was named.
+//! `push`: uploads the named files now.
 
 use std::fs;
 use std::io::Write;
@@ -25,7 +25,7 @@ fn files_and_folders_are_stored_and_kept() {
 }
 
 #[test]
-fn what_is_pushed_again_is_sent_again() {
+fn a_file_that_is_pushed_again_is_sent_again() {
     let world = World::new();
     fs::write(world.dir.path().join("file"), "content").unwrap();
     for times in 1..=2 {
@@ -71,7 +71,7 @@ fn a_missing_file_ends_with_4_before_anything_is_uploaded() {
 }
 
 #[test]
-fn what_is_no_regular_file_fails_with_a_reason_and_is_not_followed() {
+fn links_and_other_special_files_fail_with_a_reason_and_are_not_followed() {
     let world = World::new();
     fs::write(world.dir.path().join("secret"), "secret").unwrap();
     symlink("secret", world.dir.path().join("link")).unwrap();
@@ -82,7 +82,7 @@ fn what_is_no_regular_file_fails_with_a_reason_and_is_not_followed() {
 }
 
 #[test]
-fn two_files_of_one_name_hide_nothing() {
+fn two_files_of_one_name_do_not_hide_each_other() {
     let world = World::new();
     world.put("a/report.pdf", "of a");
     world.put("b/report.pdf", "of b");
@@ -95,7 +95,7 @@ fn two_files_of_one_name_hide_nothing() {
 }
 
 #[test]
-fn a_file_that_somebody_writes_is_waited_for() {
+fn push_waits_for_a_file_that_is_being_written() {
     let world = World::new();
     let path = world.put("growing", "half");
     let mut writer = fs::OpenOptions::new().append(true).open(&path).unwrap();
@@ -115,10 +115,10 @@ fn a_large_file_is_streamed_and_never_held_in_memory() {
     const SIZE: u64 = 160 << 20;
     let world = World::new();
     fs::File::create(world.watched().join("large")).unwrap().set_len(SIZE).unwrap();
-    // The answer comes late, so that there is somebody to ask for its memory once all is sent.
+    // The answer comes late, so that the process still exists when its memory is measured after the last byte.
     world.faults().add(Rule::new(Call::Upload, Fault::Delay { ms: 1500 }));
     let daemon = crate::support::Daemon::start(world.command().args(["push", "watched/large"]));
-    eventually("it is stored", || world.times_stored("/HR_Backup/large") == 1);
+    eventually("the file is stored", || world.times_stored("/HR_Backup/large") == 1);
     let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
@@ -128,7 +128,7 @@ fn a_large_file_is_streamed_and_never_held_in_memory() {
 }
 
 #[test]
-fn json_tells_of_each_file_and_of_nothing_else() {
+fn json_has_one_line_for_each_file_and_no_other() {
     let world = World::new();
     world.put("a", "a");
     world.put("b", "b");
@@ -164,7 +164,7 @@ fn a_folder_that_holds_our_own_state_is_not_pushed() {
 }
 
 #[test]
-fn what_is_named_twice_in_whatever_way_is_stored_once() {
+fn a_file_that_is_named_twice_is_stored_once() {
     let world = World::new();
     world.put("a", "a");
     world.put("sub/b", "b");
@@ -173,7 +173,7 @@ fn what_is_named_twice_in_whatever_way_is_stored_once() {
     assert_eq!(world.sandbox().uploads().len(), 2, "{}", output.stdout);
 }
 
-/// The second one of two found each file gone that the first one had stored, and said that all had failed.
+/// Regression: the second of the two folders found each file gone that the first had stored, and reported them all as failed.
 #[test]
 fn a_folder_that_is_named_beside_one_that_it_lies_in_stores_its_files_once() {
     for arguments in [
@@ -216,7 +216,7 @@ fn in_layout_mirror_a_folder_within_a_folder_makes_documents_of_its_own() {
     assert_eq!(world.times_stored("/HR_Backup/b"), 1, "{output:?}");
 }
 
-/// Files wait in the private folder side by side; what lies beside a named file there is none of ours.
+/// Staged files lie side by side in the private folder: those beside the named one are not this push's.
 #[test]
 fn a_file_that_goes_again_from_the_private_folder_leaves_what_waits_beside_it() {
     let world = World::new();
@@ -224,7 +224,7 @@ fn a_file_that_goes_again_from_the_private_folder_leaves_what_waits_beside_it() 
     fs::create_dir_all(&private).unwrap();
     fs::set_permissions(world.watched().join(".astran-backup"), std::os::unix::fs::PermissionsExt::from_mode(0o700))
         .unwrap();
-    // A leftover whose name is taken stays there.
+    // A staged file whose name is taken stays there.
     fs::write(private.join("waits"), "the only copy").unwrap();
     world.put("waits", "another");
     let report = world.put("report", "first");

@@ -1,4 +1,4 @@
-//! Whoever reads standard output and stops reading stops nothing.
+//! A reader of standard output that stops reading stops nothing.
 
 use std::io::Write;
 use std::process::{Child, Stdio};
@@ -8,16 +8,16 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
 use crate::support::{PATIENCE, QUICK, World, eventually};
 
-/// A running program whose standard output is full, and that nobody reads.
+/// A running program whose standard output is a full pipe that is never read.
 struct Unread {
     child: Child,
-    /// Open: a reader that has gone is another thing.
+    /// The open end of the pipe: a closed one would be another case.
     _reader: std::io::PipeReader,
 }
 
 impl Drop for Unread {
     fn drop(&mut self) {
-        // Ended already, or its test has failed.
+        // The program has ended already, or the test has failed.
         self.child.kill().ok();
         self.child.wait().ok();
     }

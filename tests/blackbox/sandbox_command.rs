@@ -1,4 +1,4 @@
-//! `sandbox` and `--sandbox`: a first minute without an account.
+//! `sandbox` and `--sandbox`: trying the program without an account.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::support::{Daemon, World, eventually, run_to_end};
 
-/// The binary without a word about any service.
+/// The binary without any configuration of a service.
 fn bare(world: &World) -> std::process::Command {
     let mut command = world.command();
     for (name, _) in crate::support::access_variables(&world.access) {
@@ -16,7 +16,7 @@ fn bare(world: &World) -> std::process::Command {
 }
 
 #[test]
-fn json_is_one_line_with_all_that_one_needs_to_log_in() {
+fn json_is_one_line_with_all_that_a_login_needs() {
     let world = World::new();
     let sandbox =
         Daemon::start(bare(&world).args(["sandbox", "--listen", "127.0.0.1:0", "--store", "store", "--json"]));
@@ -36,7 +36,7 @@ fn json_is_one_line_with_all_that_one_needs_to_log_in() {
 }
 
 #[test]
-fn text_tells_where_it_listens_and_how_to_log_in_in_words_that_a_shell_takes() {
+fn text_gives_the_address_and_the_login_as_lines_for_a_shell() {
     let world = World::new();
     let sandbox = Daemon::start(bare(&world).args(["sandbox", "--listen", "127.0.0.1:0"]));
     assert!(sandbox.wait_for("listens on").contains("http://127.0.0.1:"));
@@ -54,10 +54,10 @@ fn text_tells_where_it_listens_and_how_to_log_in_in_words_that_a_shell_takes() {
 fn an_address_that_is_taken_or_not_loopback_is_a_usage_error() {
     let world = World::new();
     let taken = world.access.api_url.strip_prefix("http://").unwrap();
-    for (address, told) in [(taken, "something else"), ("0.0.0.0:0", "this machine only")] {
+    for (address, reason) in [(taken, "something else"), ("0.0.0.0:0", "this machine only")] {
         let output = run_to_end(bare(&world).args(["sandbox", "--listen", address]));
         assert_eq!(output.code, Some(2), "{output:?}");
-        assert!(output.stderr.contains(told), "{output:?}");
+        assert!(output.stderr.contains(reason), "{output:?}");
     }
 }
 
@@ -78,7 +78,7 @@ fn watch_with_the_sandbox_makes_folder_and_destination_and_ls_sees_the_same_vaul
     let path = world.dir.path().join("Temporary/Folder/report.pdf");
     fs::write(&path, "content").unwrap();
     daemon.wait_for("stored");
-    eventually("it is removed", || !path.exists());
+    eventually("the file is removed", || !path.exists());
     assert_eq!(daemon.stop().code, Some(0));
     let listed = run_to_end(bare(&world).args(["ls", dest, "--sandbox"]));
     assert!(listed.code == Some(0) && listed.stdout.contains("report.pdf"), "{listed:?}");
@@ -87,7 +87,7 @@ fn watch_with_the_sandbox_makes_folder_and_destination_and_ls_sees_the_same_vaul
 }
 
 #[test]
-fn the_sandbox_is_asked_instead_of_a_service_that_is_configured() {
+fn the_sandbox_is_used_instead_of_a_configured_service() {
     let world = World::new();
     world.put("file", "content");
     let output = world.run(["push", "watched", "--sandbox"]);
@@ -97,7 +97,7 @@ fn the_sandbox_is_asked_instead_of_a_service_that_is_configured() {
     assert_eq!(fs::read(world.state().join("astran-backup/sandbox/vault/HR_Backup/file")).unwrap(), b"content");
 }
 
-/// Regression: they were emptied into the stand-in.
+/// Regression: the configured folders were emptied into the sandbox.
 #[test]
 fn the_sandbox_never_takes_a_configured_folder_whichever_way_the_configuration_is_found() {
     let world = World::new();
@@ -117,9 +117,9 @@ fn the_sandbox_never_takes_a_configured_folder_whichever_way_the_configuration_i
     assert!(real.exists());
 }
 
-/// Regression: a trial's receipts counted for the real service, which was never asked.
+/// Regression: the receipts of a trial counted for the real service, which was never asked.
 #[test]
-fn what_was_tried_in_the_sandbox_is_uploaded_to_the_service_all_the_same() {
+fn files_tried_in_the_sandbox_are_uploaded_to_the_service_all_the_same() {
     let world = World::new();
     world.put("report", "content");
     for _ in 0..2 {

@@ -1,4 +1,4 @@
-//! Nothing of the password or the tokens is ever printed, however much is asked for.
+//! Nothing of the password or the tokens is ever printed, at whatever log level.
 
 use astran_backup::sandbox::faults::{Call, Fault, Garbage, Rule};
 
@@ -6,9 +6,9 @@ use crate::support::{Output, World, run_to_end};
 
 const PASSWORD: &str = "pässwörd & 100% \"secret\"";
 
-/// What must not be seen: the password as it is and as a form holds it, and the names that go with tokens.
+/// Asserts that the output shows no secret: neither the password, plain or encoded as in a form, nor the names of token fields.
 #[track_caller]
-fn says_nothing(output: &Output) {
+fn shows_no_secret(output: &Output) {
     let encoded = url::form_urlencoded::byte_serialize(PASSWORD.as_bytes()).collect::<String>();
     for secret in [PASSWORD, "pässwörd", &encoded, "p%C3%A4ssw", "Bearer", "bearer", "access_token", "refresh_token"]
     {
@@ -22,7 +22,7 @@ fn world() -> World {
     world
 }
 
-/// All output there is, of libraries too.
+/// Runs the program with all logging on, of libraries too.
 fn loud(world: &World, arguments: &[&str]) -> Output {
     run_to_end(world.command().env("RUST_LOG", "trace").env("RUST_BACKTRACE", "1").args(arguments).arg("-vv"))
 }
@@ -40,7 +40,7 @@ fn no_output_of_a_good_run_holds_a_secret() {
     ] {
         let output = loud(&world, arguments);
         assert_eq!(output.code, Some(0), "{output:?}");
-        says_nothing(&output);
+        shows_no_secret(&output);
     }
 }
 
@@ -53,7 +53,7 @@ fn no_output_of_a_refused_login_or_a_bad_answer_holds_a_secret() {
         world.faults().add(Rule::new(Call::Login, fault).always());
         let output = loud(&world, &["ls"]);
         assert!(matches!(output.code, Some(3 | 5)), "{output:?}");
-        says_nothing(&output);
+        shows_no_secret(&output);
     }
 }
 

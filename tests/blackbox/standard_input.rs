@@ -1,4 +1,4 @@
-//! `push -`: standard input, which is written to a file of its own first, beside those of others.
+//! `push -`: standard input, which is first written to a file of its own, beside the files of other pushes.
 
 use std::fs;
 use std::io::Write;
@@ -10,12 +10,12 @@ use astran_backup::sandbox::faults::{Call, Fault, Rule};
 
 use crate::support::{Daemon, Output, World, eventually};
 
-/// Runs `push` with something on its standard input.
+/// Runs `push` with this standard input.
 fn push_input(world: &World, input: &[u8], arguments: &[&str]) -> Output {
     let mut command = world.command();
     command.arg("push").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    // A program that ends without reading is none of ours to judge here.
+    // The program may end without reading: then the write fails, which is fine here.
     child.stdin.take().unwrap().write_all(input).ok();
     let output = child.wait_with_output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
@@ -39,7 +39,7 @@ fn walk_has(world: &World, name: &str) -> bool {
 }
 
 #[test]
-fn standard_input_that_could_not_be_stored_is_kept_and_told_where() {
+fn standard_input_that_could_not_be_stored_is_kept_and_its_place_is_printed() {
     let world = World::new();
     let (body, content_type) = (None, None);
     let refused = Fault::Status { status: 422, retry_after: None, body, content_type, carried_out: false };
@@ -72,7 +72,7 @@ fn a_stop_while_standard_input_is_read_ends_with_130_and_leaves_no_half_of_it_be
 }
 
 #[test]
-fn standard_input_whose_upload_was_cut_is_kept_and_told_where() {
+fn standard_input_whose_upload_was_cut_is_kept_and_its_place_is_printed() {
     let world = World::new();
     fs::write(world.dir.path().join("input"), "the only copy").unwrap();
     world.faults().add(Rule::new(Call::Upload, Fault::Stall { ms: 60_000 }));
@@ -88,7 +88,7 @@ fn standard_input_whose_upload_was_cut_is_kept_and_told_where() {
     assert!(output.stdout.contains("is kept in") && walk_has(&world, "dump.sql"), "{output:?}");
 }
 
-/// A push that was killed while it uploaded: the only copy of what was piped in is where it wrote that.
+/// Kills a push during its upload. Returns the file with the only copy of what was piped in.
 fn killed(world: &World, name: &str) -> PathBuf {
     fs::write(world.dir.path().join("input"), "the only copy").unwrap();
     world.faults().add(Rule::new(Call::Upload, Fault::Stall { ms: 60_000 }).named(name));
@@ -101,7 +101,7 @@ fn killed(world: &World, name: &str) -> PathBuf {
 }
 
 #[test]
-fn what_a_killed_push_was_given_is_told_of_until_the_store_has_it() {
+fn standard_input_of_a_killed_push_is_reported_until_the_store_has_it() {
     for delete in [None, Some("--delete")] {
         let world = World::new();
         let left = killed(&world, "dump.sql");
@@ -112,25 +112,25 @@ fn what_a_killed_push_was_given_is_told_of_until_the_store_has_it() {
             "{output:?}"
         );
         assert_eq!(fs::read(&left).unwrap(), b"the only copy");
-        // As it was told.
+        // Does what the message says.
         let output = world.run(["push", left.to_str().unwrap()].into_iter().chain(delete));
         assert_eq!(output.code, Some(0), "{output:?}");
         assert!(world.sandbox().uploads().len() == 2 && left.exists() == delete.is_none());
         let output = push_input(&world, b"of tomorrow", &["-", "--name", "dump.sql"]);
         assert!(output.code == Some(0) && output.stderr.is_empty(), "{output:?}");
-        assert!(!left.exists(), "by its receipt nobody needs it");
+        assert!(!left.exists(), "the receipt makes the file needless");
         assert_eq!(world.sandbox().uploads().len(), 3);
     }
 }
 
-/// It is no leftover, though nothing in the journal speaks for it yet.
+/// The file is no leftover, though the journal has no entry for it yet.
 #[test]
-fn standard_input_that_another_push_still_reads_is_neither_told_of_nor_touched() {
+fn standard_input_of_a_running_push_is_neither_reported_nor_touched() {
     let world = World::new();
     let mut command = world.command();
     let (input, mut pipe) = std::io::pipe().unwrap();
     let reading = Daemon::start(command.args(["push", "-", "--name", "slow"]).stdin(input));
-    // It holds the pipe's other end too.
+    // The child holds the other end of the pipe too.
     drop(command);
     eventually("it reads", || walk_has(&world, "slow"));
     let output = push_input(&world, b"from a pipe", &["-", "--name", "dump.sql"]);
@@ -151,7 +151,7 @@ fn an_empty_file_and_empty_standard_input_are_stored() {
     assert_eq!(world.stored("/HR_Backup/nothing").unwrap(), b"");
 }
 
-/// Standard input that waits in the state folder: its own, of a push that failed, and something that a person put there.
+/// What lies in the state folder: standard input of a failed push, and a file that a person put there.
 fn neighbours(world: &World) -> Vec<(PathBuf, &'static str)> {
     let folder = world.state().join("astran-backup/stdin");
     let (failed, notes) = (folder.join(".astran-backup/00000000000000ff/dump.sql"), folder.join("notes"));
@@ -174,13 +174,13 @@ fn assert_only_these(world: &World, files: &[(PathBuf, &str)]) {
 }
 
 #[test]
-fn what_waits_beside_standard_input_is_never_touched() {
+fn files_beside_standard_input_are_never_touched() {
     let world = World::new();
     let neighbours = neighbours(&world);
     let arguments = ["-", "--name", "dump.sql"];
     assert_eq!(push_input(&world, b"from a pipe", &arguments).code, Some(0));
     assert_only_these(&world, &neighbours);
-    // One that is stored while another one still waits for its upload.
+    // One standard input is stored while another one still waits for its upload.
     world.faults().add(Rule::new(Call::Upload, Fault::Stall { ms: 60_000 }).named("slow"));
     fs::write(world.dir.path().join("input"), "slow").unwrap();
     let mut slow = world.command();

@@ -1,4 +1,4 @@
-//! TLS: own authorities, HTTP/2, and what a certificate that nobody trusts is answered with.
+//! TLS: certificate authorities of one's own, HTTP/2, and what a certificate that is not trusted leads to.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
@@ -7,15 +7,15 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::support::{Output, World, run_to_end};
 
-/// Takes TLS off in front of a sandbox, as a proxy does.
+/// Terminates TLS in front of a sandbox, as a proxy does.
 struct Terminator {
     port: u16,
-    /// The protocols that clients and it agreed on.
+    /// The protocols that were negotiated with each client.
     agreed: Arc<Mutex<Vec<Option<Vec<u8>>>>>,
 }
 
 impl Terminator {
-    /// In front of the world's sandbox; its certificate for `localhost` lies in `ca.pem` beside the watched folder.
+    /// Starts in front of the world's sandbox; the certificate for `localhost` lies in `ca.pem` beside the watched folder.
     fn start(world: &World, protocols: &[&[u8]]) -> Self {
         let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         std::fs::write(world.dir.path().join("ca.pem"), own.cert.pem()).unwrap();
@@ -35,7 +35,7 @@ impl Terminator {
         Self { port, agreed }
     }
 
-    /// Runs the binary against it.
+    /// Runs the binary against this server.
     fn run(&self, world: &World, prefix: &str, ca_file: Option<&str>, arguments: &[&str]) -> Output {
         let url = format!("https://localhost:{}{prefix}", self.port);
         let mut command = world.command();
@@ -61,11 +61,11 @@ async fn take(
     while let Ok((socket, _)) = listener.accept().await {
         let (acceptor, agreed) = (acceptor.clone(), Arc::clone(&agreed));
         tokio::spawn(async move {
-            // A client that does not trust it goes away here.
+            // A client that does not trust the certificate leaves here.
             let Ok(mut outside) = acceptor.accept(socket).await else { return };
             agreed.lock().unwrap().push(outside.get_ref().1.alpn_protocol().map(<[u8]>::to_vec));
             let mut inside = tokio::net::TcpStream::connect(behind).await.unwrap();
-            // However either side ends.
+            // In whatever way either side ends.
             tokio::io::copy_bidirectional(&mut outside, &mut inside).await.ok();
         });
     }

@@ -1,5 +1,5 @@
-//! The wall clock is set back and forth while the program runs, by a day, by a year, to before 1970: nothing is lost or stored
-//! twice, the login goes on, the chain of receipts stays whole, and no receipt is pruned for it.
+//! The wall clock jumps while the program runs, by a day, by a year, to before 1970: nothing is lost or stored twice, the login goes
+//! on, the chain of receipts stays whole, and no receipt is pruned because of a jump.
 #![cfg(all(feature = "sandbox", target_os = "linux", target_env = "gnu"))]
 // The lints make exceptions for `#[test]` functions only; helpers need them too, and writers in the folder may rename and delete.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
@@ -21,17 +21,17 @@ use support::{Daemon, Output, World, eventually, run_to_end};
 
 const DAY: i64 = 24 * 3600;
 const YEAR: i64 = 365 * DAY;
-/// Right, a day back, a year ahead, before 1970.
+/// Offsets of the clock: none, a day back, a year ahead, before 1970.
 const OFFSETS: [i64; 4] = [0, -DAY, YEAR, -60 * YEAR];
 
-/// A world whose program goes by a clock of its own.
+/// A world whose program has a wall clock of its own.
 struct Clock {
     world: World,
     offset: std::fs::File,
 }
 
 impl Clock {
-    /// `None`, and said so, where there is no C compiler.
+    /// `None`, with a message, where there is no C compiler.
     fn new(change: impl FnOnce(&mut Options)) -> Option<Self> {
         let world = World::with(change);
         std::fs::write(world.dir.path().join("shim.c"), include_str!("shim.c")).unwrap();
@@ -50,7 +50,7 @@ impl Clock {
         Some(Self { world, offset })
     }
 
-    /// Sets the clock: so many seconds from the true time.
+    /// Sets the clock to so many seconds from the true time.
     fn set(&self, offset: i64) {
         self.offset.write_all_at(&offset.to_ne_bytes(), 0).unwrap();
     }
@@ -71,13 +71,13 @@ impl Clock {
         Daemon::start(&mut self.command(&["watch", "watched", "--settle", "10ms"]))
     }
 
-    /// How many logins there were, and how many tokens came in all.
+    /// The number of logins, and of tokens that were issued.
     fn tokens(&self) -> (u64, u64) {
         let requests = self.world.sandbox().stats().requests;
         (requests["login"], requests["login"] + requests["refresh"])
     }
 
-    /// Puts some files, small and large, of names that never come again.
+    /// Puts some files, small and large, each with a new name.
     fn put(&self, what: &str, closed: &mut BTreeMap<String, String>) {
         for (name, size) in [("small", 20), ("large", 700_000), ("sub/below", 3000)] {
             let name = format!("{name}-{what}");
@@ -87,9 +87,9 @@ impl Clock {
         }
     }
 
-    /// Nothing is left, lost or twice, the chain is whole, and the receipts are all there.
+    /// Asserts that nothing is left, lost or stored twice, that the chain is whole, and that all receipts are there.
     #[track_caller]
-    fn reckon(&self, closed: &BTreeMap<String, String>) {
+    fn compare(&self, closed: &BTreeMap<String, String>) {
         let comparison = Comparison::of(&self.world, closed);
         println!("{}", comparison.summary());
         comparison.assert_perfect();
@@ -128,7 +128,7 @@ fn short_lives(options: &mut Options) {
 fn a_clock_that_is_set_while_files_are_on_their_way_stops_nothing_and_costs_nothing() {
     let Some(clock) = Clock::new(short_lives) else { return };
     let mut closed = BTreeMap::new();
-    // Lost answers are looked up by the times of the journal.
+    // Lost answers are looked up by the times in the journal.
     clock.world.faults().add(Rule::new(Call::Upload, Fault::CutAfter).with_probability(0.2, 1));
     let daemon = clock.watch();
     daemon.wait_for("watching");
@@ -136,7 +136,7 @@ fn a_clock_that_is_set_while_files_are_on_their_way_stops_nothing_and_costs_noth
     for (number, offset) in offsets.into_iter().enumerate() {
         clock.set(offset);
         let before = clock.tokens();
-        // Until a token was fetched under this clock too; the next jump meets the last of these files in their grace.
+        // Waits until a token was fetched under this clock too; the next jump meets the last of these files in their grace.
         for more in 0.. {
             clock.put(&format!("{number}-{more}"), &mut closed);
             eventually("all are stored", || clock.world.sandbox().uploads().len() >= closed.len());
@@ -155,11 +155,11 @@ fn a_clock_that_is_set_while_files_are_on_their_way_stops_nothing_and_costs_noth
     let (logins, tokens) = clock.tokens();
     println!("{logins} logins, {tokens} tokens");
     assert!(logins <= offsets.len() as u64 + 1 && tokens > logins, "{logins} logins, {tokens} tokens");
-    clock.reckon(&closed);
+    clock.compare(&closed);
     clock.set(0);
     let years = clock.years(&[]);
     assert!(years.len() >= 3 && years[0] == 1970, "the receipts show no other clock: {years:?}");
-    // What is stamped with a later time than now has happened since; what is stamped with 1970 has not.
+    // An entry with a later time than now counts as recent; an entry with a time of 1970 does not.
     assert_eq!(clock.years(&["--since", "1h"]), years[1..]);
     clock.set(-60 * YEAR);
     assert_eq!(clock.years(&["--since", "1h"]), years);
@@ -172,7 +172,7 @@ fn a_clock_that_never_stands_still_does_not_stop_the_login_or_the_uploads() {
     let mut closed = BTreeMap::new();
     std::thread::scope(|scope| {
         let (stop, setter, mut chance) = (&stop, &clock, Dice::new(dice.next()));
-        // Also where the test fails: the scope waits for its thread.
+        // Also if the test fails: the scope waits for its thread.
         let stopping = StopAtEnd(stop);
         scope.spawn(move || {
             while !stop.load(Ordering::Relaxed) {
@@ -185,11 +185,11 @@ fn a_clock_that_never_stands_still_does_not_stop_the_login_or_the_uploads() {
             clock.put(&format!("{number}"), &mut closed);
             std::thread::sleep(Duration::from_millis(dice.within(0, 600)));
         }
-        eventually("all are stored and removed", || clock.world.files_left().is_empty() && !aside(&clock.world));
+        eventually("all are stored and removed", || clock.world.files_left().is_empty() && !is_staged(&clock.world));
         drop(stopping);
         assert_eq!(daemon.stop().code, Some(0));
     });
-    clock.reckon(&closed);
+    clock.compare(&closed);
 }
 
 struct StopAtEnd<'a>(&'a AtomicBool);
@@ -200,7 +200,7 @@ impl Drop for StopAtEnd<'_> {
     }
 }
 
-fn aside(world: &World) -> bool {
+fn is_staged(world: &World) -> bool {
     !support::files_below(&world.watched().join(".astran-backup")).is_empty()
 }
 
@@ -208,8 +208,8 @@ fn aside(world: &World) -> bool {
 fn killed_and_started_under_another_clock_each_time_all_is_stored_once() {
     let Some(clock) = Clock::new(short_lives) else { return };
     let (mut dice, mut closed) = (Dice::new(seed("kills")), BTreeMap::new());
-    // The first receipts are of the right time, for only the chain's old end is cut off; and no start is under a clock
-    // that is ahead: nobody could tell it from a long rest, and by it they are too old to be kept.
+    // The first receipts have the right time, since pruning cuts off only the old end of the chain. No start is under a clock that
+    // is ahead: that looks like a long pause, after which the receipts are too old to be kept.
     clock.put("first", &mut closed);
     assert_eq!(clock.run(&["watch", "watched", "--once", "--settle", "10ms"]).code, Some(0));
     for round in 0..rounds(18).div_ceil(3) {
@@ -223,5 +223,5 @@ fn killed_and_started_under_another_clock_each_time_all_is_stored_once() {
     }
     clock.set(0);
     assert_eq!(clock.run(&["watch", "watched", "--once", "--settle", "10ms"]).code, Some(0));
-    clock.reckon(&closed);
+    clock.compare(&closed);
 }

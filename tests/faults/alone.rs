@@ -1,4 +1,4 @@
-//! One trouble at a time.
+//! One kind of trouble at a time.
 
 use astran_backup::sandbox::Duplicates;
 use astran_backup::sandbox::faults::{Call, Fault, Garbage, Rule};
@@ -27,14 +27,14 @@ fn whatever_the_service_does_to_an_upload_each_file_is_stored_once_and_none_is_b
 }
 
 #[test]
-fn a_lost_answer_is_looked_up_and_the_look_up_may_fail_too() {
+fn after_a_lost_answer_the_store_is_asked_also_if_that_fails_at_first() {
     let lookups = [Call::Filesystem, Call::Children];
     let troubles = [status(503, false), Fault::CutAfter, Fault::Garbage { body: Garbage::Html, carried_out: false }];
     let jobs = lookups.iter().flat_map(|call| troubles.iter().map(move |fault| (*call, fault.clone()))).collect();
     side_by_side(jobs, |(call, fault)| {
         let world = World::new();
         let closed = fill(&world);
-        // The first looks are for the destination.
+        // The first requests look for the destination.
         world.faults().add(Rule::new(Call::Upload, Fault::CutAfter).times(3));
         world.faults().add(Rule::new(call, fault).after(4).times(3));
         clean_run(&world, &SETTLE);
@@ -43,7 +43,7 @@ fn a_lost_answer_is_looked_up_and_the_look_up_may_fail_too() {
     });
 }
 
-/// One of each kind: the rest differ in numbers only.
+/// One trouble of each kind: the others differ in numbers only.
 fn one_of_each_kind() -> Vec<Fault> {
     let more = |fault: &Fault| match fault {
         Fault::Status { status, carried_out, retry_after, .. } => {
@@ -56,10 +56,10 @@ fn one_of_each_kind() -> Vec<Fault> {
     [service_troubles(), account_troubles()].concat().into_iter().filter(|fault| !more(fault)).collect()
 }
 
-/// What makes the program come to a call that it would not come to by itself.
+/// The rule and the flag that make the program send a call that it would not send by itself.
 fn leading_to(call: Call) -> (Option<Rule>, &'static str) {
     match call {
-        // The answer is lost, and the store is asked.
+        // The answer is lost, so the store is asked.
         Call::Filesystem => (Some(Rule::new(Call::Upload, Fault::CutAfter)), "answer"),
         Call::Children => (None, "listing"),
         Call::Content => (None, "content"),
@@ -91,7 +91,7 @@ fn troubled(call: Call, fault: &Fault) {
     let what = format!("{call:?} {fault:?}: {first:?}");
     assert!(world.sandbox().stats().faults > lead, "it never came: {what}");
     if is_believed(call, fault) {
-        // It may be sent again or blamed, but it is somewhere.
+        // The file may be sent again or blamed, but it must be somewhere.
         let stored =
             world.sandbox().uploads().iter().any(|upload| upload.sha256.as_deref() == Some(&*sha256(&content)));
         assert!(!world.files_left().is_empty() || stored, "{what}");
@@ -100,7 +100,7 @@ fn troubled(call: Call, fault: &Fault) {
     let expected = match first.code {
         Some(0) => true,
         Some(3) => is_of_the_login(fault),
-        // Only this file waits: an empty answer is no word of the store's.
+        // Only this file waits: an empty answer says nothing about it.
         Some(1) => first.stdout.starts_with("waits"),
         Some(5) => matches!(fault, Fault::Redirect { .. }),
         _ => false,

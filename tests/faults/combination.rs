@@ -1,4 +1,4 @@
-//! Several troubles at once, by chance.
+//! Several random troubles at once.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -10,20 +10,20 @@ use crate::disk::{Disk, Full};
 use crate::support::proof::{Comparison, Dice, clean_run, rounds, seed, sha256, unique};
 use crate::support::{Daemon, Output, PATIENCE, World, run_within};
 use crate::troubles::{
-    CALLS, account_troubles, destination_troubles, is_believed, is_dying, is_of_the_login, most, service_troubles,
+    CALLS, account_troubles, destination_troubles, is_believed, is_of_the_login, kills_tokens, most, service_troubles,
 };
 use crate::{SETTLE, failed, fill, side_by_side, status};
 
-/// All that chance decides of a combination.
+/// The random choices of one combination.
 #[derive(Debug)]
 struct Combination {
     duplicates: Duplicates,
     verify: &'static str,
-    /// One file is refused, which is its own trouble.
+    /// One file is refused, which is the trouble of that file alone.
     refused: bool,
-    /// The first run is told to stop after so long.
+    /// The first run gets a stop signal after this time.
     stopped: Option<Duration>,
-    /// A disk is full while the first run lasts.
+    /// A disk is full during the first run.
     full: Option<Full>,
     rules: Vec<Rule>,
 }
@@ -43,27 +43,27 @@ impl Combination {
         }
         let room = *dice.of(&[0, 40, 120, 400]);
         let full = dice.one_in(3).then(|| *dice.of(&[Full::Watched, Full::State(room)]));
-        // A run without room for its journal would wait for some with all its patience.
+        // A run without room for its journal would wait for room until its patience ends.
         let waits = matches!(full, Some(Full::State(_)));
         let stopped = stopped.or_else(|| waits.then(|| Duration::from_millis(dice.within(500, 5000))));
         Self { duplicates, verify, refused, stopped, full, rules }
     }
 
-    /// How the first run may end: by what went on for longer than its patience, by tokens that died again and again when they
-    /// were brand-new, by an account that somebody has to mend, by a destination that was not there.
+    /// Whether the first run may end so: by trouble that lasted longer than its patience, by new tokens that were refused again and again,
+    /// by an account that has to be mended, or by a missing destination.
     fn may_end_with(&self, code: Option<i32>, output: &str) -> bool {
         let rules = || self.rules.iter().map(|rule| &rule.fault);
         let of_the_login = || rules().filter(|fault| is_of_the_login(fault));
         match code {
             Some(0 | 5) => true,
             Some(1 | 4) if rules().any(|fault| destination_troubles().contains(fault)) => true,
-            // Without room for the journal nothing can be done.
+            // Without room for the journal nothing is uploaded.
             Some(1) if matches!(self.full, Some(Full::State(_))) => true,
-            // Some wait for an answer about themselves; whether another one was blamed is looked at later.
+            // Some files wait for an answer about themselves. Whether another file was blamed is checked later.
             Some(1) => self.refused || output.contains("waits"),
-            Some(3) => of_the_login().count() > 1 || of_the_login().any(|fault| !is_dying(fault)),
+            Some(3) => of_the_login().count() > 1 || of_the_login().any(|fault| !kills_tokens(fault)),
             Some(130) => self.stopped.is_some(),
-            // On a busy machine the signal may come before the program takes signals: it has done nothing yet.
+            // On a busy machine the signal may come before the program handles signals: nothing is done by then.
             None => self.stopped.is_some() && output.is_empty(),
             _ => false,
         }
@@ -74,7 +74,7 @@ impl Combination {
 fn in_random_combination_each_file_is_stored_once_and_none_is_blamed() {
     let first = seed("combination");
     let mut dice = Dice::new(first);
-    // The first one follows from the seed itself, so that any of them can be had alone.
+    // The first combination follows from the seed itself, so that each one can be repeated alone.
     let jobs = (0..rounds(6)).map(|round| if round == 0 { first } else { dice.next() }).collect();
     let totals = Mutex::new((0, 0));
     side_by_side(jobs, |seed| {
@@ -89,7 +89,7 @@ fn in_random_combination_each_file_is_stored_once_and_none_is_blamed() {
     println!("combinations, faults: {:?}; lost, twice, truncated, blamed: 0", totals.into_inner().unwrap());
 }
 
-/// Says how to have a combination again if it fails in whatever way: one that hangs fails elsewhere.
+/// Prints how to repeat a combination if it fails in any way: one that hangs fails in another place.
 struct Told<'a>(&'a str);
 
 impl Drop for Told<'_> {
@@ -100,11 +100,11 @@ impl Drop for Told<'_> {
     }
 }
 
-/// Answers how many faults there were.
+/// Returns how many faults there were.
 fn troubled(combination: &Combination) -> u64 {
     let world = World::with(|options| {
         options.duplicates = combination.duplicates;
-        // So that there is a refresh to be troubled.
+        // So that the token has to be refreshed, and trouble can meet that.
         options.token_life = Duration::from_secs(2);
     });
     let disk = combination.full.and_then(|full| Disk::mount(&world, full));
@@ -139,7 +139,7 @@ fn first_run(world: &World, stopped: Option<Duration>, arguments: &[&str]) -> Ou
     let mut command = world.command();
     command.args(["watch", "watched", "--once"]).args(arguments);
     let Some(after) = stopped else {
-        // It has patience twice: to begin, and with what comes then.
+        // The program has patience twice: for the start, and for the uploads.
         return run_within(3 * PATIENCE, &mut command);
     };
     let run = Daemon::start(&mut command);
@@ -147,7 +147,7 @@ fn first_run(world: &World, stopped: Option<Duration>, arguments: &[&str]) -> Ou
     run.stop()
 }
 
-/// Content has no deadline, for it may have any length: as long as it comes it is waited for.
+/// Content has no deadline, since it may have any length: the program waits as long as bytes come.
 fn drips_for_an_hour(call: Call, fault: &Fault) -> bool {
     matches!(call, Call::Content | Call::Any) && matches!(fault, Fault::Drip { .. })
 }
@@ -155,7 +155,7 @@ fn drips_for_an_hour(call: Call, fault: &Fault) -> bool {
 fn random_rule(dice: &mut Dice) -> Rule {
     let faults = [service_troubles(), account_troubles(), destination_troubles()].concat();
     let fault = dice.of(&faults).clone();
-    // Most of what can go wrong goes wrong with uploads; a look that says "not there" is believed.
+    // Most trouble comes with uploads. An answer "not there" to a question about a document is believed, so that is left out.
     let upload = dice.one_in(3) || destination_troubles().contains(&fault);
     let call = if upload { Call::Upload } else { *dice.of(&[&CALLS[..], &[Call::Any]].concat()) };
     let call = if is_believed(call, &fault) || drips_for_an_hour(call, &fault) { Call::Upload } else { call };

@@ -1,4 +1,4 @@
-//! A disk of its own that is full: under the watched folder or under the journal.
+//! A small disk that is full, for the watched folder or for the journal.
 
 use std::fs::File;
 use std::io::Write;
@@ -11,18 +11,18 @@ use crate::support::World;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Full {
     Watched,
-    /// With so many KiB of room: the journal begins, and can't go on.
+    /// With so many KiB of room: the journal can start, but not go on.
     State(u32),
 }
 
-/// A small disk, mounted on one of a world's folders until this is dropped; that must be before the world is.
+/// A small disk, mounted on one of a world's folders until this value is dropped, which must be before the world is.
 pub(crate) struct Disk {
     on: PathBuf,
     full: Full,
 }
 
 impl Disk {
-    /// `None` where nothing can be mounted.
+    /// Mounts the disk; `None` where nothing can be mounted.
     pub(crate) fn mount(world: &World, full: Full) -> Option<Self> {
         let on = if full == Full::Watched { world.watched() } else { world.state() };
         std::fs::create_dir_all(&on).unwrap();
@@ -35,12 +35,12 @@ impl Disk {
         Some(Self { on, full })
     }
 
-    /// The name says that it is unfinished, so that it is left alone.
+    /// A hidden file, which is never uploaded.
     fn ballast(&self) -> PathBuf {
         self.on.join(".ballast")
     }
 
-    /// Takes all room that there is, but for what is to be left.
+    /// Fills the disk, except for the room that `Full` leaves.
     pub(crate) fn fill(&self) {
         let mut ballast = File::create(self.ballast()).unwrap();
         while ballast.write(&[0; 4096]).is_ok_and(|written| written > 0) {}
@@ -50,9 +50,10 @@ impl Disk {
         }
     }
 
-    /// There is room again.
+    /// Makes room again.
     pub(crate) fn empty(&self) {
-        // A program that another test starts may hold the open file until its first moment is over: only what is cut off is free at once.
+        // A process that another test is just starting may hold the file open for a moment, so that a deletion frees nothing yet: truncate
+        // the file first.
         File::create(self.ballast()).unwrap();
         std::fs::remove_file(self.ballast()).unwrap();
     }
@@ -60,7 +61,7 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        // A run that was killed may hold it for a moment longer.
+        // A run that was killed may use the disk for a moment longer.
         command(Command::new("umount").arg("--lazy").arg(&self.on));
     }
 }
@@ -69,7 +70,7 @@ fn command(command: &mut Command) -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
-/// What a test mounts must not stay.
+/// No mount may stay after the test.
 #[test]
 fn a_small_disk_is_full_has_room_again_and_is_gone_with_its_test() {
     let world = World::new();

@@ -1,4 +1,4 @@
-//! What is one file's trouble, the destination's, or a lie of the store.
+//! Trouble of one file or of the destination, and false answers of the store.
 
 use astran_backup::sandbox::faults::{Call, Fault, Field, Garbage, Rule};
 
@@ -7,7 +7,7 @@ use crate::support::{Daemon, World, eventually};
 use crate::{SETTLE, failed, side_by_side, status};
 
 #[test]
-fn a_refused_file_stays_with_its_reason_until_it_changes_or_is_asked_for_again() {
+fn a_refused_file_stays_with_its_reason_until_it_changes_or_retry() {
     side_by_side(vec![400, 413, 415, 422, 409], |code| {
         let world = World::new();
         world.put("bad.txt", "refused");
@@ -37,7 +37,7 @@ fn a_refused_file_stays_with_its_reason_until_it_changes_or_is_asked_for_again()
 }
 
 #[test]
-fn a_store_that_says_it_has_what_it_has_not_is_found_out_by_verify() {
+fn verify_listing_finds_a_store_that_confirms_what_it_does_not_have() {
     let lie = r#"{"ID": "bm93aGVyZQ", "name": "a.txt", "size": 7, "isFolder": false}"#;
     for verify in ["listing", "content"] {
         let world = World::new();
@@ -53,7 +53,7 @@ fn a_store_that_says_it_has_what_it_has_not_is_found_out_by_verify() {
 }
 
 #[test]
-fn a_store_that_gives_other_bytes_back_is_found_out_by_verify_content() {
+fn verify_content_finds_a_store_that_returns_other_bytes() {
     let garbage = [Garbage::Html, Garbage::Truncated].map(|body| Fault::Garbage { body, carried_out: false });
     side_by_side([Fault::Wrong { field: Field::Content }].into_iter().chain(garbage).collect(), |fault| {
         let world = World::new();
@@ -90,7 +90,7 @@ fn a_destination_in_trouble_holds_up_its_own_folder_only() {
         eventually("the other folder's file is stored", || world.times_stored("/HR_Backup/free") == 1);
         assert_eq!(world.times_stored("/HR_Backup/held"), 0);
         world.faults().clear();
-        eventually("it is stored once the trouble is over", || world.times_stored("/HR_Backup/held") == 1);
+        eventually("the file is stored once the trouble is over", || world.times_stored("/HR_Backup/held") == 1);
         assert_eq!(daemon.stop().code, Some(0));
         assert_eq!(failed(&world), "");
     }

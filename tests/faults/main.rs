@@ -1,11 +1,11 @@
-//! Each row of the table of failures and each misbehaviour of the sandbox, on each call, alone and in random combination: once
-//! the trouble is over everything is stored, once; nothing is lost, and no file is blamed for the service's trouble.
+//! Each row of the table of failures (`docs/architecture.md`) and each misbehaviour of the sandbox, on each call, alone and in random
+//! combination: after the trouble each file is stored once, nothing is lost, and no file is blamed for the service's trouble.
 //!
-//! Rows that are proved elsewhere: the login's trouble in `login`, local trouble and the journal's in `limits`, the stop signal
-//! in `blackbox`.
+//! Other binaries prove some rows: `login` the trouble of the login, `limits` that of this machine and the journal, `blackbox` the stop
+//! signal.
 //!
-//! `ASTRAN_TEST_ROUNDS` says how many random combinations (default 6), `ASTRAN_TEST_SEED` the seed of the random choices. One that failed
-//! prints the seed that gives it alone with one round, and its rules as `/sandbox/faults` takes them.
+//! `ASTRAN_TEST_ROUNDS` says how many random combinations (default 6), `ASTRAN_TEST_SEED` the seed of the random choices. A failed
+//! combination prints the seed that repeats it alone with one round, and its rules as `/sandbox/faults` takes them.
 #![cfg(feature = "sandbox")]
 // The lints make exceptions for `#[test]` functions only; helpers need them too, and writers in the folder may rename and delete.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
@@ -28,7 +28,7 @@ use support::World;
 use support::proof::{identity, sha256, unique};
 
 const SETTLE: [&str; 2] = ["--settle", "10ms"];
-/// Small, large, in a sub-folder under a name that is taken; `fill` adds an empty one.
+/// A small file, a large one, one in a sub-folder whose name is taken, and another; `fill` adds an empty one.
 const FILES: [(&str, usize); 4] = [("small.txt", 40), ("large.bin", 700_000), ("sub/small.txt", 40), ("other", 9000)];
 
 fn fill(world: &World) -> BTreeMap<String, String> {
@@ -47,7 +47,7 @@ fn failed(world: &World) -> String {
     world.run(["history", "--failed", "--json"]).stdout
 }
 
-/// Does many things that mostly wait, some at a time.
+/// Runs many jobs that mostly wait, some at a time.
 fn side_by_side<T: Send>(jobs: Vec<T>, each: impl Fn(T) + Sync) {
     let jobs = Mutex::new(jobs);
     let next = || jobs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();

@@ -1,4 +1,4 @@
-//! All that can go wrong with a service, and that nothing of it is forgotten here.
+//! All kinds of trouble with a service; a test checks that the list is complete.
 
 use astran_backup::sandbox::faults::{Call, Fault, Field, Garbage, Rule};
 
@@ -8,7 +8,7 @@ use crate::status;
 pub(crate) const CALLS: [Call; 8] =
     [Call::Login, Call::Refresh, Call::Logout, Call::Me, Call::Children, Call::Filesystem, Call::Content, Call::Upload];
 
-/// Trouble of the service, of which no file and no person is at fault.
+/// Trouble of the service, which is the fault of no file and no account.
 pub(crate) fn service_troubles() -> Vec<Fault> {
     let mut troubles = Vec::new();
     for carried_out in [false, true] {
@@ -40,7 +40,7 @@ pub(crate) fn service_troubles() -> Vec<Fault> {
     troubles
 }
 
-/// Trouble that somebody has to mend at the login.
+/// Trouble of the account, which an administrator has to mend.
 pub(crate) fn account_troubles() -> Vec<Fault> {
     vec![
         Fault::DisableUser,
@@ -57,21 +57,21 @@ pub(crate) fn destination_troubles() -> Vec<Fault> {
 
 /// Whether a login may be refused for it.
 pub(crate) fn is_of_the_login(fault: &Fault) -> bool {
-    account_troubles().contains(fault) || is_dying(fault)
+    account_troubles().contains(fault) || kills_tokens(fault)
 }
 
-/// Whether it kills tokens: where brand-new ones are refused again and again it is the login's trouble.
-pub(crate) fn is_dying(fault: &Fault) -> bool {
+/// Whether the fault invalidates tokens. New tokens that are refused again and again are trouble of the login.
+pub(crate) fn kills_tokens(fault: &Fault) -> bool {
     matches!(fault, Fault::Expire | Fault::Revoke | Fault::ExpireAll)
 }
 
-/// How often in a row it is the service's trouble still.
+/// How often in a row the fault may come and still be trouble of the service.
 pub(crate) fn most(fault: &Fault) -> u64 {
-    if is_dying(fault) { 1 } else { u64::MAX }
+    if kills_tokens(fault) { 1 } else { u64::MAX }
 }
 
-/// Whether a false answer to this call can't be told from a true one, so that a file may be sent again or blamed for it:
-/// what is said of other documents than the one just sent, and content that is not the document's.
+/// Whether a false answer to this call can't be told from a true one, so that a file may be sent again or blamed because of it:
+/// answers about other documents than the one just sent, and content that is not the document's.
 pub(crate) fn is_believed(call: Call, fault: &Fault) -> bool {
     let looks = matches!(call, Call::Filesystem | Call::Children | Call::Content | Call::Any);
     let content = matches!(call, Call::Content | Call::Any);
@@ -82,7 +82,7 @@ pub(crate) fn is_believed(call: Call, fault: &Fault) -> bool {
     }
 }
 
-/// The values of a key of the rules, as the module's own text lists them.
+/// The values of a key of the rules, as the documentation of the module lists them.
 fn documented(table: &str, column: &str) -> Vec<String> {
     let text = include_str!("../../src/sandbox/faults.rs");
     let rows = text.lines().map(|line| line.trim_start_matches("//! ")).skip_while(|line| !line.starts_with(table));
@@ -100,8 +100,8 @@ fn documented(table: &str, column: &str) -> Vec<String> {
 fn no_kind_of_trouble_and_no_call_is_forgotten() {
     let as_json = |rule: &Rule| serde_json::to_value(rule).unwrap();
     let all: Vec<Fault> = [service_troubles(), account_troubles()].concat();
-    let told: Vec<serde_json::Value> = all.iter().map(|fault| as_json(&Rule::new(Call::Any, fault.clone()))).collect();
-    let has = |key: &str, value: &str| told.iter().any(|rule| rule["do"][key] == value);
+    let rules: Vec<serde_json::Value> = all.iter().map(|fault| as_json(&Rule::new(Call::Any, fault.clone()))).collect();
+    let has = |key: &str, value: &str| rules.iter().any(|rule| rule["do"][key] == value);
     let kinds = documented("| `kind` |", "");
     assert!(kinds.len() >= 16, "{kinds:?}");
     for kind in &kinds {

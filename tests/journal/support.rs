@@ -1,4 +1,4 @@
-//! What the journal's tests share.
+//! Helpers of the journal's tests.
 
 use std::path::{Path, PathBuf};
 
@@ -60,7 +60,7 @@ pub(crate) async fn store(journal: &Journal, name: &str) -> AttemptId {
     id
 }
 
-/// The entries that a filter takes.
+/// The entries that a filter selects.
 pub(crate) async fn history(journal: &Journal, filter: &Filter) -> Vec<Entry> {
     let page = journal.history_page(filter, None, 1000).await.unwrap();
     page.into_iter().map(|record| record.entry).collect()

@@ -1,4 +1,4 @@
-//! Our client against Keycloak: a session's life, and each refusal.
+//! The client against Keycloak: the life of a session, and each refusal.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ fn probe(realm: &Realm, client: &Client) -> Result<(), VaultError> {
     realm.world.runtime.block_on(client.probe()).map(drop)
 }
 
-/// Many calls at once, again and again for so long: all are answered.
+/// Sends many calls at once, again and again for this time; all must be answered.
 fn use_for(realm: &Realm, client: &Client, seconds: u64) {
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(seconds) {
@@ -34,7 +34,7 @@ fn use_for(realm: &Realm, client: &Client, seconds: u64) {
     }
 }
 
-/// The API takes none of the tokens that it has seen.
+/// From now on the API refuses the tokens that it has seen.
 fn expire(realm: &Realm) {
     realm.world.faults().add(Rule { call: None, ..Rule::new(Call::Any, Fault::Expire) });
 }
@@ -60,7 +60,7 @@ fn one_session_goes_on_for_several_lives_of_a_token_with_rotation_on() {
 
 #[test]
 #[ignore = "needs a Keycloak: .ci/keycloak"]
-fn a_session_that_idled_too_long_is_a_new_login() {
+fn after_a_session_was_idle_too_long_the_client_logs_in_anew() {
     let realm = Realm::new("idle", &json!({"accessTokenLifespan": 2, "ssoSessionIdleTimeout": 3}));
     let client = realm.client(PASSWORD);
     probe(&realm, &client).unwrap();
@@ -73,7 +73,7 @@ fn a_session_that_idled_too_long_is_a_new_login() {
 
 #[test]
 #[ignore = "needs a Keycloak: .ci/keycloak"]
-fn a_session_at_its_maximum_is_followed_by_another_and_no_call_notices() {
+fn a_session_at_its_maximum_is_replaced_and_no_call_notices() {
     let realm = Realm::new("maximum", &json!({"accessTokenLifespan": 5, "ssoSessionMaxLifespan": 9}));
     let client = realm.client(PASSWORD);
     use_for(&realm, &client, 22);
@@ -82,14 +82,14 @@ fn a_session_at_its_maximum_is_followed_by_another_and_no_call_notices() {
 
 #[test]
 #[ignore = "needs a Keycloak: .ci/keycloak"]
-fn a_session_that_somebody_ended_is_a_new_login() {
+fn after_a_session_was_ended_by_an_administrator_the_client_logs_in_anew() {
     let realm = Realm::new("ended", &json!({"accessTokenLifespan": 60}));
     let client = realm.client(PASSWORD);
     probe(&realm, &client).unwrap();
     realm.end_sessions();
-    // Keycloak's tokens live on; the service may hold them to be dead.
+    // Tokens of Keycloak stay valid after a logout, but the service may refuse them.
     expire(&realm);
-    // What is issued in the second of the logout is refused with it.
+    // A token that is issued in the same second as the logout is refused with the others.
     std::thread::sleep(Duration::from_secs(1));
     probe(&realm, &client).unwrap();
     assert_eq!((realm.sessions(), realm.failures()), (1, 0));
@@ -109,8 +109,8 @@ fn a_wrong_password_is_tried_once_for_all() {
 
 #[test]
 #[ignore = "needs a Keycloak: .ci/keycloak"]
-fn a_locked_account_is_told_from_a_wrong_password_by_nothing() {
-    // Two in quick succession, however slow this machine is.
+fn a_locked_account_can_not_be_told_from_a_wrong_password() {
+    // Two failures in quick succession, however slow this machine is.
     let realm = Realm::new("lock", &json!({"quickLoginCheckMilliSeconds": 10_000}));
     let wrong = realm.login("someone", "wrong").0;
     realm.login("someone", "wrong");
@@ -152,8 +152,8 @@ fn each_refusal_has_its_sentence() {
 #[test]
 #[ignore = "needs a Keycloak: .ci/keycloak"]
 fn client_credentials_log_in_again_and_again_without_a_session() {
-    // Keycloak counts from the second's beginning, so that a token lives up to a second less than it is said to; a fifth of
-    // this life is more than that.
+    // Keycloak counts from the beginning of the second, so a token lives up to a second less than announced. A fifth of this lifetime
+    // is more than that second.
     let realm = Realm::new("service", &json!({"accessTokenLifespan": 6}));
     let client = realm.client_as("confidential", Some(SECRET), None);
     use_for(&realm, &client, 11);

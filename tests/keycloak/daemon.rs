@@ -1,4 +1,4 @@
-//! The program itself against Keycloak.
+//! The whole program against Keycloak.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ fn secret_file(world: &World, name: &str, content: &str) -> PathBuf {
     path
 }
 
-/// The API takes none of the tokens that it has seen, and the realm knows no session.
+/// From now on the API refuses the tokens that it has seen, and the realm has no session.
 fn log_out(realm: &Realm) {
     realm.end_sessions();
     realm.world.faults().add(Rule { call: None, ..Rule::new(Call::Any, Fault::Expire) });
@@ -78,7 +78,7 @@ fn a_rotated_password_and_then_a_disabled_account_suspend_uploads_and_lock_nothi
     eventually("it is counted", || realm.failures() > 0);
     assert_eq!(realm.failures(), 1);
     std::fs::write(file, "rotated-password").unwrap();
-    eventually("it is stored", || world.files_left().is_empty());
+    eventually("the file is stored", || world.files_left().is_empty());
     assert!(realm.failures() <= 2);
 
     realm.change_user(&json!({"enabled": false}));
@@ -88,7 +88,7 @@ fn a_rotated_password_and_then_a_disabled_account_suspend_uploads_and_lock_nothi
     assert!(line.contains("have it enabled"), "{line}");
     realm.change_user(&json!({"enabled": true}));
     daemon.signal("-HUP");
-    eventually("it is stored", || world.files_left().is_empty());
+    eventually("the file is stored", || world.files_left().is_empty());
     let output = daemon.stop();
     assert_eq!(output.code, Some(0));
     assert!(!output.stdout.contains("failed ") && !output.stdout.contains("rotated-password"), "{}", output.stdout);
@@ -102,7 +102,7 @@ fn a_restart_of_keycloak_in_mid_run_loses_nothing_and_blames_nobody() {
     let daemon = world.watch(&["--settle", "50ms"]);
     let restarting = std::thread::spawn(restart);
     let mut count = 0;
-    // Files come all the time: before, while it is away for longer than a token lives, and after.
+    // Files come all the time: before the restart, while Keycloak is away for longer than a token lives, and after.
     while !restarting.is_finished() {
         world.put(format!("{count}.pdf"), "content");
         count += 1;

@@ -1,5 +1,5 @@
-//! Against a real Keycloak, which `.ci/keycloak` starts: the client and the daemon, and that the sandbox's realm answers as
-//! it does. The API's side is the sandbox, which takes Keycloak's tokens by the signature of the realm's keys.
+//! Tests with a real Keycloak, which `.ci/keycloak` starts: the client, the daemon, and that the sandbox's realm answers as Keycloak
+//! does. The API is the sandbox, which accepts Keycloak's tokens by the signature of the realm's keys.
 #![cfg(feature = "sandbox")]
 #![allow(unreachable_pub, missing_docs)]
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test that can't go on has failed")]

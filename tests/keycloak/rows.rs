@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::server::{PASSWORD, Realm, Row, SECRET, ask};
 use crate::support::World;
 
-/// The sandbox's own realm, set up as the server's is.
+/// The sandbox's own realm, with the settings of the server's.
 fn sandbox(confidential: bool, direct_access: bool) -> World {
     World::with(|options| {
         options.username = "someone".into();
@@ -79,7 +79,7 @@ fn the_sandbox_treats_the_user_as_keycloak_does() {
     }
 }
 
-/// What becomes of refresh tokens that are used twice, by the realm's own words.
+/// What the realm answers to refresh tokens that are used twice.
 fn reuse(
     refresh: impl Fn(&serde_json::Value) -> (Row, serde_json::Value),
     login: impl Fn() -> serde_json::Value,
@@ -88,7 +88,7 @@ fn reuse(
     let second = refresh(&first).1;
     let again = refresh(&first).0;
     let after = refresh(&second).0;
-    // Keycloak tells two refreshes apart by their second.
+    // Keycloak tells two refreshes apart only by the second in which they come.
     std::thread::sleep(std::time::Duration::from_millis(1100));
     let first = login();
     let second = refresh(&first).1;

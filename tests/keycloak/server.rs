@@ -11,7 +11,7 @@ use crate::support::World;
 pub const PASSWORD: &str = "right-password";
 pub const SECRET: &str = "client-secret";
 
-/// A realm of the running server, with a world whose sandbox takes its tokens.
+/// A realm of the running server, with a world whose sandbox accepts its tokens.
 pub struct Realm {
     pub world: World,
     http: reqwest::Client,
@@ -27,7 +27,7 @@ impl Realm {
     /// A realm of this name with short lives, changed by these settings.
     pub fn new(name: &str, settings: &Value) -> Self {
         let server = std::env::var("KEYCLOAK_URL").expect("these tests need a Keycloak: run .ci/keycloak");
-        // Whoever installed another provider before is right too.
+        // An error only says that another test has installed the provider already.
         drop(rustls::crypto::ring::default_provider().install_default());
         let issuer = format!("{server}/auth/realms/{name}");
         let world = World::with(|options| {
@@ -46,7 +46,7 @@ impl Realm {
         realm
     }
 
-    /// A request of the administrator about this realm.
+    /// Sends a request of the administrator about this realm.
     pub fn admin(&self, method: &str, path: &str, body: &Value) -> Value {
         let path =
             if path.is_empty() { format!("realms/{}", self.name) } else { format!("realms/{}/{path}", self.name) };
@@ -72,7 +72,7 @@ impl Realm {
         self.admin("POST", &format!("users/{}/logout", self.user), &json!({}));
     }
 
-    /// How many refused logins Keycloak counts for the user.
+    /// The number of refused logins that Keycloak has counted for the user.
     pub fn failures(&self) -> u64 {
         self.admin("GET", &format!("attack-detection/brute-force/users/{}", self.user), &Value::Null)["numFailures"]
             .as_u64()
@@ -83,7 +83,7 @@ impl Realm {
         self.admin("DELETE", &format!("attack-detection/brute-force/users/{}", self.user), &Value::Null);
     }
 
-    /// A request for tokens, as typed.
+    /// Sends a request for tokens with these fields.
     pub fn token(&self, form: &[(&str, &str)]) -> (Row, Value) {
         self.world.runtime.block_on(ask(&self.http, &self.token_url(), form))
     }
@@ -101,7 +101,7 @@ impl Realm {
         format!("{}/auth/realms/{}/protocol/openid-connect/token", self.server, self.name)
     }
 
-    /// Our own client, logging in as the user of this realm.
+    /// The program's client, logging in as the user of this realm.
     pub fn client(&self, password: &str) -> Client {
         let password = Source::Given(password.to_owned().into());
         self.client_as("public", None, Some(UserCredentials { username: "someone".into(), password }))
@@ -143,7 +143,7 @@ impl Realm {
     }
 }
 
-/// Sends a form; the answer's row, empty texts for a success, and all of it.
+/// Sends a form; returns the row of the answer (empty texts for a success) and the whole answer.
 pub async fn ask(http: &reqwest::Client, url: &str, form: &[(&str, &str)]) -> (Row, Value) {
     let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
     let request = http.post(url).header("content-type", "application/x-www-form-urlencoded").body(body);
@@ -154,7 +154,7 @@ pub async fn ask(http: &reqwest::Client, url: &str, form: &[(&str, &str)]) -> (R
     ((status, field("error"), field("error_description")), json)
 }
 
-/// Stops the server and starts it again, with all that it knows.
+/// Stops the server and starts it again with the same data.
 pub fn restart() {
     let script = std::env::var("KEYCLOAK_RESTART").expect("run .ci/keycloak");
     assert!(std::process::Command::new(Path::new(&script)).arg("restart").status().unwrap().success());

@@ -1,4 +1,4 @@
-//! Logged in for months: what the program does when the login is refused, in trouble, rotated or short-lived.
+//! Staying logged in for months: what the program does when the login is refused, in trouble, rotated or short-lived.
 #![cfg(feature = "sandbox")]
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
@@ -19,7 +19,7 @@ use support::{Daemon, Output, World, eventually, run_to_end};
 
 const PASSWORD: &str = "sandbox-password";
 
-/// A file that only we can read.
+/// Writes a file that only this user can read.
 fn secret_file(world: &World, name: &str, content: &str) -> PathBuf {
     let path = world.dir.path().join(name);
     std::fs::write(&path, content).unwrap();
@@ -27,7 +27,7 @@ fn secret_file(world: &World, name: &str, content: &str) -> PathBuf {
     path
 }
 
-/// As a careful administrator rotates it: the new content comes whole.
+/// Replaces a secret as a careful administrator does: the new file comes whole, by a rename.
 fn rotate(world: &World, name: &str, content: &str) {
     let new = secret_file(world, "new-secret", content);
     std::fs::rename(new, world.dir.path().join(name)).unwrap();
@@ -45,7 +45,7 @@ fn status(status: u16, body: Option<&str>) -> Fault {
     Fault::Status { status, retry_after: None, body: body.map(str::to_owned), content_type: None, carried_out: false }
 }
 
-/// A run that is refused: exit code 3, this sentence, one try, nothing secret, and the file where it was.
+/// Asserts that a run is refused: exit code 3, this sentence, one try, no secret in the output, and the file where it was.
 fn refused_once(world: &World, output: &Output, sentence: &str) {
     assert_eq!(output.code, Some(3), "{output:?}");
     assert!(output.stderr.contains(sentence), "{sentence:?} is not in {}", output.stderr);

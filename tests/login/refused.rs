@@ -26,7 +26,7 @@ fn each_refusal_ends_a_run_with_its_sentence_after_one_try() {
 }
 
 #[test]
-fn a_password_file_that_others_can_read_is_a_mistake_of_this_machine_and_asks_nobody() {
+fn a_password_file_that_others_can_read_is_refused_before_any_login() {
     let world = World::new();
     let file = secret_file(&world, "password", PASSWORD);
     std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o644)).unwrap();
@@ -53,7 +53,7 @@ fn a_realm_that_is_unknown_or_disabled_ends_a_run_after_one_try() {
 }
 
 #[test]
-fn trouble_of_the_login_is_no_verdict_and_passes() {
+fn trouble_of_the_login_service_is_no_refusal_and_is_waited_for() {
     let html = Fault::Garbage { body: Garbage::Html, carried_out: false };
     let page = Fault::Status {
         status: 403,

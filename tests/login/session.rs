@@ -1,4 +1,4 @@
-//! One session a run, refreshed as often as it must be and ended at the end.
+//! Each run has one session, refreshed when needed and ended at the end.
 
 use super::*;
 
@@ -31,7 +31,7 @@ fn a_command_that_is_stopped_while_it_starts_ends_its_session_too() {
 }
 
 #[test]
-fn a_logout_that_hangs_holds_no_stop_up() {
+fn a_logout_that_hangs_does_not_delay_a_stop() {
     let world = World::new();
     world.faults().add(Rule::new(Call::Logout, Fault::Stall { ms: 600_000 }).always());
     let daemon = world.watch(&[]);
@@ -40,12 +40,12 @@ fn a_logout_that_hangs_holds_no_stop_up() {
     assert!(asked.elapsed() < Duration::from_secs(10), "2 s for the logout, the rest for a busy machine");
 }
 
-/// A daemon whose password comes from a file, and whose session is over as soon as the fault says so.
+/// A daemon whose password comes from a file, and whose session ends as soon as the fault says so.
 
 #[test]
-fn a_hundred_uploads_over_tokens_of_a_second_take_one_refresh_a_life() {
+fn a_hundred_uploads_with_one_second_tokens_need_one_refresh_each_second() {
     let world = World::with(|o| o.token_life = Duration::from_secs(1));
-    // Ten at once take 400 ms, so that all of them take several lives.
+    // Ten uploads at once take 400 ms, so all hundred take several lifetimes of a token.
     world.faults().add(Rule::new(Call::Upload, Fault::Delay { ms: 400 }).always());
     for n in 0..100 {
         world.put(format!("{n:03}.pdf"), format!("content {n}"));
@@ -57,18 +57,18 @@ fn a_hundred_uploads_over_tokens_of_a_second_take_one_refresh_a_life() {
     assert!(world.files_left().is_empty() && !output.stdout.contains("failed "), "{output:?}");
     let stats = world.sandbox().stats();
     assert_eq!((stats.uploads_stored, stats.refused_refreshes, stats.logins["password"]), (100, 0, 1));
-    // The next is fetched when a fifth of a life is left.
+    // The next token is fetched when a fifth of the lifetime is left.
     let most = lasted.as_millis() / 800 + 1;
     assert!(u128::from(stats.refreshes) <= most, "{} refreshes in {lasted:?}", stats.refreshes);
     assert!(stats.refreshes >= 3, "{} refreshes in {lasted:?}", stats.refreshes);
 }
 
 #[test]
-fn a_long_upload_whose_token_is_looked_at_again_at_its_end_is_sent_anew_with_another() {
+fn a_long_upload_whose_token_expired_at_its_end_is_sent_again_with_a_new_one() {
     let world = World::with(|o| o.token_check = TokenCheck::AtStartAndEnd);
     let content = vec![7; 20 << 20];
     world.put("long.bin", &content);
-    // The token dies while the content is under way.
+    // The token expires while the content is being sent.
     world.faults().add(Rule::new(Call::Upload, Fault::Expire));
     let output = world.once(&[]);
     assert_eq!(output.code, Some(0), "{output:?}");
@@ -79,7 +79,7 @@ fn a_long_upload_whose_token_is_looked_at_again_at_its_end_is_sent_anew_with_ano
 }
 
 #[test]
-fn a_session_that_is_over_while_nothing_happened_is_a_new_login() {
+fn after_a_session_ended_while_idle_the_daemon_logs_in_anew() {
     let world = World::new();
     let daemon = world.watch(&["--settle", "50ms"]);
     world.faults().add(at_once(Fault::ExpireAll));

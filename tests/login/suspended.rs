@@ -1,9 +1,9 @@
-//! A running daemon whose login is refused: suspended, loudly, until somebody mends it.
+//! A running daemon whose login is refused: uploads are suspended, with clear messages, until the login is mended.
 
 use super::*;
 
 #[test]
-fn a_rotated_password_suspends_uploads_loudly_until_the_file_has_it() {
+fn a_rotated_password_suspends_uploads_until_the_file_has_the_new_one() {
     let (world, daemon) = rotating();
     world.faults().add(change_password("rotated"));
     world.faults().add(at_once(Fault::ExpireAll));
@@ -19,12 +19,12 @@ fn a_rotated_password_suspends_uploads_loudly_until_the_file_has_it() {
     assert!((1..=2).contains(&refused_logins(&world)));
     let output = daemon.stop();
     assert_eq!(output.code, Some(0));
-    assert_eq!(output.stdout.matches("SUSPENDED").count(), 1, "told once:\n{}", output.stdout);
+    assert_eq!(output.stdout.matches("SUSPENDED").count(), 1, "reported once:\n{}", output.stdout);
     assert!(!output.stdout.contains("failed "), "no file is blamed:\n{}", output.stdout);
 }
 
 #[test]
-fn what_was_mended_at_the_service_is_tried_on_hangup() {
+fn sighup_makes_a_suspended_daemon_try_the_login_again() {
     let (world, daemon) = rotating();
     world.faults().add(at_once(Fault::DisableUser));
     world.faults().add(at_once(Fault::ExpireAll));
@@ -34,22 +34,22 @@ fn what_was_mended_at_the_service_is_tried_on_hangup() {
     daemon.signal("-HUP");
     daemon.wait_for("reloading");
     eventually("the reload is tried", || refused_logins(&world) == 2);
-    // Enabled again: nothing that we could see from here.
+    // The account is enabled again, which the program can't notice by itself.
     world.faults().clear();
     daemon.signal("-HUP");
-    eventually("it is stored", || world.files_left().is_empty());
+    eventually("the file is stored", || world.files_left().is_empty());
     assert_eq!(refused_logins(&world), 2);
     assert_eq!(daemon.stop().code, Some(0));
 }
 
 #[test]
-fn while_the_login_is_in_trouble_a_living_token_goes_on_and_after_it_the_next_login_does() {
+fn while_the_login_is_in_trouble_a_valid_token_is_used_and_the_next_login_follows() {
     let world = World::with(|o| o.token_life = Duration::from_secs(4));
     let daemon = world.watch(&["--settle", "50ms"]);
     for call in [Call::Login, Call::Refresh] {
         world.faults().add(Rule::new(call, status(503, None)).times(6));
     }
-    // Well into the outage: a refresh is due, and fails, while the token lives.
+    // During the outage a refresh is due and fails, while the token is still valid.
     for n in 0..40 {
         world.put(format!("{n}.pdf"), "content");
         std::thread::sleep(Duration::from_millis(100));
@@ -63,7 +63,7 @@ fn while_the_login_is_in_trouble_a_living_token_goes_on_and_after_it_the_next_lo
 }
 
 #[test]
-fn a_token_that_is_refused_however_new_it_is_suspends_uploads_without_a_storm() {
+fn new_tokens_that_are_refused_suspend_uploads_without_a_storm_of_logins() {
     let world = World::new();
     let daemon = world.watch(&["--settle", "50ms"]);
     world.faults().add(Rule::new(Call::Upload, status(401, Some("{}"))).always());
@@ -83,7 +83,7 @@ fn a_token_that_is_refused_however_new_it_is_suspends_uploads_without_a_storm() 
 }
 
 #[test]
-fn a_stop_while_uploads_are_suspended_waits_for_nothing() {
+fn a_stop_while_uploads_are_suspended_ends_at_once() {
     let (world, daemon) = rotating();
     world.faults().add(at_once(Fault::DisableUser));
     world.faults().add(at_once(Fault::ExpireAll));

@@ -7,13 +7,14 @@
 // The lints make exceptions for `#[test]` functions only; helpers need them too, and writers in the folder may rename and delete.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
-mod store;
+#[path = "../support/fake_vault.rs"]
+mod fake_vault;
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use astran_backup::config::{Policy, Transfers, Verify};
@@ -23,13 +24,37 @@ use astran_backup::journal::Journal;
 use astran_backup::observe::metrics::FolderMetrics;
 use astran_backup::shutdown;
 use astran_backup::upload::{MoveTargets, Outcome, Pipeline, Report, Shared};
-use astran_backup::vault::RemotePath;
+use astran_backup::vault::{Kind, RemotePath};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use tokio::sync::mpsc;
 
-use store::{Model, Whim};
+use fake_vault::{Call, FakeVault, Reply};
 use support::proof::{sha256, unique};
+
+/// What the vault does with its next call.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Whim {
+    Good,
+    /// The vault is down: nothing is done.
+    Down,
+    /// The answer is lost before anything was done.
+    LostBefore,
+    /// The upload is stored, and the answer is lost.
+    LostAfter,
+    /// The answer is lost, and a relay that had all of the upload passes it on so many milliseconds later.
+    Late(u64),
+    /// The vault says that it has what it has not.
+    Lie,
+    /// Another client has stored something under this name just before.
+    Intruder,
+    /// The vault refuses the file for good.
+    Refuse,
+    /// The vault does not know the folder, this once.
+    Forgets,
+    /// A fault of the program itself, in the middle of one file.
+    Panics,
+}
 
 /// One step of a story.
 #[derive(Debug, Clone)]
@@ -69,9 +94,34 @@ fn whims() -> impl Strategy<Value = Vec<Whim>> {
     proptest::collection::vec(whim, 0..14)
 }
 
+/// Makes one reply of the vault of each whim, in the order of the calls. Calls that only ask meet nothing but a vault that is down.
+fn script(mut whims: VecDeque<Whim>) -> impl FnMut(Call, &str) -> Reply + Send {
+    move |call, name| {
+        let whim = whims.pop_front().unwrap_or(Whim::Good);
+        if call != Call::Upload {
+            let is_down = matches!(whim, Whim::Down | Whim::LostBefore | Whim::LostAfter | Whim::Late(_));
+            return if is_down { Reply::Fail(Kind::Unavailable) } else { Reply::Normal };
+        }
+        match whim {
+            Whim::Good => Reply::Normal,
+            Whim::Down => Reply::Fail(Kind::Unavailable),
+            Whim::LostBefore => Reply::Fail(Kind::Unknown),
+            Whim::LostAfter => Reply::Lost(Duration::ZERO),
+            Whim::Late(millis) => Reply::Lost(Duration::from_millis(millis)),
+            Whim::Lie => Reply::FalseSuccess,
+            // The name that holds the content's own hash is nobody else's.
+            Whim::Intruder if name.contains("(conflict") => Reply::Normal,
+            Whim::Intruder => Reply::PrecededBy(format!("foreign {name}").into_bytes()),
+            Whim::Refuse => Reply::Fail(Kind::Refused),
+            Whim::Forgets => Reply::Fail(Kind::Missing),
+            Whim::Panics => Reply::Panic,
+        }
+    }
+}
+
 struct Story {
     dir: tempfile::TempDir,
-    vault: Arc<Model>,
+    vault: Arc<FakeVault>,
     closed: BTreeMap<String, String>,
 }
 
@@ -79,7 +129,9 @@ impl Story {
     fn new(whims: Vec<Whim>, conflicts: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("watched/sub")).unwrap();
-        let vault = Model { whims: Mutex::new(whims.into()), conflicts, ..Model::default() };
+        let vault = FakeVault::default().with_every_folder();
+        let vault = if conflicts { vault.that_refuses_taken_names() } else { vault };
+        vault.script(script(whims.into()));
         Self { dir, vault: Arc::new(vault), closed: BTreeMap::new() }
     }
 
@@ -139,7 +191,10 @@ impl Story {
     /// Asserts that each file is in the store once, or in the folder, and nothing else is in the store.
     fn check(&self) {
         self.vault.carry_out_all();
-        let ours = self.vault.ours();
+        let mut ours: BTreeMap<String, usize> = BTreeMap::new();
+        for content in self.vault.uploaded() {
+            *ours.entry(sha256(&content)).or_default() += 1;
+        }
         let watched = self.dir.path().join("watched");
         let there: Vec<String> =
             self.files_there().iter().map(|file| sha256(&std::fs::read(watched.join(file)).unwrap())).collect();
@@ -176,7 +231,7 @@ async fn play(steps: Vec<Step>, whims: Vec<Whim>, conflicts: bool) {
         }
     }
     // The trouble is over: all files but the refused ones are stored.
-    story.vault.whims.lock().unwrap().clear();
+    story.vault.behave();
     story.run(None).await;
     story.check();
     let journal = Journal::open(&story.dir.path().join("state")).unwrap();

@@ -1,4 +1,4 @@
-//! A small server between the program and the sandbox: it hands on what it is asked, or does what its test says.
+//! A small server between the program and the sandbox: it passes requests on, or does what the test says.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex};
 
 use crate::support::{World, run_to_end};
 
-/// A request as it came.
+/// A request as received.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
     pub(crate) method: String,
-    /// With its query.
+    /// The path with the query.
     pub(crate) path: String,
     /// All lines before the body.
     pub(crate) head: String,
@@ -32,7 +32,7 @@ impl Request {
         self.method == "GET" && self.path.contains("/children")
     }
 
-    /// A header's value.
+    /// The value of a header.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let line = self.head.lines().find(|line| line.to_ascii_lowercase().starts_with(&format!("{name}:")))?;
         Some(line.split_once(':')?.1.trim())
@@ -56,7 +56,7 @@ impl Request {
     }
 }
 
-/// What becomes of a request: handed on, or answered by the test itself, which has the connection.
+/// What happens to a request: it is passed on, or the test answers it on this connection.
 pub(crate) enum Done {
     HandOn,
     Answered,
@@ -64,7 +64,7 @@ pub(crate) enum Done {
 
 type Meddle = dyn Fn(&Request, &mut TcpStream) -> Done + Send + Sync;
 
-/// A running one; it ends with the test's process.
+/// The running server; it ends with the test's process.
 pub(crate) struct Between {
     pub(crate) address: SocketAddr,
     requests: Arc<Mutex<Vec<Request>>>,
@@ -72,7 +72,7 @@ pub(crate) struct Between {
 }
 
 impl Between {
-    /// Stands in front of a world's sandbox.
+    /// Starts in front of a world's sandbox.
     pub(crate) fn start(
         world: &World,
         meddle: impl Fn(&Request, &mut TcpStream) -> Done + Send + Sync + 'static,
@@ -99,7 +99,7 @@ impl Between {
         Self { address, requests, honest }
     }
 
-    /// Runs the binary to a good end while this hands on all that it is asked.
+    /// Runs the binary through this server, which passes all requests on; the run must succeed.
     #[track_caller]
     pub(crate) fn honestly(&self, world: &World, arguments: &[&str]) {
         self.honest.store(true, Ordering::SeqCst);
@@ -108,12 +108,12 @@ impl Between {
         assert_eq!(ended.code, Some(0), "{ended:?}");
     }
 
-    /// All that it was asked so far.
+    /// All requests so far.
     pub(crate) fn requests(&self) -> Vec<Request> {
         self.requests.lock().unwrap().clone()
     }
 
-    /// The binary, sent here instead of to the sandbox.
+    /// The binary, with this server as the service.
     pub(crate) fn command(&self, world: &World) -> Command {
         let mut command = world.command();
         for variable in ["ASTRAN_BACKUP_API_URL", "ASTRAN_BACKUP_AUTH_URL"] {
@@ -123,23 +123,23 @@ impl Between {
     }
 }
 
-/// Where a world's sandbox listens.
+/// The address of a world's sandbox.
 pub(crate) fn sandbox_of(world: &World) -> SocketAddr {
     world.access.api_url.strip_prefix("http://").unwrap().parse().unwrap()
 }
 
-/// One request a connection: the test decides about each.
+/// Serves one request on each connection; the test decides about each.
 fn serve(mut client: TcpStream, sandbox: SocketAddr, seen: &Mutex<Vec<Request>>, meddle: &Meddle) {
     client.set_nodelay(true).unwrap();
     let Some(request) = Request::read(&client) else { return };
     seen.lock().unwrap().push(request.clone());
     if matches!(meddle(&request, &mut client), Done::HandOn) {
-        // The client may be gone, which is its own affair.
+        // The client may be gone already, which is fine.
         client.write_all(&hand_on(sandbox, &request)).ok();
     }
 }
 
-/// The sandbox's answer to a request.
+/// Sends a request to the sandbox; returns its answer.
 pub(crate) fn hand_on(sandbox: SocketAddr, request: &Request) -> Vec<u8> {
     let mut service = TcpStream::connect(sandbox).unwrap();
     let head = request.head.replacen("\r\n", "\r\nconnection: close\r\n", 1);
@@ -150,18 +150,18 @@ pub(crate) fn hand_on(sandbox: SocketAddr, request: &Request) -> Vec<u8> {
     answer
 }
 
-/// A whole answer.
+/// Writes a whole answer.
 pub(crate) fn answer(to: &mut TcpStream, status: &str, content_type: &str, body: &[u8]) -> Done {
     let length = body.len();
     let head = format!(
         "HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
     );
-    // The client may have gone before it has read all.
+    // The client may leave before it has read all.
     to.write_all(head.as_bytes()).and_then(|()| to.write_all(body)).ok();
     Done::Answered
 }
 
-/// The same with JSON.
+/// Writes an answer with JSON.
 pub(crate) fn json(to: &mut TcpStream, status: &str, body: &str) -> Done {
     answer(to, status, "application/json", body.as_bytes())
 }

@@ -1,4 +1,4 @@
-//! A token that comes a byte a second is no silence, and was waited for without a word.
+//! An answer of the login that drips, a byte a second, never meets the deadline for silence.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::between::{Between, Done};
 use crate::support::{Daemon, QUICK, World, eventually, run_to_end};
 
-/// Answers with the head of an endless answer and then with a byte a second.
+/// Sends the head of an endless answer, and then a byte a second.
 fn drip(to: &mut TcpStream) -> Done {
     let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1000000\r\n\r\n";
     let mut alive = to.write_all(head.as_bytes()).is_ok();
@@ -22,12 +22,12 @@ fn dripping_login(world: &World) -> Between {
     Between::start(world, |request, client| if request.is_login() { drip(client) } else { Done::HandOn })
 }
 
-/// An address that is free just now.
+/// An address whose port is free just now.
 fn free_address() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
-/// The status and the text of `/readyz`; nothing while nobody answers there.
+/// The status and the text of `/readyz`; empty while there is no answer.
 fn readiness(address: &str) -> Option<String> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream
@@ -38,9 +38,9 @@ fn readiness(address: &str) -> Option<String> {
     Some(answer)
 }
 
-/// Regression: uploads stood still, `/readyz` said ready, and no line was logged.
+/// Regression: uploads stood still, `/readyz` said ready, and nothing was logged.
 #[test]
-fn a_token_that_drips_is_told_by_readyz_and_by_the_log_while_it_lasts() {
+fn a_token_that_drips_is_reported_by_readyz_and_the_log() {
     let world = World::new();
     let relay = dripping_login(&world);
     let address = free_address();
@@ -57,7 +57,7 @@ fn a_token_that_drips_is_told_by_readyz_and_by_the_log_while_it_lasts() {
     daemon.kill();
 }
 
-/// Regression: it hung for ever.
+/// Regression: the command hung for ever.
 #[test]
 fn a_command_ends_though_the_token_drips() {
     let world = World::new();

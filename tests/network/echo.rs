@@ -1,5 +1,4 @@
-//! A server whose error pages repeat what they were sent: in none of the many forms may a secret come out of the program, neither in
-//! what it prints and logs, nor in its journal.
+//! A server whose error pages repeat what was sent, in many forms: no secret may show in the output, the log or the journal.
 
 use std::net::TcpStream;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -20,7 +19,7 @@ const SECRETS: [&str; 4] = [PASSWORD, CLIENT_SECRET, ACCESS, REFRESH];
 
 type Form = (&'static str, fn(&str) -> String);
 
-/// How a server may write what it was sent.
+/// The forms in which a server may repeat what was sent.
 const FORMS: [Form; 13] = [
     ("plain", str::to_owned),
     ("percent", |text| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()),
@@ -48,11 +47,11 @@ enum Where {
     Refresh,
     Look,
     Upload,
-    /// As the name of the document that it says it has stored.
+    /// As the name of the document that the server claims to have stored.
     Name,
 }
 
-/// A service of one folder, which repeats each secret of a request in this form.
+/// A service with one folder, which repeats each secret of a request in this form.
 fn service(world: &World, place: Where, form: Form, as_page: bool) -> Between {
     Between::start(world, move |request, client| {
         if request.path.ends_with("/logout") {
@@ -63,7 +62,7 @@ fn service(world: &World, place: Where, form: Form, as_page: bool) -> Between {
             if place == Where::Login || (place == Where::Refresh && refreshes) {
                 return repeat(client, "400 Bad Request", request, form, as_page);
             }
-            // So short a life that the next call needs another one.
+            // So short a lifetime that the next call needs another token.
             let life = if place == Where::Refresh { 1 } else { 300 };
             let token = serde_json::json!({
                 "access_token": ACCESS, "refresh_token": REFRESH, "expires_in": life, "refresh_expires_in": 1800,
@@ -94,7 +93,7 @@ fn service(world: &World, place: Where, form: Form, as_page: bool) -> Between {
     })
 }
 
-/// An error that repeats all secrets that the request could have held, in this form, one after the other.
+/// An error that repeats all secrets of the request in this form, one after the other.
 fn repeat(to: &mut TcpStream, status: &str, request: &Request, form: Form, as_page: bool) -> Done {
     let refreshes = request.body.windows(13).any(|part| part == b"refresh_token");
     let secrets: &[&str] = match (request.is_login(), refreshes) {
@@ -111,9 +110,9 @@ fn repeat(to: &mut TcpStream, status: &str, request: &Request, form: Form, as_pa
     json(to, status, &output.to_string())
 }
 
-/// All that a run leaves: what it prints and what lies in its state.
+/// All that a run leaves: its output, and the files in its state folder.
 fn run(world: &World, service: &Between, arguments: &[&str]) -> Vec<u8> {
-    // The journal of one service is not for another.
+    // Each service has a journal of its own.
     let state = tempfile::tempdir_in(world.dir.path()).unwrap();
     let mut command = service.command(world);
     command.arg("--state-dir").arg(state.path());
@@ -131,7 +130,7 @@ fn holds(all: &[u8], text: &str) -> bool {
     all.windows(text.len()).any(|part| part == text.as_bytes())
 }
 
-/// Regression: the password came out in 9 of 161 runs, a token in 65, and in 6 in the journal.
+/// Regression: the password was shown in 9 of 161 runs, a token in 65, in 6 of them in the journal.
 #[test]
 fn no_secret_comes_out_in_whatever_form_a_server_repeats_it() {
     let places = [Where::Login, Where::Refresh, Where::Look, Where::Upload, Where::Name];
@@ -146,7 +145,7 @@ fn no_secret_comes_out_in_whatever_form_a_server_repeats_it() {
                 loop {
                     let Some((place, form)) = jobs.lock().unwrap().pop() else { return };
                     try_one(&world, place, form, false);
-                    // An upload that is answered with a page is a proxy's trouble, and waited for.
+                    // A page as the answer to an upload is trouble of a proxy, so the program waits and tries again.
                     if !matches!(place, Where::Upload | Where::Name) {
                         try_one(&world, place, form, true);
                     }
@@ -156,7 +155,7 @@ fn no_secret_comes_out_in_whatever_form_a_server_repeats_it() {
     });
 }
 
-/// With a client that has a secret.
+/// With a client that has a secret of its own.
 fn configure(world: &World) {
     let mut options = std::fs::OpenOptions::new();
     let secret = options.write(true).create_new(true).mode(0o600).open(world.dir.path().join("client-secret"));

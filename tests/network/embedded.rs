@@ -1,11 +1,11 @@
-//! The sandbox within a command (`--sandbox`) on a machine that others use too.
+//! The sandbox inside a command (`--sandbox`), on a machine with other users.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use crate::support::{Daemon, World, eventually, run_to_end};
 
-/// The address on which a process listens on loopback, by what the kernel says.
+/// The loopback address on which a process listens, from the kernel's tables.
 fn listens(pid: u32) -> Option<u16> {
     let sockets: Vec<String> = std::fs::read_dir(format!("/proc/{pid}/fd"))
         .ok()?
@@ -20,7 +20,7 @@ fn listens(pid: u32) -> Option<u16> {
     })
 }
 
-/// The status of an answer, and all of it.
+/// The status of an answer, and the whole answer.
 fn ask(port: u16, method: &str, path: &str, body: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     let length = body.len();
@@ -40,9 +40,9 @@ fn login(password: &str) -> String {
     format!("grant_type=password&client_id=sandbox-client&username=sandbox@example.com&password={password}")
 }
 
-/// Regression: the password was the same for all, and anybody could have it say that it had stored what it had not.
+/// Regression: the password was the same everywhere, and any user could make the sandbox confirm uploads that it did not have.
 #[test]
-fn nobody_else_on_this_machine_gets_in_or_has_it_lie() {
+fn no_other_user_of_this_machine_can_log_in_or_set_faults() {
     let world = World::new();
     let mut command = world.command();
     for (name, _) in crate::support::access_variables(&world.access) {
@@ -58,15 +58,15 @@ fn nobody_else_on_this_machine_gets_in_or_has_it_lie() {
     {
         assert_eq!(ask(port, method, &format!("/sandbox/{name}"), body).0, 404, "{method} {name}");
     }
-    // It works as ever for the command itself, also after others have tried passwords.
+    // The command itself can still log in after others have tried passwords.
     world.put("report", "content");
-    eventually("it is stored and removed", || world.files_left().is_empty());
+    eventually("the file is stored and removed", || world.files_left().is_empty());
     assert_eq!(daemon.stop().code, Some(0));
 }
 
-/// The stand-alone sandbox is there to be controlled, and tells its password: one by chance, or the one that it was given.
+/// The stand-alone sandbox is meant to be controlled, and prints its password: a random one, or the given one.
 #[test]
-fn the_sandbox_on_its_own_has_a_password_by_chance_unless_one_is_given() {
+fn the_stand_alone_sandbox_has_a_random_password_unless_one_is_given() {
     let world = World::new();
     let password = |more: &[&str]| {
         let mut command = world.command();

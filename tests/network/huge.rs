@@ -1,4 +1,4 @@
-//! Answers that are huge or without an end: what they cost is bounded.
+//! Answers that are huge or endless: their cost is limited.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -12,7 +12,7 @@ use crate::support::{PATIENCE, World, run_to_end};
 
 const MIB: usize = 1 << 20;
 
-/// Runs a command to its end, or until it has been answered enough; the most memory that it ever had, in MiB, as the kernel counts it.
+/// Runs a command until it ends, or until it has had enough answers; returns its peak memory in MiB, as the kernel counts it.
 fn peak(command: &mut Command, enough: impl Fn() -> bool) -> u64 {
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let status = format!("/proc/{}/status", child.id());
@@ -28,7 +28,7 @@ fn peak(command: &mut Command, enough: impl Fn() -> bool) -> u64 {
     most
 }
 
-/// A listing of so many bytes of this entry.
+/// A listing of this entry, repeated up to so many bytes.
 fn listing(entry: &str, size: usize) -> Vec<u8> {
     format!("[{}{entry}]", format!("{entry},").repeat(size / (entry.len() + 1))).into_bytes()
 }
@@ -50,7 +50,7 @@ fn a_huge_listing_takes_little_more_memory_than_it_has_bytes() {
     });
 }
 
-/// Has a listing taken by `ls`, and by the look for a document that may be ours.
+/// Lets the listing be read by `ls`, and by the search for a document with the same content.
 fn take(what: &str, body: Vec<u8>) {
     let world = World::new();
     let relay = Between::start(&world, move |request, client| {
@@ -62,14 +62,14 @@ fn take(what: &str, body: Vec<u8>) {
         }
         Done::HandOn
     });
-    // A document of this name and other bytes, so that the store is asked for a second one of the name.
+    // A document of this name with other bytes, so that the store is asked for a second one of the name.
     world.put("file", "another");
     relay.honestly(&world, &["push", "watched"]);
     world.put("file", "content");
     let listings = || relay.requests().iter().filter(|request| request.is_listing()).count();
     for arguments in [&["ls", "/HR_Backup"][..], &["push", "watched/file"]] {
         let before = listings();
-        // Asked a second time, it has read the first answer.
+        // A second request means that the first answer was read.
         let most = peak(relay.command(&world).args(arguments), || listings() >= before + 2);
         println!("{what}: {arguments:?} {most} MiB");
         assert!((1..200).contains(&most), "{what}: {arguments:?} took {most} MiB");
@@ -77,9 +77,9 @@ fn take(what: &str, body: Vec<u8>) {
     }
 }
 
-/// Regression: each such file took 1 MB of the journal.
+/// Regression: each such file took 1 MB in the journal.
 #[test]
-fn a_name_and_an_id_of_a_megabyte_take_no_room_in_the_journal() {
+fn a_name_and_an_id_of_a_megabyte_are_not_written_to_the_journal() {
     let world = World::new();
     let sandbox = sandbox_of(&world);
     let relay = Between::start(&world, move |request, client| {
@@ -111,7 +111,7 @@ fn a_name_and_an_id_of_a_megabyte_take_no_room_in_the_journal() {
     assert!(ended.stderr.len() + ended.stdout.len() < 20_000, "{}", ended.stderr.len());
 }
 
-/// Sends bytes until nobody takes them any more, and counts them.
+/// Sends bytes until the client stops reading, and counts them.
 fn endless(to: &mut TcpStream, count: &AtomicU64) -> Done {
     let head = "HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\nconnection: close\r\n\r\n";
     let mut taken = to.write_all(head.as_bytes()).is_ok();
@@ -124,7 +124,7 @@ fn endless(to: &mut TcpStream, count: &AtomicU64) -> Done {
 
 /// Regression: 20 GB were read to compare a thousand bytes; `get` wrote them to the disk.
 #[test]
-fn a_content_without_an_end_is_read_to_one_byte_beyond_what_its_receipt_says() {
+fn endless_content_is_read_to_one_byte_beyond_the_size_in_the_receipt() {
     let world = World::new();
     let sent = Arc::new(AtomicU64::new(0));
     let count = Arc::clone(&sent);
@@ -137,7 +137,7 @@ fn a_content_without_an_end_is_read_to_one_byte_beyond_what_its_receipt_says() {
     let ask = |arguments: &[&str]| {
         sent.store(0, Ordering::SeqCst);
         let ended = run_to_end(relay.command(&world).args(arguments));
-        // What lies in buffers on its way counts too.
+        // Bytes in buffers under way are counted too.
         assert!(sent.load(Ordering::SeqCst) < 64 << 20, "{arguments:?} took {sent:?} bytes: {ended:?}");
         ended
     };

@@ -1,4 +1,4 @@
-//! A proxy of the environment gets nothing that is meant for this machine itself: a login over plain http would hand it the password.
+//! A proxy from the environment gets no request to this machine itself: a login over plain http would give it the password.
 
 use std::net::{TcpListener, UdpSocket};
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::support::{World, run_to_end};
 
-/// Counts the connections that it gets.
+/// A proxy that counts its connections.
 fn trap() -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (address, count) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
@@ -21,7 +21,7 @@ fn trap() -> (String, Arc<AtomicUsize>) {
 
 /// Regression: the password went to the proxy.
 #[test]
-fn what_is_meant_for_this_machine_goes_to_no_proxy() {
+fn requests_to_this_machine_go_to_no_proxy() {
     let (proxy, connections) = trap();
     let mut hosts = vec![("127.0.0.1", "127.0.0.1"), ("127.0.0.1", "localhost"), ("127.0.0.2", "127.0.0.2")];
     if UdpSocket::bind("[::1]:0").is_ok() {

@@ -1,4 +1,4 @@
-//! A relay drops the client in the middle and hands the upload on all the same: the service stores it seconds later.
+//! A relay drops the client during an upload and passes the upload on all the same: the service stores it seconds later.
 
 use std::net::Shutdown;
 use std::sync::Arc;
@@ -8,18 +8,18 @@ use std::time::Duration;
 use crate::between::{Between, Done, Request, hand_on, json, sandbox_of};
 use crate::support::{Daemon, QUICK, World, eventually, run_to_end};
 
-/// How the client is got rid of.
+/// How the relay drops the client.
 #[derive(Debug, Clone, Copy)]
 enum Cut {
-    /// Its connection is closed without a word.
+    /// The connection is closed without an answer.
     Silently,
-    /// It is told that nobody answered.
+    /// With 504: no answer from behind the relay.
     With504,
-    /// It is told that the service is busy.
+    /// With 503: the service is busy.
     With503,
 }
 
-/// A relay that drops the first `cuts` uploads and hands them on after this time.
+/// A relay that drops the client of the first `cuts` uploads, and passes these on after this time.
 fn late_relay(world: &World, cuts: usize, how: Cut, late: Duration) -> Between {
     let (sandbox, seen) = (sandbox_of(world), Arc::new(AtomicUsize::new(0)));
     Between::start(world, move |request, client| {
@@ -37,9 +37,9 @@ fn late_relay(world: &World, cuts: usize, how: Cut, late: Duration) -> Between {
     })
 }
 
-/// Regression: the first two took the eight seconds that it was waited for at most; 503 was not waited for at all.
+/// Regression: after the first two the program waited for eight seconds at most, and after a 503 not at all.
 #[test]
-fn what_a_relay_hands_on_after_it_has_dropped_the_client_is_stored_once() {
+fn an_upload_that_a_relay_delivers_late_is_stored_once() {
     let cases = [
         (Cut::Silently, 1500),
         (Cut::Silently, 4000),
@@ -64,9 +64,9 @@ fn what_a_relay_hands_on_after_it_has_dropped_the_client_is_stored_once() {
     });
 }
 
-/// Regression: the older content came over the newer one, whose file was gone by then.
+/// Regression: the older content was stored over the newer one, whose file was gone by then.
 #[test]
-fn when_a_file_is_gone_the_store_has_its_newest_content_whatever_a_relay_hands_on_late() {
+fn a_removed_files_newest_content_is_in_the_store_whatever_a_relay_delivers_late() {
     let world = World::new();
     let relay = late_relay(&world, 1, Cut::Silently, Duration::from_secs(10));
     let place = world.put("report", "first");
@@ -75,16 +75,16 @@ fn when_a_file_is_gone_the_store_has_its_newest_content_whatever_a_relay_hands_o
     let daemon = Daemon::start(&mut command);
     eventually("it was sent", || relay.requests().iter().any(Request::is_upload));
     std::fs::write(&place, "second content").unwrap();
-    eventually("it is gone", || !place.exists());
+    eventually("the file is gone", || !place.exists());
     eventually("both were stored", || world.times_stored("/HR_Backup/report") >= 2);
     assert_eq!(daemon.stop().code, Some(0));
     assert_eq!(world.stored("/HR_Backup/report").unwrap(), b"second content");
     assert_eq!(world.times_stored("/HR_Backup/report"), 2);
 }
 
-/// The wait is no upload under way that the grace is for.
+/// The wait for a late upload is no upload under way, so the grace of a stop does not apply to it.
 #[test]
-fn a_stop_does_not_wait_for_what_may_come_late() {
+fn a_stop_does_not_wait_for_late_uploads() {
     let world = World::new();
     let relay = late_relay(&world, 1, Cut::Silently, Duration::from_secs(3600));
     world.put("report", "content");
@@ -93,7 +93,7 @@ fn a_stop_does_not_wait_for_what_may_come_late() {
     let daemon = Daemon::start(&mut command);
     daemon.wait_for("asking the store whether it has it");
     let start = std::time::Instant::now();
-    // The file is left, which is no clean end.
+    // The file is left, so the exit code is not 0.
     assert_eq!(daemon.stop().code, Some(130));
     assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
     assert_eq!(world.files_left().len(), 1);

@@ -1,5 +1,5 @@
-//! A file that was set aside, can't go on from there, and can't go back, for a newcomer has its name by now: it is told where it
-//! lies, and goes on when it can.
+//! A staged file that can neither be removed nor put back, since a new file has its name by now: the program reports where the file
+//! lies, and goes on with it once that is possible.
 
 use std::path::Path;
 
@@ -9,10 +9,10 @@ use super::*;
 use crate::support::files_below;
 use crate::support::proof::assert_nothing_left;
 
-/// What says that a file lies in the private folder, where its path is `sub/report`.
+/// The end of the name under which `sub/report` is staged.
 const ASIDE: &str = "~sub%2Freport";
 
-/// A folder to move files to, and in it a file where a folder should be: nothing of `sub` can be moved there.
+/// Makes a folder to move files to, with a file where a folder should be: no file of `sub` can be moved there.
 pub(crate) fn block(world: &World, folder: &str) -> PathBuf {
     let folder = world.dir.path().join(folder);
     std::fs::create_dir_all(&folder).unwrap();
@@ -25,7 +25,7 @@ pub(crate) fn unblock(folder: &Path) {
     std::fs::remove_file(folder.join("sub")).unwrap();
 }
 
-/// A daemon whose configuration is this one, walking each second.
+/// A daemon with these settings, which walks through the folder each second.
 fn watch_with(world: &World, upload: &str) -> Daemon {
     world.configure(&format!("[upload]\nrescan = \"1s\"\nsettle = \"10ms\"\n{upload}"));
     let daemon = Daemon::start(world.command().args(["--config", "config.toml", "watch", "watched"]));
@@ -33,11 +33,11 @@ fn watch_with(world: &World, upload: &str) -> Daemon {
     daemon
 }
 
-/// While `sub/report` is set aside, another file takes its name.
+/// Gives the name of `sub/report` to another file while `sub/report` is staged.
 pub(crate) fn newcomer(world: &World) {
     let (new, name) = (world.dir.path().join("new"), world.watched().join("sub/report"));
     std::fs::write(&new, "newcomer").unwrap();
-    // It may be back already where the machine is slow; then it is set aside again.
+    // On a slow machine the file may be put back already; then it is staged again.
     eventually("a newcomer has its name", || {
         world.staged("sub/report").is_some() && renameat_with(CWD, &new, CWD, &name, RenameFlags::NOREPLACE).is_ok()
     });
@@ -50,15 +50,16 @@ fn contents_below(folder: &Path) -> Vec<String> {
     contents
 }
 
-/// More than a store takes that takes no more than a newcomer.
+/// A content that is too large for [`picky`], unlike that of the new file.
 const TOO_LARGE: &str = "refused for its size";
 
+/// A world whose store takes 8 bytes at most.
 fn picky() -> World {
     World::with(|options| options.max_size = Some(8))
 }
 
-/// A file that is refused, can't be collected, and lies below the private folder while a newcomer with its name is stored.
-/// Answers where it is to be collected.
+/// Has a file refused that can't be moved to `failed_dir`, and lies in the private folder while a new file of its name is stored.
+/// Returns the folder into which the file is to be moved.
 fn refused_and_hidden(world: &World, content: &str) -> (Daemon, PathBuf) {
     let failed = block(world, "Failed");
     let daemon = watch_with(world, "failed_dir = \"./Failed\"\n");
@@ -77,32 +78,32 @@ fn a_refused_file_whose_name_was_taken_is_collected_when_that_can_be_done() {
     let world = picky();
     let (daemon, failed) = refused_and_hidden(&world, TOO_LARGE);
     unblock(&failed);
-    eventually("it is collected", || contents_below(&failed) == [TOO_LARGE]);
+    eventually("the file is collected", || contents_below(&failed) == [TOO_LARGE]);
     assert_eq!(daemon.stop().code, Some(0));
     assert_sent(&world, &["newcomer"]);
     assert_nothing_left(&world);
 }
 
-/// Nobody asked for it, and it has not changed: the newcomer's entry hid its refusal.
+/// Regression: the entry of the new file hid the refusal, and the unchanged file was sent again without `retry`.
 #[test]
 fn a_refused_file_whose_name_was_taken_is_not_sent_again_by_itself() {
     let world = picky();
     let (daemon, failed) = refused_and_hidden(&world, TOO_LARGE);
     unblock(&failed);
-    eventually("it is collected", || contents_below(&failed) == [TOO_LARGE]);
+    eventually("the file is collected", || contents_below(&failed) == [TOO_LARGE]);
     assert_eq!(daemon.stop().code, Some(0));
     assert_eq!(world.sandbox().stats().requests["upload"], 2, "the refused one and the newcomer");
 }
 
-/// It was hidden from `retry` too.
+/// Regression: the refusal was hidden from `retry` too.
 #[test]
 fn a_refused_file_whose_name_was_taken_is_sent_after_a_retry() {
     let world = World::new();
     world.faults().add(Rule::new(Call::Upload, status(422)).times(1));
     let (daemon, _blocked) = refused_and_hidden(&world, "refused");
     assert_eq!(world.run(["retry"]).code, Some(0));
-    eventually("it is sent", || world.sandbox().uploads().len() == 2);
-    eventually("it is gone", || world.staged("sub/report").is_none() && world.files_left().is_empty());
+    eventually("the file is sent", || world.sandbox().uploads().len() == 2);
+    eventually("the file is gone", || world.staged("sub/report").is_none() && world.files_left().is_empty());
     assert_eq!(daemon.stop().code, Some(0));
     assert_sent(&world, &["newcomer", "refused"]);
     assert_nothing_left(&world);

@@ -1,4 +1,4 @@
-//! Entries whose file will never come for them: they are ended, and nothing waits for them.
+//! Open entries whose file will never come back: they are ended, and nothing waits for them.
 
 use std::os::unix::fs::MetadataExt;
 
@@ -6,16 +6,16 @@ use super::*;
 use crate::support::proof::clean_run;
 use crate::support::run_to_end;
 
-/// A file system gives the number of a file that is gone to the next one. Not each does so at once: here the journal is told the
-/// next one's number.
+/// File systems give the inode number of a deleted file to a new one, but not always at once: so this test writes the number of the
+/// new file into the journal.
 #[test]
-fn an_open_entry_of_a_file_that_is_gone_is_ended_though_something_else_has_its_inode_number() {
+fn an_open_entry_of_a_deleted_file_is_ended_though_another_file_has_its_inode_number() {
     for folder in [true, false] {
         let world = World::new();
         world.faults().add(Rule::new(Call::Upload, Fault::Stall { ms: NEVER }));
         let daemon = world.watch(&SETTLE);
         let place = world.put("report", "content");
-        eventually("it is under way", || world.sandbox().stats().requests["upload"] == 1);
+        eventually("the file is under way", || world.sandbox().stats().requests["upload"] == 1);
         daemon.kill();
         std::fs::remove_file(place).unwrap();
         let next = world.watched().join("next");
@@ -25,21 +25,21 @@ fn an_open_entry_of_a_file_that_is_gone_is_ended_though_something_else_has_its_i
             drop(world.put("next", "another document"));
         }
         let inode = std::fs::metadata(&next).unwrap().ino().cast_signed();
-        let told = journal(&world).execute("UPDATE attempt SET inode = ?1 WHERE state = 0", [inode]);
-        assert_eq!(told.unwrap(), 1);
+        let updated = journal(&world).execute("UPDATE attempt SET inode = ?1 WHERE state = 0", [inode]);
+        assert_eq!(updated.unwrap(), 1);
         clean_run(&world, &SETTLE);
         assert_sent(&world, if folder { &[] } else { &["another document"] });
     }
 }
 
-/// Standard input, pushed under this name.
+/// Pushes standard input under this name.
 fn push_input<'a>(world: &World, command: &'a mut Command, content: &str) -> &'a mut Command {
     let input = world.dir.path().join("input");
     std::fs::write(&input, content).unwrap();
     command.args(["push", "-", "--name", "dump"]).stdin(std::fs::File::open(input).unwrap())
 }
 
-/// Some receipts are forgotten, and the rest can be checked.
+/// Asserts that some receipts can be pruned, and the rest can be checked.
 #[track_caller]
 fn assert_prunes(world: &World) {
     let pruned = world.run(["history", "--prune-before", "1ms"]);
@@ -66,7 +66,7 @@ fn a_push_killed_between_receipt_and_end_does_not_keep_all_later_receipts_from_b
     for content in ["first", "second"] {
         world.put("report", content);
         assert_eq!(world.run(["push", "watched/report"]).code, Some(0));
-        // As a kill leaves the first one: the receipt is written, and that the file was kept is not.
+        // As a kill leaves the first file: its receipt is written, but not that the file was kept.
         if content == "first" {
             let undone = journal(&world).execute("UPDATE attempt SET state = 1, detail = NULL", []);
             assert_eq!(undone.unwrap(), 1);
@@ -78,7 +78,7 @@ fn a_push_killed_between_receipt_and_end_does_not_keep_all_later_receipts_from_b
     assert_prunes(&world);
 }
 
-/// A file in a sub-folder that could not be sent at all, for its name was taken; killed before that was written down.
+/// A file in a sub-folder that could not be sent because its name was taken; the program was killed before it wrote that down.
 fn interrupted_refusal() -> World {
     let world = World::new();
     world.put("report", "one");
@@ -90,7 +90,7 @@ fn interrupted_refusal() -> World {
     world
 }
 
-/// The file is sent by one run; its older entry is ended by that one or by the next.
+/// One run sends the file; that run or the next ends the older entry.
 #[track_caller]
 fn sent_and_ended(world: &World) {
     let output = world.once(&SETTLE);
@@ -99,16 +99,16 @@ fn sent_and_ended(world: &World) {
     clean_run(world, &SETTLE);
 }
 
-/// Its entry was asked for at the store, where nothing can have such a name.
+/// Regression: the store was asked for the entry, though no document can have such a name.
 #[test]
-fn a_file_that_could_not_be_sent_at_all_and_whose_refusal_was_cut_short_is_sent_when_it_can_be() {
+fn an_unsendable_file_whose_refusal_was_cut_short_is_sent_once_it_can_be() {
     let world = interrupted_refusal();
     sent_and_ended(&world);
     assert_sent(&world, &["one", "other"]);
 }
 
 #[test]
-fn a_file_that_can_not_be_sent_at_all_and_whose_refusal_was_cut_short_is_told_why_and_sent_after_a_retry() {
+fn an_unsendable_file_whose_refusal_was_cut_short_is_reported_and_sent_after_retry() {
     let world = interrupted_refusal();
     let output = world.once(&[SETTLE[0], SETTLE[1], "--on-conflict", "fail"]);
     assert!(output.stdout.contains("there is a document of other content"), "{output:?}");

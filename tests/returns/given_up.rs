@@ -1,9 +1,9 @@
-//! What was given up is asked for before it is sent again, and that stands in nobody's way.
+//! Before a file whose upload was abandoned is sent again, the store is asked; that question must not block anything.
 
 use super::*;
 
 #[test]
-fn a_file_that_was_given_up_and_stored_later_goes_under_its_new_name_when_it_is_renamed() {
+fn an_abandoned_file_that_was_stored_late_goes_under_its_new_name_after_a_rename() {
     let world = World::new();
     let place = world.put("a", "content");
     world.faults().add(Rule::new(Call::Upload, status(404)).times(1));
@@ -14,9 +14,9 @@ fn a_file_that_was_given_up_and_stored_later_goes_under_its_new_name_when_it_is_
     assert_eq!((world.times_stored("/HR_Backup/a"), world.times_stored("/HR_Backup/b")), (1, 1));
 }
 
-/// Whoever may send there may not look there.
+/// The login may upload to the destination, but not list it.
 #[test]
-fn a_file_that_was_given_up_is_sent_where_the_store_forbids_to_look_for_it() {
+fn an_abandoned_file_is_sent_where_the_store_forbids_to_look_for_it() {
     let world = World::new();
     world.put("report", "content");
     world.faults().add(Rule::new(Call::Upload, status(403)).times(1));

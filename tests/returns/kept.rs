@@ -1,9 +1,9 @@
-//! Files that were kept, and are to go after all when nobody has their receipts any more.
+//! Files that were kept and are to be removed after all, when their receipts are pruned already.
 
 use super::*;
 use crate::support::proof::clean_run;
 
-/// A file that was stored and kept, whose receipt is gone; the journal knows of it that it was kept.
+/// A file that was stored and kept, and whose receipt is pruned; the journal still knows that it was kept.
 fn kept_without_receipt() -> World {
     let world = World::new();
     world.put("report", "content");
@@ -18,7 +18,7 @@ fn kept_without_receipt() -> World {
 }
 
 #[test]
-fn a_kept_file_whose_receipt_was_pruned_is_removed_and_not_sent_again_if_the_store_has_it() {
+fn a_kept_file_whose_receipt_was_pruned_is_removed_without_upload_if_the_store_has_it() {
     let world = kept_without_receipt();
     clean_run(&world, &SETTLE);
     assert_sent(&world, &["content"]);
@@ -26,7 +26,7 @@ fn a_kept_file_whose_receipt_was_pruned_is_removed_and_not_sent_again_if_the_sto
 }
 
 #[test]
-fn a_kept_file_whose_receipt_was_pruned_is_sent_again_before_it_is_removed_if_the_store_has_it_not() {
+fn a_kept_file_whose_receipt_was_pruned_is_sent_again_before_removal_if_the_store_lacks_it() {
     for now in [None, Some("changed")] {
         let world = kept_without_receipt();
         let document = world.dir.path().join("vault/HR_Backup/report");

@@ -1,11 +1,11 @@
-//! The same while the daemon runs: an answer is lost, the store can't be asked, and meanwhile the files move.
+//! Files that are renamed while the daemon runs: the answer to their upload is lost, and the store can't be asked for a while.
 
 use super::*;
 use crate::support::proof::clean_run;
 
 const FIRST: &str = "first-of-all";
 
-/// A daemon that has lost the answer to this file's upload, and waits for a store that can't be asked.
+/// A daemon that has lost the answer to the upload of this file, and waits for a store that can't be asked.
 fn asking_in_vain(world: &World, relative: &str, arguments: &[&str]) -> Daemon {
     let daemon = world.watch_quick(arguments);
     eventually("the first one is gone", || world.files_left().is_empty());
@@ -19,7 +19,7 @@ fn asking_in_vain(world: &World, relative: &str, arguments: &[&str]) -> Daemon {
     daemon
 }
 
-/// The store can be asked again.
+/// Ends the trouble: the store can be asked again. Then all must be stored once.
 fn end_of_trouble(world: &World, daemon: Daemon) {
     world.faults().clear();
     daemon.signal("-HUP");

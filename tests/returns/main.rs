@@ -1,5 +1,5 @@
-//! What comes back, or comes in between: files renamed, moved and replaced while it is not known what became of them. None is
-//! sent twice, none is forgotten, and nothing is left open for ever.
+//! Files that are renamed, moved or replaced while the outcome of their upload is unknown: none is sent twice, none is forgotten, and
+//! no entry stays open for ever.
 #![cfg(feature = "sandbox")]
 // The lints make exceptions for `#[test]` functions only; helpers need them too, and writers in the folder may rename and delete.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
@@ -24,7 +24,7 @@ use support::proof::sha256;
 use support::{Daemon, World, eventually};
 
 const SETTLE: [&str; 2] = ["--settle", "10ms"];
-/// One after the other: which way a file takes then depends on their order, not on chance.
+/// One file after the other, so that the result depends on their order and not on chance.
 const ONE_BY_ONE: [&str; 4] = ["--settle", "10ms", "--transfers", "1"];
 /// Longer than any test lasts.
 const NEVER: u64 = 600_000;
@@ -33,14 +33,14 @@ fn status(status: u16) -> Fault {
     Fault::Status { status, retry_after: None, body: None, content_type: None, carried_out: false }
 }
 
-/// A file that the store has, from a daemon that was killed before it heard so.
+/// A file that the store has; the daemon was killed before it got the answer.
 fn answer_lost(world: &World, relative: &str) -> PathBuf {
     let place = world.put(relative, "content");
     killed_unanswered(world, world.command().args(["watch", "watched"]).args(SETTLE));
     place
 }
 
-/// Runs a command that uploads, and kills it when the store has one file more and has not said so.
+/// Runs a command that uploads, and kills it when the store has one more file but has not answered.
 fn killed_unanswered(world: &World, command: &mut Command) {
     let before = world.sandbox().uploads().len();
     world.faults().add(Rule::new(Call::Upload, Fault::Delay { ms: NEVER }).times(1));
@@ -49,7 +49,7 @@ fn killed_unanswered(world: &World, command: &mut Command) {
     process.kill();
 }
 
-/// These contents were sent, each as often as it is in the list, and nothing else was.
+/// Asserts that exactly these contents were sent, each as often as it is in the list.
 #[track_caller]
 fn assert_sent(world: &World, contents: &[&str]) {
     let meant = |sum: &str| contents.iter().find(|content| sha256(content.as_bytes()) == sum);

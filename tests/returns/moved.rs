@@ -1,12 +1,12 @@
-//! Files renamed after a crash, with others where they were before: each is asked for by what it was sent as.
+//! Files renamed after a crash, with new files at their old paths: the store is asked for each by the name under which it was sent.
 
 use super::*;
 use crate::support::proof::clean_run;
 
-/// As log files are rotated. The newcomer's turn ended the entry of the one that had its path.
+/// As log files are rotated. Regression: the upload of the new file ended the entry of the file that had its path before.
 #[test]
 fn a_file_that_was_renamed_after_a_crash_is_not_sent_again_though_a_newcomer_has_its_path() {
-    // Before and after the newcomer in the order of names.
+    // Before and after the new file in the order of names.
     for to in ["aaa", "zzz"] {
         for arguments in [&ONE_BY_ONE[..], &SETTLE] {
             let world = World::new();
@@ -19,7 +19,7 @@ fn a_file_that_was_renamed_after_a_crash_is_not_sent_again_though_a_newcomer_has
     }
 }
 
-/// The one that wanted the same name in the vault took its owner for gone.
+/// Regression: a file that wanted the same name in the vault took the owner of the name for gone.
 #[test]
 fn a_file_whose_folder_was_renamed_after_a_crash_is_not_sent_again_though_another_wants_its_name() {
     for to in ["a2", "c"] {
@@ -34,12 +34,12 @@ fn a_file_whose_folder_was_renamed_after_a_crash_is_not_sent_again_though_anothe
     }
 }
 
-/// The older entry of its path, over without a receipt, hid the open one that it had under the other.
+/// Regression: the older entry of the path, which had ended without a receipt, hid the open entry under the other path.
 #[test]
 fn a_file_that_was_renamed_and_renamed_back_is_not_sent_again_if_the_store_has_it() {
     let world = World::new();
     let (place, renamed) = (world.put("report", "content"), world.watched().join("renamed"));
-    // The destination is said to be gone: the first attempt came to nothing.
+    // The store says that the destination is missing, so the first attempt is abandoned.
     world.faults().add(Rule::new(Call::Upload, status(404)).times(1));
     assert_eq!(world.once(&SETTLE).code, Some(4));
     std::fs::rename(&place, &renamed).unwrap();

@@ -1,9 +1,9 @@
-//! Who has which name in the vault after a file was found there under another path.
+//! Which path owns a name in the vault after a file was found there under another path.
 
 use super::*;
 use crate::support::proof::clean_run;
 
-/// The renamed file owned the name of its old path from then on, and each newcomer there was a "conflict".
+/// Regression: the renamed file kept the name of its old path for ever, and each new file there was a "conflict".
 #[test]
 fn newcomers_at_the_old_path_of_a_renamed_file_get_its_name() {
     let world = World::new();
@@ -20,7 +20,7 @@ fn newcomers_at_the_old_path_of_a_renamed_file_get_its_name() {
     assert_eq!(world.times_stored("/HR_Backup/report"), 4, "{}", world.run(["history"]).stdout);
 }
 
-/// The first of them was taken for the other, moved.
+/// Regression: the first of two hard links was taken for the second one, moved.
 #[test]
 fn both_names_of_one_file_are_in_the_vault_though_the_answer_to_one_was_lost() {
     for (sent, other) in [("b", "a"), ("a", "b")] {

@@ -1,4 +1,4 @@
-//! One file, told of from different places: by `watch` and by `push`, before and after its folder was mounted.
+//! One file under different roots: with `watch` and with `push`, before and after its folder was mounted.
 
 use super::*;
 use crate::support::proof::clean_run;
@@ -23,13 +23,13 @@ fn what_a_killed_watch_had_sent_is_not_sent_again_by_push() {
         answer_lost(&world, "sub/report");
         let output = world.run(["push", "--delete", from]);
         assert_eq!(output.code, Some(0), "{output:?}");
-        // The killed watch's lock file is the next watch's to remove.
+        // The lock file of the killed watch is removed by the next watch.
         clean_run(&world, &SETTLE);
         assert_sent(&world, &["content"]);
     }
 }
 
-/// The watched folder is a mount point with nothing mounted on it; answers where what belongs there is.
+/// Makes the watched folder an empty mount point; returns the place of the folder that belongs there.
 fn unmount(world: &World) -> PathBuf {
     let away = world.dir.path().join("away");
     std::fs::rename(world.watched(), &away).unwrap();
@@ -42,9 +42,9 @@ fn mount(world: &World, away: PathBuf) {
     std::fs::rename(away, world.watched()).unwrap();
 }
 
-/// Its entry was ended, for the file seemed to be gone.
+/// Regression: the entry was ended, since the file seemed to be gone.
 #[test]
-fn a_run_in_an_empty_mount_point_forgets_nothing_of_what_is_mounted_later() {
+fn a_run_in_an_empty_mount_point_forgets_no_entry_of_the_folder_mounted_later() {
     let world = World::new();
     answer_lost(&world, "report");
     let away = unmount(&world);
@@ -55,12 +55,12 @@ fn a_run_in_an_empty_mount_point_forgets_nothing_of_what_is_mounted_later() {
 }
 
 #[test]
-fn a_daemon_that_starts_in_an_empty_mount_point_forgets_nothing_of_what_is_mounted_later() {
+fn a_daemon_started_in_an_empty_mount_point_forgets_no_entry_of_the_folder_mounted_later() {
     let world = World::new();
     answer_lost(&world, "report");
     let away = unmount(&world);
     let daemon = world.watch(&SETTLE);
-    // When this one is stored, the start and its walk are over.
+    // When this file is stored, the start and its walk are over.
     world.put("early", "early");
     eventually("what lay in the mount point is stored", || world.times_stored("/HR_Backup/early") == 1);
     eventually("and gone", || world.files_left().is_empty());

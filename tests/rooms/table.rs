@@ -25,6 +25,11 @@ impl Table {
         self.0.iter().map(|row| row.room.as_str())
     }
 
+    /// All imports that the table names: from where, and to where.
+    pub(crate) fn arrows(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().flat_map(|row| row.may_import.iter().map(|to| (row.room.as_str(), to.as_str())))
+    }
+
     pub(crate) fn allows(&self, from: &str, to: &str) -> bool {
         let row = |room: &str| self.0.iter().find(|row| row.room == room);
         row(to).is_some_and(|row| row.is_ground)
@@ -38,9 +43,7 @@ impl Table {
         for row in &self.0 {
             let room = &row.room;
             for to in row.may_import.iter().filter(|to| !above.contains(*to)) {
-                mistakes.push(format!(
-                    "`{room}` may import `{to}`, which does not stand above it: the way is upwards, or a circle"
-                ));
+                mistakes.push(format!("`{room}` may import `{to}`, which does not stand above it"));
             }
             if row.is_ground && !row.may_import.is_empty() {
                 mistakes.push(format!("`{room}` is ground and may import nothing, so that all may import it"));

@@ -1,4 +1,4 @@
-//! Misbehaviour, one by one.
+//! Each fault of the sandbox, one by one.
 
 use std::time::{Duration, Instant};
 
@@ -201,7 +201,7 @@ async fn rules_can_be_set_and_forgotten_over_http() {
 }
 
 #[tokio::test]
-async fn what_happens_to_the_realm_happens_at_once_where_no_call_is_named() {
+async fn a_fault_of_the_realm_without_a_call_happens_at_once() {
     let service = service().await;
     assert_eq!(control(&service, reqwest::Method::POST, &json!({"do": {"kind": "expire"}})).await, 204);
     assert_eq!(service.user.get("users/me").await.status, 401);

@@ -27,7 +27,7 @@ async fn a_login_gives_tokens_that_no_cache_keeps() {
 }
 
 #[tokio::test]
-async fn wrong_password_and_unknown_user_are_told_apart_by_nothing() {
+async fn wrong_password_and_unknown_user_get_the_same_answer() {
     let service = logged_out(|o| o.brute_force = None).await;
     let user = &service.user;
     for (name, password) in [("sandbox@example.com", "wrong"), ("nobody", "sandbox-password")] {
@@ -192,7 +192,7 @@ async fn the_realm_says_where_its_endpoints_are() {
 }
 
 #[tokio::test]
-async fn behind_a_path_prefix_all_is_as_without() {
+async fn a_path_prefix_changes_nothing_else() {
     let service = service_with(|o| o.prefix = "/behind/proxy".into()).await;
     assert!(service.user.access.api_url.ends_with("/behind/proxy"));
     assert_eq!(service.user.upload("a.txt", "a").await.status, 200);

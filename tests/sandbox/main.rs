@@ -1,4 +1,4 @@
-//! The sandbox, from outside: what the contract and the tests of everything else build on.
+//! The sandbox from outside: it keeps the contract that all other tests build on.
 
 #![cfg(feature = "sandbox")]
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs, reason = "these are tests")]

@@ -1,4 +1,4 @@
-//! Names: any script, any sign, none of them harmful.
+//! Names in any script and with any sign: none does harm.
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;

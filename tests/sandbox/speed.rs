@@ -1,4 +1,4 @@
-//! How fast the stand-in is: it must not be what a benchmark of the client measures.
+//! How fast the sandbox is: a benchmark of the client must not measure the sandbox instead.
 //!
 //! `cargo test --release --test sandbox speed -- --ignored --nocapture`
 
@@ -29,7 +29,7 @@ async fn small_uploads() {
     assert_eq!(service.sandbox.stats().uploads_stored, u64::from(count));
 }
 
-/// The leanest client there can be, so that most of the time is the service's.
+/// The leanest possible client, so that most of the time is spent in the service.
 async fn upload_many(user: User, folder: String, connection: usize) {
     let address = user.access.api_url.strip_prefix("http://").unwrap();
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();

@@ -1,4 +1,4 @@
-//! A plain client: it does what it is told, right or wrong.
+//! A plain client, which sends any request, right or wrong.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub(crate) struct Service {
     pub(crate) user: User,
 }
 
-/// Somebody with an HTTP client and, once logged in, a token.
+/// A user with an HTTP client and, once logged in, a token.
 #[derive(Clone)]
 pub(crate) struct User {
     pub(crate) http: reqwest::Client,
@@ -35,7 +35,7 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&self.body)))
     }
 
-    /// Status, `error` and `error_description`, as Keycloak's table has them.
+    /// Status, `error` and `error_description`, as in the table of Keycloak's answers.
     pub(crate) fn row(&self) -> (u16, String, String) {
         let json = self.json();
         let text = |key: &str| json[key].as_str().unwrap_or_default().to_owned();
@@ -74,7 +74,7 @@ pub(crate) async fn logged_out(change: impl FnOnce(&mut Options)) -> Service {
 }
 
 impl Service {
-    /// What lies in the store, as a person would look at it.
+    /// The files in the store's folder, as a user sees them.
     pub(crate) fn on_disk(&self, path: &str) -> Option<Vec<u8>> {
         std::fs::read(self.store.path().join("vault").join(path)).ok()
     }

@@ -6,27 +6,27 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::{Service, a_moment, send, service, service_with, sha256};
 
-/// What lies in the store's folder for uploads under way.
+/// The files in the store's folder for uploads under way.
 fn unfinished(service: &Service) -> usize {
     std::fs::read_dir(service.store.path().join("vault/.sandbox/incoming")).unwrap().count()
 }
 
 #[tokio::test]
-async fn what_was_sent_is_stored_and_told() {
+async fn an_upload_is_stored_and_its_answer_describes_it() {
     let service = service().await;
     for length in [0, 1, 4096, 65_536, 65_537, 3_000_000] {
         let body: Vec<u8> = (0..length).map(|n: usize| u8::try_from(n % 251).unwrap()).collect();
         let name = format!("file-{length}");
-        // The client leaves the header out of an empty body, which the contract does not allow.
+        // For an empty body the client omits the header, which the contract does not allow.
         let request = service.user.uploading(&name, body.clone()).await.header("content-length", length);
         let answer = send(request).await.json();
         assert_eq!((&answer["name"], &answer["size"]), (&name.as_str().into(), &length.into()));
         assert_eq!(answer["sha256"], sha256(&body).as_str());
         assert_eq!(service.on_disk(&format!("HR_Backup/{name}")), Some(body.clone()));
         assert_eq!(service.user.content(&format!("/HR_Backup/{name}")).await.body, body);
-        let told = service.sandbox.uploads().pop().unwrap();
-        assert_eq!((told.path, told.size), (format!("/HR_Backup/{name}"), length as u64));
-        assert_eq!(told.sha256, Some(sha256(&body)));
+        let answer = service.sandbox.uploads().pop().unwrap();
+        assert_eq!((answer.path, answer.size), (format!("/HR_Backup/{name}"), length as u64));
+        assert_eq!(answer.sha256, Some(sha256(&body)));
     }
     let stats = service.sandbox.stats();
     assert_eq!((stats.uploads_started, stats.uploads_stored, stats.uploads_at_once), (6, 6, 0));
@@ -41,9 +41,9 @@ async fn stored_uploads_are_numbered_in_their_order() {
         service.user.upload(name, name).await;
     }
     let url = format!("{}/sandbox/uploads?after=1", service.user.access.api_url);
-    let told = send(service.user.http.get(url)).await.json();
-    assert_eq!((&told[0]["number"], &told[0]["path"]), (&2.into(), &"/HR_Backup/b".into()));
-    assert!(told[0]["arrived_ns"].as_u64() <= told[1]["arrived_ns"].as_u64());
+    let answer = send(service.user.http.get(url)).await.json();
+    assert_eq!((&answer[0]["number"], &answer[0]["path"]), (&2.into(), &"/HR_Backup/b".into()));
+    assert!(answer[0]["arrived_ns"].as_u64() <= answer[1]["arrived_ns"].as_u64());
 }
 
 #[tokio::test]

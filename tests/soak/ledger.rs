@@ -1,4 +1,4 @@
-//! The ledger: a file with a line before and after each close, so that what was closed is known whatever happens to the test.
+//! The ledger: a file with a line before and after each close, so that the closed contents are known whatever happens to the test.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
@@ -17,11 +17,11 @@ enum Event {
     Closing,
     /// The file is closed: it must be stored.
     Closed,
-    /// Its writer has opened it again, with all that it held: this content need not be stored any more.
+    /// The writer has opened the file again, with its whole content: this content need not be stored any more.
     Reopened,
     /// The file never came into the folder: its name was taken.
     Withdrawn,
-    /// The file has a name that is no text: it must stay where it is, and never be stored.
+    /// The name of the file is not UTF-8: the file must stay where it is, and never be stored.
     Odd,
 }
 
@@ -34,21 +34,21 @@ struct Line {
     sha256: String,
 }
 
-/// One closed file, as the ledger knows it.
+/// One closed file in the ledger.
 pub(crate) struct Entry(Line);
 
-/// What the ledger says at the end: for each identity its name.
+/// The result of the ledger at the end: the name for each identity.
 #[derive(Debug, Default)]
 pub(crate) struct Closed {
-    /// What may be stored.
+    /// Contents that may be stored.
     pub(crate) may: BTreeMap<String, String>,
-    /// What must be stored.
+    /// Contents that must be stored.
     pub(crate) must: BTreeSet<String>,
     /// Files that must stay.
     pub(crate) odd: usize,
 }
 
-/// Writes the ledger; shared by all writers.
+/// Writes the ledger. All writers share it.
 pub(crate) struct Ledger {
     path: PathBuf,
     file: Mutex<File>,
@@ -66,7 +66,7 @@ impl Ledger {
         self.file.lock().unwrap().write_all(line.as_bytes()).unwrap();
     }
 
-    /// A file is about to be closed with this content, or renamed into the folder.
+    /// Notes that a file with this content is about to be closed, or renamed into the folder.
     pub(crate) fn closing(&self, place: &Path, content: &[u8]) -> Entry {
         let (name, sha256) = (place.to_string_lossy().into_owned(), sha256(content));
         let identity = identity(&name, &sha256, content.len() as u64);
@@ -91,7 +91,7 @@ impl Ledger {
         self.write(Event::Odd, &mut entry.0);
     }
 
-    /// Reads it from its start.
+    /// Reads the ledger from its start.
     pub(crate) fn read(&self) -> Closed {
         let mut closed = Closed::default();
         for line in BufReader::new(File::open(&self.path).unwrap()).lines() {

@@ -1,11 +1,11 @@
-//! A soak: files of all kinds come for as long as it lasts, while the program is killed, stopped and cut off, and the store
-//! misbehaves. Each close is in a ledger, which is held at the end against what the store took: nothing lost, nothing
-//! truncated, nothing stored twice, nothing left but what must be.
+//! A soak: files of all kinds come all the time, while the program is killed, stopped and cut off, and the store misbehaves. A ledger
+//! has each close, and is compared at the end with what the store took: nothing lost, truncated or stored twice, and nothing left but
+//! what must stay.
 //!
 //! | variable | meaning | default |
 //! | --- | --- | --- |
 //! | `ASTRAN_TEST_MINUTES` | how long files come; below two minutes everything comes ten times as fast | some seconds |
-//! | `ASTRAN_TEST_SEED` | where chance starts | the clock |
+//! | `ASTRAN_TEST_SEED` | the seed of the random choices | the clock |
 //! | `ASTRAN_TEST_BINARY` | the build of the program that is used, by its absolute path | the tests' own |
 //! | `ASTRAN_TEST_DIR` | a folder that is to keep the ledger, the program's log and, of a failed soak, its journal | none is kept |
 #![cfg(all(feature = "sandbox", target_os = "linux"))]
@@ -14,7 +14,7 @@
 
 #[path = "../support/mod.rs"]
 mod support;
-// All that can go wrong with a service; not all of it is thrown here.
+// All kinds of trouble with a service; the soak uses only some of them.
 #[allow(dead_code)]
 #[path = "../faults/troubles.rs"]
 mod troubles;
@@ -78,7 +78,7 @@ fn length() -> Duration {
     }
 }
 
-/// Where the ledger and the log lie.
+/// The folder of the ledger and the log.
 fn kept(world: &World) -> PathBuf {
     let kept = std::env::var("ASTRAN_TEST_DIR").map_or_else(|_| world.dir.path().to_owned(), PathBuf::from);
     std::fs::create_dir_all(&kept).unwrap();
@@ -91,7 +91,7 @@ fn keep_journal(world: &World, kept: &Path) {
     }
 }
 
-/// No trouble any more: runs until nothing is left to do, as long as it gets on.
+/// Runs without trouble until nothing is left to do; fails the test when there is no progress.
 fn settle_down(world: &World, program: &mut Program<'_>) {
     program.start(&SETTLE);
     let (mut before, mut since) = ((usize::MAX, 0), Instant::now());
@@ -109,7 +109,7 @@ fn settle_down(world: &World, program: &mut Program<'_>) {
     assert_eq!(program.stop(), Some(0), "{}", program.last_words());
 }
 
-/// Files that are still to go: in the watched folder, and set aside.
+/// Files that are still to be stored or removed: in the watched folder, and staged.
 fn in_the_way(world: &World) -> usize {
     let waiting = world.files_left().iter().filter(|file| file.to_str().is_some()).count();
     waiting + support::files_below(&world.watched().join(".astran-backup")).len()
@@ -119,7 +119,7 @@ fn first_left(world: &World) -> Vec<PathBuf> {
     world.files_left().into_iter().take(20).collect()
 }
 
-/// What has no text for a name stays, with its reason, and is all that is left.
+/// Asserts that only files whose name is not UTF-8 are left, each with its reason in the journal.
 fn assert_only_the_odd_ones_are_left(world: &World, closed: &Closed) {
     let output = world.once(&SETTLE);
     assert_eq!(output.code, Some(i32::from(closed.odd > 0)), "{output:?}");
@@ -129,10 +129,10 @@ fn assert_only_the_odd_ones_are_left(world: &World, closed: &Closed) {
     let failed = world.run(["history", "--failed", "--json"]).stdout;
     let (odd, blamed): (Vec<&str>, Vec<&str>) = failed.lines().partition(|line| line.contains("not valid UTF-8"));
     assert_eq!(blamed, Vec::<&str>::new(), "blamed for what the service did");
-    assert!(odd.len() >= closed.odd, "{} must be told of, and are not: {failed}", closed.odd);
+    assert!(odd.len() >= closed.odd, "{} must be reported, and are not: {failed}", closed.odd);
 }
 
-/// They are their writer's own to take back.
+/// Removes the files that must stay: their writer takes them back.
 fn remove_the_odd_ones(world: &World) {
     for file in world.files_left() {
         assert!(file.as_os_str().as_bytes().contains(&0xe9));
@@ -140,7 +140,7 @@ fn remove_the_odd_ones(world: &World) {
     }
 }
 
-/// The ledger held against what the store took.
+/// Compares the ledger with what the store took.
 #[derive(Debug, Default)]
 struct Comparison {
     stored: usize,

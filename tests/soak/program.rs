@@ -1,4 +1,4 @@
-//! The program as the soak runs it: started, killed, stopped for a while, looked at from outside.
+//! The program in the soak: started, killed, paused for a while, and observed from outside.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::{PATIENCE, World};
 
-/// The most of each that was ever seen.
+/// The peak of each figure.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Used {
     pub(crate) rss_kib: u64,
@@ -22,7 +22,7 @@ pub(crate) struct Program<'a> {
     pub(crate) log: PathBuf,
     child: Option<(Child, Instant)>,
     pub(crate) most: Used,
-    /// How often it ended by itself, by its exit code.
+    /// How often the program ended by itself, for each exit code.
     pub(crate) ended: BTreeMap<i32, u64>,
 }
 
@@ -48,7 +48,7 @@ impl<'a> Program<'a> {
         self.child = Some((command.spawn().unwrap(), Instant::now()));
     }
 
-    /// Whether it runs. An end that was not asked for is counted.
+    /// Whether the program runs. An end that the soak did not cause is counted.
     pub(crate) fn runs(&mut self) -> bool {
         let Some((child, _)) = &mut self.child else { return false };
         let Some(status) = child.try_wait().unwrap() else { return true };
@@ -68,7 +68,7 @@ impl<'a> Program<'a> {
         }
     }
 
-    /// Asks it to stop, and waits until it has.
+    /// Stops the program with a signal, and waits until it has ended.
     pub(crate) fn stop(&mut self) -> Option<i32> {
         self.signal("-TERM");
         let (mut child, _) = self.child.take()?;
@@ -90,7 +90,7 @@ impl<'a> Program<'a> {
         }
     }
 
-    /// Looks at it from outside; returns what it uses and for how long it has run.
+    /// Observes the program from outside; returns what it uses, and for how long it has run.
     pub(crate) fn sample(&mut self) -> Option<(Used, Duration)> {
         let (child, since) = self.child.as_ref()?;
         let process = Path::new("/proc").join(child.id().to_string());
@@ -111,7 +111,7 @@ impl<'a> Program<'a> {
         Some((used, since.elapsed()))
     }
 
-    /// The last of what it said, for a proof that failed.
+    /// The end of its output, for the message of a failed proof.
     pub(crate) fn last_words(&self) -> String {
         let log = std::fs::read(&self.log).unwrap_or_default();
         String::from_utf8_lossy(&log[log.len().saturating_sub(6000)..]).into_owned()

@@ -1,5 +1,5 @@
-//! A relay between the program and the store, which can fail as networks do: the store never stops, so it knows to the end
-//! what it took.
+//! A relay between the program and the store, which can fail as networks do. The store itself never stops, so at the end it knows all
+//! that it took.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,12 +9,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::{broadcast, watch};
 
-/// What happens to all connections that there are.
+/// What happens to all open connections.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Cut {
-    /// Both sides are cut off.
+    /// Both sides are closed.
     Both,
-    /// The program is cut off; what it has sent goes on to the store, which may store it seconds later.
+    /// The program's side is closed; what was sent goes on to the store, which may store it seconds later.
     Client,
 }
 
@@ -34,7 +34,7 @@ impl Relay {
         Self { address, open, cuts }
     }
 
-    /// From now on nobody listens there, as where a service has stopped.
+    /// From now on nothing listens at the address, as if the service had stopped.
     pub(crate) fn close(&self) {
         self.open.send_replace(false);
         self.cut(Cut::Both);
@@ -45,7 +45,7 @@ impl Relay {
     }
 
     pub(crate) fn cut(&self, cut: Cut) {
-        // Without a connection there is nobody to hear it.
+        // Without a connection nothing receives the message.
         self.cuts.send(cut).ok();
     }
 }
@@ -80,7 +80,7 @@ async fn serve(first: TcpListener, store: SocketAddr, mut open: watch::Receiver<
     }
 }
 
-/// Somebody's own connection may have this port for a moment.
+/// Binds the port again, with tries: another program's connection may have the port for a moment.
 async fn bind(address: SocketAddr) -> TcpListener {
     loop {
         match TcpListener::bind(address).await {
@@ -100,7 +100,7 @@ async fn relay(mut client: TcpStream, store: SocketAddr, mut cuts: broadcast::Re
     };
     drop(client);
     if cut == Ok(Cut::Client) {
-        // The store reads what is on its way, and its answer goes nowhere.
+        // The store reads what is under way; its answer is dropped.
         let mut nowhere = tokio::io::sink();
         let reading = copy(&mut upstream, &mut nowhere);
         tokio::time::timeout(Duration::from_secs(10), reading).await.ok();

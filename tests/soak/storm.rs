@@ -1,4 +1,4 @@
-//! The time in which files come and everything goes wrong.
+//! The time during which files come and everything goes wrong.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -16,12 +16,12 @@ use crate::trouble::{Clock, between, change};
 use crate::writer::{Orders, Writer};
 
 const WRITERS: u64 = 3;
-/// Beyond so many waiting files the writers wait: the soak is to test the program, not to fill the disk.
+/// With more waiting files than this the writers pause: the soak tests the program, and must not fill the disk.
 const MOST_WAITING: usize = 3000;
-/// Exit codes that the trouble explains: the login was refused, the destination was not there, the service could not be used.
+/// Exit codes that the trouble explains: login refused, destination missing, service unreachable.
 const EXPLAINED: [i32; 3] = [3, 4, 5];
 
-/// What was thrown at the program.
+/// Counts of the trouble that was made.
 #[derive(Debug, Default)]
 pub(crate) struct Thrown {
     kills: u64,
@@ -41,7 +41,7 @@ pub(crate) struct Storm<'a> {
     pub(crate) length: Duration,
 }
 
-/// When what comes next.
+/// When each kind of trouble comes next.
 struct Clocks {
     death: Clock,
     faults: Clock,
@@ -75,7 +75,7 @@ impl Storm<'_> {
         }
     }
 
-    /// Throws everything for as long as the soak lasts; at the end all trouble is over, and the program is dead.
+    /// Makes all kinds of trouble for as long as the soak lasts. At the end the trouble is over, and the program is dead.
     pub(crate) fn run(&self, program: &mut Program<'_>, dice: &mut Dice) -> Thrown {
         let orders = Orders::default();
         let mut thrown = Thrown::default();
@@ -109,7 +109,7 @@ impl Storm<'_> {
             self.keep_running(program, dice);
             if clocks.death.strikes(dice) {
                 end(program, dice, thrown);
-                // Now and then a long life, for what grows slowly.
+                // Sometimes a long life, so that slow growth shows.
                 if !self.is_short() && dice.one_in(10) {
                     clocks.death.postpone(between(dice, Duration::from_secs(120), Duration::from_secs(480)));
                 }
@@ -136,7 +136,7 @@ impl Storm<'_> {
         }
     }
 
-    /// Started again, at once or a moment later, and believing the store on other grounds each time.
+    /// Starts the program again, at once or a moment later, with another `verify` each time.
     fn keep_running(&self, program: &mut Program<'_>, dice: &mut Dice) {
         if program.runs() {
             return;
@@ -144,13 +144,13 @@ impl Storm<'_> {
         let unexplained = program.ended.keys().find(|code| !EXPLAINED.contains(code));
         assert_eq!(unexplained, None, "it ended with this: {}", program.last_words());
         std::thread::sleep(between(dice, Duration::ZERO, self.seconds(2.0)));
-        // A look at the listing for each file is for a folder of few documents.
+        // With `verify = "listing"` each file reads the whole listing, so only while the folder has few documents.
         let few = self.world.sandbox().stats().uploads_stored < 2000;
         let verify = *dice.of(if few { &["answer", "content", "listing"] } else { &["answer", "answer", "content"] });
         program.start(&[SETTLE[0], SETTLE[1], "--verify", verify]);
     }
 
-    /// Frozen; once in a while for longer than the kernel waits for a lease to be given back (45 s).
+    /// Pauses the program; sometimes for longer than the kernel waits until a lease is given back (45 s).
     fn freeze(&self, program: &mut Program<'_>, dice: &mut Dice) {
         let for_long = !self.is_short() && dice.one_in(15);
         let (low, high) = if for_long { (46.0, 60.0) } else { (0.1, 8.0) };
@@ -161,7 +161,7 @@ impl Storm<'_> {
         }
     }
 
-    /// Cut off while the store still has what was sent, and stores it a while later.
+    /// Cuts the program off while an upload is under way, which the store still stores a while later.
     fn late(&self, dice: &mut Dice) {
         let ms = dice.within(1500, 4000);
         self.world.faults().add(Rule::new(Call::Upload, Fault::Stall { ms }).times(3));
@@ -201,7 +201,7 @@ fn end(program: &mut Program<'_>, dice: &mut Dice, thrown: &mut Thrown) {
     }
 }
 
-/// Tells the writers to stop, also when the test fails.
+/// Stops the writers when dropped, also if the test fails.
 struct StopAtEnd<'a>(&'a Orders);
 
 impl Drop for StopAtEnd<'_> {

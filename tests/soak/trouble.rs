@@ -1,4 +1,4 @@
-//! What goes wrong while the soak runs, and when: kills, outages, stops, and the store's own faults, by chance.
+//! What goes wrong during the soak, and when: random kills, outages, stops, and faults of the store.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use astran_backup::sandbox::faults::{Call, Fault, Rule};
 use crate::support::proof::Dice;
 use crate::troubles::{CALLS, account_troubles, destination_troubles, is_believed, most, service_troubles};
 
-/// Something that comes again and again, after waits between these two.
+/// An event that repeats, after random waits between these two.
 pub(crate) struct Clock {
     next: Instant,
     low: Duration,
@@ -26,12 +26,12 @@ impl Clock {
         self.next = Instant::now() + between(dice, self.low, self.high);
     }
 
-    /// The next time comes so much later than it would.
+    /// Delays the next time by this much.
     pub(crate) fn postpone(&mut self, by: Duration) {
         self.next += by;
     }
 
-    /// Whether it is time; then the next time is set.
+    /// Returns whether it is time; if so, sets the next time.
     pub(crate) fn strikes(&mut self, dice: &mut Dice) -> bool {
         let strikes = Instant::now() >= self.next;
         if strikes {
@@ -46,7 +46,7 @@ pub(crate) fn between(dice: &mut Dice, low: Duration, high: Duration) -> Duratio
     Duration::from_micros(dice.within(micros(low), micros(high).max(micros(low) + 1)))
 }
 
-/// Sets some faults, or ends all there are; returns how many were set.
+/// Sets some faults, or clears all; returns how many were set.
 pub(crate) fn change(faults: &Faults, dice: &mut Dice) -> u64 {
     if dice.one_in(3) {
         faults.clear();
@@ -69,7 +69,7 @@ fn rule(dice: &mut Dice) -> Rule {
     if dice.one_in(2) { rule.times(times) } else { rule.with_probability(0.3, dice.next()).times(times) }
 }
 
-/// Mostly the service's trouble; the account's and the destination's hold up everything, and come seldom.
+/// Mostly trouble of the service. Trouble of the account and of the destination stops everything, so it is rare.
 fn fault(dice: &mut Dice) -> Fault {
     match dice.within(0, 20) {
         0 => dice.of(&account_troubles()).clone(),

@@ -1,4 +1,4 @@
-//! Writers of the folder: files of all kinds, at a modest rate.
+//! Writers that put files of all kinds into the folder, at a modest rate.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -14,20 +14,20 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use crate::ledger::{Entry, Ledger};
 use crate::support::proof::{Dice, unique};
 
-/// Few names, so that the same come again while the last file of that name is still on its way.
+/// Few names, so that a name comes again while the last file of that name is still under way.
 const AGAIN: [&str; 5] = ["a", "b.pdf", "c.txt", "d e", "f.x.y"];
 /// Names that are hard to print, to send or to tell apart.
 const HARD: [&str; 6] =
     ["line\nbreak", "esc\u{1b}[31m", "bidi\u{202e}fdp", "100%+&#?;=", "e\u{301}\u{e9}", "-rf \"'`$x"];
-/// Files whose name is no text: each start of the program tells of each of them, so there are few.
+/// The number of files whose name is not UTF-8. Few, since each start of the program reports each of them.
 const MOST_ODD: u64 = 12;
 
-/// What the writers and the test tell each other.
+/// What the writers and the test share.
 #[derive(Default)]
 pub(crate) struct Orders {
     /// Stop writing for good.
     pub(crate) stop: AtomicBool,
-    /// So much lies there that writers wait.
+    /// So many files wait that the writers pause.
     pub(crate) wait: AtomicBool,
 }
 
@@ -47,7 +47,7 @@ impl<'a> Writer<'a> {
         Self { folder, number, ledger, dice, pause, files: 0, counts: BTreeMap::new() }
     }
 
-    /// Writes until told to stop; returns how many files of each kind there were.
+    /// Writes until `stop` is set; returns how many files of each kind there were.
     pub(crate) fn run(mut self, orders: &Orders) -> BTreeMap<&'static str, u64> {
         while !orders.stop.load(Ordering::Relaxed) {
             if orders.wait.load(Ordering::Relaxed) {
@@ -78,7 +78,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// A folder, sometimes one that is only just being made.
+    /// A folder to write into; sometimes a new one.
     fn parent(&mut self) -> PathBuf {
         let fresh = format!("fresh-{}-{}/deep", self.number, self.files);
         let parent = self.folder.join(self.dice.of(&["", "", "", "sub", "sub/below", &fresh]));
@@ -86,7 +86,7 @@ impl<'a> Writer<'a> {
         parent
     }
 
-    /// A place that no other file ever has.
+    /// A path that no other file ever has.
     fn own_place(&mut self) -> PathBuf {
         self.parent().join(format!("file-{}-{}", self.number, self.files))
     }
@@ -168,7 +168,7 @@ impl<'a> Writer<'a> {
         "hard name"
     }
 
-    /// A file that can't be stored under its name: it must stay.
+    /// Writes a file whose name is not UTF-8: it can't be stored, and must stay.
     fn no_text(&mut self) -> &'static str {
         let name = [b"caf\xe9-", self.files.to_string().as_bytes()].concat();
         let (place, content) = (self.folder.join(OsStr::from_bytes(&name)), self.content(500));
@@ -177,7 +177,8 @@ impl<'a> Writer<'a> {
         "no text"
     }
 
-    /// Closed, opened again a while later if it is still there, and closed with more: a program that creates first, or a log.
+    /// Closes a file, opens it again a while later if it is still there, and closes it with more content: as a program that creates first
+    /// and writes later, or that writes a log.
     fn append_later(&mut self) -> &'static str {
         let place = self.own_place();
         let first = if self.dice.one_in(3) { Vec::new() } else { self.content(5000) };
@@ -187,7 +188,7 @@ impl<'a> Writer<'a> {
         std::thread::sleep(Duration::from_millis(self.dice.within(0, longest)));
         match OpenOptions::new().read(true).append(true).open(&place) {
             Ok(file) => self.append(file, &place, &first, &mut entry),
-            // Taken away by the program: then this first content must be stored.
+            // The program has taken the file away: then this first content must be stored.
             Err(error) if error.kind() == ErrorKind::NotFound => "closed once",
             Err(error) => panic!("{}: {error}", place.display()),
         }

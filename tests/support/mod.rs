@@ -182,6 +182,17 @@ impl World {
         daemon
     }
 
+    /// A shell script with the environment of this world, in which `$1` is the program. `flags` are those of `unshare`, for example `-rm`:
+    /// the script may mount then, and its mounts end with it.
+    pub fn unshared(&self, flags: &str, script: &str) -> Command {
+        let inner = self.command();
+        let mut command = Command::new("unshare");
+        command.args(flags.split(' ')).args(["sh", "-c", script, "sh"]).arg(inner.get_program());
+        command.current_dir(self.dir.path()).env_clear();
+        command.envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?))));
+        command
+    }
+
     /// Starts `watch` on the watched folder.
     pub fn start(&self, arguments: &[&str]) -> Daemon {
         Daemon::start(self.command().arg("watch").arg("watched").args(arguments))

@@ -6,10 +6,11 @@ use astran_backup::config::Transfers;
 use astran_backup::journal::LocalEnd;
 use astran_backup::journal::{End, State};
 use astran_backup::upload::Outcome;
+use astran_backup::vault::Kind;
 use tokio::time::Instant;
 
+use crate::fake_vault::Reply;
 use crate::life::Life;
-use crate::store::Reply;
 
 /// Delays of the store: from none to just under the minute of `store_lag`.
 const DELAYS: [u64; 6] = [0, 1500, 4000, 12_000, 30_000, 59_000];
@@ -31,14 +32,14 @@ fn written(life: &Life, content: &'static [u8]) -> std::thread::JoinHandle<()> {
 #[tokio::test(start_paused = true)]
 async fn what_is_stored_up_to_a_minute_after_its_connection_was_cut_is_not_sent_again() {
     for late in DELAYS.map(Duration::from_millis) {
-        for reply in [Reply::Lost(late), Reply::BusyAndLate(late)] {
+        for reply in [Reply::Lost(late), Reply::BusyThenStored(late)] {
             let mut life = Life::new(|_| ());
             life.put("x", b"1234");
-            life.store.then([reply.clone()]);
+            life.vault.next_uploads([reply.clone()]);
             assert!(is_removed(&life.send("x").await));
             tokio::time::sleep(LONG).await;
-            assert_eq!(life.store.stored("x"), [b"1234"], "{reply:?}");
-            assert_eq!(life.store.uploads(), 1, "{reply:?}");
+            assert_eq!(life.vault.stored("x"), [b"1234"], "{reply:?}");
+            assert_eq!(life.vault.uploads(), 1, "{reply:?}");
         }
     }
 }
@@ -50,7 +51,7 @@ async fn a_newer_content_of_a_name_is_the_one_in_the_store_though_the_older_one_
         for in_place in [true, false] {
             let mut life = Life::new(|_| ());
             life.put("x", b"first");
-            life.store.then([Reply::Lost(late)]);
+            life.vault.next_uploads([Reply::Lost(late)]);
             life.hand_over("x").await;
             life.under_way(1).await;
             if !in_place {
@@ -64,8 +65,8 @@ async fn a_newer_content_of_a_name_is_the_one_in_the_store_though_the_older_one_
                 outcome = life.send("x").await;
             }
             tokio::time::sleep(LONG).await;
-            assert_eq!(life.store.stored("x").last().unwrap(), b"second content", "{late:?}, in place {in_place}");
-            assert_eq!(life.store.uploads(), 2, "{late:?}, in place {in_place}");
+            assert_eq!(life.vault.stored("x").last().unwrap(), b"second content", "{late:?}, in place {in_place}");
+            assert_eq!(life.vault.uploads(), 2, "{late:?}, in place {in_place}");
         }
     }
 }
@@ -75,7 +76,7 @@ async fn a_newer_content_of_a_name_is_the_one_in_the_store_though_the_older_one_
 async fn a_late_upload_does_not_replace_another_files_document_of_the_same_name() {
     let mut life = Life::new(|_| ());
     life.put("one/x", b"first");
-    life.store.then([Reply::Lost(Duration::from_secs(30))]);
+    life.vault.next_uploads([Reply::Lost(Duration::from_secs(30))]);
     life.hand_over("one/x").await;
     life.under_way(1).await;
     std::fs::remove_file(life.root.path().join("one/x")).unwrap();
@@ -83,7 +84,7 @@ async fn a_late_upload_does_not_replace_another_files_document_of_the_same_name(
     life.put("two/x", b"second");
     assert!(is_removed(&life.send("two/x").await));
     tokio::time::sleep(LONG).await;
-    assert_eq!(life.store.stored("x"), [b"first".as_slice(), b"second"]);
+    assert_eq!(life.vault.stored("x"), [b"first".as_slice(), b"second"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -94,7 +95,7 @@ async fn a_late_upload_of_a_process_that_has_died_does_not_replace_a_newer_one()
         life.put("x", b"first");
         let id = life.begun("x").await;
         life.sql().execute("UPDATE attempt SET started = started - ?1 * 1000000000", [ago]).unwrap();
-        life.store.keep("x", b"first", Duration::from_secs(30));
+        life.vault.put_after("/dest/x", b"first", Duration::from_secs(30));
         std::fs::remove_file(life.root.path().join("x")).unwrap();
         if ended {
             let reason = "the file was gone at the next start".to_owned();
@@ -103,7 +104,7 @@ async fn a_late_upload_of_a_process_that_has_died_does_not_replace_a_newer_one()
         life.put("x", b"second content");
         assert!(is_removed(&life.send("x").await));
         tokio::time::sleep(LONG).await;
-        assert_eq!(life.store.stored("x"), [b"first".as_slice(), b"second content"], "ended {ended}, {ago} s ago");
+        assert_eq!(life.vault.stored("x"), [b"first".as_slice(), b"second content"], "ended {ended}, {ago} s ago");
     }
 }
 
@@ -116,7 +117,7 @@ async fn an_upload_of_another_process_is_waited_for_though_its_file_was_deleted(
     life.sql().execute("UPDATE attempt SET started = started - 20 * 1000000000", []).unwrap();
     // Kept open, so that the next file gets another inode number.
     let first = life.root.open_file(std::path::Path::new("x")).unwrap();
-    let claim = life.root.claim(&first).unwrap();
+    let claim = life.root.lock_for_upload(&first).unwrap();
     std::fs::remove_file(life.root.path().join("x")).unwrap();
     life.put("x", b"second content");
     life.hand_over("x").await;
@@ -128,10 +129,10 @@ async fn an_upload_of_another_process_is_waited_for_though_its_file_was_deleted(
     let filter = astran_backup::journal::Filter::default();
     let history = life.journal.history_page(&filter, None, 9).await.unwrap();
     assert!(history.len() == 1 && history[0].entry.id == id && history[0].entry.state == State::Open, "{history:?}");
-    assert_eq!(life.store.uploads(), 0);
+    assert_eq!(life.vault.uploads(), 0);
     drop(claim);
     assert!(is_removed(&life.outcome().await));
-    assert_eq!(life.store.stored("x"), [b"second content"]);
+    assert_eq!(life.vault.stored("x"), [b"second content"]);
 }
 
 /// The late upload comes after `store_lag`, but before the upload of the newer content has ended.
@@ -139,7 +140,7 @@ async fn an_upload_of_another_process_is_waited_for_though_its_file_was_deleted(
 async fn newer_content_that_a_very_late_upload_replaced_is_sent_again_before_its_file_is_removed() {
     let mut life = Life::new(|_| ());
     life.put("x", b"1234");
-    life.store.then([Reply::Lost(LONG), Reply::Covered(b"1234")]);
+    life.vault.next_uploads([Reply::Lost(LONG), Reply::ReplacedBy(b"1234")]);
     life.hand_over("x").await;
     life.under_way(1).await;
     let writer = written(&life, b"second content");
@@ -148,8 +149,8 @@ async fn newer_content_that_a_very_late_upload_replaced_is_sent_again_before_its
     while !is_removed(&outcome) || life.is_there("x") {
         outcome = life.send("x").await;
     }
-    assert_eq!(life.store.uploads(), 3);
-    assert_eq!(life.store.stored("x").last().unwrap(), b"second content");
+    assert_eq!(life.vault.uploads(), 3);
+    assert_eq!(life.vault.stored("x").last().unwrap(), b"second content");
 }
 
 /// Regression: an older file that was staged was sent again, over the newer one of its name, because the newer one had replaced its
@@ -159,24 +160,24 @@ async fn an_older_file_whose_document_a_newer_one_replaced_is_not_sent_again() {
     let mut life = Life::new(|_| ());
     life.put("x", b"first");
     life.receipted("x", b"first", Duration::ZERO).await;
-    life.store.keep("x", b"first", Duration::ZERO);
+    life.vault.put("/dest/x", b"first");
     let aside = ".astran-backup/0123456789abcdef~x";
     let private = life.root.path().join(".astran-backup");
     std::fs::create_dir(&private).unwrap();
     std::fs::set_permissions(&private, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     std::fs::rename(life.root.path().join("x"), life.root.path().join(aside)).unwrap();
     life.put("x", b"second content");
-    life.store.then([Reply::Lost(Duration::from_secs(1))]);
+    life.vault.next_uploads([Reply::Lost(Duration::from_secs(1))]);
     assert!(is_removed(&life.send("x").await));
     assert!(is_removed(&life.send(aside).await));
-    assert_eq!(life.store.stored("x"), [b"first".as_slice(), b"second content"]);
+    assert_eq!(life.vault.stored("x"), [b"first".as_slice(), b"second content"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_upload_that_never_arrives_is_sent_again_after_a_minute_and_its_entry_stays_careful() {
     let mut life = Life::new(|_| ());
     life.put("x", b"1234");
-    life.store.then([Reply::Lost(LONG)]);
+    life.vault.next_uploads([Reply::Lost(LONG)]);
     let start = Instant::now();
     assert!(is_removed(&life.send("x").await));
     let took = start.elapsed().as_secs();
@@ -191,7 +192,7 @@ async fn an_upload_that_never_arrives_is_sent_again_after_a_minute_and_its_entry
 async fn while_a_late_upload_is_waited_for_other_files_go_and_writers_are_not_blocked() {
     let mut life = Life::new(|policy| policy.transfers = Transfers::Fixed(1));
     life.put("x", b"1234");
-    life.store.then([Reply::Lost(LONG)]);
+    life.vault.next_uploads([Reply::Lost(LONG)]);
     life.hand_over("x").await;
     life.under_way(1).await;
     life.put("y", b"5678");
@@ -216,7 +217,7 @@ async fn while_a_late_upload_is_waited_for_other_files_go_and_writers_are_not_bl
 async fn an_upload_that_was_never_sent_whole_is_not_waited_for() {
     let mut life = Life::new(|_| ());
     life.put("x", b"1234");
-    life.store.then([Reply::Busy]);
+    life.vault.next_uploads([Reply::Fail(Kind::Unavailable)]);
     let start = Instant::now();
     assert!(is_removed(&life.send("x").await));
     assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());

@@ -15,7 +15,7 @@ use astran_backup::upload::{MoveTargets, Outcome, Pipeline, Report, Shared};
 use astran_backup::vault::{DocumentId, RemotePath};
 use tokio::sync::mpsc;
 
-use crate::store::Store;
+use crate::fake_vault::FakeVault;
 use crate::support::PATIENCE;
 use crate::support::proof::sha256;
 
@@ -23,7 +23,7 @@ pub(crate) struct Life {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) root: Arc<Root>,
     pub(crate) journal: Journal,
-    pub(crate) store: Arc<Store>,
+    pub(crate) vault: Arc<FakeVault>,
     /// What waits, and what moves.
     pub(crate) flow: Activity,
     queue: mpsc::Sender<Settled>,
@@ -38,10 +38,10 @@ impl Life {
         std::fs::create_dir_all(dir.path().join("watched")).unwrap();
         let root = Arc::new(Root::open(&dir.path().join("watched")).unwrap());
         let journal = Journal::open(&dir.path().join("state")).unwrap();
-        let store = Arc::new(Store::default());
+        let vault = Arc::new(FakeVault::default().with_every_folder());
         let mut policy = Policy { verify: Verify::Answer, ..Policy::default() };
         change(&mut policy);
-        let shared = Shared::new(Arc::clone(&store), journal.clone(), LeaseBreaks::install().unwrap(), None);
+        let shared = Shared::new(Arc::clone(&vault), journal.clone(), LeaseBreaks::install().unwrap(), None);
         let flow = shared.flow();
         let (sender, reports) = mpsc::unbounded_channel();
         let targets = MoveTargets::open(&policy).unwrap();
@@ -49,7 +49,7 @@ impl Life {
         let (queue, files) = mpsc::channel(8);
         let (trigger, shutdown) = shutdown::channel();
         tokio::spawn(pipeline.run(files, Duration::ZERO, shutdown));
-        Self { dir, root, journal, store, flow, queue, reports, _trigger: trigger }
+        Self { dir, root, journal, vault, flow, queue, reports, _trigger: trigger }
     }
 
     pub(crate) fn state(&self) -> PathBuf {
@@ -85,7 +85,7 @@ impl Life {
 
     /// Waits until so many uploads have begun. The paused clock does not move meanwhile, since this task never waits.
     pub(crate) async fn under_way(&self, uploads: usize) {
-        while self.store.uploads() < uploads {
+        while self.vault.uploads() < uploads {
             tokio::task::yield_now().await;
         }
     }
@@ -117,7 +117,7 @@ impl Life {
             relative: relative.into(),
             stamp: self.root.open_file(Path::new(relative)).unwrap().stamp,
             dest: dest(),
-            folder: DocumentId("id of /dest".into()),
+            folder: DocumentId("/dest".into()),
             name: relative.to_owned(),
         };
         match self.journal.begin(intent).await.unwrap() {

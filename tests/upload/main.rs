@@ -5,12 +5,13 @@
 #![cfg(feature = "sandbox")]
 
 mod answers;
+#[path = "../support/fake_vault.rs"]
+mod fake_vault;
 mod late;
 mod life;
 mod names;
 mod receipts;
 mod sizes;
 mod standstill;
-mod store;
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,4 +1,4 @@
-//! Large files have places of their own, by the size that they have when they are opened.
+//! Large and small files are limited separately, by the size that a file has when it is opened.
 
 use std::fs::File;
 
@@ -7,7 +7,7 @@ use astran_backup::upload::Outcome;
 use crate::life::Life;
 
 #[tokio::test]
-async fn a_file_that_grew_large_since_it_settled_goes_round_again_and_waits_for_a_place_of_the_large_ones() {
+async fn a_file_that_grew_large_since_it_settled_waits_among_the_large_ones() {
     let mut life = Life::new(|_| ());
     life.put("x", b"1");
     life.hand_over_of_size("x", 1).await;
@@ -17,7 +17,7 @@ async fn a_file_that_grew_large_since_it_settled_goes_round_again_and_waits_for_
     life.hand_over_of_size("y", 1).await;
     let outcome = life.outcome().await;
     assert!(matches!(&outcome, Outcome::Again { reason, .. } if reason.contains("grown")), "{outcome:?}");
-    assert_eq!(life.store.uploads(), 1);
+    assert_eq!(life.vault.uploads(), 1);
     life.hand_over_of_size("y", large).await;
     assert!(matches!(life.outcome().await, Outcome::Stored { .. }));
 }

@@ -1,4 +1,4 @@
-//! Files that wait while nothing moves are noticed, whatever it is that keeps them.
+//! Files that wait while nothing moves are noticed, whatever the reason.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,43 +16,43 @@ use astran_backup::upload::{MoveTargets, Shared};
 use astran_backup::vault::RemotePath;
 use tokio::time::sleep;
 
+use crate::fake_vault::{Call, FakeVault, Reply};
 use crate::life::Life;
-use crate::store::{Reply, Store};
 use crate::support::PATIENCE;
 
-/// Regression: uploads stood still, `/readyz` said ready, and no line told of it.
+/// Regression: uploads stood still, `/readyz` said ready, and nothing was logged.
 #[tokio::test(start_paused = true)]
 async fn an_upload_without_an_answer_is_a_standstill_after_a_minute_and_until_its_file_is_done() {
     let mut life = Life::new(|_| ());
     life.put("x", b"1234");
-    life.store.then([Reply::After(Duration::from_secs(150))]);
+    life.vault.next_uploads([Reply::After(Duration::from_secs(150))]);
     life.hand_over("x").await;
     life.under_way(1).await;
-    // From here on nothing happens but that time passes, which it does in one go.
-    let standstill = StallDetector::default();
-    standstill.add(life.flow.clone());
-    tokio::spawn(standstill.clone().watch());
+    // From here on only time passes, and the paused clock does that at once.
+    let stalls = StallDetector::default();
+    stalls.add(life.flow.clone());
+    tokio::spawn(stalls.clone().watch());
     sleep(Duration::from_secs(50)).await;
-    assert_eq!(standstill.trouble(), None);
+    assert_eq!(stalls.trouble(), None);
     sleep(Duration::from_secs(20)).await;
-    assert!(standstill.trouble().unwrap().contains("though files wait"), "{:?}", standstill.trouble());
+    assert!(stalls.trouble().unwrap().contains("though files wait"), "{:?}", stalls.trouble());
     life.outcome().await;
-    while standstill.trouble().is_some() {
+    while stalls.trouble().is_some() {
         tokio::task::yield_now().await;
     }
 }
 
-/// What `/readyz` says is what this health says.
+/// `/readyz` shows what this health check says.
 #[tokio::test(start_paused = true)]
 async fn a_watch_whose_store_never_answers_is_not_ready() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("watched");
     std::fs::create_dir(&folder).unwrap();
     std::fs::write(folder.join("x"), "1234").unwrap();
-    let store = Arc::new(Store::default());
-    *store.always.lock().unwrap() = Some(Reply::Never);
+    let vault = Arc::new(FakeVault::default().with_every_folder());
+    vault.always([Call::Upload], &Reply::Never);
     let journal = Journal::open(&dir.path().join("state")).unwrap();
-    let shared = Shared::new(store, journal, LeaseBreaks::install().unwrap(), None);
+    let shared = Shared::new(vault, journal, LeaseBreaks::install().unwrap(), None);
     let watched = WatchedFolder {
         root: Arc::new(Root::open(&folder).unwrap()),
         policy: Policy::default(),

@@ -11,12 +11,12 @@ use tokio::time::{Instant, sleep_until};
 use tracing::Instrument;
 
 use super::answer::{TokenError, TokenResponse};
-use super::policy::{Fingerprint, GrantType, Step, TokenAttempt, TokenPolicy};
-use super::token::{CurrentToken, Need, Now, Token};
+use super::policy::{Fingerprint, GrantType, TokenAttempt, TokenPolicy, TokenStep};
+use super::token::{CurrentToken, Now, Token, TokenNeed};
 use super::token_endpoint::{Secrets, TokenEndpoint};
 use crate::vault::VaultError;
 
-pub(super) enum Message {
+pub(super) enum SessionMessage {
     RequestToken(Waiter),
     Reload,
     /// Replied to once the session is over.
@@ -25,7 +25,7 @@ pub(super) enum Message {
 
 /// A call that waits for a token.
 pub(super) struct Waiter {
-    pub(super) need: Need,
+    pub(super) need: TokenNeed,
     pub(super) reply: oneshot::Sender<Result<Arc<Token>, VaultError>>,
 }
 
@@ -43,7 +43,7 @@ type Job = Pin<Box<dyn Future<Output = JobEnd> + Send>>;
 enum NextAction {
     Nothing,
     Start {
-        step: Step,
+        step: TokenStep,
         /// The service refused the current token.
         replacement: bool,
     },
@@ -61,7 +61,7 @@ pub(super) struct SessionActor {
 
 impl SessionActor {
     /// Starts the task; it ends with the last sender. It logs as the login, and not as the call that needs the first token.
-    pub(super) fn start(endpoint: Arc<TokenEndpoint>, current: CurrentToken) -> mpsc::Sender<Message> {
+    pub(super) fn start(endpoint: Arc<TokenEndpoint>, current: CurrentToken) -> mpsc::Sender<SessionMessage> {
         let (sender, inbox) = mpsc::channel(64);
         let policy = TokenPolicy::new(endpoint.check_interval());
         let actor = Self { endpoint, current, policy, waiters: Vec::new(), logouts: Vec::new(), job: None };
@@ -71,7 +71,7 @@ impl SessionActor {
 
     /// Each turn replies to the calls that can be replied to, starts what the others need unless a job is running, and then waits: for
     /// the job, for a message, or for the moment at which the policy allows the next step.
-    async fn run(mut self, mut inbox: mpsc::Receiver<Message>) {
+    async fn run(mut self, mut inbox: mpsc::Receiver<SessionMessage>) {
         loop {
             let wake = self.serve_waiters();
             tokio::select! {
@@ -90,11 +90,11 @@ impl SessionActor {
         }
     }
 
-    fn handle(&mut self, message: Message) {
+    fn handle(&mut self, message: SessionMessage) {
         match message {
-            Message::RequestToken(waiter) => self.waiters.push(waiter),
-            Message::Reload => self.policy.reload(),
-            Message::Logout(reply) => self.logouts.push(reply),
+            SessionMessage::RequestToken(waiter) => self.waiters.push(waiter),
+            SessionMessage::Reload => self.policy.reload(),
+            SessionMessage::Logout(reply) => self.logouts.push(reply),
         }
     }
 
@@ -103,8 +103,8 @@ impl SessionActor {
         let (now, mut action) = (Now::read(), NextAction::Nothing);
         for waiter in std::mem::take(&mut self.waiters) {
             let reply = match self.policy.next_step(waiter.need, &now) {
-                Step::Use(token) => Ok(token),
-                Step::Refuse(error) => Err(error),
+                TokenStep::Use(token) => Ok(token),
+                TokenStep::Refuse(error) => Err(error),
                 step => {
                     // A call that went away is no reason to ask the service.
                     if !waiter.reply.is_closed() {
@@ -134,11 +134,11 @@ impl SessionActor {
         }
     }
 
-    fn start_job(&mut self, step: &Step, replacement: bool, now: Now) {
+    fn start_job(&mut self, step: &TokenStep, replacement: bool, now: Now) {
         let endpoint = Arc::clone(&self.endpoint);
         self.job = match (step, self.policy.refresh_token().cloned()) {
-            (Step::Refresh, Some(token)) => Some(Box::pin(refresh(endpoint, token, replacement))),
-            (Step::CheckSecrets, _) => {
+            (TokenStep::Refresh, Some(token)) => Some(Box::pin(refresh(endpoint, token, replacement))),
+            (TokenStep::CheckSecrets, _) => {
                 self.policy.checking_secrets(&now);
                 Some(Box::pin(check_secrets(endpoint)))
             }
@@ -192,7 +192,7 @@ impl SessionActor {
     fn share_refusal(&mut self, now: &Now) {
         for waiter in std::mem::take(&mut self.waiters) {
             match self.policy.next_step(waiter.need, now) {
-                Step::Refuse(error) => {
+                TokenStep::Refuse(error) => {
                     let _gone = waiter.reply.send(Err(error));
                 }
                 _ => self.waiters.push(waiter),
@@ -207,12 +207,12 @@ impl SessionActor {
 
 impl NextAction {
     /// Adds what one more call needs. A request for one call serves the others too.
-    fn add(&mut self, step: Step, need: Need) {
-        let refused = matches!(need, Need::Replacement(_));
+    fn add(&mut self, step: TokenStep, need: TokenNeed) {
+        let refused = matches!(need, TokenNeed::Replacement(_));
         match (&mut *self, step) {
             (Self::Start { replacement, .. }, _) => *replacement |= refused,
-            (Self::Nothing, Step::Wait(until)) => *self = Self::Sleep(until),
-            (Self::Sleep(earliest), Step::Wait(until)) => *earliest = until.min(*earliest),
+            (Self::Nothing, TokenStep::Wait(until)) => *self = Self::Sleep(until),
+            (Self::Sleep(earliest), TokenStep::Wait(until)) => *earliest = until.min(*earliest),
             (_, step) => *self = Self::Start { step, replacement: refused },
         }
     }

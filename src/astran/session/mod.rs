@@ -22,10 +22,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use self::actor::{Message, SessionActor, Waiter};
+use self::actor::{SessionActor, SessionMessage, Waiter};
 use self::token::{CurrentToken, Now};
-pub(super) use self::token::{Need, Token};
 pub use self::token::{Renewal, TokenLifetimes};
+pub(super) use self::token::{Token, TokenNeed};
 use self::token_endpoint::TokenEndpoint;
 use super::address::Addresses;
 use super::client_config::ClientConfig;
@@ -41,7 +41,7 @@ pub(super) struct Tokens {
     current: CurrentToken,
     logout: Duration,
     /// To the session's task. The first call that needs a token starts it, because a client can be made outside of a runtime.
-    actor: OnceLock<mpsc::Sender<Message>>,
+    actor: OnceLock<mpsc::Sender<SessionMessage>>,
 }
 
 impl Tokens {
@@ -70,7 +70,7 @@ impl Tokens {
     }
 
     /// A living token that suits the need.
-    pub(super) async fn token(&self, need: Need) -> Result<Arc<Token>, VaultError> {
+    pub(super) async fn token(&self, need: TokenNeed) -> Result<Arc<Token>, VaultError> {
         let held = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
         let now = Now::read();
         if let Some(token) = held.as_ref().filter(|t| t.is_fresh_for(need, &now)) {
@@ -90,14 +90,14 @@ impl Tokens {
 
     /// Another token in place of one that the service refused with 401.
     pub(super) async fn replacement_for(&self, refused: &Token) -> Result<Arc<Token>, VaultError> {
-        self.token(Need::Replacement(refused.serial)).await
+        self.token(TokenNeed::Replacement(refused.serial)).await
     }
 
     /// The configuration or the secrets may have changed: a refused login may be tried again at once.
     pub(super) async fn reload(&self) {
         if let Some(actor) = self.actor.get() {
             // A task that has ended has nothing to reload.
-            let _gone = actor.send(Message::Reload).await;
+            let _gone = actor.send(SessionMessage::Reload).await;
         }
     }
 
@@ -106,7 +106,7 @@ impl Tokens {
         let Some(actor) = self.actor.get() else { return };
         let (reply, ended) = oneshot::channel();
         let leave = async {
-            if actor.send(Message::Logout(reply)).await.is_ok() {
+            if actor.send(SessionMessage::Logout(reply)).await.is_ok() {
                 let _gone = ended.await;
             }
         };
@@ -116,12 +116,12 @@ impl Tokens {
     }
 
     /// Has the session's task get a token.
-    async fn request(&self, need: Need) -> Result<Arc<Token>, VaultError> {
+    async fn request(&self, need: TokenNeed) -> Result<Arc<Token>, VaultError> {
         let actor =
             self.actor.get_or_init(|| SessionActor::start(Arc::clone(&self.endpoint), Arc::clone(&self.current)));
         let (reply, token) = oneshot::channel();
         let ended = || VaultError::new(Kind::Unavailable, "the source of tokens has ended: the program is stopping");
-        actor.send(Message::RequestToken(Waiter { need, reply })).await.map_err(|_| ended())?;
+        actor.send(SessionMessage::RequestToken(Waiter { need, reply })).await.map_err(|_| ended())?;
         token.await.map_err(|_| ended())?
     }
 }

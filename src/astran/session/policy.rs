@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use tokio::time::Instant;
 
 use super::answer::{TokenError, TokenResponse};
-use super::token::{Lifetime, Need, Now, Renewal, Token};
+use super::token::{Lifetime, Now, Renewal, Token, TokenNeed};
 use crate::vault::{Kind, VaultError};
 
 /// The pause between two logins, whether they succeed or fail: two failures within a second lock the account for a minute.
@@ -27,7 +27,7 @@ pub(super) type Fingerprint = [u8; 32];
 
 /// What to do for a call that needs a token.
 #[derive(Debug, Clone)]
-pub(super) enum Step {
+pub(super) enum TokenStep {
     /// Give this token to the call.
     Use(Arc<Token>),
     /// Request another token with the refresh token.
@@ -129,29 +129,30 @@ impl TokenPolicy {
     }
 
     /// What to do for a call with this need.
-    pub(super) fn next_step(&self, need: Need, now: &Now) -> Step {
+    pub(super) fn next_step(&self, need: TokenNeed, now: &Now) -> TokenStep {
         if let Some(token) = self.token.as_ref().filter(|t| t.is_fresh_for(need, now)) {
-            return Step::Use(Arc::clone(token));
+            return TokenStep::Use(Arc::clone(token));
         }
         if self.is_new_token_refused(need, now) {
-            return Step::Refuse(VaultError::new(
+            return TokenStep::Refuse(VaultError::new(
                 Kind::Login,
                 "the service refuses a brand-new token (401 right after a login that succeeded): do service.api_url and \
                  service.auth_url belong to the same realm, and is this machine's user allowed there?",
             ));
         }
         // Where a better token can't be had now, the call goes on with the current one while that is alive.
-        let fallback = self.token.as_ref().filter(|t| t.is_usable_for(need, now)).map(|t| Step::Use(Arc::clone(t)));
+        let fallback =
+            self.token.as_ref().filter(|t| t.is_usable_for(need, now)).map(|t| TokenStep::Use(Arc::clone(t)));
         match self.renewal_step(now) {
-            Step::Refresh => Step::Refresh,
-            Step::Login => Step::Login,
+            TokenStep::Refresh => TokenStep::Refresh,
+            TokenStep::Login => TokenStep::Login,
             step => fallback.unwrap_or(step),
         }
     }
 
-    fn is_new_token_refused(&self, need: Need, now: &Now) -> bool {
+    fn is_new_token_refused(&self, need: TokenNeed, now: &Now) -> bool {
         self.token.as_ref().is_some_and(|t| {
-            need == Need::Replacement(t.serial)
+            need == TokenNeed::Replacement(t.serial)
                 && t.replacement
                 && !t.is_accepted()
                 && t.lifetime.age(now) < REPLACEMENT_TRIAL
@@ -159,22 +160,22 @@ impl TokenPolicy {
     }
 
     /// How to get another token now.
-    fn renewal_step(&self, now: &Now) -> Step {
+    fn renewal_step(&self, now: &Now) -> TokenStep {
         if let Some(suspension) = self.suspension.as_ref().filter(|s| now.instant < s.until) {
             let check = now.instant >= suspension.secrets_checked + self.check_interval;
-            return if check { Step::CheckSecrets } else { Step::Refuse(self.suspended(suspension)) };
+            return if check { TokenStep::CheckSecrets } else { TokenStep::Refuse(self.suspended(suspension)) };
         }
         if let Some(backoff) = self.backoff.as_ref().filter(|backoff| now.instant < backoff.until) {
-            return Step::Refuse(backoff.error.clone().with_retry_after(Some(backoff.until - now.instant)));
+            return TokenStep::Refuse(backoff.error.clone().with_retry_after(Some(backoff.until - now.instant)));
         }
         let shortened = self.token.as_ref().is_some_and(|t| t.shortened);
         let refreshable = self.refresh.as_ref().is_some_and(|refresh| refresh.lifetime.is_alive(now));
         if self.suspension.is_none() && !shortened && refreshable {
-            return Step::Refresh;
+            return TokenStep::Refresh;
         }
         match self.last_login.map(|login| login + BETWEEN_LOGINS).filter(|next| now.instant < *next) {
-            Some(next) => Step::Wait(next),
-            None => Step::Login,
+            Some(next) => TokenStep::Wait(next),
+            None => TokenStep::Login,
         }
     }
 

@@ -60,14 +60,17 @@ fn transient(retry_after: Option<u64>) -> TokenError {
 #[test]
 fn a_token_is_used_then_refreshed_early_then_replaced_by_a_login() {
     let (policy, mut clock) = logged_in(300);
-    assert!(matches!(policy.next_step(Need::Short, &clock.0), Step::Use(_)));
+    assert!(matches!(policy.next_step(TokenNeed::Short, &clock.0), TokenStep::Use(_)));
     clock.secs(151);
-    assert!(matches!(policy.next_step(Need::Short, &clock.0), Step::Use(_)));
-    assert!(matches!(policy.next_step(Need::Long, &clock.0), Step::Refresh), "less than half is left");
+    assert!(matches!(policy.next_step(TokenNeed::Short, &clock.0), TokenStep::Use(_)));
+    assert!(matches!(policy.next_step(TokenNeed::Long, &clock.0), TokenStep::Refresh), "less than half is left");
     clock.secs(119);
-    assert!(matches!(policy.next_step(Need::Short, &clock.0), Step::Refresh));
+    assert!(matches!(policy.next_step(TokenNeed::Short, &clock.0), TokenStep::Refresh));
     clock.secs(1530);
-    assert!(matches!(policy.next_step(Need::Short, &clock.0), Step::Login), "the session idled out: no vain refresh");
+    assert!(
+        matches!(policy.next_step(TokenNeed::Short, &clock.0), TokenStep::Login),
+        "the session idled out: no vain refresh"
+    );
 }
 
 #[test]
@@ -75,7 +78,7 @@ fn refresh_expires_in_zero_is_not_expired() {
     let (mut policy, mut clock) = (TokenPolicy::new(Duration::ZERO), Clock::new());
     policy.granted(&attempt(GrantType::Login, &clock), tokens(5, Some("offline"), 0), &clock.0);
     clock.secs(86_400);
-    assert!(matches!(policy.next_step(Need::Short, &clock.0), Step::Refresh));
+    assert!(matches!(policy.next_step(TokenNeed::Short, &clock.0), TokenStep::Refresh));
 }
 
 #[test]
@@ -95,9 +98,12 @@ fn shortened_lifetimes_ask_for_a_login() {
     let (mut policy, mut clock) = logged_in(300);
     clock.secs(280);
     policy.granted(&attempt(GrantType::Refresh, &clock), tokens(149, Some("r2"), 1800), &clock.0);
-    assert!(matches!(policy.next_step(Need::Short, &clock.0), Step::Login));
+    assert!(matches!(policy.next_step(TokenNeed::Short, &clock.0), TokenStep::Login));
     policy.failed(&attempt(GrantType::Login, &clock), transient(None), &clock.0);
-    assert!(matches!(policy.next_step(Need::Short, &clock.0), Step::Use(_)), "the calls go on with it meanwhile");
+    assert!(
+        matches!(policy.next_step(TokenNeed::Short, &clock.0), TokenStep::Use(_)),
+        "the calls go on with it meanwhile"
+    );
 }
 
 #[test]
@@ -105,7 +111,7 @@ fn any_refusal_of_a_refresh_is_a_login_at_once() {
     let (mut policy, mut clock) = logged_in(300);
     clock.secs(280);
     policy.failed(&attempt(GrantType::Refresh, &clock), refused(), &clock.0);
-    assert!(matches!(policy.next_step(Need::Short, &clock.0), Step::Login));
+    assert!(matches!(policy.next_step(TokenNeed::Short, &clock.0), TokenStep::Login));
 }
 
 #[test]
@@ -113,12 +119,12 @@ fn a_refresh_that_fails_is_tried_again_later_while_the_token_lives() {
     let (mut policy, mut clock) = logged_in(300);
     clock.secs(275);
     policy.failed(&attempt(GrantType::Refresh, &clock), transient(None), &clock.0);
-    assert!(matches!(policy.next_step(Need::Short, &clock.0), Step::Use(_)));
+    assert!(matches!(policy.next_step(TokenNeed::Short, &clock.0), TokenStep::Use(_)));
     clock.secs(5);
-    assert!(matches!(policy.next_step(Need::Short, &clock.0), Step::Refresh));
+    assert!(matches!(policy.next_step(TokenNeed::Short, &clock.0), TokenStep::Refresh));
     policy.failed(&attempt(GrantType::Refresh, &clock), transient(Some(60)), &clock.0);
     clock.secs(30);
-    let Step::Refuse(error) = policy.next_step(Need::Short, &clock.0) else { panic!("the token is dead") };
+    let TokenStep::Refuse(error) = policy.next_step(TokenNeed::Short, &clock.0) else { panic!("the token is dead") };
     assert_eq!((error.kind, error.retry_after), (Kind::Unavailable, Some(Duration::from_secs(30))));
 }
 
@@ -126,17 +132,19 @@ fn a_refresh_that_fails_is_tried_again_later_while_the_token_lives() {
 fn a_refused_token_is_replaced_only_while_it_is_the_current_one() {
     let (mut policy, clock) = logged_in(300);
     assert!(
-        matches!(policy.next_step(Need::Replacement(0), &clock.0), Step::Use(_)),
+        matches!(policy.next_step(TokenNeed::Replacement(0), &clock.0), TokenStep::Use(_)),
         "another call has replaced it already"
     );
-    assert!(matches!(policy.next_step(Need::Replacement(1), &clock.0), Step::Refresh));
+    assert!(matches!(policy.next_step(TokenNeed::Replacement(1), &clock.0), TokenStep::Refresh));
     policy.granted(&replacement(GrantType::Refresh, &clock), tokens(300, Some("r2"), 0), &clock.0);
-    let Step::Use(token) = policy.next_step(Need::Replacement(1), &clock.0) else { panic!() };
-    let Step::Refuse(error) = policy.next_step(Need::Replacement(2), &clock.0) else { panic!("brand-new and refused") };
+    let TokenStep::Use(token) = policy.next_step(TokenNeed::Replacement(1), &clock.0) else { panic!() };
+    let TokenStep::Refuse(error) = policy.next_step(TokenNeed::Replacement(2), &clock.0) else {
+        panic!("brand-new and refused")
+    };
     assert!(error.kind == Kind::Login && error.message.contains("brand-new"));
     token.accept();
     assert!(
-        matches!(policy.next_step(Need::Replacement(2), &clock.0), Step::Refresh),
+        matches!(policy.next_step(TokenNeed::Replacement(2), &clock.0), TokenStep::Refresh),
         "it had worked, so it was revoked"
     );
 }
@@ -146,7 +154,7 @@ fn a_replacement_that_is_refused_later_is_replaced() {
     let (mut policy, mut clock) = logged_in(300);
     policy.granted(&replacement(GrantType::Refresh, &clock), tokens(300, Some("r2"), 0), &clock.0);
     clock.secs(30);
-    assert!(matches!(policy.next_step(Need::Replacement(2), &clock.0), Step::Refresh));
+    assert!(matches!(policy.next_step(TokenNeed::Replacement(2), &clock.0), TokenStep::Refresh));
 }
 
 #[test]
@@ -154,16 +162,16 @@ fn a_refused_login_is_tried_again_after_ever_longer_suspensions() {
     let (mut policy, mut clock) = logged_in(10);
     clock.secs(2000);
     for minutes in [16u64, 32, 64, 128, 256, 360, 360] {
-        assert!(matches!(policy.next_step(Need::Short, &clock.0), Step::Login));
+        assert!(matches!(policy.next_step(TokenNeed::Short, &clock.0), TokenStep::Login));
         policy.failed(&login_with([1; 32], &clock), refused(), &clock.0);
-        let Step::Refuse(error) = policy.next_step(Need::Short, &clock.0) else { panic!() };
+        let TokenStep::Refuse(error) = policy.next_step(TokenNeed::Short, &clock.0) else { panic!() };
         assert!(error.kind == Kind::Login && error.message.contains("worked before"), "{error}");
         clock.secs(6);
-        assert!(matches!(policy.next_step(Need::Short, &clock.0), Step::CheckSecrets));
+        assert!(matches!(policy.next_step(TokenNeed::Short, &clock.0), TokenStep::CheckSecrets));
         policy.checking_secrets(&clock.0);
         policy.secrets_checked(Some([1; 32]));
         policy.secrets_checked(None);
-        let Step::Refuse(again) = policy.next_step(Need::Short, &clock.0) else {
+        let TokenStep::Refuse(again) = policy.next_step(TokenNeed::Short, &clock.0) else {
             panic!("the same secret is not tried")
         };
         assert_eq!(again.message, error.message, "a caller that reports it once must see that it is the same");
@@ -176,7 +184,7 @@ fn a_changed_secret_or_a_reload_is_tried_at_once() {
     for reload in [false, true] {
         let (mut policy, mut clock) = (TokenPolicy::new(Duration::from_secs(5)), Clock::new());
         policy.failed(&login_with([1; 32], &clock), refused(), &clock.0);
-        let Step::Refuse(error) = policy.next_step(Need::Short, &clock.0) else { panic!() };
+        let TokenStep::Refuse(error) = policy.next_step(TokenNeed::Short, &clock.0) else { panic!() };
         assert!(!error.message.contains("worked before"));
         clock.secs(5);
         if reload {
@@ -184,7 +192,7 @@ fn a_changed_secret_or_a_reload_is_tried_at_once() {
         } else {
             policy.secrets_checked(Some([2; 32]));
         }
-        assert!(matches!(policy.next_step(Need::Short, &clock.0), Step::Login));
+        assert!(matches!(policy.next_step(TokenNeed::Short, &clock.0), TokenStep::Login));
     }
 }
 
@@ -193,8 +201,8 @@ fn a_living_token_is_used_while_the_login_is_refused() {
     let (mut policy, mut clock) = logged_in(300);
     clock.secs(280);
     policy.failed(&attempt(GrantType::Login, &clock), refused(), &clock.0);
-    assert!(matches!(policy.next_step(Need::Short, &clock.0), Step::Use(_)));
-    assert!(matches!(policy.next_step(Need::Replacement(1), &clock.0), Step::Refuse(_)));
+    assert!(matches!(policy.next_step(TokenNeed::Short, &clock.0), TokenStep::Use(_)));
+    assert!(matches!(policy.next_step(TokenNeed::Replacement(1), &clock.0), TokenStep::Refuse(_)));
 }
 
 #[derive(Debug, Clone)]
@@ -228,25 +236,25 @@ proptest! {
     fn the_rules_hold_in_any_order(events in prop::collection::vec(event(), 1..80)) {
         let (mut policy, mut clock) = (TokenPolicy::new(Duration::from_secs(5)), Clock::new());
         let (mut last_login, mut refused_at): (Option<Instant>, Option<(u8, Instant)>) = (None, None);
-        let mut need = Need::Short;
+        let mut need = TokenNeed::Short;
         for event in events {
             let step = policy.next_step(need, &clock.0);
-            if let Step::Use(token) = &step {
-                prop_assert!(token.lifetime.is_alive(&clock.0) && need != Need::Replacement(token.serial));
+            if let TokenStep::Use(token) = &step {
+                prop_assert!(token.lifetime.is_alive(&clock.0) && need != TokenNeed::Replacement(token.serial));
             }
-            if let Step::Wait(until) = &step {
+            if let TokenStep::Wait(until) = &step {
                 prop_assert!(*until > clock.0.instant);
             }
-            let grant_type = match &step { Step::Login => Some(GrantType::Login), Step::Refresh => Some(GrantType::Refresh), _ => None };
+            let grant_type = match &step { TokenStep::Login => Some(GrantType::Login), TokenStep::Refresh => Some(GrantType::Refresh), _ => None };
             if grant_type == Some(GrantType::Login) {
                 prop_assert!(last_login.is_none_or(|l| clock.0.instant >= l + BETWEEN_LOGINS));
                 prop_assert!(refused_at.is_none_or(|(_, at)| clock.0.instant >= at + FIRST_SUSPENSION));
             }
             match (event, grant_type) {
                 (Event::Pass(ms), _) => clock.advance(Duration::from_millis(ms)),
-                (Event::Ask(0), _) => need = Need::Short,
-                (Event::Ask(1), _) => need = Need::Long,
-                (Event::Ask(_), _) => need = policy.token().map_or(Need::Short, |t| Need::Replacement(t.serial)),
+                (Event::Ask(0), _) => need = TokenNeed::Short,
+                (Event::Ask(1), _) => need = TokenNeed::Long,
+                (Event::Ask(_), _) => need = policy.token().map_or(TokenNeed::Short, |t| TokenNeed::Replacement(t.serial)),
                 (Event::Reload, _) => { policy.reload(); refused_at = None; }
                 (Event::SecretsRead(f), _) => {
                     policy.secrets_checked(Some([f; 32]));
@@ -254,7 +262,7 @@ proptest! {
                 }
                 (Event::Grant(life, refresh), Some(grant_type)) => {
                     let g = tokens(life, refresh.then_some("r"), 1800);
-                    let attempt = TokenAttempt { replacement: matches!(need, Need::Replacement(_)), ..attempt(grant_type, &clock) };
+                    let attempt = TokenAttempt { replacement: matches!(need, TokenNeed::Replacement(_)), ..attempt(grant_type, &clock) };
                     policy.granted(&attempt, g, &clock.0);
                     if grant_type == GrantType::Login { last_login = Some(clock.0.instant); refused_at = None; }
                 }

@@ -217,7 +217,7 @@ async fn nothing_secret_is_shown() {
     let server = ScriptedServer::with_login(|_| json(200, ME)).await;
     let client = server.client();
     client.probe().await.unwrap();
-    let token = client.connection.tokens.token(super::Need::Short).await.unwrap();
+    let token = client.connection.tokens.token(super::TokenNeed::Short).await.unwrap();
     let shown = format!("{client:?} {token:?} {:?}", config(&server.url));
     for secret in [PASSWORD, "Bearer", "r1"] {
         assert!(!shown.contains(secret), "{secret} in {shown}");

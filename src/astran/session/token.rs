@@ -79,7 +79,7 @@ impl Lifetime {
         self.left(now) > Duration::ZERO
     }
 
-    /// Returns whether the next token should be fetched: less than 30 s, or less than a fifth of the lifetime, is left.
+    /// Returns whether the next token should be fetched: 30 s or a fifth of the lifetime is left, whichever is less.
     pub(super) fn is_near_end(&self, now: &Now) -> bool {
         self.length.is_some_and(|l| self.left(now) <= (l / 5).min(Duration::from_secs(30)))
     }
@@ -134,24 +134,24 @@ impl Token {
     }
 
     /// Returns whether a call can take this token, and no better one is needed.
-    pub(super) fn is_fresh_for(&self, need: Need, now: &Now) -> bool {
+    pub(super) fn is_fresh_for(&self, need: TokenNeed, now: &Now) -> bool {
         let fresh = self.lifetime.is_alive(now) && !self.lifetime.is_near_end(now) && !self.shortened;
         match need {
-            Need::Short => fresh,
-            Need::Long => fresh && self.lifetime.half_is_left(now),
-            Need::Replacement(refused) => self.serial != refused && self.lifetime.is_alive(now),
+            TokenNeed::Short => fresh,
+            TokenNeed::Long => fresh && self.lifetime.half_is_left(now),
+            TokenNeed::Replacement(refused) => self.serial != refused && self.lifetime.is_alive(now),
         }
     }
 
     /// Returns whether a call can go on with this token if there is no better one.
-    pub(super) fn is_usable_for(&self, need: Need, now: &Now) -> bool {
-        self.lifetime.is_alive(now) && need != Need::Replacement(self.serial)
+    pub(super) fn is_usable_for(&self, need: TokenNeed, now: &Now) -> bool {
+        self.lifetime.is_alive(now) && need != TokenNeed::Replacement(self.serial)
     }
 }
 
 /// Which token a call needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::astran) enum Need {
+pub(in crate::astran) enum TokenNeed {
     /// Any living token: the call is short.
     Short,
     /// A token with half of its lifetime left: the call may take minutes, and the service may check the token again at its end.

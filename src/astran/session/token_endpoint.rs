@@ -138,10 +138,10 @@ impl TokenEndpoint {
         answer: impl Future<Output = Result<Answer, TransportError>>,
     ) -> Result<Answer, TransportError> {
         let mut answer = pin!(timeout(self.timeouts.token_answer, answer));
-        let result = if let Ok(result) = timeout(self.timeouts.token_soon, &mut answer).await {
+        let result = if let Ok(result) = timeout(self.timeouts.token_slow, &mut answer).await {
             result
         } else {
-            let seconds = self.timeouts.token_soon.as_secs();
+            let seconds = self.timeouts.token_slow.as_secs();
             self.slow.raise(format!("the login service has not answered for {seconds} s"));
             tracing::warn!("no token for {seconds} s: the login service does not answer, and all uploads wait for it");
             let result = answer.await;

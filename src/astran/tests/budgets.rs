@@ -13,7 +13,7 @@ fn impatient() -> Timeouts {
         small_answer: whole,
         listing: whole,
         token_answer: whole,
-        token_soon: soon,
+        token_slow: soon,
         download_window: whole,
         ..Timeouts::default()
     }

@@ -11,7 +11,7 @@ use super::spool::{Spooled, spool};
 use crate::config::{Config, Layout};
 use crate::exit::{Exit, Fatal};
 use crate::file::lock::Locks;
-use crate::file::{NotTaken, Root, Settled};
+use crate::file::{FolderError, Root, Settled};
 use crate::watch::{IgnorePatterns, WalkEvent, Walker};
 
 /// Something that the command line names.
@@ -88,10 +88,11 @@ impl Roots {
         let is_folder = std::fs::symlink_metadata(file).is_ok_and(|metadata| metadata.is_dir());
         let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let folder = if is_folder { file } else { parent };
-        let opened = if self.removes { Root::open_trusted(folder) } else { Root::open(folder).map_err(NotTaken::Io) };
+        let opened =
+            if self.removes { Root::open_trusted(folder) } else { Root::open(folder).map_err(FolderError::Io) };
         let root = opened.map_err(|error| match error {
-            NotTaken::Io(error) => missing(file, &error),
-            NotTaken::Controlled(controlled) => Fatal::new(Exit::Usage, controlled.to_string()),
+            FolderError::Io(error) => missing(file, &error),
+            FolderError::Controlled(controlled) => Fatal::new(Exit::Usage, controlled.to_string()),
         })?;
         let mut by_path = self.by_path.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(root) = by_path.get(root.path()) {

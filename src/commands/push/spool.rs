@@ -14,7 +14,7 @@ use rustix::fs::FileType;
 use crate::config::Config;
 use crate::exit::{Exit, Fatal};
 use crate::file::lock::Locks;
-use crate::file::{Opened, PRIVATE, Root, Settled, Tree};
+use crate::file::{Opened, PRIVATE, Root, Settled, Tree, staged_name};
 use crate::journal::{End, Entry, Journal, JournalError, LocalEnd, State};
 use crate::removal;
 
@@ -107,7 +107,7 @@ async fn clear(journal: &Journal, root: &Root, own: &Root) -> Result<(), Journal
     for place in files_in(own).unwrap_or_default() {
         let Ok(opened) = own.open_file(&place) else { return Ok(()) };
         // A claimed file is pushed by its name just now.
-        let Some(claim) = own.claim(&opened) else { return Ok(()) };
+        let Some(claim) = own.lock_for_upload(&opened) else { return Ok(()) };
         let known = known(journal, root, own, &place, &opened).await?;
         let unchanged = |entry: &Entry| entry.intent.stamp.ctime == opened.stamp.ctime;
         if !known.as_ref().is_some_and(|entry| has_receipt(entry) && unchanged(entry)) {
@@ -148,7 +148,7 @@ async fn known(
 ) -> Result<Option<Entry>, JournalError> {
     let mut known = None;
     for root in [root, own] {
-        let entry = journal.of_file(root.path(), &removal::origin(place), opened.stamp).await?;
+        let entry = journal.of_file(root.path(), &staged_name::origin(place), opened.stamp).await?;
         // The newest entry of this name may be about another file.
         let entry = entry.filter(|entry| entry.intent.stamp.same_file(&opened.stamp));
         known = entry.filter(|entry| known.is_none() || has_receipt(entry)).or(known);
@@ -276,7 +276,7 @@ mod tests {
         assert!(left.is_kept().await, "its push has not ended");
         drop(own);
         let root = Root::open(&left.root.path().join(OWN)).unwrap().with_locks(&left.locks(), false);
-        let claim = root.claim(&root.open_file(Path::new("dump")).unwrap()).unwrap();
+        let claim = root.lock_for_upload(&root.open_file(Path::new("dump")).unwrap()).unwrap();
         assert!(left.is_kept().await, "it is uploaded by its name");
         drop(claim);
         let beside = left.place().with_file_name("beside");

@@ -159,7 +159,7 @@ async fn is_gone(root: &Arc<Root>, entry: &Entry) -> bool {
 fn is_sent(file: &Settled, own: &FileStamp, entry: &Entry) -> bool {
     let theirs = &entry.intent.stamp;
     let is_own = (own.device, own.inode) == (theirs.device, theirs.inode);
-    !is_own && file.root.is_claimed(theirs)
+    !is_own && file.root.is_locked_for_upload(theirs)
 }
 
 /// Where an entry's file lies below the root, but for where `file` does. Looks at all that is there: for the rare file whose

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::exit::{Exit, Fatal};
 use crate::failpoint::failpoint;
-use crate::file::{OpenError, Root};
+use crate::file::{OpenError, Root, staged_name};
 use crate::journal::{AttemptId, End, Entry, GONE_AT_START, Journal, LocalEnd, State};
 use crate::removal;
 use crate::upload::reconcile::places_of;
@@ -58,7 +58,7 @@ fn end_of(entry: &Entry, followed: bool, root: &Root, aside: &[PathBuf]) -> Opti
         return Some(End::Abandoned { reason: "it was never sent".into() });
     }
     let origin = &entry.intent.relative;
-    let places = aside.iter().filter(|place| removal::origin(place) == *origin).chain([origin]);
+    let places = aside.iter().filter(|place| staged_name::origin(place) == *origin).chain([origin]);
     let found: Vec<_> = places.map(|place| root.open_file(place)).collect();
     let gone = found.iter().all(|found| matches!(found, Err(OpenError::Gone)));
     // A file of another name's turn: where the journal says no more of it, it is found and sent by itself.

@@ -1,4 +1,4 @@
-//! Locks: between processes (other locks of the same state directory stand for another one), and within one.
+//! Locks within one process and between processes; other locks of the same state directory stand for another process.
 
 use super::*;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ impl Scratch {
         Self { dir }
     }
 
-    /// As another process would have it.
+    /// The folder as another process would open it.
     fn root(&self, state: &str, removes: bool) -> Root {
         let locks = Locks::open(&self.dir.path().join(state)).unwrap();
         Root::open(&self.dir.path().join("watched")).unwrap().with_locks(&locks, removes)
@@ -46,7 +46,7 @@ fn a_locked_folder_can_not_be_locked_again_and_is_free_when_it_is_closed() {
 }
 
 #[test]
-fn a_shared_folder_nobody_has_alone() {
+fn a_shared_folder_can_be_locked_by_nobody_alone() {
     let scratch = Scratch::new();
     let [first, second, third] = [(); 3].map(|()| scratch.root("state", true));
     assert!(first.lock().unwrap() && first.share(), "no longer alone");
@@ -60,7 +60,7 @@ fn instances_with_different_states_exclude_each_other_where_files_are_removed() 
     let scratch = Scratch::new();
     let (one, other) = (scratch.root("state", true), scratch.root("other-state", true));
     assert!(one.lock().unwrap() && !other.lock().unwrap());
-    // Who was refused holds nothing.
+    // The instance that was refused holds no lock.
     assert!(scratch.root("other-state", false).lock().unwrap());
     one.unlock();
     assert!(other.lock().unwrap());
@@ -77,9 +77,9 @@ fn a_private_folder_of_others_gets_no_lock_file() {
     assert!(!scratch.lock_file().exists());
 }
 
-/// It is removed by whoever has it alone, maybe between our opening and our locking it.
+/// The process that has the folder alone removes the lock file, maybe between our opening and our locking it.
 #[test]
-fn a_lock_on_a_file_that_is_no_longer_in_its_place_is_none() {
+fn a_lock_on_a_lock_file_that_was_removed_does_not_count() {
     let scratch = Scratch::new();
     let (first, second) = (scratch.root("state", true), scratch.root("other-state", true));
     assert!(first.has_lock_file());
@@ -89,7 +89,7 @@ fn a_lock_on_a_file_that_is_no_longer_in_its_place_is_none() {
 }
 
 #[test]
-fn a_lock_file_goes_only_where_nobody_else_shares_the_folder() {
+fn a_lock_file_is_removed_only_where_nobody_else_shares_the_folder() {
     let scratch = Scratch::new();
     let [first, second] = [(); 2].map(|()| scratch.root("state", true));
     assert!(first.share() && second.share() && !first.has_lock_file());
@@ -98,23 +98,25 @@ fn a_lock_file_goes_only_where_nobody_else_shares_the_folder() {
 }
 
 #[test]
-fn a_file_is_claimed_by_one_upload_at_a_time_in_this_process_and_in_others() {
+fn a_file_is_locked_for_one_upload_at_a_time_in_this_process_and_in_others() {
     let scratch = Scratch::new();
     let (here, elsewhere) = (scratch.root("state", false), scratch.root("state", true));
-    let claim = here.claim(&report(&here)).unwrap();
-    assert!(here.claim(&report(&here)).is_none(), "in this process");
-    assert!(elsewhere.claim(&report(&elsewhere)).is_none(), "in another one");
+    let lock = here.lock_for_upload(&report(&here)).unwrap();
+    assert!(here.lock_for_upload(&report(&here)).is_none(), "in this process");
+    assert!(elsewhere.lock_for_upload(&report(&elsewhere)).is_none(), "in another one");
     let stamp = report(&here).stamp;
-    assert!(here.is_claimed(&stamp) && (elsewhere.is_claimed(&stamp) || !cfg!(target_os = "linux")));
-    drop(claim);
-    assert!(!here.is_claimed(&stamp) && !elsewhere.is_claimed(&stamp));
-    let claim = elsewhere.claim(&report(&elsewhere)).unwrap();
-    assert!(here.claim(&report(&here)).is_none());
-    drop(claim);
-    assert!(here.claim(&report(&here)).is_some());
+    assert!(
+        here.is_locked_for_upload(&stamp) && (elsewhere.is_locked_for_upload(&stamp) || !cfg!(target_os = "linux"))
+    );
+    drop(lock);
+    assert!(!here.is_locked_for_upload(&stamp) && !elsewhere.is_locked_for_upload(&stamp));
+    let lock = elsewhere.lock_for_upload(&report(&elsewhere)).unwrap();
+    assert!(here.lock_for_upload(&report(&here)).is_none());
+    drop(lock);
+    assert!(here.lock_for_upload(&report(&here)).is_some());
 }
 
-/// Regression: anybody who may read the folder or the file could keep us from it.
+/// Regression: any user who may read the folder or the file could keep this program from it.
 #[test]
 fn the_locks_of_readers_of_the_folder_do_not_matter() {
     let scratch = Scratch::new();
@@ -122,11 +124,11 @@ fn the_locks_of_readers_of_the_folder_do_not_matter() {
     folder.lock_shared().unwrap();
     file.lock().unwrap();
     let root = scratch.root("state", true);
-    assert!(root.lock().unwrap() && root.claim(&report(&root)).is_some());
+    assert!(root.lock().unwrap() && root.lock_for_upload(&report(&root)).is_some());
 }
 
 #[test]
-fn neighbours_have_positions_of_their_own() {
+fn neighbouring_inodes_have_different_positions() {
     let positions: HashSet<_> = (0..100).flat_map(|n| (0..100).map(move |m| position(n, m) >> 33)).collect();
     assert!(positions.len() > 9_990, "{}", positions.len());
 }

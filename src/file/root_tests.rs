@@ -1,6 +1,9 @@
 //! No link, no dots, no pipe: what opens and what does not.
 
 use super::*;
+use crate::file::beneath::beneath_by_steps;
+use crate::file::few_descriptors;
+use rustix::process::Uid;
 use std::os::unix::fs::symlink;
 
 fn root() -> (tempfile::TempDir, Root) {
@@ -13,10 +16,10 @@ fn root() -> (tempfile::TempDir, Root) {
 }
 
 type Opener = fn(&OwnedFd, &Path, OFlags) -> Result<OwnedFd, Errno>;
-const WAYS: [Opener; 2] = [beneath, beneath_by_steps];
+const OPENERS: [Opener; 2] = [beneath, beneath_by_steps];
 
 #[test]
-fn a_document_below_the_folder_opens_and_tells_its_size() {
+fn a_document_below_the_folder_opens_with_its_size() {
     let (_dir, root) = root();
     assert_eq!(root.open_file(Path::new("sub/report")).unwrap().stamp.size, 4);
 }
@@ -26,20 +29,20 @@ fn no_link_and_no_dots_lead_out_of_the_folder() {
     let (dir, root) = root();
     symlink(dir.path().join("outside"), dir.path().join("watched/link")).unwrap();
     symlink(dir.path(), dir.path().join("watched/folder-link")).unwrap();
-    for way in WAYS {
+    for open in OPENERS {
         for path in ["link", "folder-link/outside", "../outside", "sub/../../outside"] {
-            assert!(way(&root.dir, Path::new(path), READ).is_err(), "{path} was opened");
+            assert!(open(&root.dir, Path::new(path), READ).is_err(), "{path} was opened");
         }
-        assert!(way(&root.dir, Path::new("sub/report"), READ).is_ok());
+        assert!(open(&root.dir, Path::new("sub/report"), READ).is_ok());
     }
 }
 
 #[test]
-fn folders_and_pipes_are_told_apart_from_documents() {
+fn folders_and_pipes_are_no_documents() {
     let (dir, root) = root();
     let pipe = dir.path().join("watched/pipe");
     rustix::fs::mknodat(rustix::fs::CWD, &pipe, FileType::Fifo, Mode::RUSR, 0).unwrap();
-    assert!(matches!(root.open_file(Path::new("pipe")), Err(OpenError::NotRegular("pipe"))));
+    assert!(matches!(root.open_file(Path::new("pipe")), Err(OpenError::NotRegular(SpecialFile::Pipe))));
     assert!(matches!(root.open_file(Path::new("sub")), Err(OpenError::Folder)));
     assert!(matches!(root.open_file(Path::new("none")), Err(OpenError::Gone)));
 }
@@ -59,7 +62,7 @@ fn a_path_that_is_longer_than_the_system_takes_at_once_opens_and_no_link_on_it_i
     let deep: PathBuf = std::iter::repeat_n(name.as_str(), 40).collect();
     assert!(root.open_file(&deep.join("file")).is_ok());
     assert!(matches!(root.open_file(&deep.join("none")), Err(OpenError::Gone)));
-    assert!(matches!(root.open_file(&deep.join("link/file")), Err(OpenError::NotRegular("symbolic link"))));
+    assert!(matches!(root.open_file(&deep.join("link/file")), Err(OpenError::NotRegular(SpecialFile::Link))));
     for too_long in [deep.join("n".repeat(256)), "n".repeat(5000).into()] {
         assert_eq!(beneath(&root.dir, &too_long, READ).unwrap_err(), Errno::NAMETOOLONG);
     }
@@ -73,6 +76,27 @@ fn a_replaced_folder_is_noticed() {
     assert!(!root.is_current().unwrap());
     std::fs::create_dir(dir.path().join("watched")).unwrap();
     assert!(!root.is_current().unwrap());
+}
+
+/// Regression: the watch took a shortage of descriptors for a removed folder, and gave the folder's lock away.
+#[test]
+fn without_descriptors_a_folder_does_not_count_as_replaced() {
+    if !few_descriptors::in_process_with(
+        40,
+        "file::root::tests::without_descriptors_a_folder_does_not_count_as_replaced",
+    ) {
+        return;
+    }
+    let (_dir, root) = root();
+    let mut taken = Vec::new();
+    while let Ok(file) = File::open("/dev/null") {
+        taken.push(file);
+    }
+    let (current, reopened) = (root.is_current(), root.reopen());
+    drop(taken);
+    assert!(current.is_err_and(|error| is_scarcity(&error)));
+    assert!(reopened.is_err_and(|error| error.is_scarcity()));
+    assert!(root.is_current().unwrap());
 }
 
 #[test]
@@ -108,9 +132,9 @@ fn root_takes_no_second_name_of_somebody_elses_file() {
 fn a_file_with_several_links_is_refused_where_anybody_could_have_made_one_to_it() {
     let (root, me, other) = (Uid::ROOT, Uid::from_raw(1000), Uid::from_raw(1001).as_raw());
     for user in [root, me] {
-        assert!(refuse_link(user, user.as_raw(), true).is_ok());
-        assert!(matches!(refuse_link(user, user.as_raw(), false), Err(OpenError::UnprotectedLink)));
+        assert!(check_links(user, user.as_raw(), true).is_ok());
+        assert!(matches!(check_links(user, user.as_raw(), false), Err(OpenError::UnprotectedLink)));
     }
-    assert!(matches!(refuse_link(root, other, true), Err(OpenError::ForeignLink)));
-    assert!(refuse_link(me, other, false).is_ok(), "what this user may read anybody may give it");
+    assert!(matches!(check_links(root, other, true), Err(OpenError::ForeignLink)));
+    assert!(check_links(me, other, false).is_ok(), "what this user may read anybody may give it");
 }
