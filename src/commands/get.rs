@@ -11,7 +11,7 @@ use crate::exit::{Exit, Fatal};
 use crate::journal::{Journal, Stored};
 use crate::printable::printable;
 use crate::read_back;
-use crate::removal::Partial;
+use crate::removal::AtomicFile;
 use crate::vault::{Download, RemotePath, Vault, VaultError};
 
 /// Where a document goes.
@@ -166,9 +166,9 @@ async fn to_file(download: impl Download, most: Option<u64>, place: &Path, force
             Fatal::new(exit, format!("{} can't be written: {error}", printable(&place.to_string_lossy())))
         }
     };
-    let mut partial = Partial::create(place).map_err(failed)?;
+    let mut partial = AtomicFile::create(place).map_err(failed)?;
     let sha256 = fetch(download, most, |piece| partial.write_all(piece).map_err(failed)).await?;
-    partial.keep(force).map_err(failed)?;
+    partial.persist(force).map_err(failed)?;
     Ok(sha256)
 }
 

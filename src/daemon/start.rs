@@ -48,8 +48,8 @@ fn recover(journal: Journal, root: Arc<Root>) -> Recovery {
     tokio::spawn(async move { startup::resolve(&journal, &root).await }.instrument(span))
 }
 
-/// Waits for all recoveries, within one limit for all. Those that have not ended by then are handed back late. The first error is the
-/// result of all.
+/// Waits for all recoveries, within one limit for all. A recovery that has not ended by then is handed back as late. The first
+/// error is the result of all.
 async fn all_within<T>(limit: Duration, recoveries: Vec<(T, Recovery)>) -> Result<Vec<Started<T>>, Fatal> {
     let end = Instant::now() + limit;
     let mut started = Vec::with_capacity(recoveries.len());
@@ -70,11 +70,11 @@ fn result_of(ended: Result<Result<(), Fatal>, JoinError>) -> Result<(), Fatal> {
     ended.unwrap_or_else(|error| Err(panicked(&error)))
 }
 
-/// Waits, without a limit, for a recovery that is late. A failure now ends this folder alone, because the others run already: then,
-/// and at a stop, the error is the folder's tally.
+/// Waits, without a limit, for a recovery that is late. A failure ends only this folder, because the others run already. After a
+/// failure or a stop the folder does not start, and its tally is returned as the error.
 pub(super) async fn catch_up(late: Recovery, condition: &Condition, mut shutdown: Shutdown) -> Result<(), Tally> {
     condition.raise("its file system does not answer");
-    tracing::warn!("its file system does not answer; the other folders go on, and this one when it answers");
+    tracing::warn!("its file system does not answer; the other folders start now, and this one when it answers");
     let recovered = tokio::select! {
         ended = late => result_of(ended),
         () = shutdown.reached(Stop::Gently) => return Err(Tally::default()),

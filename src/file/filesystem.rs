@@ -1,10 +1,10 @@
-//! What kind of file system a file lies on decides what may be believed of it.
+//! The kind of file system: it decides whether events and leases can be trusted.
 
 use std::os::fd::AsFd;
 
 /// Whether a read lease on this file system tells of every writer on this host.
 ///
-/// ext4, xfs, btrfs and tmpfs were measured to. overlayfs misses mappings; FUSE and the network file systems grant
+/// On ext4, xfs, btrfs and tmpfs this was measured. overlayfs misses mappings; FUSE and the network file systems grant
 /// leases without knowing the other writers.
 #[cfg(target_os = "linux")]
 pub(super) fn leases_tell_of_writers(file: impl AsFd) -> bool {
@@ -12,7 +12,7 @@ pub(super) fn leases_tell_of_writers(file: impl AsFd) -> bool {
     kind(file).is_some_and(|kind| TRUSTED.contains(&kind))
 }
 
-/// The name of the network file system, if it is one: no events come there for what other hosts do.
+/// The name of the network file system, if it is one. No events come there for what other hosts do.
 #[cfg(target_os = "linux")]
 pub(super) fn network_share(dir: impl AsFd) -> Option<&'static str> {
     Some(match kind(dir)? {
@@ -26,7 +26,7 @@ pub(super) fn network_share(dir: impl AsFd) -> Option<&'static str> {
     })
 }
 
-/// The same by a file system's type as the kernel calls it, where asking the file system itself might hang.
+/// [`network_share`] by a file system's type as the kernel calls it: to ask the file system itself might hang.
 pub(super) fn network_share_called(kind: &str) -> Option<&'static str> {
     Some(match kind {
         "nfs" | "nfs4" => "NFS",

@@ -1,4 +1,5 @@
-//! A local file: its identity ([`FileStamp`]), its safe opening ([`Root`]), and whether anybody still writes it ([`lease`]).
+//! Local files: their identity ([`FileStamp`]), opening them safely below a folder ([`Root`]), whether anybody still writes them
+//! ([`lease`]), locks against a second instance or upload ([`lock`]), and walks through folders.
 
 mod beneath;
 #[cfg(test)]
@@ -24,15 +25,15 @@ pub use path_rule::{ControlledPath, FolderError};
 pub use root::{ReopenError, Root};
 pub(crate) use tree::{Entry, Tree, Unreadable};
 
-/// The folder that is ours in each watched folder: files wait there between their receipt and their removal. Never
+/// The name of this program's private folder in each watched folder: files wait there between their receipt and their removal. Never
 /// watched, never uploaded.
 pub const PRIVATE: &str = ".astran-backup";
-/// The lock file's name in the private folder: no file that was set aside.
+/// The lock file's name in the private folder. It is not a file that was set aside.
 pub(crate) const LOCK: &str = "lock";
-/// How the name of a file begins that waits beside its own place, where there can be no such folder.
+/// The beginning of the name of a file that waits beside its own place, where there can be no private folder.
 pub(crate) const BESIDE: &str = ".astran-backup~";
 
-/// Which file, and which state of it: what must not have changed between upload and removal.
+/// Identifies a file and one state of it: what must not have changed between upload and removal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FileStamp {
     /// The file system's number.
@@ -53,7 +54,7 @@ impl FileStamp {
         self.device == other.device && self.same_file(other)
     }
 
-    /// The same across reboots, which may change a device's number.
+    /// [`FileStamp::same_content`] across reboots, which may change a device's number.
     pub fn same_file(&self, other: &Self) -> bool {
         (self.inode, self.size, self.mtime) == (other.inode, other.size, other.mtime)
     }
@@ -74,28 +75,36 @@ impl From<&Stat> for FileStamp {
     }
 }
 
-/// A file that nobody writes any more: all that passes from watching to uploading.
+/// A file that nobody writes any more: all that watching hands over to uploading.
 #[derive(Debug, Clone)]
 pub struct Settled {
     /// The folder that it lies in.
     pub root: Arc<Root>,
     /// Where it lies now, below the root.
     pub relative: PathBuf,
-    /// Where it lay when it was found, below the root: what it is called. Differs from `relative` only for a file that
-    /// was set aside and could not be put back because its name was taken by then.
+    /// Where the file belongs, below the root: the name that it is uploaded and reported under. Follows from `relative`, and differs
+    /// from it only for a file that was set aside and could not be put back because its name was taken by then. Kept, because it is
+    /// asked for a dozen times a file.
     pub origin: PathBuf,
-    /// Its size when it settled, in bytes; `None` where nobody looked. What is opened may have another.
+    /// Its size when it settled, in bytes; `None` where nobody looked. The file that is opened later may have another size.
     pub size: Option<u64>,
 }
 
 impl Settled {
-    /// The same, of this size when it settled.
+    /// Sets the size that the file had when it settled.
     #[must_use]
     pub fn of_size(self, size: u64) -> Self {
         Self { size: Some(size), ..self }
     }
 
-    /// A file at the place where it was found.
+    /// The same file, which lies at this place below the root now.
+    #[must_use]
+    pub fn moved_to(&self, relative: PathBuf) -> Self {
+        let origin = staged_name::origin(&relative);
+        Self { relative, origin, root: Arc::clone(&self.root), size: self.size }
+    }
+
+    /// A file that was found at this place below the root.
     pub fn new(root: Arc<Root>, relative: PathBuf) -> Self {
         let origin = staged_name::origin(&relative);
         Self { root, relative, origin, size: None }
@@ -109,7 +118,7 @@ mod tests {
     const STAMP: FileStamp = FileStamp { device: 1, inode: 2, size: 3, mtime: 4, ctime: 5 };
 
     #[test]
-    fn another_inode_size_or_time_is_another_content_and_a_rename_or_a_reboot_is_not() {
+    fn a_new_inode_size_or_time_is_new_content_and_a_rename_or_reboot_is_not() {
         for other in [FileStamp { inode: 9, ..STAMP }, FileStamp { size: 9, ..STAMP }, FileStamp { mtime: 9, ..STAMP }]
         {
             assert!(!other.same_file(&STAMP) && !other.same_content(&STAMP), "{other:?}");

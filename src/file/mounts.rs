@@ -1,4 +1,4 @@
-//! What is mounted below a folder: each mount is a file system of its own, which may tell of no changes and no writers.
+//! The mounts below a folder: each is a file system of its own, which may report no changes and no writers.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -10,14 +10,14 @@ use super::filesystem;
 /// A file system that is mounted below a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
-    /// Where.
+    /// The folder that it is mounted on.
     pub path: PathBuf,
     /// Its type, as the kernel calls it.
     pub kind: String,
 }
 
 impl Mount {
-    /// The name of the network file system, if it is one: no events come there for what other hosts do.
+    /// The name of the network file system, if it is one. No events come there for what other hosts do.
     pub fn network_share(&self) -> Option<&'static str> {
         filesystem::network_share_called(&self.kind)
     }
@@ -28,13 +28,13 @@ impl Mount {
     }
 }
 
-/// The mounts below a folder, given by its path without links. None of them is touched: one that hangs holds nobody up. Where the
-/// system does not tell, there are none.
+/// The mounts below a folder, given by its path without links. None of them is touched, so one that hangs does not block this call.
+/// Empty where the system does not say.
 pub fn below(folder: &Path) -> Vec<Mount> {
     std::fs::read("/proc/self/mountinfo").map_or_else(|_| Vec::new(), |text| listed(&text, folder))
 }
 
-/// Those in the kernel's list. What is mounted in the place of the private folder is another matter: no documents lie there.
+/// The mounts below a folder in the kernel's list, but not what is mounted in the place of the private folder: no documents lie there.
 fn listed(mountinfo: &[u8], folder: &Path) -> Vec<Mount> {
     let mut mounts: Vec<Mount> = Vec::new();
     for mount in mountinfo.split(|byte| *byte == b'\n').filter_map(mount) {
@@ -42,14 +42,14 @@ fn listed(mountinfo: &[u8], folder: &Path) -> Vec<Mount> {
         if below.as_os_str().is_empty() || below.iter().any(|name| name == PRIVATE) {
             continue;
         }
-        // A later one of the same place lies over the earlier one.
+        // A later mount on the same folder hides the earlier one.
         mounts.retain(|earlier| earlier.path != mount.path);
         mounts.push(mount);
     }
     mounts
 }
 
-/// The place is the fifth field; the type is the first one after a lone hyphen, before which there may be any number of others.
+/// Parses a line of the list: the path is the fifth field; the type is the first one after a lone hyphen, before which there may be any number of others.
 fn mount(line: &[u8]) -> Option<Mount> {
     let mut fields = line.split(|byte| *byte == b' ');
     let path = OsString::from_vec(unescaped(fields.nth(4)?));
@@ -89,7 +89,7 @@ mod tests {
         a line that is none\n";
 
     #[test]
-    fn the_mounts_below_a_folder_are_told_with_what_may_be_believed_of_them() {
+    fn mounts_below_a_folder_are_listed_with_what_their_file_systems_offer() {
         let mounts = listed(LIST, Path::new("/srv/drop"));
         let told: Vec<_> = mounts
             .iter()
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn escapes_of_the_kernel_are_undone_and_all_else_is_left() {
+    fn the_kernels_escapes_are_undone_and_all_else_is_left() {
         assert_eq!(unescaped(b"a\\040b\\011\\134\\012"), b"a b\t\\\n");
         for odd in [&b"\\"[..], b"\\04", b"\\099", b"\\777", b"\\x20"] {
             assert_eq!(unescaped(odd), odd);

@@ -16,7 +16,7 @@ use super::beneath::{FOLDER, READ, beneath, open_without_links};
 use super::lock::FolderLock;
 use super::opened::{OpenError, Opened, SpecialFile, check_links, hard_links_are_protected, is_scarcity};
 use super::path_rule::{self, ControlledPath, FolderError, Links};
-use super::{FileStamp, filesystem};
+use super::{FileStamp, filesystem, lease};
 
 /// A folder held open: what is opened through it lies in it, whatever its path leads to by then.
 #[derive(Debug)]
@@ -117,24 +117,24 @@ impl Root {
         Ok(Self { lock: self.lock.of_replacement(), ..Self::held(dir, path) })
     }
 
-    /// A network share was seen to be mounted below: its files may take any time.
+    /// Takes note that a network share is mounted somewhere below: an access to its files may take any time.
     pub(crate) fn note_share_below(&self) {
         self.share_below.store(true, Ordering::Relaxed);
     }
 
-    /// Whether a file of the folder may lie on a share that does not answer, which would hold up whoever opens it.
+    /// Whether a file of the folder may lie on a share that does not answer, so that opening it may take any time.
     pub(crate) fn may_hang(&self) -> bool {
         self.share.is_some() || self.share_below.load(Ordering::Relaxed)
     }
 
-    /// The name of the network file system that the folder lies on, if any: no events come for what other hosts do there.
+    /// The name of the network file system that the folder lies on, if any. No events come for what other hosts do there.
     pub fn network_share(&self) -> Option<&'static str> {
         self.share
     }
 
     /// Whether leases on its file system tell of every writer on this host.
     pub fn leases_tell_of_writers(&self) -> bool {
-        super::lease::tell_of_writers(&self.dir)
+        lease::tell_of_writers(&self.dir)
     }
 
     /// Whether others may put files there: it belongs to another user, or others may write it.
@@ -157,7 +157,7 @@ impl Root {
         Ok(Opened { stamp: FileStamp::from(&stat), file: Arc::new(File::from(file)) })
     }
 
-    /// The folder that a file lies in, opened without following a link, and the file's name there.
+    /// Opens the folder that a file lies in, through no link, and returns it with the file's name there.
     pub fn parent_of<'a>(&self, relative: &'a Path) -> Result<(OwnedFd, &'a OsStr), OpenError> {
         let name = relative.file_name().ok_or(OpenError::Gone)?;
         let parent = relative.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -1,4 +1,7 @@
-//! A file that is not there until it is whole.
+//! A file that appears under its name only when it is complete.
+//!
+//! Not `tempfile`'s `persist`: that opens by path (here the folder may be one that must not be exchanged), makes no use of what a
+//! crash left behind, and syncs nothing to the disk.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, TryLockError};
@@ -14,24 +17,24 @@ use rustix::process::geteuid;
 use super::rename::{At, OldName, rename_new};
 use crate::file::look_at;
 
-/// A file being written beside its place, readable by its owner only; gone if it is dropped before it is kept.
+/// A file being written beside its place, readable by its owner only. Removed if it is dropped before [`AtomicFile::persist`].
 ///
-/// It is locked for as long as it is written, so that one that a crash left is told from one that somebody still writes,
-/// and the next one for its place takes its room. A process number could not tell: each container counts its own.
+/// The file is locked as long as it is written. So one that a crash left can be told from one that another process still writes, and
+/// is replaced by the next one for the same place. A process number in its name could not tell: each container counts its own.
 #[derive(Debug)]
-pub struct Partial {
+pub struct AtomicFile {
     file: File,
-    /// The folder that it lies in: opened once, whatever its path leads to by then.
+    /// The folder that it lies in, opened once: its path may lead elsewhere later.
     dir: OwnedFd,
     name: OsString,
-    /// What it is to be called.
-    place: OsString,
-    kept: bool,
+    /// The name that it is to have.
+    final_name: OsString,
+    persisted: bool,
 }
 
 const OPEN: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
 
-impl Partial {
+impl AtomicFile {
     /// Begins a file that is to be at `place`, as the system resolves it.
     pub fn create(place: &Path) -> io::Result<Self> {
         let name = place.file_name().ok_or_else(|| io::Error::new(ErrorKind::InvalidInput, "it names no file"))?;
@@ -41,9 +44,9 @@ impl Partial {
     }
 
     /// Begins a file that is to have this name in an open folder.
-    pub(super) fn create_in(dir: OwnedFd, place: OsString) -> io::Result<Self> {
-        // A name can be as long as the file system allows: more of it is only for people.
-        let shown: String = place.to_string_lossy().chars().take(20).collect();
+    pub(super) fn create_in(dir: OwnedFd, final_name: OsString) -> io::Result<Self> {
+        // The final name can be as long as the file system allows; its first letters are enough for people.
+        let shown: String = final_name.to_string_lossy().chars().take(20).collect();
         for attempt in 0..100u32 {
             let name = OsString::from(format!(".astran-backup.{attempt}.{shown}"));
             let begun = match begin(&dir, &name)? {
@@ -51,26 +54,26 @@ impl Partial {
                 begun => begun,
             };
             if let Some(file) = begun {
-                return Ok(Self { file, dir, name, place, kept: false });
+                return Ok(Self { file, dir, name, final_name, persisted: false });
             }
         }
         Err(io::Error::new(ErrorKind::AlreadyExists, "a hundred unfinished files lie beside it"))
     }
 
-    /// Puts it into its place, safe from a power cut; over what is there only where `force` is set.
-    pub fn keep(mut self, force: bool) -> io::Result<()> {
+    /// Gives the file its name, safe from a power cut. Replaces what has that name only with `overwrite`.
+    pub fn persist(mut self, overwrite: bool) -> io::Result<()> {
         self.file.sync_all()?;
-        if force {
-            renameat(&self.dir, &self.name, &self.dir, &self.place)?;
+        if overwrite {
+            renameat(&self.dir, &self.name, &self.dir, &self.final_name)?;
         } else {
-            rename_new(At::new(&self.dir, &self.name), At::new(&self.dir, &self.place), OldName::Ours)?;
+            rename_new(At::new(&self.dir, &self.name), At::new(&self.dir, &self.final_name), OldName::Ours)?;
         }
-        self.kept = true;
+        self.persisted = true;
         Ok(fsync(&self.dir)?)
     }
 }
 
-impl Write for Partial {
+impl Write for AtomicFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.file.write(bytes)
     }
@@ -80,9 +83,9 @@ impl Write for Partial {
     }
 }
 
-impl Drop for Partial {
+impl Drop for AtomicFile {
     fn drop(&mut self) {
-        if !self.kept {
+        if !self.persisted {
             discard(&self.dir, &self.name);
         }
     }
@@ -96,19 +99,19 @@ fn begin(dir: &OwnedFd, name: &OsStr) -> io::Result<Option<File>> {
         Err(Errno::EXIST) => return Ok(None),
         Err(errno) => return Err(errno.into()),
     };
-    // Before the lock came somebody may have taken it for an abandoned one.
+    // Before it was locked, another process may have taken it for an abandoned one.
     let lost = matches!(file.try_lock(), Err(TryLockError::WouldBlock)) || file.metadata()?.nlink() == 0;
     Ok((!lost).then_some(file))
 }
 
-/// Removes a file that was begun and that nobody writes any more; answers whether it did. Where locks can't tell it stays.
+/// Removes an unfinished file that nobody writes any more, and returns whether it did. Where locks can't tell, the file stays.
 fn discard_abandoned(dir: &OwnedFd, name: &OsStr) -> bool {
     let Ok(file) = openat(dir, name, OPEN | OFlags::RDONLY, Mode::empty()).map(File::from) else { return false };
     let Ok(held) = file.metadata() else { return false };
     if !held.is_file() || held.uid() != geteuid().as_raw() || file.try_lock().is_err() {
         return false;
     }
-    // Under the lock: whoever had it before may have put it into its place, and another may have begun one since.
+    // Checked under the lock: the process that had it before may have persisted it, and another one may have begun a file since.
     let same = look_at(dir, name).is_ok_and(|named| (named.device, named.inode) == (held.dev(), held.ino()));
     same && unlinkat(dir, name, AtFlags::empty()).is_ok()
 }
@@ -129,67 +132,67 @@ mod tests {
     }
 
     #[test]
-    fn it_is_there_once_it_is_whole() {
+    fn a_file_appears_under_its_name_when_it_is_complete() {
         let dir = tempfile::tempdir().unwrap();
         let place = dir.path().join("a.pdf");
-        let mut partial = Partial::create(&place).unwrap();
-        partial.write_all(b"abc").unwrap();
+        let mut file = AtomicFile::create(&place).unwrap();
+        file.write_all(b"abc").unwrap();
         assert!(!place.exists());
-        partial.keep(false).unwrap();
+        file.persist(false).unwrap();
         assert_eq!(std::fs::read(&place).unwrap(), b"abc");
         assert_eq!(std::fs::metadata(&place).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(names(dir.path()), ["a.pdf"]);
     }
 
     #[test]
-    fn it_leaves_nothing_and_replaces_nothing_unasked() {
+    fn a_dropped_file_leaves_nothing_and_nothing_is_replaced_unless_asked() {
         let dir = tempfile::tempdir().unwrap();
         let place = dir.path().join("a.pdf");
-        drop(Partial::create(&place).unwrap());
+        drop(AtomicFile::create(&place).unwrap());
         assert!(names(dir.path()).is_empty());
         std::fs::write(&place, "old").unwrap();
-        let error = Partial::create(&place).unwrap().keep(false).unwrap_err();
+        let error = AtomicFile::create(&place).unwrap().persist(false).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::AlreadyExists);
         assert_eq!(std::fs::read(&place).unwrap(), b"old");
         assert_eq!(names(dir.path()), ["a.pdf"]);
-        Partial::create(&place).unwrap().keep(true).unwrap();
+        AtomicFile::create(&place).unwrap().persist(true).unwrap();
         assert_eq!(std::fs::read(&place).unwrap(), b"");
     }
 
     fn abandon(path: &Path) {
-        let mut partial = Partial::create(path).unwrap();
-        partial.write_all(b"half of").unwrap();
+        let mut file = AtomicFile::create(path).unwrap();
+        file.write_all(b"half of").unwrap();
         // As a crash leaves it: the lock is gone, the file is there.
-        partial.kept = true;
+        file.persisted = true;
     }
 
     #[test]
-    fn what_a_crash_left_makes_room_for_the_next_one_and_what_somebody_writes_stays() {
+    fn what_a_crash_left_is_replaced_and_what_another_process_writes_stays() {
         let dir = tempfile::tempdir().unwrap();
         let place = dir.path().join("a.pdf");
         abandon(&place);
         assert_eq!(names(dir.path()).len(), 1);
-        let first = Partial::create(&place).unwrap();
-        let mut second = Partial::create(&place).unwrap();
+        let first = AtomicFile::create(&place).unwrap();
+        let mut second = AtomicFile::create(&place).unwrap();
         assert_eq!(names(dir.path()).len(), 2);
         second.write_all(b"whole").unwrap();
-        second.keep(false).unwrap();
+        second.persist(false).unwrap();
         drop(first);
         assert_eq!(names(dir.path()), ["a.pdf"]);
         assert_eq!(std::fs::read(&place).unwrap(), b"whole");
     }
 
     #[test]
-    fn nothing_but_an_abandoned_file_makes_room() {
+    fn nothing_but_an_abandoned_file_is_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let (place, hidden) = (dir.path().join("a.pdf"), dir.path().join(".astran-backup.0.a.pdf"));
         std::fs::write(dir.path().join("other"), "other").unwrap();
         std::os::unix::fs::symlink("other", &hidden).unwrap();
-        Partial::create(&place).unwrap().keep(false).unwrap();
+        AtomicFile::create(&place).unwrap().persist(false).unwrap();
         assert_eq!(std::fs::read_link(&hidden).unwrap(), Path::new("other"));
         std::fs::remove_file(&hidden).unwrap();
         std::fs::create_dir(&hidden).unwrap();
-        Partial::create(&place).unwrap().keep(true).unwrap();
+        AtomicFile::create(&place).unwrap().persist(true).unwrap();
         assert!(hidden.is_dir() && dir.path().join("other").exists());
     }
 }

@@ -15,7 +15,7 @@ use super::folder::make_below;
 use super::rename::{At, OldName, rename_new};
 use super::staged::{Staged, unlink};
 use super::staging::parent_of;
-use super::{FinishError, MoveTarget, Partial};
+use super::{AtomicFile, FinishError, MoveTarget};
 use crate::failpoint::failpoint;
 use crate::file::lease::{Lease, Writers};
 use crate::file::{Opened, Root};
@@ -100,14 +100,14 @@ fn is_copied(file: Rested<'_>, folder: &Root, name: &Path) -> bool {
 }
 
 fn copy(file: Rested<'_>, dir: &OwnedFd, name: OsString) -> Result<(), FinishError> {
-    let mut to = Partial::create_in(dir.try_clone()?, name)?;
+    let mut to = AtomicFile::create_in(dir.try_clone()?, name)?;
     io::copy(&mut Positioned { file: &file.opened.file, at: 0 }, &mut to)?;
     failpoint("before-copy");
     // The kernel takes a lease away from a process that copies for too long.
     if !file.opened.is_unchanged(file.lease) {
         return Err(FinishError::ChangedDuringCopy);
     }
-    Ok(to.keep(false)?)
+    Ok(to.persist(false)?)
 }
 
 /// The name itself, then `name (1).ext`, `name (2).ext` …
@@ -142,3 +142,7 @@ impl Read for Positioned<'_> {
         Ok(read)
     }
 }
+
+#[cfg(test)]
+#[path = "move_file_tests.rs"]
+mod tests;

@@ -146,5 +146,5 @@ pub(super) fn unlink(root: &Root, place: &Path) -> Result<(), FinishError> {
 }
 
 #[cfg(test)]
-#[path = "tests.rs"]
+#[path = "staged_tests.rs"]
 mod tests;

@@ -123,6 +123,7 @@ pub(super) async fn is_listed<V: Vault>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fake_vault::FakeVault;
     use crate::hex;
     use sha2::{Digest, Sha256};
 
@@ -152,65 +153,17 @@ mod tests {
         }
     }
 
-    /// A folder of the vault: documents of one name, the first of which the path leads to, and what reading that one gives.
-    struct Folder {
-        named: Vec<Document>,
-        content: Result<&'static [u8], Kind>,
-    }
-
-    struct Out(Option<&'static [u8]>);
-
-    impl Download for Out {
-        fn length(&self) -> Option<u64> {
-            None
-        }
-
-        async fn chunk(&mut self) -> Result<Option<bytes::Bytes>, VaultError> {
-            Ok(self.0.take().filter(|bytes| !bytes.is_empty()).map(bytes::Bytes::from_static))
-        }
-    }
-
-    impl Vault for Folder {
-        type Download = Out;
-
-        async fn folder(&self, _: &RemotePath) -> Result<Document, VaultError> {
-            unreachable!()
-        }
-
-        async fn children(&self, _: &DocumentId) -> Result<Vec<Document>, VaultError> {
-            Ok(self.named.clone())
-        }
-
-        async fn at(&self, _: &RemotePath) -> Result<Option<Document>, VaultError> {
-            Ok(self.named.first().cloned())
-        }
-
-        async fn named(&self, _: &RemotePath, _: &DocumentId, _: &str) -> Result<Vec<Document>, VaultError> {
-            Ok(self.named.clone())
-        }
-
-        async fn upload(
-            &self,
-            _: &DocumentId,
-            _: &str,
-            _: &(dyn Fn() -> std::io::Result<crate::vault::Content> + Send + Sync),
-        ) -> Result<Document, VaultError> {
-            unreachable!()
-        }
-
-        async fn download(&self, _: &RemotePath) -> Result<Out, VaultError> {
-            self.content.map(|bytes| Out(Some(bytes))).map_err(|kind| VaultError::new(kind, "no"))
-        }
-
-        async fn probe(&self) -> Result<String, VaultError> {
-            unreachable!()
-        }
+    /// A vault with these documents of the name `x`, whose downloads give this content.
+    fn vault_with(named: &[Document], content: Result<&'static [u8], Kind>) -> FakeVault {
+        let vault = FakeVault::default();
+        named.iter().for_each(|document| vault.put_described("/x", document.clone(), content));
+        vault
     }
 
     async fn look(named: &[Document], content: Result<&'static [u8], Kind>, read_back: bool) -> Result<Found, Kind> {
-        let (path, folder) = (RemotePath::default(), DocumentId("f".into()));
+        let (path, folder) = (RemotePath::default(), DocumentId("/".into()));
         let sent = Sent { name: "x".into(), size: 4, sha256: hex(&Sha256::digest(b"1234")) };
-        let vault = Folder { named: named.to_vec(), content };
+        let vault = vault_with(named, content);
         find(&vault, &Activity::default(), &path, &folder, &sent, read_back).await.map_err(|error| error.kind)
     }
 
@@ -266,10 +219,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_folder_lists_the_document_of_the_answer_and_no_other() {
-        let vault = Folder { named: vec![told("1", b"1234"), told("2", b"4321")], content: Ok(b"") };
+        let vault = vault_with(&[told("1", b"1234"), told("2", b"4321")], Ok(b""));
         let sent = Sent { name: "x".into(), size: 4, sha256: hex(&Sha256::digest(b"1234")) };
         for (id, listed) in [("1", true), ("2", false), ("3", false)] {
-            let folder = DocumentId("f".into());
+            let folder = DocumentId("/".into());
             assert_eq!(is_listed(&vault, &folder, &DocumentId(id.into()), &sent).await.unwrap(), listed, "{id}");
         }
     }

@@ -254,7 +254,7 @@ proptest! {
     })]
 
     #[test]
-    fn whatever_the_store_does_between_any_two_steps_each_file_is_stored_once_or_still_there(
+    fn whatever_the_store_does_each_file_is_stored_once_or_still_there(
         steps in steps(),
         whims in whims(),
         conflicts in any::<bool>(),

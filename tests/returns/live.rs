@@ -30,7 +30,7 @@ fn end_of_trouble(world: &World, daemon: Daemon) {
 }
 
 #[test]
-fn a_file_that_is_renamed_while_its_answer_is_lost_is_not_sent_again_though_a_newcomer_has_its_path() {
+fn a_file_renamed_while_its_answer_is_lost_is_not_sent_again() {
     for arguments in [&["--transfers", "1"][..], &[]] {
         let world = World::new();
         let daemon = asking_in_vain(&world, "report", arguments);
@@ -41,7 +41,7 @@ fn a_file_that_is_renamed_while_its_answer_is_lost_is_not_sent_again_though_a_ne
 }
 
 #[test]
-fn a_file_whose_folder_is_renamed_while_its_answer_is_lost_is_not_sent_again_though_another_wants_its_name() {
+fn a_file_in_a_folder_renamed_while_its_answer_is_lost_is_not_sent_again() {
     for arguments in [&["--transfers", "1"][..], &[]] {
         let world = World::new();
         let daemon = asking_in_vain(&world, "a/report", arguments);

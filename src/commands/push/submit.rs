@@ -110,7 +110,7 @@ impl Submitter {
         match &report.outcome {
             Outcome::Again { reason, place } => {
                 // A file that could not be put back lies in the private folder, and must leave it.
-                let file = Settled { relative: place.clone(), ..report.file.clone() };
+                let file = report.file.moved_to(place.clone());
                 self.came_back(&file, reason);
             }
             Outcome::Gone => {

@@ -61,9 +61,9 @@ fn files_below(dir: &OwnedFd) -> impl Iterator<Item = PathBuf> {
     let mut tree = Tree::below(dir, Path::new(""));
     std::iter::from_fn(move || {
         loop {
-            match tree.next(|_, kind| matches!(kind, FileType::Directory | FileType::RegularFile))? {
-                Ok(Entry { kind: FileType::RegularFile, path, .. }) => return Some(path.to_owned()),
-                _ => {}
+            let entry = tree.next(|_, kind| matches!(kind, FileType::Directory | FileType::RegularFile))?;
+            if let Ok(Entry { kind: FileType::RegularFile, path, .. }) = entry {
+                return Some(path.to_owned());
             }
         }
     })

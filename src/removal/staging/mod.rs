@@ -129,3 +129,6 @@ fn remove_if_empty(private: &OwnedFd, folder: &Path) -> Result<(), Errno> {
     let above = beneath_folder(private, folder.parent().unwrap_or(Path::new("")))?;
     unlinkat(&above, folder.file_name().unwrap_or_default(), AtFlags::REMOVEDIR)
 }
+
+#[cfg(test)]
+mod tests;
