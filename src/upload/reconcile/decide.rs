@@ -75,7 +75,7 @@ pub(super) fn at_start(entry: &Entry, found: AtItsPlaces, is_followed: bool) -> 
         (State::Open, AtItsPlaces::Nothing) => Some(End::Abandoned { reason: GONE_AT_START.into() }),
         // The newest attempt of a path is what the next file of that path asks for; for an earlier one nobody does.
         (State::Open, AtItsPlaces::Others) if is_followed => Some(End::Abandoned { reason: GONE_AT_START.into() }),
-        (State::Open | State::Stored, _) | (State::Ended(_), _) => None,
+        _ => None,
     }
 }
 
