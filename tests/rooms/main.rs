@@ -24,7 +24,6 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("config", "cli", "the command line is to be read by cli alone"),
     ("secret", "config", "file permissions are to be judged by secret itself"),
     ("upload", "exit", "move targets are to have an error of their own"),
-    ("watch", "removal", "removal's names are to be passed in, or to be file's"),
 ];
 
 fn source() -> &'static Path {
