@@ -75,9 +75,6 @@ fn storm(pauses: &str) {
     // A file whose upload was cut off by a writer waits for `store_lag`, and is left at a stop.
     let code = daemon.stop().code;
     assert!([Some(0), Some(130)].contains(&code), "{code:?}");
-    // A file that was renamed while its upload was cut off may be sent under its new path before the store was asked for that upload.
-    // Then the entry of that upload is ended by the second start: the first one removes the file.
-    assert_eq!(world.once(&SETTLE).code, Some(0));
     clean_run(&world, &SETTLE);
     compare(&world, known, operations);
     victim.assert_untouched(&world);

@@ -114,7 +114,7 @@ async fn retrying(
             Err(error) => return Err(error.into()),
         };
         failures += 1;
-        let wait = backoff::wait(failures, backoff::chance(), error.retry_after);
+        let wait = backoff::wait(failures, backoff::random(), error.retry_after);
         if patience.is_some_and(|patience| start.elapsed() + wait > patience) {
             return Err(error.into());
         }

@@ -16,7 +16,7 @@ use crate::observe::health::{Component, Condition};
 use crate::observe::metrics::FolderMetrics;
 use crate::observe::stall::Activity;
 use crate::removal;
-use crate::upload::{Outcome, Pipeline, Report};
+use crate::upload::{Options, Outcome, Report, Uploader};
 use crate::vault::Vault;
 use crate::watch::settle::Rules;
 use crate::watch::{self, IgnorePatterns, Staging, UploadEnd, UploadReport};
@@ -55,8 +55,8 @@ struct FolderRun<V, F> {
     run: Arc<Run<V, F>>,
     root: Arc<Root>,
     options: watch::Options,
-    pipeline: Arc<Pipeline<V>>,
-    /// The reports of the pipeline.
+    uploader: Arc<Uploader<V>>,
+    /// The uploader's reports.
     reported: mpsc::UnboundedReceiver<Report>,
 }
 
@@ -65,13 +65,14 @@ impl<V: Vault, F: Fn(&Report)> FolderRun<V, F> {
         let options = watch_options(&folder, run.mode.once)?;
         let (reports, reported) = mpsc::unbounded_channel();
         let WatchedFolder { root, policy, targets, dest, counts } = folder;
-        let pipeline = Pipeline::new(Arc::clone(&run.shared), policy, targets, dest, false, reports, counts);
-        Ok(Self { run, root, options, pipeline, reported })
+        let uploads = Options { policy, targets, dest, forced: false, counts };
+        let uploader = Uploader::new(Arc::clone(&run.shared), uploads, reports);
+        Ok(Self { run, root, options, uploader, reported })
     }
 
     fn add_health_checks(&self) {
         let (health, name) = (&self.run.health, self.root.path().display().to_string());
-        health.add(Component::Destination(name.clone()), self.pipeline.destination());
+        health.add(Component::Destination(name.clone()), self.uploader.destination());
         health.add(Component::Folder(name), Arc::new(self.options.condition.clone()));
         self.run.stall_detector.add(self.options.inspections.clone());
     }
@@ -83,7 +84,7 @@ impl<V: Vault, F: Fn(&Report)> FolderRun<V, F> {
         let counts = self.options.counts.clone();
         let reporter = Reporter { run: &self.run, counts, tally: Tally::default(), to_watch };
         let watching = watch::run(self.root, self.options, ready, reports, shutdown.clone());
-        let uploading = self.pipeline.run(queue, mode.grace, shutdown.clone());
+        let uploading = self.uploader.run(queue, mode.grace, shutdown.clone());
         let reporting = reporter.run(&mut self.reported, patience_after_stop(mode.grace, shutdown.clone()));
         let ((watched, root), stopped, (all_reported, mut tally)) = tokio::join!(watching, uploading, reporting);
         if all_reported {

@@ -101,8 +101,8 @@ pub async fn run<V: Vault>(
 impl<V: Vault, F> Run<V, F> {
     /// Adds the checks of all parts that the folders share. Each folder adds its own.
     fn add_health_checks(&self) {
-        self.stall_detector.add(self.shared.flow());
-        for (component, breaker) in self.shared.circuits() {
+        self.stall_detector.add(self.shared.activity());
+        for (component, breaker) in self.shared.breakers() {
             self.health.add(component, breaker);
         }
         self.health.add(Component::Progress, Arc::new(self.stall_detector.clone()));

@@ -9,12 +9,12 @@ use tracing::Instrument as _;
 
 use super::{Tally, WatchedFolder, panicked, span_of, stop};
 use crate::budget;
-use crate::exit::Fatal;
+use crate::exit::{Exit, Fatal};
 use crate::file::Root;
 use crate::journal::Journal;
 use crate::observe::health::Condition;
 use crate::shutdown::{Shutdown, Stop};
-use crate::upload::reconcile::startup;
+use crate::upload::reconcile::startup::{self, RecoveryError};
 
 /// The recovery of one folder, under way.
 pub(super) type Recovery = JoinHandle<Result<(), Fatal>>;
@@ -45,7 +45,14 @@ pub(super) async fn recover_all(journal: &Journal, folders: Vec<WatchedFolder>) 
 
 fn recover(journal: Journal, root: Arc<Root>) -> Recovery {
     let span = span_of(&root);
-    tokio::spawn(async move { startup::resolve(&journal, &root).await }.instrument(span))
+    tokio::spawn(async move { Ok(startup::resolve(&journal, &root).await?) }.instrument(span))
+}
+
+/// Our own trouble has no exit code of its own.
+impl From<RecoveryError> for Fatal {
+    fn from(error: RecoveryError) -> Self {
+        Self::new(Exit::SomeFailed, error.to_string())
+    }
 }
 
 /// Waits for all recoveries, within one limit for all. A recovery that has not ended by then is handed back as late. The first
@@ -98,7 +105,6 @@ pub(super) async fn catch_up(late: Recovery, condition: &Condition, mut shutdown
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exit::Exit;
     use crate::observe::health::HealthCheck as _;
     use crate::shutdown;
     use tokio::sync::oneshot;

@@ -50,3 +50,20 @@ fn a_file_in_a_folder_renamed_while_its_answer_is_lost_is_not_sent_again() {
         end_of_trouble(&world, daemon);
     }
 }
+
+/// Regression: the entry of the old path stayed open until the start after the one that removed the file.
+#[test]
+fn a_file_that_is_changed_and_renamed_while_its_answer_is_lost_leaves_no_open_entry() {
+    let world = World::new();
+    let daemon = asking_in_vain(&world, "report", &[]);
+    let place = world.watched().join("renamed");
+    std::fs::rename(world.watched().join("report"), &place).unwrap();
+    std::fs::write(&place, "changed content").unwrap();
+    world.faults().clear();
+    daemon.signal("-HUP");
+    eventually("the folder is empty", || world.files_left().is_empty());
+    assert_eq!(daemon.stop().code, Some(0));
+    let open = journal(&world).query_row("SELECT count(*) FROM attempt WHERE state = 0", [], |row| row.get(0));
+    assert_eq!(open, Ok(0));
+    assert_sent(&world, &[FIRST, "content", "changed content"]);
+}

@@ -48,3 +48,17 @@ fn a_file_that_was_renamed_and_renamed_back_is_not_sent_again_if_the_store_has_i
     clean_run(&world, &SETTLE);
     assert_sent(&world, &["content"]);
 }
+
+/// Regression: the entry of the upload that was cut off stayed open until the start after the one that removed the file.
+#[test]
+fn a_kept_file_whose_upload_under_another_path_was_cut_off_leaves_no_open_entry() {
+    let world = World::new();
+    let (place, renamed) = (world.put("report", "content"), world.watched().join("renamed"));
+    assert_eq!(world.once(&[SETTLE[0], SETTLE[1], "--keep"]).code, Some(0));
+    std::fs::rename(&place, &renamed).unwrap();
+    killed_unanswered(&world, world.command().args(["watch", "watched", "--keep"]).args(SETTLE));
+    std::fs::rename(&renamed, &place).unwrap();
+    clean_run(&world, &SETTLE);
+    // Once for each name.
+    assert_sent(&world, &["content", "content"]);
+}

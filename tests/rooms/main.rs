@@ -23,7 +23,6 @@ use table::Table;
 const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("config", "cli", "the command line is to be read by cli alone"),
     ("secret", "config", "file permissions are to be judged by secret itself"),
-    ("upload", "exit", "move targets are to have an error of their own"),
 ];
 
 fn source() -> &'static Path {
