@@ -191,7 +191,9 @@ mod tests {
     /// A vault with these documents of the name `x`, whose downloads give this content.
     fn vault_with(named: &[Document], content: Result<&'static [u8], Kind>) -> FakeVault {
         let vault = FakeVault::default();
-        named.iter().for_each(|document| vault.put_described("/x", document.clone(), content));
+        for document in named {
+            vault.put_described("/x", document.clone(), content);
+        }
         vault
     }
 
