@@ -112,9 +112,7 @@ async fn agrees<V: Vault>(vault: &V, journal: &Journal, path: &RemotePath) -> Re
     };
     if !agrees {
         let path = printable(&path.to_string());
-        tracing::error!(
-            "the journal contradicts its anchor {path}: one of the two was changed; see history --check"
-        );
+        tracing::error!("the journal contradicts its anchor {path}: one of the two was changed; see history --check");
     }
     Ok(agrees)
 }
