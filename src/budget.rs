@@ -49,6 +49,9 @@ pub(crate) const FIRST_LOOK: Duration = Duration::from_secs(1);
 pub(crate) const LATE: Duration = Duration::from_secs(600);
 /// Attempts of one name that are looked through for one that was cut off in an earlier process: the newest are the ones that count.
 pub(crate) const LATE_ATTEMPTS: usize = 16;
+/// Open attempts that are looked through for one of a file that is to be sent: far more than a process that works has. Further ones end at
+/// the next start.
+pub(crate) const OPEN_ATTEMPTS: usize = 1000;
 /// Files that wait for a late store without a place among the uploads; more keep their places, which slows the sending to a
 /// service that loses every answer.
 pub(crate) const LATE_FILES: usize = 256;
@@ -84,26 +87,27 @@ pub(crate) const SHORTEST_SECRET: usize = 4;
 
 /// Links on the way to a folder: as many as the kernel follows.
 pub(crate) const LINKS: u32 = 40;
-/// Hints of the kernel that may wait: as many files can be created between two turns of their reader; beyond, the folder is walked.
+/// Events of the kernel that may wait: as many files can be created between two turns of their reader. Beyond, events are lost, and the
+/// folder is walked through.
 pub(crate) const EVENTS: usize = 16_384;
-/// So often a file may come back, however quickly, before the patience of `--once` ends.
+/// How often a file may be returned by its upload, however quickly, before the patience of `--once` ends.
 pub(crate) const RETURNS: u32 = 10;
 /// Folders that a walk holds open at most, one below the other: a deeper tree must not take the descriptors that uploads need, of
 /// which there may be 64 in all. To come back to a folder that was closed costs one more open.
 pub(crate) const WALK_OPEN: usize = 10;
-/// How long the other folders wait at the start for one whose file system does not answer, and how long it may take to
-/// open and lock them all. A healthy one takes milliseconds, unless
-/// an upload of a moved file is to be looked for in all of it; a folder that takes longer starts later, and nothing else changes.
+/// How long all other folders wait at the start for one whose file system does not answer; also how long it may take to open and lock
+/// all folders. A healthy folder takes milliseconds, unless its recovery must search the whole folder for a file that was moved. A
+/// folder that takes longer starts later, and nothing else changes.
 pub(crate) const RECOVERY: Duration = Duration::from_secs(10);
-/// How long the end waits for the private folder of one watched folder to be cleared away, for the removals under way after the
-/// grace, and for a look after failures whose files are gone: what is left of each does no harm, and the next start sees to it.
+/// How long the end of a run waits for each of these: the removal of an empty private folder, the removals under way after the grace,
+/// and the search for failures whose files are gone. What is left undone does no harm, and the next start does it.
 pub(crate) const TIDY: Duration = Duration::from_secs(5);
-/// Files of one folder on their way at once, some 300 bytes each, but for those that events bring: beyond, the folder itself keeps them.
-pub(crate) const FILES_ON_THEIR_WAY: usize = 32_768;
-/// Beyond so many, events are dropped, and the folder is walked through later.
-pub(crate) const FILES_BY_EVENTS: usize = 2 * FILES_ON_THEIR_WAY;
-/// Files of one folder that are done with and known to lie there. Beyond, a walk may take one for a file that no event told of: a
-/// warning too many.
+/// Files in the table of one folder's candidates, some 300 bytes each. Beyond, walks pause, and more files wait in the folder.
+pub(crate) const CANDIDATES: usize = 32_768;
+/// The same for files that events bring. Beyond, events are dropped, and the folder is walked through later.
+pub(crate) const CANDIDATES_BY_EVENTS: usize = 2 * CANDIDATES;
+/// Files of one folder whose upload has ended and that are known to remain there. Beyond, a walk may take one for a file of which no
+/// event told: one warning too many.
 pub(crate) const FILES_REMAINING: usize = 65_536;
 /// A file of more bytes than this is large: it may take minutes or hours, and never has the places that are kept for others.
 pub(crate) const LARGE_FILE: u64 = 64 << 20;
@@ -115,11 +119,11 @@ pub(crate) const LARGE_WAITING: usize = 1024;
 /// The pause before a file is opened again where the process or the system has no descriptors left, and the longest it grows to.
 pub(crate) const SCARCE_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) const SCARCE_PAUSE_MOST: Duration = Duration::from_secs(10);
-/// The pause after so many tries in a row (1 or more) that found nothing left: it doubles.
+/// The pause after a number of tries in a row (1 or more) that found no descriptors left: it doubles with each.
 pub(crate) fn scarce_pause(tries: u32) -> Duration {
     SCARCE_PAUSE.saturating_mul(2u32.saturating_pow(tries.saturating_sub(1))).min(SCARCE_PAUSE_MOST)
 }
-/// So many tries in a row, some 45 s, are patience enough for a command that is to end.
+/// After so many tries in a row, some 45 s, a command that is to end gives up.
 pub(crate) const SCARCE_TRIES: u32 = 10;
 /// After such a shortage the number of uploads at once grows again in steps this far apart.
 pub(crate) const SCARCE_STEP: Duration = Duration::from_secs(10);

@@ -1,9 +1,9 @@
-//! Steps at which the tests kill the process. Nothing is left of them without the feature `failpoints`, and no release has it.
+//! Named steps at which tests kill the process. Without the feature `failpoints`, which no release has, they do nothing.
 //!
-//! `ASTRAN_BACKUP_FAILPOINT=NAME` kills it when it first comes to the step of that name, `NAME:N` when it comes there for
-//! the Nth time: with SIGKILL, so that nothing is flushed, closed or cleaned up but by the system, as in a crash.
-//! `ASTRAN_BACKUP_PANIC=NAME` makes the program panic there, each time.
-//! `ASTRAN_BACKUP_PAUSES=NAME,NAME` makes each of these steps take some milliseconds, so that others meet it.
+//! `ASTRAN_BACKUP_FAILPOINT=NAME` kills the process when it first reaches the step NAME, `NAME:N` when it reaches the step for the
+//! Nth time. The signal is SIGKILL, so that only the system flushes, closes and cleans up, as in a crash.
+//! `ASTRAN_BACKUP_PANIC=NAME` makes the program panic at the step, each time.
+//! `ASTRAN_BACKUP_PAUSES=NAME,NAME` makes each of these steps take some milliseconds, so that other threads and processes meet it.
 
 #[cfg(not(feature = "failpoints"))]
 #[inline(always)]
@@ -21,7 +21,7 @@ mod armed {
     use rustix::process::{Signal, getpid, kill_process};
 
     static ARMED: OnceLock<Option<(String, u64)>> = OnceLock::new();
-    static MET: AtomicU64 = AtomicU64::new(0);
+    static REACHED: AtomicU64 = AtomicU64::new(0);
 
     static PANIC: OnceLock<Option<String>> = OnceLock::new();
     static PAUSES: OnceLock<Vec<String>> = OnceLock::new();
@@ -31,11 +31,14 @@ mod armed {
         if PAUSES.get_or_init(pauses).iter().any(|pause| pause == name) {
             std::thread::sleep(PAUSE);
         }
-        assert!(PANIC.get_or_init(|| std::env::var("ASTRAN_BACKUP_PANIC").ok()).as_deref() != Some(name), "asked for");
+        assert!(
+            PANIC.get_or_init(|| std::env::var("ASTRAN_BACKUP_PANIC").ok()).as_deref() != Some(name),
+            "a panic that the test wants"
+        );
         let Some((armed, nth)) = ARMED.get_or_init(read) else { return };
-        if armed == name && MET.fetch_add(1, Ordering::Relaxed) + 1 == *nth {
+        if armed == name && REACHED.fetch_add(1, Ordering::Relaxed) + 1 == *nth {
             kill_process(getpid(), Signal::KILL).ok();
-            // The signal may be taken by another thread: this one must not go a step further.
+            // Another thread may receive the signal first, so this thread must not go on meanwhile.
             loop {
                 std::thread::park();
             }

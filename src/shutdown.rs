@@ -1,48 +1,48 @@
-//! The two stop signals: the first asks, the second insists; and the one that asks to look again.
+//! The signals of a user: the first stop signal asks to end soon, the second one to end now, and SIGHUP asks to reload.
 
 use std::io::IsTerminal;
 
 use tokio::sync::watch;
 
-/// How much the user wants us to stop.
+/// How soon the program is to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stop {
-    /// Not at all.
+    /// No stop is requested.
     No,
-    /// No new files; those under way may end.
+    /// No new file is begun; files under way may end.
     Gently,
-    /// Now.
+    /// Files under way are cut.
     Now,
 }
 
-/// A view of the stop signal; clones see the same one.
+/// The stop signal as its listeners see it. Clones see the same signal.
 #[derive(Debug, Clone)]
 pub struct Shutdown(watch::Receiver<Stop>);
 
-/// Raises the stop signal; clones raise the same one.
+/// Raises the stop signal. Clones raise the same signal.
 #[derive(Debug, Clone)]
 pub struct Trigger(watch::Sender<Stop>);
 
-/// A stop signal that nobody has raised yet.
+/// A stop signal that has not been raised.
 pub fn channel() -> (Trigger, Shutdown) {
     let (sender, receiver) = watch::channel(Stop::No);
     (Trigger(sender), Shutdown(receiver))
 }
 
 impl Trigger {
-    /// Raises the signal one step: from nothing to gently, from gently to now.
+    /// Raises the signal one step: from [`Stop::No`] to [`Stop::Gently`], from there to [`Stop::Now`].
     pub fn raise(&self) {
         self.0.send_modify(|stop| *stop = if *stop == Stop::No { Stop::Gently } else { Stop::Now });
     }
 }
 
 impl Shutdown {
-    /// What is asked for now.
-    pub fn asked(&self) -> Stop {
+    /// The stop that is requested now.
+    pub fn requested(&self) -> Stop {
         *self.0.borrow()
     }
 
-    /// Resolves when a stop of at least this strength is asked for; never, where the trigger is gone without one.
+    /// Resolves when a stop of at least this strength is requested; never, where all triggers are dropped before that.
     pub async fn reached(&mut self, at_least: Stop) {
         if self.0.wait_for(|stop| *stop >= at_least).await.is_err() {
             std::future::pending::<()>().await;
@@ -60,10 +60,10 @@ pub fn on_signals(trigger: Trigger) -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    // Their default is to end the program: no stop that anybody asked for in words. (SIGXFSZ, 25, comes when a limit on the size of
-    // files is reached; without it the write fails, which is told like a full disk.)
+    // By default these signals end the program, though they are no request to stop. (SIGXFSZ comes when a limit on the size of files is
+    // reached. Where it is ignored the write fails instead, which is reported like a full disk.)
     for ignored in [SignalKind::user_defined1(), SignalKind::user_defined2(), SignalKind::from_raw(SIGXFSZ)] {
-        // A signal that was once taken stays so, though nobody waits for it.
+        // A signal that tokio has once handled never has its default effect again, even where nobody waits for it.
         drop(signal(ignored)?);
     }
     tokio::spawn(async move {
@@ -78,17 +78,17 @@ pub fn on_signals(trigger: Trigger) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Tells of each SIGHUP that asks for a reload.
+/// The requests to reload, by SIGHUP.
 #[derive(Debug)]
 pub struct Reloads(watch::Receiver<u64>);
 
 impl Reloads {
-    /// Of none, ever; SIGHUP ends the process, as it does by default.
+    /// Never resolves. SIGHUP keeps its default effect: it ends the process.
     pub fn never() -> Self {
         Self(watch::channel(0).1)
     }
 
-    /// Resolves at the next one; several that came meanwhile are one.
+    /// Resolves at the next request. Several that came meanwhile are one.
     pub async fn next(&mut self) {
         if self.0.changed().await.is_err() {
             std::future::pending::<()>().await;
@@ -96,8 +96,8 @@ impl Reloads {
     }
 }
 
-/// Takes SIGHUP from now on: a request to reload, unless it tells that the terminal is gone that we were started from;
-/// then nobody would see what goes on any more, and it raises the trigger.
+/// Handles each SIGHUP from now on as a request to reload. Where standard error was a terminal and that terminal is gone, SIGHUP raises
+/// the trigger instead, because nobody could see any more what the program does.
 #[cfg(unix)]
 pub fn on_hangup(trigger: Trigger) -> std::io::Result<Reloads> {
     use tokio::signal::unix::{SignalKind, signal};

@@ -77,7 +77,7 @@ fn any_rows_of_a_journal_are_read_or_refused_and_an_altered_receipt_shows() {
 }
 
 #[test]
-fn any_sequence_of_looks_never_makes_a_file_ready_while_somebody_writes_it() {
+fn no_sequence_of_observations_makes_a_file_ready_while_it_is_written() {
     each("settle", settle::run);
 }
 

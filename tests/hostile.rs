@@ -37,14 +37,14 @@ struct Known {
 }
 
 #[test]
-fn whatever_writers_do_at_whatever_moment_nothing_is_lost_and_nothing_half_is_stored() {
+fn whatever_writers_do_nothing_is_lost_and_no_part_of_a_file_is_stored() {
     storm("");
 }
 
 /// The moments in which a writer could do harm are short. The pauses make each of them long enough to be met often.
 #[cfg(feature = "failpoints")]
 #[test]
-fn however_long_the_dangerous_moments_last_nothing_is_lost_and_nothing_half_is_stored() {
+fn with_long_dangerous_moments_nothing_is_lost_and_no_part_of_a_file_is_stored() {
     storm("before-set-aside,after-set-aside,before-last-piece,after-send,before-put-back");
 }
 
@@ -75,9 +75,6 @@ fn storm(pauses: &str) {
     // A file whose upload was cut off by a writer waits for `store_lag`, and is left at a stop.
     let code = daemon.stop().code;
     assert!([Some(0), Some(130)].contains(&code), "{code:?}");
-    // A file that was renamed while its upload was cut off may be sent under its new path before the store was asked for that upload.
-    // Then the entry of that upload is ended by the second start: the first one removes the file.
-    assert_eq!(world.once(&SETTLE).code, Some(0));
     clean_run(&world, &SETTLE);
     compare(&world, known, operations);
     victim.assert_untouched(&world);

@@ -125,7 +125,7 @@ fn a_folder_replaced_by_one_that_another_instance_holds_is_left_to_that_one() {
 }
 
 #[test]
-fn a_refused_file_that_lies_in_the_private_folder_is_tried_again_when_asked_for() {
+fn a_refused_file_in_the_private_folder_is_tried_again_after_retry() {
     let world = World::with(|options| options.duplicates = Duplicates::SecondDocument);
     let config = world.dir.path().join("config.toml");
     std::fs::write(&config, "[upload]\nrescan = \"1s\"\nsettle = \"10ms\"\n").unwrap();

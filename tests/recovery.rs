@@ -86,7 +86,7 @@ fn an_open_upload_whose_file_is_gone_does_not_stay_open_for_ever() {
 
 /// Regression: the store was asked by the old path only, and the file was stored a second time.
 #[test]
-fn a_file_that_was_moved_or_renamed_after_a_crash_is_not_sent_again_if_the_store_has_it() {
+fn a_file_moved_after_a_crash_is_not_sent_again_if_the_store_has_it() {
     for to in ["sub/report", "renamed", "sub/renamed"] {
         let world = World::new();
         world.faults().add(Rule::new(Call::Upload, Fault::Delay { ms: NEVER }));
@@ -106,7 +106,7 @@ fn a_file_that_was_moved_or_renamed_after_a_crash_is_not_sent_again_if_the_store
 }
 
 #[test]
-fn a_file_that_was_moved_after_a_crash_goes_under_its_new_name_if_the_store_has_it_not() {
+fn a_file_moved_after_a_crash_is_sent_under_its_new_name_if_the_store_lacks_it() {
     let world = World::new();
     world.faults().add(Rule::new(Call::Upload, Fault::Stall { ms: NEVER }));
     let daemon = world.watch(&SETTLE);
@@ -121,7 +121,7 @@ fn a_file_that_was_moved_after_a_crash_goes_under_its_new_name_if_the_store_has_
 
 /// Regression: the upload of the new file replaced the document by which the older upload was to be found.
 #[test]
-fn a_file_set_aside_and_changed_whose_upload_was_cut_is_not_sent_again_though_a_newcomer_has_its_name() {
+fn a_staged_and_changed_file_whose_upload_was_cut_is_not_sent_again() {
     let world = World::new();
     let daemon = world.watch(&SETTLE);
     world.put("report", "first");
@@ -138,7 +138,7 @@ fn a_file_set_aside_and_changed_whose_upload_was_cut_is_not_sent_again_though_a_
 }
 
 #[test]
-fn a_file_set_aside_when_the_process_died_is_removed_without_a_second_upload() {
+fn a_file_staged_at_a_crash_is_removed_without_a_second_upload() {
     let world = World::new();
     killed_in_the_grace(&world, "sub/report");
     clean_run(&world, &SETTLE);
@@ -147,7 +147,7 @@ fn a_file_set_aside_when_the_process_died_is_removed_without_a_second_upload() {
 }
 
 #[test]
-fn a_file_set_aside_when_the_process_died_goes_again_if_it_changed_since() {
+fn a_file_staged_at_a_crash_is_sent_again_if_it_changed_since() {
     let world = World::new();
     let place = killed_in_the_grace(&world, "report");
     std::fs::write(place, "other").unwrap();
@@ -157,7 +157,7 @@ fn a_file_set_aside_when_the_process_died_goes_again_if_it_changed_since() {
 }
 
 #[test]
-fn a_file_set_aside_when_the_process_died_is_not_sent_again_though_a_newcomer_has_its_name() {
+fn a_file_staged_at_a_crash_is_not_sent_again_though_its_name_is_taken() {
     for same_size in ["other", "another"] {
         let world = World::new();
         killed_in_the_grace(&world, "report");
@@ -180,7 +180,7 @@ fn a_stored_file_that_was_only_touched_is_not_sent_again() {
 }
 
 #[test]
-fn what_a_killed_push_was_about_to_remove_is_removed_by_the_next_one() {
+fn a_file_that_a_killed_push_was_about_to_remove_is_removed_by_the_next() {
     let world = World::new();
     world.put("report", "content");
     let mut command = world.command();

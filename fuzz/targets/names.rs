@@ -10,8 +10,8 @@ use astran_backup::file::{Root, Settled};
 use astran_backup::fuzzing;
 use astran_backup::journal::LocalEnd;
 use astran_backup::journal::Stored;
-use astran_backup::upload::{Outcome, Report};
-use astran_backup::vault::{DocumentId, RemotePath};
+use astran_backup::upload::{BlockedBy, Failure, Outcome, Report};
+use astran_backup::vault::{DocumentId, Kind, RemotePath, VaultError};
 use serde_json::Value;
 
 use crate::input::{Input, assert_harmless};
@@ -42,9 +42,9 @@ pub(crate) fn run(data: &[u8]) {
 
 fn outcome(kind: u8, reason: &str, id: &str, moved: &Path) -> Outcome {
     let local = match kind % 8 {
-        0 => return Outcome::Failed { reason: reason.to_owned(), moved: None },
-        1 => return Outcome::Failed { reason: reason.to_owned(), moved: Some(moved.to_owned()) },
-        2 => return Outcome::Blocked { reason: reason.to_owned() },
+        0 => return Outcome::Failed { reason: Failure::Earlier(reason.to_owned()), moved: None },
+        1 => return Outcome::Failed { reason: Failure::Earlier(reason.to_owned()), moved: Some(moved.to_owned()) },
+        2 => return Outcome::Blocked { reason: BlockedBy::Service(VaultError::new(Kind::Unavailable, reason)) },
         3 => LocalEnd::Moved(PathBuf::from(moved)),
         4 => LocalEnd::Kept,
         _ => LocalEnd::Removed,

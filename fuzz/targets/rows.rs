@@ -99,7 +99,7 @@ impl World {
         self.runtime.block_on(async {
             let root = Path::new(ROOT);
             self.journal.of_file(root, &path, stamp).await.ok();
-            self.journal.unresolved_elsewhere(root, &path, stamp).await.ok();
+            self.journal.open_of_inode(stamp.inode, 100).await.ok();
             self.journal.unresolved(root).await.ok();
             self.journal.receipts_page(None, 0, 100).await.ok();
             self.journal.receipt_of(&RemotePath::default().join("a")).await.ok();

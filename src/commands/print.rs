@@ -113,11 +113,15 @@ fn as_text(report: &Report) -> Option<String> {
             };
             format!("{verb}  {file} -> {} ({} bytes){local}", printable(&remote.to_string()), stored.size)
         }
-        Outcome::Failed { reason, moved: None } => format!("failed  {file}: {}", printable(reason)),
+        Outcome::Failed { reason, moved: None } => format!("failed  {file}: {}", printable(&reason.to_string())),
         Outcome::Failed { reason, moved: Some(path) } => {
-            format!("failed  {file}: {} (moved to {})", printable(reason), printable(&path.to_string_lossy()))
+            format!(
+                "failed  {file}: {} (moved to {})",
+                printable(&reason.to_string()),
+                printable(&path.to_string_lossy())
+            )
         }
-        Outcome::Blocked { reason } => format!("waits   {file}: {}", printable(reason)),
+        Outcome::Blocked { reason } => format!("waits   {file}: {}", printable(&reason.to_string())),
         Outcome::Again { .. } | Outcome::Skipped { .. } | Outcome::Gone | Outcome::Left => return None,
     })
 }
@@ -148,9 +152,9 @@ fn as_json(report: &Report) -> Option<Value> {
         }
         Outcome::Failed { reason, moved } => with(
             of("failed"),
-            json!({ "reason": reason, "moved_to": moved.as_ref().map(|path| path.to_string_lossy()) }),
+            json!({ "reason": reason.to_string(), "moved_to": moved.as_ref().map(|path| path.to_string_lossy()) }),
         ),
-        Outcome::Blocked { reason } => with(of("waits"), json!({ "reason": reason })),
+        Outcome::Blocked { reason } => with(of("waits"), json!({ "reason": reason.to_string() })),
         Outcome::Again { .. } | Outcome::Skipped { .. } | Outcome::Gone | Outcome::Left => return None,
     })
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::cli;
 use crate::exit::{Exit, Fatal};
 use crate::removal;
-use crate::sandbox::{Access, Options, Sandbox, SandboxError, chance_password};
+use crate::sandbox::{Access, Options, Sandbox, SandboxError, random_password};
 use crate::shutdown::{Shutdown, Stop};
 
 /// Runs the sandbox that was asked for; over a folder that goes with it where none was named.
@@ -26,7 +26,7 @@ pub async fn run(typed: &cli::Sandbox, json: bool, stop: Shutdown) -> Result<Exi
     options.token_life = typed.token_life;
     options.password = match &typed.password {
         Some(password) => password.clone(),
-        None => chance_password()
+        None => random_password()
             .map_err(|error| Fatal::new(Exit::SomeFailed, format!("the sandbox can't make a password: {error}")))?,
     };
     let ended = serve(options, json, stop).await;

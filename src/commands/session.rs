@@ -114,7 +114,7 @@ async fn retrying(
             Err(error) => return Err(error.into()),
         };
         failures += 1;
-        let wait = backoff::wait(failures, backoff::chance(), error.retry_after);
+        let wait = backoff::wait(failures, backoff::random(), error.retry_after);
         if patience.is_some_and(|patience| start.elapsed() + wait > patience) {
             return Err(error.into());
         }
@@ -127,7 +127,7 @@ async fn retrying(
 /// Starts a sandbox over a vault in the state folder, so that each `--sandbox` command sees the same one.
 #[cfg(feature = "sandbox")]
 async fn embed(config: &mut Config) -> Result<crate::sandbox::Sandbox, Fatal> {
-    use crate::sandbox::{Options, Sandbox, chance_password};
+    use crate::sandbox::{Options, Sandbox, random_password};
     use crate::secret::Source;
 
     let store = config.state_dir.join("vault");
@@ -142,7 +142,7 @@ async fn embed(config: &mut Config) -> Result<crate::sandbox::Sandbox, Fatal> {
     let fatal =
         |error: &dyn std::fmt::Display| Fatal::new(Exit::SomeFailed, format!("the sandbox can't start: {error}"));
     // Others on this machine can reach it too: they must not read what is stored, nor have it lie about what it stores.
-    options.password = chance_password().map_err(|error| fatal(&error))?;
+    options.password = random_password().map_err(|error| fatal(&error))?;
     options.controls = false;
     let sandbox = Sandbox::start(options).await.map_err(|error| fatal(&error))?;
     let access = sandbox.access();

@@ -212,7 +212,7 @@ pub(super) fn exit_of(tally: &Tally, once: bool, shutdown: &Shutdown) -> Result<
     if let Some(error) = &tally.stopped {
         return Err(error.clone().into());
     }
-    match shutdown.asked() {
+    match shutdown.requested() {
         Stop::No if tally.failed > 0 || tally.left > 0 => Ok(Exit::SomeFailed),
         Stop::No => Ok(Exit::Done),
         Stop::Gently if !once && tally.left == 0 => Ok(Exit::Done),

@@ -8,18 +8,18 @@ use tokio::sync::mpsc;
 use super::start::{Started, catch_up};
 use super::stop::tidy;
 use super::tally::count_in_metrics;
-use super::{Mode, Run, Tally, WatchedFolder, patience_after_stop};
-use crate::config::Policy;
+use super::{Run, Tally, WatchedFolder, patience_after_stop};
 use crate::exit::{Exit, Fatal};
-use crate::file::Settled;
+use crate::file::{Root, Settled};
 use crate::journal::LocalEnd;
 use crate::observe::health::{Component, Condition};
 use crate::observe::metrics::FolderMetrics;
 use crate::observe::stall::Activity;
-use crate::upload::{Outcome, Pipeline, Report};
+use crate::removal;
+use crate::upload::{Options, Outcome, Report, Uploader};
 use crate::vault::Vault;
 use crate::watch::settle::Rules;
-use crate::watch::{self, IgnorePatterns, UploadEnd, UploadEnded};
+use crate::watch::{self, IgnorePatterns, Staging, UploadEnd, UploadReport};
 
 /// With `once`, a file that is open for writing and unchanged for so long is left for the next run.
 const ONCE_PATIENCE: Duration = Duration::from_secs(10);
@@ -40,59 +40,78 @@ where
     V: Vault,
     F: Fn(&Report) + Send + Sync + 'static,
 {
-    let WatchedFolder { root, policy, targets, dest, counts } = started.folder;
-    let Run { mode, shutdown, .. } = &*run;
-    let condition = Condition::default();
-    let inspections = Activity::default();
-    run.standstill.add(inspections.clone());
-    let rules_and_names = watch_options(&policy, mode, counts.clone(), condition.clone())?;
-    let options = watch::Options { inspections, ..rules_and_names };
-    let (reports, mut reported) = mpsc::unbounded_channel();
-    let pipeline = Pipeline::new(Arc::clone(&run.shared), policy, targets, dest, false, reports, counts.clone());
-    let name = root.path().display().to_string();
-    run.health.add(Component::Destination(name.clone()), pipeline.destination());
-    run.health.add(Component::Folder(name), Arc::new(condition.clone()));
+    let folder = FolderRun::new(run, started.folder)?;
+    folder.add_health_checks();
     if let Some(late) = started.late
-        && let Err(tally) = catch_up(late, &condition, shutdown.clone()).await
+        && let Err(tally) = catch_up(late, &folder.options.condition, folder.run.shutdown.clone()).await
     {
         return Ok(tally);
     }
-
-    let (ready, queue) = mpsc::channel::<Settled>(QUEUE);
-    let (to_watch, ended) = mpsc::unbounded_channel();
-    let reporter = Reporter { run: &run, counts, tally: Tally::default(), to_watch };
-    let watching = watch::run(root, options, ready, ended, shutdown.clone());
-    let uploading = pipeline.run(queue, mode.grace, shutdown.clone());
-    let reporting = reporter.run(&mut reported, patience_after_stop(mode.grace, shutdown.clone()));
-    let ((watched, root), stopped, (all_reported, mut tally)) = tokio::join!(watching, uploading, reporting);
-    if all_reported {
-        tidy(root).await;
-    } else {
-        tracing::warn!("removals under way there don't end; the next start resolves what is left of them");
-    }
-    tally.failed += watched.unreadable + watched.still_open;
-    tally.left += watched.cut;
-    tally.stopped = stopped;
-    Ok(tally)
+    Ok(folder.run_loops().await)
 }
 
-fn watch_options(
-    policy: &Policy,
-    mode: &Mode,
-    counts: FolderMetrics,
-    condition: Condition,
-) -> Result<watch::Options, Fatal> {
+/// One folder with all that runs it.
+struct FolderRun<V, F> {
+    run: Arc<Run<V, F>>,
+    root: Arc<Root>,
+    options: watch::Options,
+    uploader: Arc<Uploader<V>>,
+    /// The uploader's reports.
+    reported: mpsc::UnboundedReceiver<Report>,
+}
+
+impl<V: Vault, F: Fn(&Report)> FolderRun<V, F> {
+    fn new(run: Arc<Run<V, F>>, folder: WatchedFolder) -> Result<Self, Fatal> {
+        let options = watch_options(&folder, run.mode.once)?;
+        let (reports, reported) = mpsc::unbounded_channel();
+        let WatchedFolder { root, policy, targets, dest, counts } = folder;
+        let uploads = Options { policy, targets, dest, forced: false, counts };
+        let uploader = Uploader::new(Arc::clone(&run.shared), uploads, reports);
+        Ok(Self { run, root, options, uploader, reported })
+    }
+
+    fn add_health_checks(&self) {
+        let (health, name) = (&self.run.health, self.root.path().display().to_string());
+        health.add(Component::Destination(name.clone()), self.uploader.destination());
+        health.add(Component::Folder(name), Arc::new(self.options.condition.clone()));
+        self.run.stall_detector.add(self.options.inspections.clone());
+    }
+
+    async fn run_loops(mut self) -> Tally {
+        let Run { mode, shutdown, .. } = &*self.run;
+        let (ready, queue) = mpsc::channel::<Settled>(QUEUE);
+        let (to_watch, reports) = mpsc::unbounded_channel();
+        let counts = self.options.counts.clone();
+        let reporter = Reporter { run: &self.run, counts, tally: Tally::default(), to_watch };
+        let watching = watch::run(self.root, self.options, ready, reports, shutdown.clone());
+        let uploading = self.uploader.run(queue, mode.grace, shutdown.clone());
+        let reporting = reporter.run(&mut self.reported, patience_after_stop(mode.grace, shutdown.clone()));
+        let ((watched, root), stopped, (all_reported, mut tally)) = tokio::join!(watching, uploading, reporting);
+        if all_reported {
+            tidy(root).await;
+        } else {
+            tracing::warn!("removals under way there don't end; the next start resolves what is left of them");
+        }
+        tally.failed += watched.unreadable + watched.still_open;
+        tally.left += watched.cut;
+        tally.stopped = stopped;
+        tally
+    }
+}
+
+fn watch_options(folder: &WatchedFolder, once: bool) -> Result<watch::Options, Fatal> {
+    let policy = &folder.policy;
     let ignore = IgnorePatterns::new(&policy.ignore)
         .map_err(|error| Fatal::new(Exit::Usage, format!("a pattern of names to ignore can't be used: {error}")))?;
     let rules = Rules::new(policy.settle);
-    let rules = if mode.once { rules.with_patience(ONCE_PATIENCE) } else { rules };
     Ok(watch::Options {
         ignore: Arc::new(ignore),
-        rules,
+        rules: if once { rules.with_patience(ONCE_PATIENCE) } else { rules },
         rescan: policy.rescan,
-        once: mode.once,
-        counts,
-        condition,
+        staging: Staging { recover: removal::recover, put_back: removal::put_back, tidy: removal::tidy },
+        once,
+        counts: folder.counts.clone(),
+        condition: Condition::default(),
         inspections: Activity::default(),
     })
 }
@@ -121,7 +140,7 @@ struct Reporter<'a, V, F> {
     run: &'a Run<V, F>,
     counts: FolderMetrics,
     tally: Tally,
-    to_watch: mpsc::UnboundedSender<UploadEnded>,
+    to_watch: mpsc::UnboundedSender<UploadReport>,
 }
 
 impl<V, F: Fn(&Report)> Reporter<'_, V, F> {
@@ -146,12 +165,12 @@ impl<V, F: Fn(&Report)> Reporter<'_, V, F> {
         }
         (self.run.on_report)(&report);
         // The watch may have ended already.
-        self.to_watch.send(upload_ended(report)).ok();
+        self.to_watch.send(for_watch(report)).ok();
     }
 }
 
 /// Translates a report for the watch, which knows nothing of uploads.
-fn upload_ended(report: Report) -> UploadEnded {
+fn for_watch(report: Report) -> UploadReport {
     let end = match report.outcome {
         Outcome::Stored { local: LocalEnd::Removed | LocalEnd::Moved(_), .. } => UploadEnd::Stored,
         Outcome::Failed { moved: Some(_), .. } | Outcome::Gone => UploadEnd::Gone,
@@ -165,14 +184,13 @@ fn upload_ended(report: Report) -> UploadEnded {
             UploadEnd::Returned(place)
         }
     };
-    UploadEnded { relative: report.file.relative, end }
+    UploadReport { relative: report.file.relative, end }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::budget;
-    use crate::removal;
     use crate::shutdown;
     use tokio::time::Instant;
 

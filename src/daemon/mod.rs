@@ -61,7 +61,7 @@ struct Run<V, F> {
     /// Called with the report of each file.
     on_report: F,
     health: Health,
-    standstill: StallDetector,
+    stall_detector: StallDetector,
     shutdown: Shutdown,
 }
 
@@ -78,7 +78,7 @@ pub async fn run<V: Vault>(
     shared: Arc<Shared<V>>,
     folders: Vec<WatchedFolder>,
     mode: Mode,
-    on_report: impl Fn(&Report) + Clone + Send + Sync + 'static,
+    on_report: impl Fn(&Report) + Send + Sync + 'static,
     health: &Health,
     shutdown: Shutdown,
 ) -> Result<Tally, Fatal> {
@@ -87,7 +87,7 @@ pub async fn run<V: Vault>(
         mode,
         on_report,
         health: health.clone(),
-        standstill: StallDetector::default(),
+        stall_detector: StallDetector::default(),
         shutdown,
     });
     let upkeep = upkeep::start(&run);
@@ -101,11 +101,11 @@ pub async fn run<V: Vault>(
 impl<V: Vault, F> Run<V, F> {
     /// Adds the checks of all parts that the folders share. Each folder adds its own.
     fn add_health_checks(&self) {
-        self.standstill.add(self.shared.flow());
-        for (component, breaker) in self.shared.circuits() {
+        self.stall_detector.add(self.shared.activity());
+        for (component, breaker) in self.shared.breakers() {
             self.health.add(component, breaker);
         }
-        self.health.add(Component::Progress, Arc::new(self.standstill.clone()));
+        self.health.add(Component::Progress, Arc::new(self.stall_detector.clone()));
     }
 }
 

@@ -9,12 +9,12 @@ use tracing::Instrument as _;
 
 use super::{Tally, WatchedFolder, panicked, span_of, stop};
 use crate::budget;
-use crate::exit::Fatal;
+use crate::exit::{Exit, Fatal};
 use crate::file::Root;
 use crate::journal::Journal;
 use crate::observe::health::Condition;
 use crate::shutdown::{Shutdown, Stop};
-use crate::upload::reconcile::startup;
+use crate::upload::reconcile::startup::{self, RecoveryError};
 
 /// The recovery of one folder, under way.
 pub(super) type Recovery = JoinHandle<Result<(), Fatal>>;
@@ -45,11 +45,18 @@ pub(super) async fn recover_all(journal: &Journal, folders: Vec<WatchedFolder>) 
 
 fn recover(journal: Journal, root: Arc<Root>) -> Recovery {
     let span = span_of(&root);
-    tokio::spawn(async move { startup::resolve(&journal, &root).await }.instrument(span))
+    tokio::spawn(async move { Ok(startup::resolve(&journal, &root).await?) }.instrument(span))
 }
 
-/// Waits for all recoveries, within one limit for all. Those that have not ended by then are handed back late. The first error is the
-/// result of all.
+/// Our own trouble has no exit code of its own.
+impl From<RecoveryError> for Fatal {
+    fn from(error: RecoveryError) -> Self {
+        Self::new(Exit::SomeFailed, error.to_string())
+    }
+}
+
+/// Waits for all recoveries, within one limit for all. A recovery that has not ended by then is handed back as late. The first
+/// error is the result of all.
 async fn all_within<T>(limit: Duration, recoveries: Vec<(T, Recovery)>) -> Result<Vec<Started<T>>, Fatal> {
     let end = Instant::now() + limit;
     let mut started = Vec::with_capacity(recoveries.len());
@@ -70,11 +77,11 @@ fn result_of(ended: Result<Result<(), Fatal>, JoinError>) -> Result<(), Fatal> {
     ended.unwrap_or_else(|error| Err(panicked(&error)))
 }
 
-/// Waits, without a limit, for a recovery that is late. A failure now ends this folder alone, because the others run already: then,
-/// and at a stop, the error is the folder's tally.
+/// Waits, without a limit, for a recovery that is late. A failure ends only this folder, because the others run already. After a
+/// failure or a stop the folder does not start, and its tally is returned as the error.
 pub(super) async fn catch_up(late: Recovery, condition: &Condition, mut shutdown: Shutdown) -> Result<(), Tally> {
     condition.raise("its file system does not answer");
-    tracing::warn!("its file system does not answer; the other folders go on, and this one when it answers");
+    tracing::warn!("its file system does not answer; the other folders start now, and this one when it answers");
     let recovered = tokio::select! {
         ended = late => result_of(ended),
         () = shutdown.reached(Stop::Gently) => return Err(Tally::default()),
@@ -98,7 +105,6 @@ pub(super) async fn catch_up(late: Recovery, condition: &Condition, mut shutdown
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exit::Exit;
     use crate::observe::health::HealthCheck as _;
     use crate::shutdown;
     use tokio::sync::oneshot;

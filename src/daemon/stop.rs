@@ -15,9 +15,8 @@ use crate::shutdown::{Shutdown, Stop};
 
 /// Resolves when a stop does not wait any longer for files under way.
 ///
-/// The uploads have `grace`, which a second signal ends. The removals have [`budget::TIDY`] more, so that the way from a receipt to
-/// the unlink is not cut without need; without a limit, a removal on a file system that does not answer would keep the program from
-/// ending.
+/// The uploads have `grace`, which a second signal ends. The removals have [`budget::TIDY`] more, so that a file with a receipt is
+/// still removed. They have a limit too, because a removal on a file system that does not answer would keep the program from ending.
 pub(crate) async fn patience_after_stop(grace: Duration, mut shutdown: Shutdown) {
     let mut second_signal = shutdown.clone();
     let grace_ends = async {
@@ -31,8 +30,8 @@ pub(crate) async fn patience_after_stop(grace: Duration, mut shutdown: Shutdown)
     sleep(budget::TIDY).await;
 }
 
-/// Removes the private folder of a watched folder, where it is empty. Has a limit, so that the end of the program does not hang
-/// together with a network share.
+/// Removes the private folder of a watched folder, where it is empty. The wait has a limit, so that a network share that
+/// hangs does not keep the program from ending.
 pub(super) async fn tidy(root: Arc<Root>) {
     let tidying = spawn_blocking(move || removal::tidy(&root));
     if timeout(budget::TIDY, tidying).await.is_err() {

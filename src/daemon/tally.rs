@@ -53,12 +53,13 @@ pub(super) fn count_in_metrics(counts: &FolderMetrics, outcome: &Outcome) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upload::{BlockedBy, Failure};
 
     #[test]
     fn each_file_that_is_not_done_shows_in_the_tally() {
         let mut tally = Tally::default();
-        let reason = String::new;
-        for outcome in [Outcome::Failed { reason: reason(), moved: None }, Outcome::Blocked { reason: reason() }] {
+        let failed = Outcome::Failed { reason: Failure::Internal, moved: None };
+        for outcome in [failed, Outcome::Blocked { reason: BlockedBy::LargeFiles }] {
             tally.count(&outcome);
         }
         tally.count(&Outcome::Left);

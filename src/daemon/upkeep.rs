@@ -1,4 +1,4 @@
-//! What a run does beside the uploads: it prunes the journal, anchors it outside this machine, and notices a standstill.
+//! What a run does beside the uploads: it prunes the journal, anchors it outside this machine, and notices a stall.
 
 use std::sync::Arc;
 
@@ -15,10 +15,10 @@ use crate::vault::Vault;
 /// The tasks of the upkeep. They end when this is dropped.
 pub(super) struct Upkeep(JoinSet<()>);
 
-/// Starts the tasks. With `--once` only the standstill is watched, because such a run does the rest at its end.
+/// Starts the tasks. With `--once` only stalls are looked for, because such a run does the rest at its end.
 pub(super) fn start<V: Vault, F>(run: &Run<V, F>) -> Upkeep {
     let mut tasks = JoinSet::new();
-    tasks.spawn(run.standstill.clone().watch());
+    tasks.spawn(run.stall_detector.clone().watch());
     if !run.mode.once {
         let journal = run.shared.journal();
         tasks.spawn(retention::forget_failures_daily(journal.clone()));

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::error::{Refusal, RequestError};
+use super::error::{RefusedRequest, RequestError};
 use super::fields::Hash;
 use super::marks::{self, Mark};
 use super::receipt::{self, ReceiptFields};
@@ -131,7 +131,7 @@ fn write_receipt(connection: &Connection, id: AttemptId, stored: &Stored, now: S
     };
     let mut statement = connection.prepare_cached(&query::BY_ID)?;
     let mut rows = statement.query([id.0])?;
-    let row = rows.next()?.ok_or(Refusal::UnknownAttempt(id))?;
+    let row = rows.next()?.ok_or(RefusedRequest::UnknownAttempt(id))?;
     if !awaits_receipt(row, id, stored)? {
         return Ok(());
     }
@@ -155,8 +155,8 @@ fn awaits_receipt(row: &Row<'_>, id: AttemptId, stored: &Stored) -> Result<bool,
     }
     match record(row)?.entry.stored {
         Some(known) if known == *stored => Ok(false),
-        Some(_) => Err(Refusal::OtherReceipt(id).into()),
-        None => Err(Refusal::EndedUnstored(id).into()),
+        Some(_) => Err(RefusedRequest::OtherReceipt(id).into()),
+        None => Err(RefusedRequest::EndedUnstored(id).into()),
     }
 }
 
@@ -207,7 +207,7 @@ pub(super) fn end(connection: &Connection, id: AttemptId, how: &End) -> Result<(
     let written = update.query_row(params![id.0, state, detail], |row| row.get::<_, Option<i64>>("seq")).optional()?;
     let Some(receipt) = written else {
         let is_known = query::by_id(connection, id)?.is_some();
-        return Err(if is_known { Refusal::NoReceipt(id) } else { Refusal::UnknownAttempt(id) }.into());
+        return Err(if is_known { RefusedRequest::NoReceipt(id) } else { RefusedRequest::UnknownAttempt(id) }.into());
     };
     if let Some(receipt) = receipt {
         local_ends::write(connection, receipt, state, detail)?;

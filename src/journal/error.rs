@@ -2,7 +2,8 @@
 //!
 //! What the caller can do about it:
 //! - [`JournalError::Unusable`]: stop uploading, remove nothing, and ask again later. No file is to blame; the text names the
-//!   journal's file and what its administrator can do.
+//!   journal's file and what its administrator can do. Only [`Unusable::Key`] stops no upload: without the key nothing can be anchored,
+//!   pruned or proved, but the journal can be written.
 //! - [`JournalError::Refused`]: give up this one request. It contradicts what the journal holds, nothing was written, and asking
 //!   again brings the same answer. The journal itself is fine.
 
@@ -25,7 +26,7 @@ pub enum JournalError {
     Unusable(#[from] Unusable),
     /// The request contradicts what the journal holds. Nothing was written.
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    Refused(#[from] RefusedRequest),
 }
 
 /// Why the journal can't be used. Each reason has its own remedy, which its text names.
@@ -71,7 +72,7 @@ pub enum Unusable {
 
 /// Which request the journal refused, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum RefusedRequest {
     /// The receipts of one service must not count for another.
     #[error("it has the receipts of {owner}, which say nothing of {claimant}")]
     OtherService {
@@ -100,7 +101,7 @@ pub enum Refusal {
 pub enum DatabaseProblem {
     DiskFull,
     NotWritable,
-    /// The process's own limit for the size of a file (RLIMIT_FSIZE) is reached.
+    /// The process's own limit for the size of a file (`RLIMIT_FSIZE`) is reached.
     SizeLimit,
     DiskFails,
     Busy,
@@ -186,8 +187,8 @@ pub(super) enum RequestError {
     Rejected(JournalError),
 }
 
-impl From<Refusal> for RequestError {
-    fn from(refusal: Refusal) -> Self {
+impl From<RefusedRequest> for RequestError {
+    fn from(refusal: RefusedRequest) -> Self {
         Self::Rejected(refusal.into())
     }
 }

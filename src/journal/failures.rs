@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::attempts::{end, insert};
-use super::error::{Refusal, RequestError};
+use super::error::{RefusedRequest, RequestError};
 use super::row::{entry, nanoseconds};
 use super::sql::{Sql, select_attempts, state};
 use super::{AttemptId, End, Entry, Intent, Journal, JournalError, State, query};
@@ -75,7 +75,7 @@ fn refuse(connection: &Connection, intent: &Intent, reason: &str, now: SystemTim
 }
 
 fn renew(connection: &Connection, id: AttemptId, now: SystemTime) -> Result<AttemptId, RequestError> {
-    let entry = query::by_id(connection, id)?.ok_or(Refusal::UnknownAttempt(id))?;
+    let entry = query::by_id(connection, id)?.ok_or(RefusedRequest::UnknownAttempt(id))?;
     let State::Ended(End::Failed { reason }) = entry.state else { return Ok(id) };
     end(connection, id, &End::Abandoned { reason: format!("stands in a later attempt: {reason}") })?;
     refuse(connection, &entry.intent, &reason, now)

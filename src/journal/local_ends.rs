@@ -68,7 +68,7 @@ pub(super) fn prune(connection: &Connection, pruned: i64, now: SystemTime) -> ru
 
 columns! {
     /// A row of `fate`.
-    enum Column {
+    enum FateColumn {
         Seq: "seq",
         Receipt: "receipt",
         State: "state",
@@ -78,7 +78,7 @@ columns! {
     }
 }
 
-static ALL: Sql = Sql::new(|| format!("SELECT {} FROM fate ORDER BY seq", Column::LIST));
+static ALL: Sql = Sql::new(|| format!("SELECT {} FROM fate ORDER BY seq", FateColumn::LIST));
 
 /// Looks along the whole chain of local ends, and from each receipt to its newest entry.
 pub(super) fn check(connection: &Connection, report: &mut CheckReport) -> rusqlite::Result<()> {
@@ -89,7 +89,7 @@ pub(super) fn check(connection: &Connection, report: &mut CheckReport) -> rusqli
     let mut statement = connection.prepare(&ALL)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let seq: i64 = Column::Seq.get(row)?;
+        let seq: i64 = FateColumn::Seq.get(row)?;
         if seq <= pruned.seq || seq > head.seq {
             report.add(seq, seq, DefectKind::LocalEndOutside);
             continue;
@@ -97,7 +97,7 @@ pub(super) fn check(connection: &Connection, report: &mut CheckReport) -> rusqli
         if seq > last.0 + 1 {
             report.add(last.0 + 1, seq - 1, DefectKind::LocalEndMissing);
         }
-        let noted: Vec<u8> = Column::Hash.get(row)?;
+        let noted: Vec<u8> = FateColumn::Hash.get(row)?;
         // An entry behind a gap can't be hashed anew: the gap is reported, and the next entry must follow this one.
         let follows =
             seq > last.0 + 1 || fields(row).is_ok_and(|entry| hash(seq, &last.1, since, &entry)[..] == noted[..]);
@@ -116,13 +116,13 @@ pub(super) fn check(connection: &Connection, report: &mut CheckReport) -> rusqli
 }
 
 fn fields<'a>(row: &'a Row<'_>) -> rusqlite::Result<LocalEndFields<'a>> {
-    let unreadable = |_| rusqlite::Error::InvalidColumnIndex(Column::Detail as usize);
-    let detail = Column::Detail.get_ref(row)?.as_blob_or_null().map_err(unreadable)?;
+    let unreadable = |_| rusqlite::Error::InvalidColumnIndex(FateColumn::Detail as usize);
+    let detail = FateColumn::Detail.get_ref(row)?.as_blob_or_null().map_err(unreadable)?;
     Ok(LocalEndFields {
-        receipt: Column::Receipt.get(row)?,
-        state: Column::State.get(row)?,
+        receipt: FateColumn::Receipt.get(row)?,
+        state: FateColumn::State.get(row)?,
         detail,
-        at: Column::At.get(row)?,
+        at: FateColumn::At.get(row)?,
     })
 }
 

@@ -54,7 +54,7 @@ use rusqlite::Connection;
 pub(crate) use self::entry::GONE_AT_START;
 pub use self::entry::{AttemptId, Begun, End, Entry, Intent, Link, LocalEnd, Record, State, Stored};
 use self::error::RequestError;
-pub use self::error::{DatabaseProblem, JournalError, Refusal, Unusable};
+pub use self::error::{DatabaseProblem, JournalError, RefusedRequest, Unusable};
 pub use self::heads::{AnchorRecord, SignedAnchor};
 pub use self::history::{Filter, NamePattern, Receipt};
 pub use self::key::{KeyError, KeyProblem};

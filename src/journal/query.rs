@@ -20,18 +20,16 @@ impl Journal {
         self.short_read(move |connection| of_file(connection, &root, &relative, &stamp)).await
     }
 
-    /// The newest attempt of just this file under another path of the root whose outcome is unknown: it is open, or was abandoned and
-    /// nothing came of this file at that path later.
+    /// Open attempts of files with this inode number, under whatever path, oldest first. Looks at the newest `most` open attempts.
     ///
-    /// [`Journal::of_file`] finds such an attempt too, but only while the file has no entry at its own path, and in any root.
-    pub async fn unresolved_elsewhere(
-        &self,
-        root: &Path,
-        relative: &Path,
-        stamp: FileStamp,
-    ) -> Result<Option<Entry>, JournalError> {
-        let (root, relative) = (root.to_owned(), relative.to_owned());
-        self.short_read(move |connection| unresolved_elsewhere(connection, &root, &relative, &stamp)).await
+    /// [`Journal::of_file`] finds at most one attempt, and one of an earlier content only while that has the same path.
+    pub async fn open_of_inode(&self, inode: u64, most: usize) -> Result<Vec<Entry>, JournalError> {
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let ask = move |connection: &Connection| {
+            let mut statement = connection.prepare_cached(&OPEN_OF_INODE)?;
+            statement.query_map(params![inode.cast_signed(), most], entry)?.collect()
+        };
+        self.short_read(ask).await
     }
 
     /// Whether an attempt at a name in a folder of the vault that began before `before` has no outcome, or was abandoned without one
@@ -134,38 +132,30 @@ static OF_FILE_AT_PATH: Sql = Sql::new(|| {
     )
 });
 
-/// Attempts of just this file whose outcome is unknown: open ones, and abandoned ones where nothing came of the file at that path later.
-fn unresolved_of_file() -> String {
+/// An attempt of just this file whose outcome is unknown, under whatever path: an open one first, else an abandoned one where nothing
+/// came of the file at that path later.
+static OF_FILE_UNRESOLVED: Sql = Sql::new(|| {
     format!(
         "{} WHERE a.state IN ({open}, {abandoned}) AND {SAME_FILE} AND (a.state = {open} OR NOT EXISTS \
          (SELECT 1 FROM attempt b WHERE +b.root = a.root AND +b.relative = a.relative AND +b.id > a.id \
-         AND b.inode = a.inode AND b.size = a.size AND b.mtime = a.mtime AND b.state NOT IN ({open}, {abandoned})))",
+         AND b.inode = a.inode AND b.size = a.size AND b.mtime = a.mtime AND b.state NOT IN ({open}, {abandoned}))) \
+         ORDER BY a.state, a.id DESC LIMIT 1",
         select_attempts(),
         open = state::OPEN,
         abandoned = state::ABANDONED
     )
-}
-
-/// Open ones first, under whatever path.
-static OF_FILE_UNRESOLVED: Sql = Sql::new(|| format!("{} ORDER BY a.state, a.id DESC LIMIT 1", unresolved_of_file()));
-
-static UNRESOLVED_ELSEWHERE: Sql = Sql::new(|| {
-    format!(
-        "{} AND +a.root = (SELECT id FROM term WHERE value = ?4) AND +a.relative <> ?5 ORDER BY a.id DESC LIMIT 1",
-        unresolved_of_file()
-    )
 });
 
-fn unresolved_elsewhere(
-    connection: &Connection,
-    root: &Path,
-    relative: &Path,
-    stamp: &FileStamp,
-) -> rusqlite::Result<Option<Entry>> {
-    let [_, inode, size, mtime, _] = stamp_columns(stamp);
-    let mut statement = connection.prepare_cached(&UNRESOLVED_ELSEWHERE)?;
-    statement.query_row(params![inode, size, mtime, path_bytes(root), path_bytes(relative)], entry).optional()
-}
+/// By the index of attempts that wait, which are few: one inode may have any number of ended ones.
+static OPEN_OF_INODE: Sql = Sql::new(|| {
+    format!(
+        "{} WHERE a.id IN (SELECT b.id FROM attempt b WHERE b.state <= {failed} AND b.state = {open} \
+         ORDER BY b.id DESC LIMIT ?2) AND +a.inode = ?1 ORDER BY a.id",
+        select_attempts(),
+        failed = state::FAILED,
+        open = state::OPEN
+    )
+});
 
 /// The journal does not hold when an attempt was abandoned, only when it began.
 static CUT_OFF: Sql = Sql::new(|| {
@@ -254,7 +244,7 @@ mod tests {
             }
             plan
         };
-        for sql in [&OF_FILE_AT_PATH, &OF_FILE_UNRESOLVED, &UNRESOLVED_ELSEWHERE] {
+        for sql in [&OF_FILE_AT_PATH, &OF_FILE_UNRESOLVED] {
             let plan = plan(sql);
             assert!(plan.contains("attempt_file (inode=? AND mtime=?)"), "{plan}");
             assert!(!plan.contains("SCAN a") && !plan.contains("attempt_path"), "{plan}");
@@ -264,7 +254,10 @@ mod tests {
             assert!(plan.contains("b USING INDEX attempt_name (folder=? AND name=?)"), "{plan}");
             assert!(!plan.contains("TEMP B-TREE"), "nothing is sorted: {plan}");
         }
-        let plan = plan(&UNRESOLVED);
-        assert!(plan.contains("attempt_waiting") && !plan.contains("attempt_path"), "{plan}");
+        for sql in [&UNRESOLVED, &OPEN_OF_INODE] {
+            let plan = plan(sql);
+            assert!(plan.contains("attempt_waiting"), "{plan}");
+            assert!(!plan.contains("SCAN a") && !plan.contains("attempt_path"), "{plan}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _};
 
-use super::error::{Refusal, RequestError};
+use super::error::{RefusedRequest, RequestError};
 use super::{Journal, JournalError};
 
 impl Journal {
@@ -22,7 +22,7 @@ impl Journal {
 fn claim(connection: &Connection, claimant: &str) -> Result<bool, RequestError> {
     match owner(connection)? {
         Some(owner) if owner == claimant => Ok(false),
-        Some(owner) => Err(Refusal::OtherService { owner, claimant: claimant.to_owned() }.into()),
+        Some(owner) => Err(RefusedRequest::OtherService { owner, claimant: claimant.to_owned() }.into()),
         None => {
             connection.prepare_cached("INSERT INTO service (id, name) VALUES (1, ?1)")?.execute([claimant])?;
             Ok(connection.query_row("SELECT EXISTS (SELECT 1 FROM attempt)", [], |row| row.get(0))?)

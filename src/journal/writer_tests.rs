@@ -1,7 +1,7 @@
 //! What only shows from inside: a full disk, a group that is undone.
 
 use super::super::{
-    AttemptId, Begun, DatabaseProblem, End, Filter, Intent, Journal, LocalEnd, Record, Refusal, Stored,
+    AttemptId, Begun, DatabaseProblem, End, Filter, Intent, Journal, LocalEnd, Record, RefusedRequest, Stored,
 };
 use super::*;
 use crate::file::FileStamp;
@@ -88,7 +88,7 @@ async fn a_refused_request_does_not_undo_its_group() {
     let (good, bad, other) =
         tokio::join!(journal.begin(intent("a")), journal.stored(AttemptId(99), stored()), journal.begin(intent("b")));
     assert!(matches!((good.unwrap(), other.unwrap()), (Begun::Go(_), Begun::Go(_))));
-    assert!(matches!(bad.unwrap_err(), JournalError::Refused(Refusal::UnknownAttempt(AttemptId(99)))));
+    assert!(matches!(bad.unwrap_err(), JournalError::Refused(RefusedRequest::UnknownAttempt(AttemptId(99)))));
 }
 
 #[tokio::test]

@@ -22,6 +22,8 @@ pub(crate) struct RemovalRequest {
     /// The attempt at whose end the journal says what became of the file; `None` where the journal has its end already.
     pub(crate) record: Option<AttemptId>,
     pub(crate) on_end: OnEnd,
+    /// The file's span: its removal is logged there too.
+    pub(crate) span: tracing::Span,
 }
 
 /// Called once with the file, when it is known whether the file was removed.
@@ -131,6 +133,10 @@ fn set_aside_one(request: &RemovalRequest, uploaded: UploadedFile) -> Result<Sta
     let UploadedFile { opened, lease, lock, sha256 } = uploaded;
     let staged = set_aside(&request.file, &opened, lease.as_deref(), sha256);
     drop(lock);
+    match &staged {
+        Ok(_) => tracing::debug!("staged: it waits out its grace"),
+        Err(error) => tracing::debug!("not staged: {error}"),
+    }
     staged
 }
 
@@ -152,6 +158,10 @@ fn finish_one(request: &RemovalRequest, staged: Staged) -> RemovalResult {
     failpoint("after-grace");
     let outcome = finish(&staged, &request.disposition);
     failpoint("after-unlink");
+    match &outcome {
+        Ok(end) => tracing::debug!(?end, "the local file is dealt with"),
+        Err(error) => tracing::debug!("not removed: {error}"),
+    }
     outcome
 }
 
@@ -162,7 +172,8 @@ async fn each<S: Send + 'static, T: Send + 'static>(
     step: fn(&RemovalRequest, S) -> Result<T, NotRemoved>,
 ) -> Vec<Done<T>> {
     let one = move |(request, needed): Job<S>| {
-        let outcome = catch_unwind(AssertUnwindSafe(|| step(&request, needed))).unwrap_or_else(|_| {
+        let in_span = || request.span.in_scope(|| step(&request, needed));
+        let outcome = catch_unwind(AssertUnwindSafe(in_span)).unwrap_or_else(|_| {
             Err(NotRemoved { error: RemovalError::Internal, place: request.file.relative.clone(), stranded: None })
         });
         (request, outcome)

@@ -16,7 +16,13 @@ fn uploaded(file: &Settled) -> UploadedFile {
 }
 
 fn request(file: Settled, record: Option<AttemptId>) -> RemovalRequest {
-    RemovalRequest { file, disposition: Disposition::Delete, record, on_end: Box::new(|_, _| ()) }
+    RemovalRequest {
+        file,
+        disposition: Disposition::Delete,
+        record,
+        on_end: Box::new(|_, _| ()),
+        span: tracing::Span::none(),
+    }
 }
 
 #[test]

@@ -1,10 +1,10 @@
-//! What a request's address asks for: pure parsers, as strict as the contract.
+//! Parsers of request addresses, as strict as the contract. Pure.
 
 use percent_encoding::percent_decode_str;
 
 use crate::vault::RemotePath;
 
-/// What a path leads to, before the method is looked at. Parts are still percent-encoded.
+/// The target of a path, whatever the method. Its parts are still percent-encoded.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Route<'a> {
     Me,
@@ -15,7 +15,7 @@ pub(super) enum Route<'a> {
     Nothing,
 }
 
-/// Finds the route of a path from which the sandbox's own prefix is taken off.
+/// Returns the route of a path. The sandbox's own prefix is removed already.
 pub(super) fn route(path: &str) -> Route<'_> {
     if let Some(call) = path.strip_prefix("/api/v2.1/") {
         return api_route(call);
@@ -42,7 +42,7 @@ fn api_route(call: &str) -> Route<'_> {
     }
 }
 
-/// Decodes one segment of a path; the error is for the answer.
+/// Decodes one segment of a path. The error is the text of the answer.
 pub(super) fn segment(raw: &str) -> Result<String, String> {
     let mut rest = raw.as_bytes();
     while let Some(at) = rest.iter().position(|byte| *byte == b'%') {
@@ -67,7 +67,7 @@ pub(super) fn vault_path(raw: &str) -> Result<RemotePath, String> {
     })
 }
 
-/// Reads a query that must have just these parameters, each once; a `+` is a space.
+/// Parses a query that must have just these parameters, each once. A `+` is a space.
 pub(super) fn query<const N: usize>(raw: Option<&str>, names: [&str; N]) -> Result<[String; N], String> {
     let mut values = [const { None }; N];
     for pair in raw.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
@@ -85,7 +85,7 @@ pub(super) fn query<const N: usize>(raw: Option<&str>, names: [&str; N]) -> Resu
     Ok(values.map(Option::unwrap_or_default))
 }
 
-/// Reads a truth value in any case spelling: the vendor's client sends Python's.
+/// Parses `true` or `false` in upper or lower case: the vendor's client sends Python's spelling.
 pub(super) fn truth(name: &str, value: &str) -> Result<bool, String> {
     match value {
         _ if value.eq_ignore_ascii_case("true") => Ok(true),
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn routes_are_told_apart() {
+    fn every_path_has_its_route() {
         assert_eq!(route("/api/v2.1/users/me"), Route::Me);
         assert_eq!(route("/api/v2.1/files/x%2Fy/children"), Route::Children { id: "x%2Fy" });
         assert_eq!(route("/api/v2.1/filesystem//HR"), Route::Filesystem { path: "//HR" });
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_segment_is_refused() {
+    fn malformed_segments_are_refused() {
         for bad in ["%", "%4", "%zz", "%ff", "a%"] {
             assert!(segment(bad).is_err(), "{bad}");
         }
@@ -144,7 +144,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_is_too_strange(raw in any::<String>()) {
+        fn no_text_makes_the_parsers_fail(raw in any::<String>()) {
             prop_assert!(segment(&raw).is_ok() || raw.contains('%'));
             if let Ok(path) = vault_path(&raw) {
                 prop_assert!(path.segments().iter().all(|s| !s.is_empty() && !s.contains('/') && s != ".."));

@@ -14,29 +14,29 @@ use hyper::{Response, StatusCode};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-/// How much of a document is read from the disk at once, in bytes.
+/// The size in bytes of one read of a document from the disk.
 const PIECE: usize = 256 * 1024;
 
-/// The connection is to be closed without an answer.
+/// The connection must be closed without an answer.
 #[derive(Debug, thiserror::Error)]
 #[error("the connection is cut")]
 pub(super) struct Cut;
 
-/// The body of an answer; its length is always known beforehand.
+/// The body of an answer. Its length is always known beforehand.
 pub(super) enum Body {
     Whole(Bytes),
     Pieces { source: mpsc::Receiver<io::Result<Bytes>>, left: u64, spoil: bool },
 }
 
 impl Body {
-    /// The content of a file, read as it is sent.
+    /// The content of a file, which is read while it is sent.
     pub(super) fn of_file(file: File, length: u64) -> Self {
         let (sender, source) = mpsc::channel(2);
         tokio::spawn(read_file(file, sender));
         Self::Pieces { source, left: length, spoil: false }
     }
 
-    /// The same bytes, a few at a time.
+    /// Returns a body of the same bytes that sends a few at a time.
     pub(super) fn dripping(self, bytes: usize, every: Duration) -> Self {
         let left = self.length();
         let (sender, source) = mpsc::channel(1);
@@ -44,7 +44,7 @@ impl Body {
         Self::Pieces { source, left, spoil: false }
     }
 
-    /// The same length, but the first byte is another.
+    /// Returns a body of the same length with another first byte.
     pub(super) fn spoilt(self) -> Self {
         match self {
             Self::Whole(bytes) => Self::Whole(spoil(&bytes)),
@@ -163,8 +163,8 @@ pub(super) fn error(status: StatusCode, message: &str) -> Response<Body> {
     json(status, &serde_json::json!({ "error": message }))
 }
 
-/// Reads what is left of a body that nobody wants, so that the client gets to read its answer; as servers do, not without end.
-pub(super) async fn swallow(body: &mut Incoming) {
+/// Reads and drops the rest of a body up to a limit, as servers do: a client that still sends would not read its answer.
+pub(super) async fn drain(body: &mut Incoming) {
     let mut left: usize = 2 * 1024 * 1024;
     while let Some(Ok(frame)) = body.frame().await {
         let length = frame.data_ref().map_or(0, Bytes::len);

@@ -21,12 +21,12 @@ use super::upload::{self, Broken};
 use super::vault::{self, Entry, Incoming as Upload, Place, Refused};
 use super::{State, misbehave};
 
-/// Why a call is not answered as asked.
+/// Why a call is not carried out.
 enum Problem {
     Answer(StatusCode, String),
     Token(&'static str),
     Method(&'static str),
-    /// The client is gone: there is nobody to answer to.
+    /// The client is gone, so no answer can be sent.
     Gone,
 }
 
@@ -77,9 +77,9 @@ pub(super) async fn answer(
         Ok(response) => response,
         Err(Problem::Gone) => return Err(Cut),
         Err(problem) => {
-            // Who waits to be told to go on is spared sending what nobody wants.
+            // A client that waits for `100 Continue` has not sent the body, and need not send it.
             if !parts.headers.contains_key(EXPECT) {
-                answer::swallow(&mut body).await;
+                answer::drain(&mut body).await;
             }
             refused(state, problem)
         }
@@ -100,7 +100,7 @@ fn call_of(route: &Route, parts: &Parts) -> Call {
     }
 }
 
-/// What a rule's `name` is looked for in.
+/// The text in which the `name` of a rule is searched.
 fn described(route: &Route, parts: &Parts) -> String {
     match route {
         Route::Children { .. } if parts.method == Method::POST => {
@@ -150,9 +150,9 @@ fn me(state: &State, query: Option<&str>) -> Result<Response<Body>, Problem> {
     let [] = address::query(query, []).map_err(Problem::bad)?;
     let root = Place::first(crate::vault::RemotePath::default()).id();
     let name = &state.options.username;
-    let told =
+    let user =
         json!({"ID": "user-1", "username": name, "email": name, "member": {"ID": "member-1", "rootDocumentId": root}});
-    Ok(answer::json(StatusCode::OK, &told))
+    Ok(answer::json(StatusCode::OK, &user))
 }
 
 async fn children(state: &State, id: &str, query: Option<&str>) -> Result<Response<Body>, Problem> {
@@ -173,9 +173,9 @@ async fn metadata(state: &State, path: &str, query: Option<&str>) -> Result<Resp
         let place = entry.place.clone();
         children = Some(in_vault(state, move |vault| vault.children(&place)).await?);
     }
-    let mut told = document(&entry);
-    told.children = children.as_ref().map(|entries| entries.iter().map(document).collect());
-    Ok(answer::json(StatusCode::OK, &told))
+    let mut answer = document(&entry);
+    answer.children = children.as_ref().map(|entries| entries.iter().map(document).collect());
+    Ok(answer::json(StatusCode::OK, &answer))
 }
 
 fn content(state: &State, path: &str, query: Option<&str>) -> Result<Response<Body>, Problem> {
@@ -231,7 +231,7 @@ fn place(id: &str) -> Result<Place, Problem> {
     Place::of_id(&id).ok_or_else(|| Refused::Missing(format!("id {id:?}")).into())
 }
 
-/// Runs what may take long where it keeps nobody waiting.
+/// Runs work that may take long on a thread for blocking work, so that it does not hold up other requests.
 async fn in_vault<T: Send + 'static>(
     state: &State,
     work: impl FnOnce(&vault::Vault) -> Result<T, Refused> + Send + 'static,
@@ -259,7 +259,7 @@ fn refused(state: &State, problem: Problem) -> Response<Body> {
     }
 }
 
-/// A document as the API tells it.
+/// A document in an answer of the API.
 #[derive(Serialize)]
 struct Document<'a> {
     #[serde(rename = "ID")]

@@ -1,4 +1,4 @@
-//! `/sandbox/…`: faults and statistics over HTTP, for tests that have no handle.
+//! `/sandbox/…`: faults and statistics over HTTP, for tests that run in another process.
 
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -21,7 +21,7 @@ enum Rules {
 /// Answers a request to `/sandbox/{name}`.
 pub(super) async fn answer(state: &State, name: &str, request: Request<Incoming>) -> Result<Response<Body>, Cut> {
     if request.headers().contains_key(ORIGIN) {
-        // Only loopback reaches us, but a web page in a browser there is none of ours.
+        // Only this machine can reach the sandbox, but a browser on this machine may show any web page.
         return Ok(answer::error(StatusCode::FORBIDDEN, "not from a web page"));
     }
     let query = request.uri().query().map(str::to_owned);
@@ -46,7 +46,7 @@ pub(super) async fn answer(state: &State, name: &str, request: Request<Incoming>
     })
 }
 
-/// `?after=N` gives those whose number is greater.
+/// The uploads whose number is greater than that of `?after=N`.
 fn uploads(state: &State, query: Option<&str>) -> Response<Body> {
     let after = match query {
         None => Ok(0),
@@ -64,7 +64,7 @@ async fn read_rules(body: Incoming) -> Result<Result<Vec<Rule>, String>, Cut> {
     Ok(parse_rules(&body))
 }
 
-/// In two steps, so that the error says which key is wrong and not just that neither form fits.
+/// Parses in two steps, so that the error names the wrong key instead of saying that neither form fits.
 fn parse_rules(json: &[u8]) -> Result<Vec<Rule>, String> {
     let rules = serde_json::from_slice(json).map_err(|error| error.to_string())?;
     let values = match rules {

@@ -1,22 +1,22 @@
-//! Misbehaviour on demand: what a rule says. Carried out by `misbehave`, chosen by `rules`.
+//! Faults on demand: the rules and what they mean. `rules` chooses the rule for a request; `misbehave` carries out its fault.
 //!
-//! A rule says which calls it means, how often it fires, and what happens then. Rules are set with
-//! [`Faults::add`](super::Faults::add) or over HTTP, one or an array of them, and are asked in the order they were set; the
-//! first that fires takes the request.
+//! A rule says for which calls it is, how often it fires, and what happens then. Rules are set with
+//! [`Faults::add`](super::Faults::add) or over HTTP, one or an array of them. A request gets the fault of the first rule that fires, in the
+//! order in which the rules were set.
 //!
 //! ```text
 //! POST /sandbox/faults    {"call": "upload", "times": 2, "after": 1, "do": {"kind": "status", "status": 503, "retry_after": 1}}
-//! DELETE /sandbox/faults  forgets all rules and restores the user
+//! DELETE /sandbox/faults  removes all rules and restores the user
 //! ```
 //!
 //! | key | meaning | default |
 //! | --- | --- | --- |
 //! | `call` | `login`, `refresh`, `logout`, `me`, `children`, `filesystem` (metadata), `content`, `upload`, `any` | `any` |
 //! | `name` | only requests whose document's name, path or id holds this text | all |
-//! | `after` | so many matching requests are spared first | 0 |
-//! | `times` | it fires so often | 1; without end where `probability` is given |
+//! | `after` | the number of matching requests before the rule may fire | 0 |
+//! | `times` | how often the rule fires | 1; without limit where `probability` is given |
 //! | `probability` | the chance for each matching request, 0 to 1 | 1 |
-//! | `seed` | the start of that chance's numbers; the same seed gives the same run | 0 |
+//! | `seed` | the seed of the random numbers for `probability`; the same seed gives the same run | 0 |
 //! | `do` | what happens, by its `kind`: | |
 //!
 //! | `kind` | other keys | what happens |
@@ -26,19 +26,19 @@
 //! | `garbage` | `body`: `html`, `truncated`, `empty`; `carried_out` | 200 with no good JSON |
 //! | `cut_before` | `bytes` | the connection is closed after so many bytes of the body; nothing is stored |
 //! | `cut_after` | | the call is carried out, and the connection closed without an answer |
-//! | `stall` | `ms` | nothing is read, done or answered for so long; then all goes its way |
-//! | `delay` | `ms` | carried out at once, answered so much later |
-//! | `drip` | `bytes`, `every_ms` | the answer's body comes so slowly |
-//! | `wrong` | `field`: `size`, `name`, `sha256`, `id` (missing), `content` (first byte) | carried out well, but answered falsely |
-//! | `expire` | | all access tokens die; sessions live |
-//! | `revoke` | | all sessions end; access tokens live until they expire |
+//! | `stall` | `ms` | nothing is read, done or answered for this time; then the call goes on |
+//! | `delay` | `ms` | the call is carried out at once, and answered this much later |
+//! | `drip` | `bytes`, `every_ms` | the answer's body comes in pieces of this size, with this pause before each |
+//! | `wrong` | `field`: `size`, `name`, `sha256`, `id` (missing), `content` (first byte) | the call is carried out, but one field of the answer is false |
+//! | `expire` | | all access tokens become invalid; sessions go on |
+//! | `revoke` | | all sessions end; access tokens are valid until they expire |
 //! | `expire_all` | | both |
-//! | `disable_user`, `require_action` | | the user's next logins are refused with that |
-//! | `lock` | `ms` | the account is locked for so long |
-//! | `change_password` | `password` | the user's password is this one from now on; sessions live |
+//! | `disable_user`, `require_action` | | the user's next logins are refused for this reason |
+//! | `lock` | `ms` | the account is locked for this time |
+//! | `change_password` | `password` | the user has this password from now on; sessions go on |
 //!
-//! The last seven come before the request that meets them, which then goes its way; without `call` they come at once. With
-//! tokens of a real Keycloak, `expire` refuses all tokens seen so far, and the others of the seven do nothing.
+//! The last seven happen before the request that the rule fires for, which then goes on; a rule without `call` is carried out at once.
+//! With tokens of a real Keycloak, `expire` refuses all tokens seen so far, and the others of the seven do nothing.
 
 use serde::{Deserialize, Serialize};
 
@@ -63,7 +63,7 @@ pub enum Call {
     Content,
     /// `POST /files/{id}/children`.
     Upload,
-    /// Each of them.
+    /// Any of these calls.
     Any,
 }
 
@@ -95,7 +95,7 @@ impl Call {
     }
 }
 
-/// What a 200 holds instead of good JSON.
+/// The body of a 200 instead of good JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -108,7 +108,7 @@ pub enum Garbage {
     Empty,
 }
 
-/// What is told falsely.
+/// The field that is false.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -125,12 +125,12 @@ pub enum Field {
     Content,
 }
 
-/// What happens when a rule fires; the module's text has the table.
+/// What happens when a rule fires. The module's documentation has the table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Fault {
-    /// This answer.
+    /// The call gets this answer.
     Status {
         /// The status code, 100 to 999; 1xx make no sense.
         status: u16,
@@ -147,26 +147,26 @@ pub enum Fault {
         #[serde(default)]
         carried_out: bool,
     },
-    /// A 307 to another address.
+    /// The call gets a 307 to another address.
     Redirect {
         /// The `Location` header.
         to: String,
     },
-    /// A 200 with no good JSON.
+    /// The call gets a 200 without good JSON.
     Garbage {
-        /// What it holds.
+        /// The body.
         body: Garbage,
         /// Whether the call is carried out all the same.
         #[serde(default)]
         carried_out: bool,
     },
-    /// The connection closed before anything is done.
+    /// The connection is closed before anything is done.
     CutBefore {
-        /// After so many bytes of the body.
+        /// The number of bytes of the body after which it is closed.
         #[serde(default)]
         bytes: u64,
     },
-    /// The connection closed instead of an answer.
+    /// The call is carried out, and the connection is closed instead of an answer.
     CutAfter,
     /// Nothing is read, done or answered for a while.
     Stall {
@@ -180,21 +180,21 @@ pub enum Fault {
     },
     /// The answer's body comes slowly.
     Drip {
-        /// So many bytes at a time.
+        /// The number of bytes in a piece.
         bytes: usize,
         /// The pause before each, in milliseconds.
         every_ms: u64,
     },
-    /// A good call with a false answer.
+    /// The call is carried out, and its answer is false.
     Wrong {
-        /// What is false.
+        /// The false field.
         field: Field,
     },
-    /// All access tokens die.
+    /// All access tokens become invalid.
     Expire,
     /// All sessions end.
     Revoke,
-    /// All access tokens die and all sessions end.
+    /// All access tokens become invalid, and all sessions end.
     ExpireAll,
     /// The user is disabled.
     DisableUser,
@@ -205,81 +205,81 @@ pub enum Fault {
         /// For how long, in milliseconds.
         ms: u64,
     },
-    /// The user's password becomes another one; sessions live on, as Keycloak's do.
+    /// The user's password changes. Sessions go on, as in Keycloak.
     ChangePassword {
-        /// The new one.
+        /// The new password.
         password: String,
     },
 }
 
-/// When which fault comes.
+/// A fault, and when it happens.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
-    /// Which calls it means; `None` means any, or at once for what happens to the realm.
+    /// The calls that the rule is for. `None` means any call, or, for faults of the realm, at once.
     #[serde(default)]
     pub call: Option<Call>,
     /// Only requests whose document's name, path or id holds this text.
     #[serde(default)]
     pub name: Option<String>,
-    /// So many matching requests are spared first.
+    /// The number of matching requests before the rule may fire.
     #[serde(default)]
     pub after: u64,
-    /// How often it fires; `None` means once, or without end where a probability is given.
+    /// How often the rule fires. `None` means once, or without limit where a probability is given.
     #[serde(default)]
     pub times: Option<u64>,
-    /// The chance for each matching request, 0 to 1.
+    /// The probability for each matching request, 0 to 1.
     #[serde(default)]
     pub probability: Option<f64>,
-    /// The start of that chance's numbers.
+    /// The seed of the random numbers for the probability.
     #[serde(default)]
     pub seed: u64,
-    /// What happens.
+    /// The fault.
     #[serde(rename = "do")]
     pub fault: Fault,
 }
 
 impl Rule {
-    /// The next call of this kind meets this fault.
+    /// A rule that gives the next call of this kind this fault.
     pub fn new(call: Call, fault: Fault) -> Self {
         Self { call: Some(call), name: None, after: 0, times: None, probability: None, seed: 0, fault }
     }
 
-    /// It fires so often.
+    /// Sets how often the rule fires.
     #[must_use]
     pub fn times(self, times: u64) -> Self {
         Self { times: Some(times), ..self }
     }
 
-    /// It fires without end.
+    /// Lets the rule fire without limit.
     #[must_use]
     pub fn always(self) -> Self {
         self.times(u64::MAX)
     }
 
-    /// So many matching requests are spared first.
+    /// Sets the number of matching requests before the rule may fire.
     #[must_use]
     pub fn after(self, after: u64) -> Self {
         Self { after, ..self }
     }
 
-    /// Only requests whose document's name, path or id holds this text.
+    /// Limits the rule to requests whose document's name, path or id holds this text.
     #[must_use]
     pub fn named(self, name: impl Into<String>) -> Self {
         Self { name: Some(name.into()), ..self }
     }
 
-    /// It fires with this chance, 0 to 1, by numbers that follow from the seed.
+    /// Sets the probability with which the rule fires, 0 to 1, and the seed of the random numbers.
     #[must_use]
     pub fn with_probability(self, probability: f64, seed: u64) -> Self {
         Self { probability: Some(probability), seed, ..self }
     }
 
-    pub(super) fn most(&self) -> u64 {
+    pub(super) fn max_times(&self) -> u64 {
         self.times.unwrap_or(if self.probability.is_some() { u64::MAX } else { 1 })
     }
 
-    pub(super) fn means(&self, call: Call, name: &str) -> bool {
+    pub(super) fn matches(&self, call: Call, name: &str) -> bool {
         let call_fits = matches!(self.call, None | Some(Call::Any)) || self.call == Some(call);
         call_fits && self.name.as_deref().is_none_or(|part| name.contains(part))
     }

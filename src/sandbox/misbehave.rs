@@ -1,4 +1,4 @@
-//! Carries out what a fault says, before the call and after it.
+//! Carries out a fault, before the call and after it.
 
 use std::time::{Duration, Instant};
 
@@ -10,13 +10,13 @@ use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::State;
-use super::answer::{self, Body, Cut, swallow};
+use super::answer::{self, Body, Cut, drain};
 use super::faults::{Fault, Field, Garbage};
 use super::realm::Realm;
 
 const PAGE: &str = "<!DOCTYPE html><html><head><title>Sign in</title></head><body>Please sign in.</body></html>";
 
-/// What comes before the call. An answer ends the request there: the call is not carried out.
+/// Carries out what a fault does before the call. With an answer the request ends here, and the call is not carried out.
 pub(super) async fn before(
     state: &State,
     fault: &Fault,
@@ -33,17 +33,17 @@ pub(super) async fn before(
             None
         }
         _ => {
-            at_once(state, fault);
+            apply_to_realm(state, fault);
             None
         }
     };
     if let (Some(_), Some(body)) = (&answer, body) {
-        swallow(body).await;
+        drain(body).await;
     }
     Ok(answer)
 }
 
-/// What comes after the call.
+/// Carries out what a fault does after the call.
 pub(super) async fn after(fault: &Fault, response: Response<Body>) -> Result<Response<Body>, Cut> {
     match fault {
         Fault::CutAfter => return Err(Cut),
@@ -63,8 +63,8 @@ pub(super) async fn after(fault: &Fault, response: Response<Body>) -> Result<Res
     Ok(response)
 }
 
-/// What a fault does to the realm; `false` where it does nothing there.
-pub(super) fn at_once(state: &State, fault: &Fault) -> bool {
+/// Applies a fault to the realm. Returns `false` for a fault that is none of the realm's.
+pub(super) fn apply_to_realm(state: &State, fault: &Fault) -> bool {
     let authority = &state.authority;
     match fault {
         Fault::Expire => authority.expire_access(),
@@ -96,7 +96,7 @@ async fn cut_within(body: Option<&mut Incoming>, bytes: u64) -> Result<Option<Re
     Err(Cut)
 }
 
-/// The answer that a fault puts in place of the good one.
+/// Returns the answer that a fault gives instead of the good one.
 fn replaced(fault: &Fault, good: Body) -> Option<Response<Body>> {
     match fault {
         Fault::Status { status, retry_after, body, content_type, .. } => {
@@ -137,7 +137,7 @@ fn truncated(good: Body) -> Bytes {
     }
 }
 
-/// A JSON answer in which one field is false, also in each member of an array and of `children`.
+/// Makes one field of a JSON answer false, in each member of an array too.
 fn falsified(response: Response<Body>, field: Field) -> Response<Body> {
     let (mut parts, body) = response.into_parts();
     let Body::Whole(bytes) = body else { return Response::from_parts(parts, body) };

@@ -1,8 +1,8 @@
-//! A strict stand-in of the service, on this machine: a realm that answers as Keycloak does, the API's calls, and a vault
+//! A strict stand-in of the service on this machine: a realm that answers as Keycloak does, the API's calls, and a vault
 //! that is a plain folder.
 //!
-//! It keeps to what is known of the service and refuses all else, so that a client that works here keeps to it too. What is
-//! unknown of the service is a knob of [`Options`]; what goes wrong with real services is a rule of [`faults`].
+//! The sandbox does what is known of the service and refuses everything else, so a client that works with the sandbox uses nothing
+//! unknown. What is unknown of the service is a setting of [`Options`]; what goes wrong with real services is a rule of [`faults`].
 //!
 //! ```text
 //! server ─► address ─┬─► realm (tokens)         book · lockout · refusal · keycloak
@@ -11,9 +11,9 @@
 //! ```
 //!
 //! Besides the service's own addresses there are `POST` and `DELETE /sandbox/faults`, `GET /sandbox/stats` and
-//! `GET /sandbox/uploads?after=NUMBER`, unless it is embedded in another command (`--sandbox`): others on this machine could make it
-//! say that it has stored what it has not, and the program would delete the file. It listens on loopback only, without TLS, in HTTP/1.1 and HTTP/2 with prior
-//! knowledge.
+//! `GET /sandbox/uploads?after=NUMBER`. A sandbox that is embedded in another command (`--sandbox`) does not have them: another user
+//! of this machine could make such a sandbox claim that it has stored a file, and the program would delete the file. The sandbox listens on
+//! loopback only, without TLS, in HTTP/1.1 and HTTP/2 with prior knowledge.
 
 mod address;
 mod answer;
@@ -39,36 +39,36 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use faults::Rule;
-pub use options::{Access, BruteForce, Duplicates, Options, TokenCheck, chance_password};
+pub use options::{Access, BruteForce, Duplicates, Options, TokenCheck, random_password};
 use realm::{Authority, Realm};
 use rules::Rules;
 use stats::Stats;
 pub use stats::{Counts, Upload};
 use vault::Vault;
 
-/// Why a sandbox does not start.
+/// Why a sandbox does not start. The caller shows the text to whoever started it.
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
-    /// Whoever reaches it could read the vault.
+    /// The address is not on loopback: everybody who can reach it could read the vault.
     #[error("the sandbox listens on this machine only: give a loopback address like 127.0.0.1:8080 instead of {0}")]
     NotLoopback(SocketAddr),
-    /// Somebody else listens there.
+    /// Another program listens on the address.
     #[error("the sandbox can't listen on {0}: something else does already; give another port, or 0 for a free one")]
     InUse(SocketAddr),
-    /// It can't listen for another reason.
+    /// Listening failed for another reason.
     #[error("the sandbox can't listen on {address}: {source}")]
     Listen {
-        /// The address that was asked for.
+        /// The configured address.
         address: SocketAddr,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// The vault's folder can't be used.
     #[error("the sandbox can't keep its vault in {store}: {source}", store = store.display())]
     Store {
-        /// The folder that was asked for.
+        /// The configured folder.
         store: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// The HTTP client that fetches Keycloak's keys can't be made.
@@ -76,7 +76,7 @@ pub enum SandboxError {
     Keycloak(#[from] reqwest::Error),
 }
 
-/// A running sandbox; it stops when this is dropped.
+/// A running sandbox. Dropping it stops the sandbox.
 #[derive(Debug)]
 pub struct Sandbox {
     state: Arc<State>,
@@ -84,11 +84,11 @@ pub struct Sandbox {
     server: JoinHandle<()>,
 }
 
-/// Sets misbehaviour; clones set it for the same sandbox.
+/// Sets the faults of a sandbox. Clones belong to the same sandbox.
 #[derive(Debug, Clone)]
 pub struct Faults(Arc<State>);
 
-/// What all requests share.
+/// The state that all requests share.
 struct State {
     options: Arc<Options>,
     access: Access,
@@ -105,7 +105,7 @@ impl std::fmt::Debug for State {
 }
 
 impl Sandbox {
-    /// Starts it on the current tokio runtime; it takes connections once this returns.
+    /// Starts a sandbox on the current tokio runtime. It accepts connections once this returns.
     pub async fn start(options: Options) -> Result<Self, SandboxError> {
         let listener = listen(options.listen).await?;
         let address =
@@ -126,27 +126,27 @@ impl Sandbox {
         Ok(Self { state, stop, server })
     }
 
-    /// Where it is and how to log in.
+    /// The addresses, and the login.
     pub fn access(&self) -> &Access {
         &self.state.access
     }
 
-    /// The handle that sets misbehaviour.
+    /// Returns the handle that sets faults.
     pub fn faults(&self) -> Faults {
         Faults(Arc::clone(&self.state))
     }
 
-    /// What it counted so far.
+    /// Returns the counters.
     pub fn stats(&self) -> Counts {
         self.state.stats.counts()
     }
 
-    /// The uploads it stored since the start, in their order.
+    /// Returns the uploads stored since the start, in their order.
     pub fn uploads(&self) -> Vec<Upload> {
         self.state.stats.uploads_after(0)
     }
 
-    /// Stops it: takes no more connections, gives requests under way 200 ms, and returns when all are closed.
+    /// Stops the sandbox: it accepts no more connections and gives running requests 200 ms. Returns when all connections are closed.
     pub async fn stop(self) {
         self.stop.send_replace(true);
         if let Err(error) = self.server.await {
@@ -161,7 +161,7 @@ impl Faults {
         self.0.add_fault(rule);
     }
 
-    /// Forgets all rules and restores the user: enabled, not locked, nothing required.
+    /// Removes all rules and restores the user: enabled, not locked, no action required.
     pub fn clear(&self) {
         self.0.clear_faults();
     }
@@ -169,8 +169,8 @@ impl Faults {
 
 impl State {
     fn add_fault(&self, rule: Rule) {
-        let now = rule.call.is_none() && misbehave::at_once(self, &rule.fault);
-        if !now {
+        let is_done = rule.call.is_none() && misbehave::apply_to_realm(self, &rule.fault);
+        if !is_done {
             self.faults.add(rule);
         }
     }

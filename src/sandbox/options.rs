@@ -1,4 +1,4 @@
-//! What a sandbox is started with, and what one needs to know to use it.
+//! The settings of a sandbox, and the data that a client needs to use it.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -11,17 +11,17 @@ use url::Url;
 use crate::hex;
 use crate::vault::RemotePath;
 
-/// How a sandbox behaves. [`Options::new`] has the defaults; the knobs stand for what is unknown of the real service.
+/// The settings of a sandbox. [`Options::new`] has the defaults. Many settings stand for what is unknown of the real service.
 #[derive(Debug, Clone)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a knob of its own")]
+#[expect(clippy::struct_excessive_bools, reason = "the settings are independent")]
 pub struct Options {
-    /// Where it listens: a loopback address; port 0 takes a free one. Default `127.0.0.1:0`.
+    /// The address to listen on, which must be on loopback; port 0 takes a free one. Default `127.0.0.1:0`.
     pub listen: SocketAddr,
     /// A path in front of every address, as a reverse proxy adds one: empty (default), or `/like/this`.
     pub prefix: String,
-    /// The folder that holds the vault; made where it is missing.
+    /// The folder that holds the vault. It is created where it is missing.
     pub store: PathBuf,
-    /// Folders of the vault that are made at the start where they are missing.
+    /// Folders of the vault that are created at the start where they are missing.
     pub folders: Vec<RemotePath>,
     /// The realm's name.
     pub realm: String,
@@ -31,34 +31,34 @@ pub struct Options {
     pub client_secret: Option<String>,
     /// Whether the client may use the password grant. Default true.
     pub direct_access: bool,
-    /// The only user's name.
+    /// The name of the only user.
     pub username: String,
-    /// That user's password. Default `sandbox-password`, which everybody knows: for tests. See [`chance_password`].
+    /// The user's password. Default `sandbox-password`, which is public and so for tests only; see [`random_password`].
     pub password: String,
-    /// Whether it answers below `/sandbox/`, where anybody on this machine can set faults and read statistics. Default true.
+    /// Whether there is `/sandbox/`, where every user of this machine can set faults and read statistics. Default true.
     pub controls: bool,
-    /// How long an access token lives. It is exact; the answer's `expires_in` is whole seconds, at least 1. Default 300 s.
+    /// The lifetime of an access token, to the nanosecond; `expires_in` in the answer is in whole seconds, at least 1. Default 300 s.
     pub token_life: Duration,
-    /// How long a refresh token lives, which is how long a session may idle. Default 1800 s.
+    /// The lifetime of a refresh token, which is how long a session may be idle. Default 1800 s.
     pub refresh_life: Duration,
-    /// How long a session lives at most, however often it is refreshed. Default 10 h.
+    /// The longest lifetime of a session, however often it is refreshed. Default 10 h.
     pub session_life: Duration,
-    /// Whether a refresh token can be used only once; using it again ends the session. Default true.
+    /// Whether a refresh token can be used only once. A second use ends the session. Default true.
     pub rotation: bool,
-    /// When failed logins lock the account; `None` never locks it. Default as Keycloak's.
+    /// When failed logins lock the account; never with `None`. Default as Keycloak's.
     pub brute_force: Option<BruteForce>,
-    /// The status of a refused password. Default 400, as Keycloak 26.6 and later; it was 401 before.
+    /// The status of the answer to a wrong password. Default 400, as Keycloak 26.6 and later; earlier ones answer 401.
     pub refused_password: u16,
-    /// The issuer of a real Keycloak realm (`https://host/auth/realms/NAME`), whose tokens are taken instead of own ones.
-    /// The realm settings above then say only what [`Access`] repeats.
+    /// The issuer of a real Keycloak realm (`https://host/auth/realms/NAME`), whose tokens the sandbox takes instead of its own.
+    /// The realm settings above are then used for [`Access`] only.
     pub keycloak: Option<Url>,
-    /// What a second upload under one name does. Default [`Duplicates::Version`].
+    /// What a second upload of one name does. Default [`Duplicates::Version`].
     pub duplicates: Duplicates,
     /// When the token of an upload is checked. Default [`TokenCheck::AtStart`].
     pub token_check: TokenCheck,
-    /// Whether SHA-256 sums are computed and told. Default true.
+    /// Whether answers have SHA-256 sums. Default true.
     pub checksums: bool,
-    /// The largest document in bytes; larger ones get a 413. Default none.
+    /// The size of the largest document in bytes; larger ones get a 413. Default no limit.
     pub max_size: Option<u64>,
     /// How many stored uploads are remembered for `GET /sandbox/uploads`. Default 1,000,000 (some 300 bytes each).
     pub remembered: usize,
@@ -67,13 +67,13 @@ pub struct Options {
 /// When failed logins lock the account, as Keycloak's brute-force detection does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BruteForce {
-    /// So many failures without a success between them lock it. Default 30.
+    /// The number of failures without a success between them that locks the account. Default 30.
     pub failures: u32,
-    /// For so long. Default 15 min.
+    /// How long that lock lasts. Default 15 min.
     pub lock: Duration,
-    /// Two failures within this time lock it too. Default 1 s.
+    /// Two failures within this time lock the account too. Default 1 s.
     pub quick: Duration,
-    /// For so long. Default 60 s.
+    /// How long that lock lasts. Default 60 s.
     pub quick_lock: Duration,
 }
 
@@ -88,14 +88,14 @@ impl Default for BruteForce {
     }
 }
 
-/// What a second upload under one name does.
+/// What a second upload of one name does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Duplicates {
-    /// A new version of the same document.
+    /// It makes a new version of the same document.
     Version,
-    /// A second document of the same name.
+    /// It makes a second document of the same name.
     SecondDocument,
-    /// A 409; nothing is stored.
+    /// It gets a 409, and nothing is stored.
     Conflict,
 }
 
@@ -109,7 +109,7 @@ pub enum TokenCheck {
 }
 
 impl Options {
-    /// The defaults over this folder.
+    /// The defaults, with this folder as the store.
     pub fn new(store: impl Into<PathBuf>) -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
@@ -139,22 +139,22 @@ impl Options {
     }
 }
 
-/// A password by chance, for a sandbox on a machine that others use too.
-pub fn chance_password() -> io::Result<String> {
+/// Returns a random password, for a sandbox on a machine with other users.
+pub fn random_password() -> io::Result<String> {
     let mut random = [0; 16];
     let filled = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
     if filled < random.len() {
-        return Err(io::Error::other("the system gives too little chance"));
+        return Err(io::Error::other("the system gave too few random bytes"));
     }
     Ok(hex(&random))
 }
 
-/// All that one needs to use a sandbox, as JSON with just these keys.
+/// The data that a client needs to use a sandbox. Its JSON has just these keys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Access {
-    /// The API's base, to which `/api/v2.1` is added.
+    /// The base address of the API, without `/api/v2.1`.
     pub api_url: String,
-    /// The login's base, to which `/auth/realms/…` is added.
+    /// The base address of the login, without `/auth/realms/…`.
     pub auth_url: String,
     /// The realm's name.
     pub realm: String,
@@ -162,12 +162,12 @@ pub struct Access {
     pub client_id: String,
     /// The user's name.
     pub username: String,
-    /// The user's password: the sandbox's own, no secret.
+    /// The user's password. It protects nothing but the sandbox.
     pub password: String,
 }
 
 impl Access {
-    /// What a sandbox with these options tells, once it listens at `address`.
+    /// The data of a sandbox with these options that listens at `address`.
     pub(super) fn of(options: &Options, address: SocketAddr) -> Self {
         let own = format!("http://{address}{}", options.prefix);
         let (auth_url, realm) =
@@ -183,7 +183,7 @@ impl Access {
     }
 }
 
-/// The login's base and the realm's name of an issuer, where it has the usual form.
+/// Splits an issuer of the usual form into the base address of the login and the realm's name.
 fn split_issuer(issuer: &Url) -> Option<(String, String)> {
     let (base, realm) = issuer.as_str().trim_end_matches('/').split_once("/auth/realms/")?;
     Some((base.to_owned(), realm.to_owned()))

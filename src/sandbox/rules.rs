@@ -1,4 +1,4 @@
-//! Which of the rules that are set fires.
+//! Chooses the rule that fires for a request.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
@@ -8,22 +8,22 @@ use super::faults::{Call, Fault, Rule};
 /// The rules that are set.
 #[derive(Default)]
 pub(super) struct Rules {
-    /// Spares requests the lock while there are none.
+    /// Whether there are any, so that requests need no lock while there are none.
     any: AtomicBool,
     armed: Mutex<Vec<Armed>>,
 }
 
 struct Armed {
     rule: Rule,
-    met: u64,
+    matched: u64,
     fired: u64,
-    chance: Chance,
+    random: Random,
 }
 
 impl Rules {
     pub(super) fn add(&self, rule: Rule) {
-        let chance = Chance(rule.seed);
-        self.armed.lock().unwrap_or_else(PoisonError::into_inner).push(Armed { rule, met: 0, fired: 0, chance });
+        let random = Random(rule.seed);
+        self.armed.lock().unwrap_or_else(PoisonError::into_inner).push(Armed { rule, matched: 0, fired: 0, random });
         self.any.store(true, Relaxed);
     }
 
@@ -32,7 +32,7 @@ impl Rules {
         self.any.store(false, Relaxed);
     }
 
-    /// The fault that this request meets, if any. The name is asked for only where there are rules.
+    /// Returns the fault for this request, if any. `name` is called only while there are rules.
     pub(super) fn next(&self, call: Call, name: impl FnOnce() -> String) -> Option<Fault> {
         if !self.any.load(Relaxed) {
             return None;
@@ -47,21 +47,21 @@ impl Rules {
 
 impl Armed {
     fn fires(&mut self, call: Call, name: &str) -> bool {
-        if !self.rule.means(call, name) {
+        if !self.rule.matches(call, name) {
             return false;
         }
-        self.met += 1;
-        let due = self.met > self.rule.after && self.fired < self.rule.most();
-        let fires = due && self.rule.probability.is_none_or(|p| self.chance.next() < p);
+        self.matched += 1;
+        let due = self.matched > self.rule.after && self.fired < self.rule.max_times();
+        let fires = due && self.rule.probability.is_none_or(|p| self.random.next() < p);
         self.fired += u64::from(fires);
         fires
     }
 }
 
-/// Numbers from 0 up to 1 that follow from a seed (`SplitMix64`).
-struct Chance(u64);
+/// Random numbers from 0 up to 1 that a seed determines (`SplitMix64`).
+struct Random(u64);
 
-impl Chance {
+impl Random {
     #[expect(clippy::cast_precision_loss, reason = "53 bits fit an f64 exactly")]
     fn next(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
@@ -81,16 +81,16 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_fires_for_its_calls_after_some_and_so_often() {
+    fn a_rule_fires_for_its_calls_after_some_and_this_often() {
         let rules = Rules::default();
         rules.add(Rule::new(Call::Upload, Fault::CutAfter).after(1).times(2));
         assert!(!fires(&rules, Call::Me, ""));
-        let met: Vec<_> = (0..5).map(|_| fires(&rules, Call::Upload, "a")).collect();
-        assert_eq!(met, [false, true, true, false, false]);
+        let fired: Vec<_> = (0..5).map(|_| fires(&rules, Call::Upload, "a")).collect();
+        assert_eq!(fired, [false, true, true, false, false]);
     }
 
     #[test]
-    fn a_rule_may_mean_one_name() {
+    fn a_rule_may_be_for_one_name() {
         let rules = Rules::default();
         rules.add(Rule::new(Call::Any, Fault::CutAfter).named("bad"));
         assert!(!fires(&rules, Call::Upload, "good.txt"));
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn chance_follows_from_the_seed() {
+    fn the_seed_determines_when_a_rule_fires() {
         let run = |seed| {
             let rules = Rules::default();
             rules.add(Rule::new(Call::Any, Fault::CutAfter).with_probability(0.3, seed));

@@ -1,4 +1,4 @@
-//! Listens, and serves each connection with HTTP/1.1 or, where the client begins so, HTTP/2.
+//! The listener. It serves each connection in HTTP/1.1, or in HTTP/2 where the client begins with that.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -17,10 +17,10 @@ use super::address::{self, Route};
 use super::answer::{self, Body, Cut};
 use super::{State, api, control, realm};
 
-/// How long requests under way may take once the sandbox is stopped.
+/// How long running requests may take once the sandbox is stopped.
 const GRACE: Duration = Duration::from_millis(200);
 
-/// Takes connections until told to stop, or until nobody is left to tell it.
+/// Accepts connections until the stop signal, or until its sender is dropped.
 pub(super) async fn run(state: Arc<State>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
     let mut connections = JoinSet::new();
     let http = Arc::new(protocol());
@@ -33,7 +33,7 @@ pub(super) async fn run(state: Arc<State>, listener: TcpListener, mut stop: watc
                     state.stats.connections.fetch_add(1, Relaxed);
                     connections.spawn(serve(Arc::clone(&state), Arc::clone(&http), stream, stop.clone()));
                 }
-                // Out of file handles, mostly: it passes when a connection ends.
+                // Mostly the process has no descriptors left. That is over when a connection ends.
                 Err(error) => {
                     tracing::warn!("the sandbox can't take a connection: {error}");
                     tokio::time::sleep(Duration::from_millis(10)).await;
@@ -46,7 +46,7 @@ pub(super) async fn run(state: Arc<State>, listener: TcpListener, mut stop: watc
 }
 
 async fn stopped(stop: &mut watch::Receiver<bool>) {
-    // An error says that the handle is gone, which is a stop too.
+    // An error means that the handle was dropped, which is a stop too.
     drop(stop.wait_for(|stop| *stop).await);
 }
 
@@ -74,7 +74,7 @@ async fn serve(
     let service = service_fn(|request| {
         let (state, cut) = (Arc::clone(&state), Arc::clone(&cut));
         async move {
-            // In HTTP/2 the error alone would end just the stream.
+            // In HTTP/2 the error alone would end only the stream, not the connection.
             answer(&state, request).await.inspect_err(|_| cut.notify_one())
         }
     });

@@ -1,4 +1,4 @@
-//! What the sandbox counts, so that tests can look at it from the service's side.
+//! The counters of the sandbox: what happened as the service saw it, for tests.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -23,7 +23,7 @@ pub struct Counts {
     pub refused_refreshes: u64,
     /// Sessions ended by their owner.
     pub logouts: u64,
-    /// Uploads whose body was asked for.
+    /// Uploads whose body the sandbox began to read.
     pub uploads_started: u64,
     /// Uploads stored.
     pub uploads_stored: u64,
@@ -31,17 +31,17 @@ pub struct Counts {
     pub uploads_bytes: u64,
     /// Uploads whose body is being read now.
     pub uploads_at_once: u64,
-    /// The most uploads that ever were at once.
+    /// The largest number of uploads at the same time.
     pub uploads_at_once_max: u64,
     /// Requests by call.
     pub requests: BTreeMap<&'static str, u64>,
-    /// The most requests that ever were at once.
+    /// The largest number of requests at the same time.
     pub requests_at_once_max: u64,
     /// API calls refused for their token (401).
     pub unauthorized: u64,
     /// Faults that fired.
     pub faults: u64,
-    /// Connections taken.
+    /// Connections accepted.
     pub connections: u64,
 }
 
@@ -52,15 +52,15 @@ pub struct Upload {
     pub number: u64,
     /// When its request arrived, in nanoseconds since 1970.
     pub arrived_ns: u64,
-    /// Where it is in the vault, like `/HR_Backup/report.pdf`.
+    /// The path in the vault, like `/HR_Backup/report.pdf`.
     pub path: String,
-    /// Its length in bytes.
+    /// The length in bytes.
     pub size: u64,
-    /// The SHA-256 of its content in lower-case hexadecimal; `None` where the options turn sums off.
+    /// The SHA-256 of the content in lower-case hexadecimal; `None` where the options turn sums off.
     pub sha256: Option<String>,
     /// The document's id.
     pub id: String,
-    /// Which version of the document it made.
+    /// The version of the document that the upload made.
     pub version: String,
 }
 
@@ -88,14 +88,14 @@ struct Stored {
     latest: VecDeque<Record>,
 }
 
-/// An [`Upload`] as it is kept: texts are made when somebody asks.
+/// An [`Upload`] as it is kept. Its texts are made only when they are needed.
 struct Record {
     number: u64,
     arrived_ns: u64,
     entry: Entry,
 }
 
-/// How many there are, were and were at most.
+/// How many there are now, were at most, and were altogether.
 #[derive(Default)]
 struct Gauge {
     now: AtomicU64,
@@ -103,7 +103,7 @@ struct Gauge {
     ever: AtomicU64,
 }
 
-/// Counts as one until it is dropped.
+/// A guard that counts as one until it is dropped.
 pub(super) struct Counted<'a>(&'a Gauge);
 
 impl Drop for Counted<'_> {
@@ -133,7 +133,7 @@ impl Stats {
         self.by_call[call as usize].fetch_add(1, Relaxed);
     }
 
-    /// Notes a stored upload; only the latest `remembered` are kept.
+    /// Records a stored upload. Only the latest `remembered` ones are kept.
     pub(super) fn stored(&self, entry: Entry, arrived_ns: u64, remembered: usize) {
         self.stored_bytes.fetch_add(entry.size, Relaxed);
         let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
@@ -148,10 +148,10 @@ impl Stats {
         stored.latest.push_back(record);
     }
 
-    /// The remembered uploads whose number is greater than `after`.
+    /// Returns the remembered uploads whose number is greater than `after`.
     pub(super) fn uploads_after(&self, after: u64) -> Vec<Upload> {
         let stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
-        stored.latest.iter().filter(|record| record.number > after).map(Record::told).collect()
+        stored.latest.iter().filter(|record| record.number > after).map(Record::upload).collect()
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -181,7 +181,7 @@ impl Stats {
 }
 
 impl Record {
-    fn told(&self) -> Upload {
+    fn upload(&self) -> Upload {
         Upload {
             number: self.number,
             arrived_ns: self.arrived_ns,

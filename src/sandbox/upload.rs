@@ -1,4 +1,4 @@
-//! Takes in an upload's body. Nothing is in the vault before all of it has come.
+//! Receives the body of an upload. Nothing is in the vault before the body is complete.
 
 use std::io::{self, Write as _};
 use std::sync::Arc;
@@ -10,29 +10,29 @@ use sha2::{Digest, Sha256};
 
 use super::vault::{Temporary, Vault};
 
-/// Bodies up to this many bytes are held in memory until they are whole, which spares the disk those that are cut.
+/// Bodies up to this many bytes are held in memory until they are complete, so that a body that is cut off costs no disk access.
 const SMALL: u64 = 64 * 1024;
 
-/// So many bytes of a larger body are written and hashed at once, while the next ones are read.
+/// The bytes of a larger body that are written and hashed in one go, while the next ones are read.
 const BATCH: usize = 512 * 1024;
 
-/// A body that came whole.
+/// A complete body.
 pub(super) struct Whole {
     pub(super) content: Temporary,
     pub(super) sha256: Option<[u8; 32]>,
 }
 
-/// Why a body was not taken.
+/// Why a body was not received.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Broken {
-    /// The connection ended, or the client gave up, before all of it had come.
+    /// The connection ended, or the client gave up, before the body was complete.
     #[error("the body ended early")]
     Short,
     #[error("the store failed: {0}")]
     Store(#[from] io::Error),
 }
 
-/// Reads a body of just `length` bytes.
+/// Receives a body of exactly `length` bytes.
 pub(super) async fn receive(
     vault: &Arc<Vault>,
     body: &mut Incoming,
@@ -46,7 +46,7 @@ pub(super) async fn receive(
     }
 }
 
-/// Written where the request is served: for so few bytes, handing the work to another thread would cost more than doing it.
+/// Writes on the thread that serves the request: for so few bytes, another thread would cost more than the work.
 async fn small(vault: &Arc<Vault>, body: &mut Incoming, length: u64, checksum: bool) -> Result<Whole, Broken> {
     let first = piece(body).await?.unwrap_or_default();
     let rest = if first.len() as u64 == length { Vec::new() } else { collect(body, &first, length).await? };
@@ -59,7 +59,7 @@ async fn small(vault: &Arc<Vault>, body: &mut Incoming, length: u64, checksum: b
     Ok(Whole { content, sha256: checksum.then(|| Sha256::digest(bytes).into()) })
 }
 
-/// All bytes of a small body whose first piece was not all of it.
+/// Reads the rest of a small body that comes in several pieces.
 async fn collect(body: &mut Incoming, first: &[u8], length: u64) -> Result<Vec<u8>, Broken> {
     let mut bytes = first.to_vec();
     while let Some(piece) = piece(body).await? {
@@ -71,7 +71,7 @@ async fn collect(body: &mut Incoming, first: &[u8], length: u64) -> Result<Vec<u
     Ok(bytes)
 }
 
-/// Writes and hashes on another thread what has come while the next batch comes.
+/// Writes and hashes one batch on another thread while the next batch is read.
 async fn large(vault: &Arc<Vault>, body: &mut Incoming, length: u64, checksum: bool) -> Result<Whole, Broken> {
     let sink = Sink { content: vault.temporary()?, hash: checksum.then(Sha256::new) };
     let mut writing = tokio::task::spawn_blocking(move || Ok(sink));
@@ -98,7 +98,7 @@ async fn written(writing: tokio::task::JoinHandle<io::Result<Sink>>) -> io::Resu
     writing.await.map_err(io::Error::other)?
 }
 
-/// Where a large body goes.
+/// The file that a large body is written to.
 struct Sink {
     content: Temporary,
     hash: Option<Sha256>,
@@ -116,7 +116,7 @@ impl Sink {
     }
 }
 
-/// The next piece of a body; `None` at its end.
+/// Returns the next piece of a body; `None` at the end.
 async fn piece(body: &mut Incoming) -> Result<Option<Bytes>, Broken> {
     loop {
         match body.frame().await {

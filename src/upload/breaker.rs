@@ -1,198 +1,238 @@
-//! A circuit breaker: while something that all files need is in trouble, no file is tried, and none is blamed. One at a
-//! time tries again, after growing waits.
+//! A circuit breaker: while something that all files need is in trouble, no file is tried, and none is blamed.
+//!
+//! *Closed*: every file is tried. A failure opens the breaker. *Open*: files wait; after growing waits one file at a time gets a permit
+//! that is a probe. A probe asks with a small request, if there is one, before a file is sent. Where that succeeds the breaker is
+//! *half-open*: every file is tried, a success closes the breaker, and a failure opens it again, for longer than the time before.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::backoff;
 use crate::observe::health::HealthCheck;
 use crate::vault::{Kind, VaultError};
 
-/// One thing that files need: the service, a destination, the journal.
+/// The breaker of one thing that files need: the service, a destination, the journal.
 #[derive(Debug)]
 pub(super) struct Breaker {
+    /// What the log calls that thing.
     what: &'static str,
-    /// How long trouble may last before whoever waits gives up; for ever where `None`.
+    /// How long trouble may last before files give up waiting; for ever where `None`.
     patience: Option<Duration>,
-    state: Mutex<State>,
-    changed: Notify,
+    /// Whoever waits for a permit looks again at each change.
+    state: watch::Sender<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    trouble: Option<Trouble>,
-    /// Passes given out and not yet given back.
-    out: usize,
+    circuit: Circuit,
+    /// Permits that are held now.
+    permits: usize,
+}
+
+#[derive(Debug, Default)]
+enum Circuit {
+    #[default]
+    Closed,
+    Open {
+        trouble: Trouble,
+        next_probe: Instant,
+        /// A permit that is a probe is held now.
+        is_probing: bool,
+    },
+    /// A small request succeeded. That alone does not close the breaker; a file's success does.
+    HalfOpen(Trouble),
 }
 
 #[derive(Debug)]
 struct Trouble {
     error: VaultError,
     since: Instant,
+    /// Failures in a row.
     failures: u32,
-    next_try: Instant,
-    /// Somebody tries just now.
-    trial: bool,
-    /// A small try went well: all may try, and only a success of theirs ends the trouble.
-    recovering: bool,
 }
 
-/// Leave to try. Dropped without a word, it leaves the circuit as it was.
+/// What a request for a permit comes to.
+enum Decision {
+    Permitted {
+        probe: bool,
+    },
+    /// Patience has ended, in this trouble.
+    GivenUp(VaultError),
+    /// The next look is at a change, and at this time at the latest.
+    Wait(Option<Instant>),
+}
+
+/// Permission to try. Dropped without a word, it leaves the breaker as it was.
 #[derive(Debug)]
 pub(super) struct Permit<'a> {
     breaker: &'a Breaker,
-    /// The one that tries while there is trouble.
-    trial: bool,
+    is_probe: bool,
 }
 
 impl Breaker {
-    /// A closed circuit for `what`, as the log is to call it.
+    /// A closed breaker for `what`, as the log is to call it.
     pub(super) fn new(what: &'static str, patience: Option<Duration>) -> Self {
-        Self { what, patience, state: Mutex::default(), changed: Notify::new() }
+        Self { what, patience, state: watch::Sender::default() }
     }
 
-    /// Waits for leave to try; an error once patience has ended.
+    /// Waits for a permit; an error once patience has ended.
     pub(super) async fn permit(&self) -> Result<Permit<'_>, VaultError> {
+        let mut changes = self.state.subscribe();
         loop {
-            let changed = self.changed.notified();
-            tokio::pin!(changed);
-            // Registers before the look, so that no change in between is lost.
-            changed.as_mut().enable();
-            let wake = {
-                let now = Instant::now();
-                let mut state = self.state();
-                match state.trouble.as_mut().filter(|trouble| !trouble.recovering) {
-                    None => return Ok(self.give_out(&mut state, false)),
-                    // It may take its time, and go well: nobody gives up meanwhile.
-                    Some(trouble) if trouble.trial => None,
-                    Some(trouble) => {
-                        let end = self.patience.map(|patience| trouble.since + patience);
-                        if end.is_some_and(|end| end <= now) {
-                            return Err(trouble.error.clone());
-                        }
-                        if trouble.next_try <= now {
-                            trouble.trial = true;
-                            return Ok(self.give_out(&mut state, true));
-                        }
-                        end.into_iter().chain([trouble.next_try]).min()
-                    }
-                }
-            };
-            match wake {
-                // Either is a reason to look again.
-                Some(wake) => drop(timeout_at(wake, changed).await),
-                None => changed.await,
+            // A change that comes after this look ends the wait below.
+            changes.mark_unchanged();
+            let mut decision = Decision::Wait(None);
+            // Nobody else's wait ends because a permit is taken.
+            self.state.send_if_modified(|state| {
+                decision = state.decide(self.patience, Instant::now());
+                false
+            });
+            match decision {
+                Decision::Permitted { probe } => return Ok(Permit { breaker: self, is_probe: probe }),
+                Decision::GivenUp(error) => return Err(error),
+                Decision::Wait(Some(until)) => drop(timeout_at(until, changes.changed()).await),
+                // The sender lives as long as this breaker.
+                Decision::Wait(None) => drop(changes.changed().await),
             }
         }
     }
 
-    fn give_out(&self, state: &mut State, trial: bool) -> Permit<'_> {
-        state.out += 1;
-        Permit { breaker: self, trial }
-    }
-
-    /// Somebody says that things have changed: the next try comes at once.
+    /// Somebody says that the trouble was mended: the next probe is due at once.
     pub(super) fn retry_now(&self) {
-        if let Some(trouble) = self.state().trouble.as_mut() {
-            trouble.next_try = Instant::now();
-        }
-        self.changed.notify_waiters();
+        self.state.send_modify(|state| {
+            if let Circuit::Open { next_probe, .. } = &mut state.circuit {
+                *next_probe = Instant::now();
+            }
+        });
     }
 
-    /// A refused login waits for a person, for hours maybe: it is told loudly, and once.
-    fn tell(&self, error: &VaultError, told_before: bool, again_in: Duration) {
+    /// Logs a failure. A refused login waits for a person, for hours maybe: it is logged loudly, and once.
+    fn log(&self, error: &VaultError, logged_before: bool, again_in: Duration) {
         let what = self.what;
         match error.kind {
-            Kind::Login if told_before => tracing::debug!(?again_in, "{what} still waits for the login: {error}"),
+            Kind::Login if logged_before => tracing::debug!(?again_in, "{what} still waits for the login: {error}"),
             Kind::Login => tracing::error!("UPLOADS ARE SUSPENDED, and every file stays where it is: {error}"),
             _ => tracing::warn!(?again_in, "{what} is in trouble, no file is tried: {error}"),
         }
     }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-/// Told by the state that decides who may try. A small try that went well proves little (the journal's trial is no try at
-/// all): trouble is over with a success, or when nobody is left who could have one.
+/// Reports trouble until a file succeeds, or until no file is left that could: a probe that succeeded proves little, and the
+/// journal's probe asks nothing at all.
 impl HealthCheck for Breaker {
     fn trouble(&self) -> Option<String> {
-        let state = self.state();
-        let trouble = state.trouble.as_ref().filter(|trouble| !trouble.recovering || state.out > 0)?;
+        let state = self.state.borrow();
+        let trouble = match &state.circuit {
+            Circuit::Closed => return None,
+            Circuit::HalfOpen(_) if state.permits == 0 => return None,
+            Circuit::HalfOpen(trouble) | Circuit::Open { trouble, .. } => trouble,
+        };
         Some(trouble.error.public_message().to_owned())
     }
 }
 
+impl State {
+    /// Decides on a permit, and counts it.
+    fn decide(&mut self, patience: Option<Duration>, now: Instant) -> Decision {
+        let probe = match &mut self.circuit {
+            Circuit::Closed | Circuit::HalfOpen(_) => false,
+            // A probe may take its time, and succeed: nobody gives up meanwhile.
+            Circuit::Open { is_probing: true, .. } => return Decision::Wait(None),
+            Circuit::Open { trouble, next_probe, is_probing } => {
+                let end = patience.map(|patience| trouble.since + patience);
+                if end.is_some_and(|end| end <= now) {
+                    return Decision::GivenUp(trouble.error.clone());
+                }
+                if *next_probe > now {
+                    return Decision::Wait(end.into_iter().chain([*next_probe]).min());
+                }
+                *is_probing = true;
+                true
+            }
+        };
+        self.permits += 1;
+        Decision::Permitted { probe }
+    }
+}
+
 impl Permit<'_> {
-    /// Whether this is the one try while there is trouble: look before you send much.
-    pub(super) fn is_trial(&self) -> bool {
-        self.trial
+    /// Whether this is the one permit while the breaker is open: its holder asks with a small request before it sends a file.
+    pub(super) fn is_probe(&self) -> bool {
+        self.is_probe
     }
 
-    /// A small try went well: all may try again. The waits go on growing until one of them has gone well too.
+    /// The small request succeeded: every file may try again. The waits go on growing until one of them has succeeded too.
     pub(super) fn probed(mut self) -> Self {
-        if std::mem::take(&mut self.trial) {
-            if let Some(trouble) = self.breaker.state().trouble.as_mut() {
-                (trouble.trial, trouble.recovering) = (false, true);
-            }
-            self.breaker.changed.notify_waiters();
+        if std::mem::take(&mut self.is_probe) {
+            self.breaker.state.send_modify(|state| {
+                state.circuit = match std::mem::take(&mut state.circuit) {
+                    Circuit::Open { trouble, .. } => Circuit::HalfOpen(trouble),
+                    other => other,
+                };
+            });
         }
         self
     }
 
-    /// It works.
+    /// The thing works.
     pub(super) fn success(mut self) {
-        self.trial = false;
-        let ended = self.breaker.state().trouble.take();
-        if let Some(trouble) = ended {
-            let lasted = trouble.since.elapsed();
-            tracing::info!(?lasted, "{} works again", self.breaker.what);
-            self.breaker.changed.notify_waiters();
-        }
+        self.is_probe = false;
+        self.breaker.state.send_if_modified(|state| match std::mem::take(&mut state.circuit) {
+            Circuit::Closed => false,
+            Circuit::Open { trouble, .. } | Circuit::HalfOpen(trouble) => {
+                let lasted = trouble.since.elapsed();
+                tracing::info!(?lasted, "{} works again", self.breaker.what);
+                true
+            }
+        });
     }
 
-    /// It does not work, for this reason.
+    /// The thing does not work, for this reason.
     pub(super) fn failed(mut self, error: VaultError) {
         let now = Instant::now();
-        {
-            let mut state = self.breaker.state();
-            let failures = match &state.trouble {
-                // Others failed of the same trouble before: that is one failure, not many.
-                Some(trouble) if !self.trial && !trouble.recovering => return,
-                Some(trouble) => trouble.failures + 1,
-                None => 1,
+        self.breaker.state.send_if_modified(|state| {
+            let (since, failures) = match &state.circuit {
+                // Other files failed of the same trouble before: that is one failure, not many.
+                Circuit::Open { .. } if !self.is_probe => return false,
+                Circuit::Closed => (now, 1),
+                Circuit::Open { trouble, .. } => (trouble.since, trouble.failures + 1),
+                // A small request has succeeded since, so patience begins anew.
+                Circuit::HalfOpen(trouble) => (now, trouble.failures + 1),
             };
-            // Where a small try has gone well since, this is another trouble as far as patience goes.
-            let lasting = state.trouble.as_ref().filter(|trouble| !trouble.recovering);
-            let since = lasting.map_or(now, |trouble| trouble.since);
-            let wait = backoff::wait(failures, backoff::chance(), error.retry_after);
-            let told_before = state.trouble.as_ref().is_some_and(|trouble| trouble.error.message == error.message);
-            self.breaker.tell(&error, told_before, wait);
-            state.trouble =
-                Some(Trouble { error, since, failures, next_try: now + wait, trial: false, recovering: false });
+            let wait = backoff::wait(failures, backoff::random(), error.retry_after);
+            self.breaker.log(&error, state.circuit.has_error(&error.message), wait);
+            let trouble = Trouble { error, since, failures };
+            state.circuit = Circuit::Open { trouble, next_probe: now + wait, is_probing: false };
+            true
+        });
+        self.is_probe = false;
+    }
+}
+
+impl Circuit {
+    fn has_error(&self, message: &str) -> bool {
+        match self {
+            Self::Closed => false,
+            Self::Open { trouble, .. } | Self::HalfOpen(trouble) => trouble.error.message == message,
         }
-        self.trial = false;
-        self.breaker.changed.notify_waiters();
     }
 }
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        let mut state = self.breaker.state();
-        state.out -= 1;
-        if !self.trial {
-            return;
-        }
-        // Stopped in mid-trial: the next one tries.
-        if let Some(trouble) = state.trouble.as_mut() {
-            trouble.trial = false;
-        }
-        drop(state);
-        self.breaker.changed.notify_waiters();
+        self.breaker.state.send_if_modified(|state| {
+            state.permits -= 1;
+            // The probe was cancelled: another file may take it.
+            match &mut state.circuit {
+                Circuit::Open { is_probing, .. } if self.is_probe => {
+                    *is_probing = false;
+                    true
+                }
+                _ => false,
+            }
+        });
     }
 }
 
@@ -212,34 +252,34 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn while_there_is_trouble_one_tries_and_all_others_wait() {
+    async fn while_a_breaker_is_open_one_file_probes_and_all_others_wait() {
         let breaker = tripped(None).await;
         let before = Instant::now();
-        let trial = breaker.permit().await.unwrap();
-        assert!(trial.is_trial() && before.elapsed() >= Duration::from_millis(500));
+        let probe = breaker.permit().await.unwrap();
+        assert!(probe.is_probe() && before.elapsed() >= Duration::from_millis(500));
         let other = tokio::spawn({
             let breaker = Arc::clone(&breaker);
-            async move { breaker.permit().await.map(|permit| permit.is_trial()) }
+            async move { breaker.permit().await.map(|permit| permit.is_probe()) }
         });
         tokio::time::sleep(Duration::from_secs(3600)).await;
         assert!(!other.is_finished());
-        trial.success();
+        probe.success();
         assert!(!other.await.unwrap().unwrap());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_tells_of_trouble_for_as_long_as_files_must_wait_for_it() {
+    async fn a_breaker_reports_trouble_for_as_long_as_files_must_wait_for_it() {
         let breaker = Breaker::new("the service", None);
         assert_eq!(breaker.trouble(), None);
         breaker.permit().await.unwrap().failed(down());
         assert_eq!(breaker.trouble().as_deref(), Some(down().public_message()));
-        let trial = breaker.permit().await.unwrap();
+        let probe = breaker.permit().await.unwrap();
         assert!(breaker.trouble().is_some(), "all others wait still");
-        let probed = trial.probed();
-        assert!(breaker.trouble().is_some(), "nothing went well yet but a small try");
+        let probed = probe.probed();
+        assert!(breaker.trouble().is_some(), "only a small request has succeeded");
         probed.failed(down());
         assert!(breaker.trouble().is_some());
-        // A file that is gone meanwhile never says how it ended, and nobody waits any more.
+        // The permit's file is gone: it never says how it ended, and no file waits any more.
         drop(breaker.permit().await.unwrap().probed());
         assert_eq!(breaker.trouble(), None);
         breaker.permit().await.unwrap().failed(VaultError::new(Kind::Login, "refused"));
@@ -249,7 +289,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn waits_grow_with_each_failed_trial_and_not_with_each_file_that_failed_at_once() {
+    async fn waits_grow_with_each_failed_probe_and_not_with_each_file_that_failed_at_once() {
         let breaker = Breaker::new("the service", None);
         let permits =
             [breaker.permit().await.unwrap(), breaker.permit().await.unwrap(), breaker.permit().await.unwrap()];
@@ -258,23 +298,23 @@ mod tests {
         }
         for least in [500, 1000, 2000, 4000] {
             let before = Instant::now();
-            let trial = breaker.permit().await.unwrap();
+            let probe = breaker.permit().await.unwrap();
             let waited = before.elapsed();
             assert!(
                 waited >= Duration::from_millis(least) && waited <= Duration::from_millis(2 * least + 10),
                 "{waited:?}"
             );
-            trial.failed(down());
+            probe.failed(down());
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_is_hurried_tries_at_once() {
+    async fn a_retry_that_somebody_asks_for_comes_at_once() {
         let breaker = tripped(None).await;
         breaker.permit().await.unwrap().failed(VaultError { retry_after: Some(Duration::from_secs(600)), ..down() });
         let waiting = tokio::spawn({
             let breaker = Arc::clone(&breaker);
-            async move { breaker.permit().await.map(|permit| permit.is_trial()) }
+            async move { breaker.permit().await.map(|permit| permit.is_probe()) }
         });
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert!(!waiting.is_finished());
@@ -285,49 +325,49 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn after_a_small_try_that_went_well_all_may_try_and_a_failure_of_theirs_waits_longer() {
+    async fn a_half_open_breaker_lets_all_try_and_a_failure_of_theirs_waits_longer() {
         let breaker = tripped(None).await;
         let probed = breaker.permit().await.unwrap().probed();
         let other = breaker.permit().await.unwrap();
-        assert!(!probed.is_trial() && !other.is_trial());
+        assert!(!probed.is_probe() && !other.is_probe());
         probed.failed(down());
         other.failed(down());
         let before = Instant::now();
-        let trial = breaker.permit().await.unwrap();
-        assert!(trial.is_trial() && before.elapsed() >= Duration::from_secs(1), "{:?}", before.elapsed());
-        trial.probed().success();
+        let probe = breaker.permit().await.unwrap();
+        assert!(probe.is_probe() && before.elapsed() >= Duration::from_secs(1), "{:?}", before.elapsed());
+        probe.probed().success();
         breaker.permit().await.unwrap().failed(down());
-        assert_eq!(breaker.state().trouble.as_ref().unwrap().failures, 1);
+        assert!(matches!(&breaker.state.borrow().circuit, Circuit::Open { trouble, .. } if trouble.failures == 1));
     }
 
-    /// One trial that took longer than the patience made all others give up.
+    /// Regression: one probe that took longer than the patience made all other files give up.
     #[tokio::test(start_paused = true)]
-    async fn nobody_gives_up_while_a_trial_is_under_way() {
+    async fn no_file_gives_up_while_a_probe_is_in_flight() {
         let breaker = tripped(Some(Duration::from_secs(45))).await;
-        let trial = breaker.permit().await.unwrap();
+        let probe = breaker.permit().await.unwrap();
         let other = tokio::spawn({
             let breaker = Arc::clone(&breaker);
             async move { breaker.permit().await.is_ok() }
         });
         tokio::time::sleep(Duration::from_secs(100)).await;
-        trial.success();
+        probe.success();
         assert!(other.await.unwrap());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_trial_that_is_dropped_lets_the_next_one_try() {
+    async fn a_probe_that_is_cancelled_lets_the_next_file_probe() {
         let breaker = tripped(None).await;
         drop(breaker.permit().await.unwrap());
-        assert!(breaker.permit().await.unwrap().is_trial());
+        assert!(breaker.permit().await.unwrap().is_probe());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn patience_ends_on_time_even_between_two_tries() {
+    async fn patience_ends_on_time_even_between_two_probes() {
         let breaker = tripped(Some(Duration::from_secs(45))).await;
         let before = Instant::now();
         let error = loop {
             match breaker.permit().await {
-                Ok(trial) => trial.failed(down()),
+                Ok(probe) => probe.failed(down()),
                 Err(error) => break error,
             }
         };
@@ -336,13 +376,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_wait_that_the_service_asked_for_is_kept() {
+    async fn a_wait_that_the_service_asks_for_is_kept() {
         let breaker = Breaker::new("the service", None);
         let error = VaultError { retry_after: Some(Duration::from_secs(100)), ..down() };
         breaker.permit().await.unwrap().failed(error);
         let before = Instant::now();
         breaker.permit().await.unwrap().success();
         assert!(before.elapsed() >= Duration::from_secs(100));
-        assert!(!breaker.permit().await.unwrap().is_trial());
+        assert!(!breaker.permit().await.unwrap().is_probe());
     }
 }

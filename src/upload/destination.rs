@@ -9,7 +9,7 @@ use crate::vault::{DocumentId, RemotePath, Vault, VaultError};
 
 #[derive(Debug)]
 pub(super) struct Destinations {
-    /// While it is in trouble this pipeline's files wait; those of other folders go on.
+    /// While the destination is in trouble this uploader's files wait; those of other folders go on.
     pub(super) breaker: Arc<Breaker>,
     known: Mutex<HashMap<RemotePath, DocumentId>>,
 }
@@ -28,14 +28,14 @@ impl Destinations {
         self.look_up(vault, path).await
     }
 
-    /// The same, asked of the store now.
+    /// The same; asks the store in any case.
     pub(super) async fn look_up<V: Vault>(&self, vault: &V, path: &RemotePath) -> Result<DocumentId, VaultError> {
         let id = vault.folder(path).await?.id;
         self.known().insert(path.clone(), id.clone());
         Ok(id)
     }
 
-    /// The store no longer takes files there: look it up anew.
+    /// The store no longer takes files there: the folder is looked up anew.
     pub(super) fn forget(&self, path: &RemotePath) {
         self.known().remove(path);
     }

@@ -1,11 +1,12 @@
-//! Which file is next: in the order in which they came, but that large files which find no place let the others pass.
+//! Which file is next: files go in the order in which they came, except that small files pass large ones that find no place.
 
 use std::collections::VecDeque;
 
 use tokio::sync::mpsc;
 
+use super::Uploader;
 use super::concurrency::Class;
-use super::{Outcome, Pipeline};
+use super::outcome::{BlockedBy, Outcome};
 use crate::budget;
 use crate::file::Settled;
 use crate::vault::Vault;
@@ -14,8 +15,8 @@ use crate::vault::Vault;
 #[derive(Debug, Default)]
 pub(super) struct Held {
     files: VecDeque<Settled>,
-    /// The queue has ended: no more come.
-    is_last: bool,
+    /// The queue has ended: no more files come.
+    queue_ended: bool,
 }
 
 impl Held {
@@ -28,11 +29,11 @@ impl Held {
     }
 }
 
-impl<V: Vault> Pipeline<V> {
-    /// Waits for the next file that may begin; `None` when there is none left. Given up at any moment it loses no file.
+impl<V: Vault> Uploader<V> {
+    /// Waits for the next file that may begin; `None` when none is left. Cancelled at any moment it loses no file.
     pub(super) async fn next(&self, queue: &mut mpsc::Receiver<Settled>, held: &mut Held) -> Option<(Settled, Class)> {
         loop {
-            if held.is_last && held.is_empty() {
+            if held.queue_ended && held.is_empty() {
                 return None;
             }
             let received = tokio::select! {
@@ -40,24 +41,22 @@ impl<V: Vault> Pipeline<V> {
                 () = self.concurrency.free(Class::Large), if !held.is_empty() => {
                     return held.files.pop_front().map(|file| (file, Class::Large));
                 }
-                received = async { self.concurrency.free(Class::Small).await; queue.recv().await }, if !held.is_last => received,
+                received = async { self.concurrency.free(Class::Small).await; queue.recv().await }, if !held.queue_ended => received,
             };
             match received {
-                None => held.is_last = true,
+                None => held.queue_ended = true,
                 Some(file) if Class::seen(&file) == Class::Small => return Some((file, Class::Small)),
                 Some(file) => self.hold(file, held),
             }
         }
     }
 
-    /// What is held counts against what a walk may bring, so a daemon holds only so many. A command that is to end has all of them to
-    /// send, and nobody else's files to look out for.
+    /// Files that are held count against those that a walk may bring, so a daemon holds only so many. A command, which is to end, holds all
+    /// of them: it has all of them to send, and no other folder's files.
     fn hold(&self, file: Settled, held: &mut Held) {
-        if held.files.len() < budget::LARGE_WAITING || self.shared.patience.is_some() {
+        if held.files.len() < budget::LARGE_WAITING || self.context.shared.patience.is_some() {
             return held.files.push_back(file);
         }
-        let reason =
-            "other large files are sent first; it is looked at again at the next walk through the folder".to_owned();
-        self.report(file, Outcome::Blocked { reason });
+        self.report(file, Outcome::Blocked { reason: BlockedBy::LargeFiles });
     }
 }

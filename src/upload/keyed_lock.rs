@@ -1,51 +1,51 @@
 //! One upload at a time for each path, here or in the vault.
 //!
 //! Two files may have one path: one that was set aside, changed, and whose name was taken by then, and the newcomer. Each
-//! would take the other's open intent for the leftover of a crash.
+//! would take the other's open attempt for the leftover of a crash.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Notify;
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 #[derive(Debug, Default)]
 pub(super) struct KeyedLock {
-    taken: Mutex<HashSet<PathBuf>>,
-    changed: Notify,
+    /// The locks of the paths that are locked or waited for.
+    locks: Mutex<HashMap<PathBuf, Arc<AsyncMutex<()>>>>,
 }
 
-/// A path's turn; over when dropped.
+/// A path that is locked, or waited for. Dropping it unlocks the path, or ends the wait.
 #[derive(Debug)]
 pub(super) struct KeyedGuard<'a> {
-    turns: &'a KeyedLock,
+    keyed: &'a KeyedLock,
     path: PathBuf,
+    lock: Arc<AsyncMutex<()>>,
+    held: Option<OwnedMutexGuard<()>>,
 }
 
 impl KeyedLock {
-    /// Waits until nobody else has the turn of this path.
-    pub(super) async fn take(&self, path: PathBuf) -> KeyedGuard<'_> {
-        loop {
-            let changed = self.changed.notified();
-            tokio::pin!(changed);
-            // Registers before the look, so that no change in between is lost.
-            changed.as_mut().enable();
-            if self.taken().insert(path.clone()) {
-                return KeyedGuard { turns: self, path };
-            }
-            changed.await;
-        }
+    /// Waits until this path is free, and locks it. Files that wait for one path get it in the order in which they came.
+    pub(super) async fn lock(&self, path: PathBuf) -> KeyedGuard<'_> {
+        let lock = Arc::clone(self.locks().entry(path.clone()).or_default());
+        let mut guard = KeyedGuard { keyed: self, path, lock, held: None };
+        guard.held = Some(Arc::clone(&guard.lock).lock_owned().await);
+        guard
     }
 
-    fn taken(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    fn locks(&self) -> MutexGuard<'_, HashMap<PathBuf, Arc<AsyncMutex<()>>>> {
+        self.locks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for KeyedGuard<'_> {
     fn drop(&mut self) {
-        self.turns.taken().remove(&self.path);
-        self.turns.changed.notify_waiters();
+        self.held = None;
+        let mut locks = self.keyed.locks();
+        // One count is the map's, one this guard's.
+        if Arc::strong_count(&self.lock) == 2 {
+            locks.remove(&self.path);
+        }
     }
 }
 
@@ -56,12 +56,13 @@ mod tests {
     use tokio::time::timeout;
 
     #[tokio::test(start_paused = true)]
-    async fn a_path_has_one_turn_at_a_time_and_others_have_theirs() {
-        let turns = KeyedLock::default();
-        let first = turns.take("x".into()).await;
-        turns.take("y".into()).await;
-        assert!(timeout(Duration::from_secs(9), turns.take("x".into())).await.is_err());
-        let (second, ()) = tokio::join!(turns.take("x".into()), async { drop(first) });
+    async fn a_path_is_locked_once_at_a_time_and_others_are_free() {
+        let keyed = KeyedLock::default();
+        let first = keyed.lock("x".into()).await;
+        keyed.lock("y".into()).await;
+        assert!(timeout(Duration::from_secs(9), keyed.lock("x".into())).await.is_err());
+        let (second, ()) = tokio::join!(keyed.lock("x".into()), async { drop(first) });
         drop(second);
+        assert!(keyed.locks().is_empty(), "a path that nobody waits for takes no memory");
     }
 }

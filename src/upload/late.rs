@@ -2,7 +2,7 @@
 //!
 //! A relay in front of the service may drop our connection and hand the upload on all the same: the service stores it seconds
 //! later. A file that is sent again before that is stored twice. A newer file of the same name that is sent before that is
-//! covered by the older one, while its receipt says that it is the one in the store. So nothing is sent under such a name for as
+//! covered by the older one, while its receipt says that the newer one is in the store. So nothing is sent under such a name for as
 //! long as the configuration says (`store_lag`), and the store is asked again and again until then. Meanwhile the file holds no
 //! lease and no place among the uploads.
 
@@ -13,44 +13,45 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::Pipeline;
-use super::attempt::{Confirmed, Halt, again};
-use super::body::Source;
-use super::concurrency::{Class, Concurrency};
-use super::verify::{Found, Sent};
+use super::concurrency::Place;
+use super::context::Context;
+use super::error::{StepError, TransferError};
+use super::receipt::Receipted;
+use super::source::Source;
+use super::target::{Sent, Target};
+use super::verify::Found;
 use crate::budget;
-use crate::file::Settled;
-use crate::journal::{Entry, Intent, State};
+use crate::journal::{Entry, State};
 use crate::vault::{Kind, RemotePath, Vault, VaultError};
 
 /// When the upload under a name was last cut off.
 #[derive(Debug, Clone, Copy)]
 struct Cut {
     at: Instant,
-    /// All of it was sent, so it may still be stored.
-    may_come: bool,
+    /// All of the content was sent, so the store may still get it.
+    may_arrive: bool,
 }
 
 /// What this process knows of uploads that were cut off.
 #[derive(Debug)]
 pub(super) struct Late {
     cuts: Mutex<Cuts>,
-    /// Files that wait without a place among the uploads.
-    resting: Semaphore,
-    /// An attempt that began before this is of an earlier process, which was gone by then.
+    /// One permit for each file that may wait without a place among the uploads.
+    waiting: Semaphore,
+    /// When this process began, by the wall clock. An attempt that began earlier is an earlier process's, which was gone by then.
     born: SystemTime,
-    /// The same moment by the clock that nobody sets.
+    /// The same moment by the monotonic clock, which nobody sets.
     started: Instant,
 }
 
 #[derive(Debug, Default)]
 struct Cuts {
     by_name: HashMap<RemotePath, Cut>,
-    /// Old ones are forgotten when there are as many as this.
+    /// Cuts that are too old to matter are forgotten when there are as many as this.
     most: usize,
 }
 
-/// An upload under way. Dropped without an answer, for whatever reason, it counts as cut off.
+/// An upload in flight. It counts as cut off if it is dropped without an answer, for whatever reason.
 pub(super) struct Sending<'a> {
     late: &'a Late,
     name: RemotePath,
@@ -62,7 +63,7 @@ impl Late {
     pub(super) fn new() -> Self {
         Self {
             cuts: Mutex::default(),
-            resting: Semaphore::new(budget::LATE_FILES),
+            waiting: Semaphore::new(budget::LATE_FILES),
             born: SystemTime::now(),
             started: Instant::now(),
         }
@@ -75,27 +76,27 @@ impl Late {
 
     /// Whether an upload under this name was cut off lately.
     pub(super) fn is_recent(&self, name: &RemotePath) -> bool {
-        self.cut(name).is_some_and(|cut| cut.may_come && cut.at.elapsed() < budget::LATE)
+        self.cut(name).is_some_and(|cut| cut.may_arrive && cut.at.elapsed() < budget::LATE)
     }
 
-    /// When an attempt without an outcome was cut off, as far as that is known; `None` where it can't be stored any more.
+    /// When an attempt without an outcome was cut off, as far as that is known; `None` where the store can't get it any more.
     pub(super) fn cut_of(&self, entry: &Entry) -> Option<Instant> {
         let name = entry.intent.dest.join(&entry.intent.name);
         if let Some(cut) = self.cut(&name) {
-            return cut.may_come.then_some(cut.at);
+            return cut.may_arrive.then_some(cut.at);
         }
         if entry.state != State::Open {
             return None;
         }
-        // It is another process's: one that is gone, or one that began after this one did.
+        // The attempt is another process's: of one that is gone, or of one that began after this one did.
         let at = if entry.started < self.born {
             self.started
         } else {
             let age = entry.started.elapsed().unwrap_or_default();
             Instant::now().checked_sub(age).unwrap_or(self.started)
         };
-        // Noted, so that its age is not asked of the wall clock again, which may be set back meanwhile.
-        self.note(name, Cut { at, may_come: true });
+        // Noted, so that the wall clock is not asked for its age again: it may be set back meanwhile.
+        self.note(name, Cut { at, may_arrive: true });
         Some(at)
     }
 
@@ -110,8 +111,8 @@ impl Late {
             cuts.most = cuts.by_name.len() * 2 + budget::LATE_FILES;
         }
         let known = cuts.by_name.entry(name).or_insert(cut);
-        // An older upload may still come, whatever became of the newer one.
-        if cut.may_come || !known.may_come {
+        // The older upload may still arrive, whatever became of the newer one.
+        if cut.may_arrive || !known.may_arrive {
             *known = cut;
         }
     }
@@ -122,12 +123,12 @@ impl Late {
 }
 
 impl Sending<'_> {
-    /// The upload has ended: well, or with this error.
+    /// The store has answered: it took the upload, or failed with this error.
     pub(super) fn answered(&mut self, error: Option<&VaultError>) {
         self.answered = true;
         let Some(error) = error else { return };
         if matches!(error.kind, Kind::Unavailable | Kind::Unknown) {
-            let cut = Cut { at: Instant::now(), may_come: error.all_sent };
+            let cut = Cut { at: Instant::now(), may_arrive: error.all_sent };
             self.late.note(self.name.clone(), cut);
         }
     }
@@ -135,95 +136,68 @@ impl Sending<'_> {
 
 impl Drop for Sending<'_> {
     fn drop(&mut self) {
-        // What was not read to its end was not sent to its end.
+        // A file that was not read to its end was not sent to its end.
         if !self.answered && self.source.sha256().is_some() {
-            self.late.note(self.name.clone(), Cut { at: Instant::now(), may_come: true });
+            self.late.note(self.name.clone(), Cut { at: Instant::now(), may_arrive: true });
         }
     }
 }
 
-impl<V: Vault> Pipeline<V> {
-    /// Nothing is sent under a name while an upload that was cut off may still be stored under it.
-    pub(super) async fn nothing_late(&self, intent: &Intent) -> Result<(), Halt> {
-        let late = &self.shared.late;
-        if let Some(cut) = late.cut(&intent.dest.join(&intent.name)) {
-            return match self.late_wait(cut.may_come.then_some(cut.at)) {
-                Some(wait) => Err(Halt::Later(wait)),
-                None => Ok(()),
-            };
-        }
-        // What an earlier process sent is known from the journal only, and can't come any more once this one is old enough.
-        if late.started.elapsed() >= self.policy.store_lag {
-            return Ok(());
-        }
-        let since = late.born.checked_sub(budget::LATE).unwrap_or(late.born);
-        let (folder, name) = (&intent.folder, &intent.name);
-        let cut_off = self.shared.journal.was_cut_off(folder, name, (since, late.born), budget::LATE_ATTEMPTS).await?;
-        match self.late_wait(cut_off.then_some(late.started)) {
-            Some(wait) => Err(Halt::Later(wait)),
-            None => Ok(()),
-        }
-    }
-
-    /// How long until the store is asked again for what was cut off at this time; `None` where it can't come any more.
-    pub(super) fn late_wait(&self, cut: Option<Instant>) -> Option<Duration> {
-        cut.and_then(|cut| next_look(cut.elapsed(), self.policy.store_lag))
-    }
-
-    /// What was cut off may come even later than that. Where it may have come over the newer file of its name, that one is sent
-    /// again and not removed.
-    pub(super) async fn not_covered(&self, file: &Settled, intent: &Intent, confirmed: &Confirmed) -> Result<(), Halt> {
-        if !self.shared.late.is_recent(&confirmed.remote) {
-            return Ok(());
-        }
-        let stored = &confirmed.stored;
-        let sent = Sent { name: intent.name.clone(), size: stored.size, sha256: stored.sha256.clone() };
-        match self.find(&intent.dest, &intent.folder, &sent).await? {
-            Found::Same(_) => Ok(()),
-            Found::Other | Found::Nothing => {
-                Err(again(file, "an older upload of its name has come over it in the store"))
-            }
-        }
-    }
-
-    /// Whether an older upload may have come over an entry's document. Not where a newer one of its name was sent since: that one's
-    /// content is the one that belongs there, and it is not to be covered by this one again.
-    pub(super) async fn may_be_covered(&self, entry: &Entry) -> Result<bool, Halt> {
-        let name = entry.intent.dest.join(&entry.intent.name);
-        Ok(self.shared.late.is_recent(&name) && !self.shared.journal.has_newer_of_name(entry.id).await?)
-    }
-
-    /// Waits without a place among the uploads, where not too many files do.
-    pub(super) async fn rest(&self, class: Class, wait: Duration) {
-        let resting = self.shared.late.resting.try_acquire();
-        let lent = resting.is_ok().then(|| Lent::new(&self.concurrency, class));
-        tokio::time::sleep(wait).await;
-        if lent.is_some() {
-            self.concurrency.free(class).await;
+impl Late {
+    /// Waits before the store is asked again: without a place among the uploads, unless too many files wait like that.
+    pub(super) async fn wait(&self, place: &Place, wait: Duration) {
+        match self.waiting.try_acquire() {
+            Ok(_permit) => place.lend(wait).await,
+            Err(_) => tokio::time::sleep(wait).await,
         }
     }
 }
 
-/// A place that is given back for a while; taken again when this is dropped, also in the middle of the wait, for whoever ends
-/// the file gives it back once more.
-struct Lent<'a>(&'a Concurrency, Class);
-
-impl<'a> Lent<'a> {
-    fn new(concurrency: &'a Concurrency, class: Class) -> Self {
-        concurrency.lend(class);
-        Self(concurrency, class)
+/// Nothing is sent to a target while an upload that was cut off may still be stored there.
+pub(super) async fn nothing_late<V: Vault>(context: &Context<V>, target: &Target) -> Result<(), StepError> {
+    let late = &context.shared.late;
+    let cut_off = match late.cut(&target.path()) {
+        Some(cut) => cut.may_arrive.then_some(cut.at),
+        // What an earlier process sent is known from the journal only, and can't arrive any more once this process is old enough.
+        None if late.started.elapsed() >= context.policy.store_lag => None,
+        None => {
+            let since = late.born.checked_sub(budget::LATE).unwrap_or(late.born);
+            let (journal, period) = (&context.shared.journal, (since, late.born));
+            let was_cut_off = journal.was_cut_off(&target.folder, &target.name, period, budget::LATE_ATTEMPTS).await?;
+            was_cut_off.then_some(late.started)
+        }
+    };
+    match context.wait_for_arrival(cut_off) {
+        Some(wait) => Err(TransferError::MayArrive(wait).into()),
+        None => Ok(()),
     }
 }
 
-impl Drop for Lent<'_> {
-    fn drop(&mut self) {
-        self.0.take(self.1);
+/// Whether an older upload of the same name, which arrived even later than it was waited for, covers the file that was just stored.
+/// Such a file is sent again, and not removed.
+pub(super) async fn is_covered<V: Vault>(
+    context: &Context<V>,
+    target: &Target,
+    receipted: &Receipted,
+) -> Result<bool, StepError> {
+    if !context.shared.late.is_recent(&receipted.remote) {
+        return Ok(false);
     }
+    let stored = &receipted.stored;
+    let sent = Sent { name: target.name.clone(), size: stored.size, sha256: stored.sha256.clone() };
+    Ok(!matches!(context.find(target, &sent).await?, Found::Same(_)))
+}
+
+/// Whether an older upload may cover an entry's document. Not where a newer one of the same name was sent since: its content is the
+/// one that belongs there, and must not be covered by this entry's file again.
+pub(super) async fn may_be_covered<V: Vault>(context: &Context<V>, entry: &Entry) -> Result<bool, StepError> {
+    let name = entry.intent.dest.join(&entry.intent.name);
+    Ok(context.shared.late.is_recent(&name) && !context.shared.journal.has_newer_of_name(entry.id).await?)
 }
 
 /// How long until the store is asked again for an upload that was cut off so long ago: each wait is as long as all before it,
-/// and the last one ends when it can't come any more. `None` once that is over.
-fn next_look(since: Duration, lag: Duration) -> Option<Duration> {
+/// and the last one ends when the upload can't arrive any more. `None` once that is over.
+pub(super) fn next_look(since: Duration, lag: Duration) -> Option<Duration> {
     let left = lag.checked_sub(since).filter(|left| !left.is_zero())?;
     Some(since.max(budget::FIRST_LOOK).min(left))
 }
@@ -245,11 +219,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_upload_that_may_still_come_is_not_forgotten_for_a_newer_one_that_was_never_sent() {
+    async fn a_newer_upload_that_was_never_sent_whole_hides_no_older_one_that_may_arrive() {
         let (late, name) = (Late::new(), RemotePath::parse("/dest/x").unwrap());
         let now = Instant::now();
-        late.note(name.clone(), Cut { at: now, may_come: true });
-        late.note(name.clone(), Cut { at: now, may_come: false });
+        late.note(name.clone(), Cut { at: now, may_arrive: true });
+        late.note(name.clone(), Cut { at: now, may_arrive: false });
         assert!(late.is_recent(&name));
         tokio::time::advance(budget::LATE).await;
         assert!(!late.is_recent(&name));

@@ -1,12 +1,11 @@
-//! The local end of a file: what becomes of it once the store has it, or has refused it.
+//! The local end of a file: what becomes of it once the store has it, or once it has failed.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use super::attempt::Confirmed;
-use super::body::Source;
-use super::worker::INTERNAL;
-use super::{Outcome, Pipeline, Report};
+use super::Uploader;
+use super::outcome::{Failure, Outcome, Report, Unsettled};
+use super::receipt::Receipted;
+use super::source::Source;
 use crate::config::{After, Policy};
 use crate::file::Settled;
 use crate::journal::{AttemptId, End, LocalEnd, Stored};
@@ -18,23 +17,23 @@ use crate::vault::{RemotePath, Vault};
 /// Why a file is to leave the watched folder.
 #[derive(Debug)]
 enum Why {
-    /// The store has it.
+    /// The store has the file.
     Stored(RemotePath, Stored),
-    /// The store refuses it for this reason, and refused files are collected elsewhere.
-    Failed(String),
+    /// The file failed, and failed files are collected elsewhere.
+    Failed(Failure),
 }
 
 /// The folders that a policy moves files to, open.
 #[derive(Debug, Clone, Default)]
 pub struct MoveTargets {
-    /// Those that the store has.
+    /// For files that the store has.
     stored: Option<Arc<MoveTarget>>,
-    /// Those that it refused.
+    /// For files that failed.
     failed: Option<Arc<MoveTarget>>,
 }
 
 impl MoveTargets {
-    /// Opens them: once, before any file is sent.
+    /// Opens the folders: once, before any file is sent.
     pub fn open(policy: &Policy) -> Result<Self, MoveTargetError> {
         let open = |folder| MoveTarget::open(folder).map(Arc::new);
         let stored = match &policy.after {
@@ -45,41 +44,28 @@ impl MoveTargets {
     }
 }
 
-impl<V: Vault> Pipeline<V> {
-    /// What is to become of a file that the store has. One whose writers the kernel knows, and may not tell us, is kept: a writer
-    /// through a mapping changes no time for seconds, and its last content would be gone.
-    pub(super) fn after(&self, source: &Source) -> &After {
-        if !source.lease_denied || self.policy.allow_unleased || self.policy.after == After::Keep {
-            return &self.policy.after;
-        }
-        if !self.unleased_told.swap(true, Ordering::Relaxed) {
-            tracing::warn!(
-                "files of other users are uploaded but stay here, for nobody may tell this user of their writers: give it CAP_LEASE, or \
-                 set allow_unleased = true"
-            );
-        }
-        &After::Keep
-    }
-
-    /// What becomes of a file with a receipt; `None` where its removal is under way and will be reported.
-    pub(super) async fn local_end(&self, file: &Settled, source: Source, confirmed: Confirmed) -> Option<Outcome> {
-        let Confirmed { attempt, remote, stored } = confirmed;
-        let fate = match (self.after(&source), &self.targets.stored) {
+impl<V: Vault> Uploader<V> {
+    /// What becomes of a file with a receipt; `None` where its removal is in flight and will be reported.
+    pub(super) async fn stored_end(&self, file: &Settled, source: Source, receipted: Receipted) -> Option<Outcome> {
+        let Receipted { attempt, remote, stored } = receipted;
+        let disposition = match (self.context.after(&source), &self.targets.stored) {
             (After::Delete, _) => Disposition::Delete,
             (After::Move(_), Some(folder)) => Disposition::MoveTo(Arc::clone(folder)),
             (After::Keep, _) | (After::Move(_), None) => {
-                if let Err(error) = self.shared.journal.end(attempt, End::Local(LocalEnd::Kept)).await {
+                if let Err(error) = self.context.shared.journal.end(attempt, End::Local(LocalEnd::Kept)).await {
                     tracing::warn!("that a file was kept could not be written down: {error}");
                 }
+                tracing::debug!("kept");
                 return Some(Outcome::Stored { remote, stored, local: LocalEnd::Kept });
             }
         };
-        self.remove(file, source, fate, Some(attempt), Why::Stored(remote, stored)).await;
+        self.remove(file, source, disposition, Some(attempt), Why::Stored(remote, stored)).await;
         None
     }
 
-    /// What becomes of a file that the store refused. The journal has its end already.
-    pub(super) async fn refused_end(&self, file: &Settled, source: Source, reason: String) -> Option<Outcome> {
+    /// What becomes of a file that failed; `None` where its removal is in flight and will be reported. The journal has the failure
+    /// already.
+    pub(super) async fn refused_end(&self, file: &Settled, source: Source, reason: Failure) -> Option<Outcome> {
         let Some(folder) = &self.targets.failed else { return Some(Outcome::Failed { reason, moved: None }) };
         self.remove(file, source, Disposition::MoveTo(Arc::clone(folder)), None, Why::Failed(reason)).await;
         None
@@ -101,7 +87,8 @@ impl<V: Vault> Pipeline<V> {
             // The send fails only where nobody listens for reports any more.
             reports.send(report_of(file, why, ended)).ok();
         });
-        let request = RemovalRequest { file: file.clone(), disposition, record, on_end };
+        let span = tracing::Span::current();
+        let request = RemovalRequest { file: file.clone(), disposition, record, on_end, span };
         self.removals.add(request, UploadedFile { opened, lease, lock, sha256 }).await;
     }
 }
@@ -114,23 +101,24 @@ fn report_of(file: Settled, why: Why, ended: Result<LocalEnd, NotRemoved>) -> Re
     Report { outcome: outcome_of(why, ended), file, put_back, aside }
 }
 
-/// The end of a removal in words.
+/// What the end of a removal means for the file.
 fn outcome_of(why: Why, ended: Result<LocalEnd, NotRemoved>) -> Outcome {
     match (why, ended) {
         (Why::Stored(remote, stored), Ok(local)) => Outcome::Stored { remote, stored, local },
         (Why::Failed(reason), Ok(LocalEnd::Moved(path))) => Outcome::Failed { reason, moved: Some(path) },
         (Why::Failed(reason), Ok(LocalEnd::Removed | LocalEnd::Kept)) => Outcome::Failed { reason, moved: None },
         (_, Err(not_removed)) if not_removed.error.calls_for_retry() => {
-            Outcome::Again { reason: not_removed.to_string(), place: not_removed.place }
+            let place = not_removed.place.clone();
+            Outcome::Again { reason: Unsettled::NotRemoved(not_removed), place }
         }
         (_, Err(NotRemoved { error: RemovalError::Internal, .. })) => {
-            Outcome::Failed { reason: INTERNAL.to_owned(), moved: None }
+            Outcome::Failed { reason: Failure::Internal, moved: None }
         }
         (Why::Stored(..), Err(not_removed)) => {
-            Outcome::Failed { reason: format!("it is stored, but stays here: {not_removed}"), moved: None }
+            Outcome::Failed { reason: Failure::NotRemoved(not_removed), moved: None }
         }
-        (Why::Failed(first), Err(not_removed)) => {
-            Outcome::Failed { reason: format!("{first}; it can't be moved away: {not_removed}"), moved: None }
+        (Why::Failed(failure), Err(not_removed)) => {
+            Outcome::Failed { reason: Failure::NotMoved { failure: Box::new(failure), not_removed }, moved: None }
         }
     }
 }
@@ -162,11 +150,11 @@ mod tests {
 
     #[test]
     fn a_changed_file_goes_round_again_and_one_that_can_not_be_removed_is_reported() {
-        for why in [stored(), Why::Failed("413".into())] {
+        for why in [stored(), Why::Failed(Failure::Earlier("413".into()))] {
             let outcome = outcome_of(why, not_removed(RemovalError::ChangedDuringGrace));
             assert!(matches!(outcome, Outcome::Again { .. }));
         }
-        for why in [stored(), Why::Failed("413".into())] {
+        for why in [stored(), Why::Failed(Failure::Earlier("413".into()))] {
             assert!(matches!(outcome_of(why, not_removed(refused())), Outcome::Failed { moved: None, .. }));
         }
     }

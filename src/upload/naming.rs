@@ -2,16 +2,16 @@
 
 use std::path::Path;
 
-/// The longest name that is sent, in bytes; what file systems allow.
+/// The longest name that is sent, in bytes: as long as file systems allow.
 const LONGEST: usize = 255;
 
 /// Why a file's name can't be sent.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum NameError {
-    /// Names in the vault are text.
+pub enum NameError {
+    /// The name is not valid UTF-8, and names in the vault are text.
     #[error("its name {0:?} is not valid UTF-8, and names in the vault are text: rename it")]
     NotText(std::ffi::OsString),
-    /// It has no name.
+    /// The path ends in no name.
     #[error("it has no name")]
     None,
 }
@@ -29,7 +29,7 @@ pub(super) fn remote_folders(path: &Path) -> Result<Vec<String>, NameError> {
 }
 
 /// Names to try in turn where `name` is taken by other content: by the sub-folder that the file comes from, if any, then
-/// by the start of its SHA-256. Each says why it is so, and both are the same whenever the same file is tried again.
+/// by the start of its SHA-256. Each name says why it differs, and both are the same whenever the same file is tried again.
 pub(super) fn alternatives(name: &str, path: &Path, sha256: &str) -> Vec<String> {
     let folders = path.parent().map(|parent| parent.to_string_lossy().replace('/', "_")).unwrap_or_default();
     let from = (!folders.is_empty()).then(|| with_suffix(name, &format!(" (from {folders})")));
@@ -67,7 +67,7 @@ mod tests {
     const SHA: &str = "0123456789abcdef";
 
     #[test]
-    fn a_name_is_sent_as_it_is_and_one_that_is_no_text_is_refused_with_the_mend() {
+    fn a_name_is_sent_as_it_is_and_one_that_is_no_text_is_refused() {
         assert_eq!(remote_name(Path::new("sub/Zeugnis 100%+&#?.pdf")).unwrap(), "Zeugnis 100%+&#?.pdf");
         let error = remote_name(Path::new(OsStr::from_bytes(b"caf\xe9.pdf"))).unwrap_err();
         assert!(error.to_string().contains("rename it"), "{error}");

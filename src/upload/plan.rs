@@ -1,27 +1,39 @@
-//! What the journal knows of a file decides which way it takes. Pure.
+//! What a transfer does with a file, by what the journal knows of it. Pure.
 
 use crate::config::After;
 use crate::file::FileStamp;
-use crate::journal::{End, Entry, LocalEnd, State};
+use crate::journal::{AttemptId, End, Entry, LocalEnd, State};
 
-/// The way that a file takes.
+/// What a transfer does with a file.
 #[derive(Debug, PartialEq)]
 pub(super) enum Plan {
-    /// Up to the store.
+    /// The file is sent.
     Upload,
-    /// The store has it: only the local end is left.
+    /// The store has the file, by this entry's receipt: only the local end is left.
     Finish(Entry),
-    /// An upload was begun, and what came of it is unknown: ask the store.
+    /// An upload was begun, and its outcome is unknown: the store is asked.
     Resolve(Entry),
-    /// Nothing: it was kept or has failed before, and has not changed.
-    Skip {
-        /// It has failed.
-        failed: bool,
-    },
+    /// Nothing: the file was kept before, and has not changed.
+    SkipKept,
+    /// Nothing: the file failed before, in this attempt and for this reason, and has not changed.
+    SkipFailed(AttemptId, String),
 }
 
-/// The way for a file in this state, by the entry that the journal has of it. `forced` where a person asked for just this file:
-/// then what was done or failed before is no reason to leave it.
+impl Plan {
+    /// What the log says of it.
+    pub(super) fn describe(&self) -> &'static str {
+        match self {
+            Self::Upload => "send the file",
+            Self::Finish(_) => "an earlier receipt: check it, then the local file",
+            Self::Resolve(_) => "an attempt without an outcome: ask the store",
+            Self::SkipKept => "nothing: the file was kept before, and has not changed",
+            Self::SkipFailed(..) => "nothing: the file failed before, and has not changed",
+        }
+    }
+}
+
+/// The plan for a file in this state, by the newest entry that the journal has of it. `forced` where a person asked for just this file:
+/// then an earlier success or failure is no reason to leave it.
 pub(super) fn plan(latest: Option<Entry>, stamp: &FileStamp, after: &After, forced: bool) -> Plan {
     let Some(entry) = latest else { return Plan::Upload };
     let before = &entry.intent.stamp;
@@ -29,23 +41,26 @@ pub(super) fn plan(latest: Option<Entry>, stamp: &FileStamp, after: &After, forc
         // Nothing was ever sent.
         State::Open | State::Ended(End::Abandoned { .. }) if !entry.intent.names_folder() => Plan::Upload,
         State::Open => Plan::Resolve(entry),
-        // Given up because it was gone, or for what the store said: this very file is there again, and the store may have it.
+        // The attempt was given up because its file was gone, or for what the store said. This very file is there again, and the store
+        // may have it.
         State::Ended(End::Abandoned { .. }) if before.same_file(stamp) => Plan::Resolve(entry),
-        // Touched, opened for writing without a change, put back, or under a device number that a reboot has changed: its
-        // bytes are compared before anything is removed, and the same ones are not sent again.
+        // The file was touched, opened for writing without a change, put back, or has a device number that a reboot has changed: its
+        // bytes are compared before anything is removed, and the same bytes are not sent again.
         State::Stored | State::Ended(End::Superseded) if before.size == stamp.size => Plan::Finish(entry),
         // The unlink did not outlive a power cut, or was never done on a file system mounted below.
         State::Ended(End::Local(LocalEnd::Removed | LocalEnd::Moved(_))) if before.same_file(stamp) && !forced => {
             Plan::Finish(entry)
         }
         State::Ended(End::Local(LocalEnd::Kept)) if before.same_file(stamp) && !forced => match after {
-            After::Keep => Plan::Skip { failed: false },
+            After::Keep => Plan::SkipKept,
             After::Delete | After::Move(_) => Plan::Finish(entry),
         },
-        // Nothing was sent: it could not be read, or not be sent under its name. To find out whether that is so still costs nothing.
+        // Nothing was sent: the file could not be read, or not be sent under its name. Finding out whether that is so still costs nothing.
         State::Ended(End::Failed { .. }) if !entry.intent.names_folder() && before.ctime != stamp.ctime => Plan::Upload,
-        // Put back from an attempt to move it away, it has another ctime, and is refused all the same.
-        State::Ended(End::Failed { .. }) if before.same_content(stamp) && !forced => Plan::Skip { failed: true },
+        // A file that was put back when it could not be moved away has another ctime, and is refused all the same.
+        State::Ended(End::Failed { reason }) if before.same_content(stamp) && !forced => {
+            Plan::SkipFailed(entry.id, reason.clone())
+        }
         State::Stored | State::Ended(_) => Plan::Upload,
     }
 }
@@ -53,7 +68,7 @@ pub(super) fn plan(latest: Option<Entry>, stamp: &FileStamp, after: &After, forc
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::{AttemptId, Intent};
+    use crate::journal::Intent;
     use crate::vault::{DocumentId, RemotePath};
     use std::time::SystemTime;
 
@@ -83,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_failed_file_is_left_until_it_changes_or_somebody_asks_for_it() {
-        assert_eq!(plan(failed(), &STAMP, &After::Delete, false), Plan::Skip { failed: true });
+        assert_eq!(plan(failed(), &STAMP, &After::Delete, false), Plan::SkipFailed(AttemptId(1), "413".into()));
         assert_eq!(plan(failed(), &CHANGED, &After::Delete, false), Plan::Upload);
         assert_eq!(plan(failed(), &STAMP, &After::Delete, true), Plan::Upload);
     }
@@ -93,7 +108,7 @@ mod tests {
         let mut unsent = failed().unwrap();
         unsent.intent.folder = DocumentId(String::new());
         let plan = |stamp| plan(Some(unsent.clone()), stamp, &After::Delete, false);
-        assert_eq!(plan(&STAMP), Plan::Skip { failed: true });
+        assert_eq!(plan(&STAMP), Plan::SkipFailed(AttemptId(1), "413".into()));
         assert_eq!(plan(&RENAMED), Plan::Upload);
     }
 
@@ -127,7 +142,7 @@ mod tests {
     #[test]
     fn a_kept_file_is_sent_again_only_when_asked_for_and_removed_once_that_is_wanted() {
         let kept = || entry(State::Ended(End::Local(LocalEnd::Kept)));
-        assert_eq!(plan(kept(), &STAMP, &After::Keep, false), Plan::Skip { failed: false });
+        assert_eq!(plan(kept(), &STAMP, &After::Keep, false), Plan::SkipKept);
         assert_eq!(plan(kept(), &STAMP, &After::Keep, true), Plan::Upload);
         assert_eq!(plan(kept(), &CHANGED, &After::Keep, false), Plan::Upload);
         assert!(matches!(plan(kept(), &STAMP, &After::Delete, false), Plan::Finish(_)));

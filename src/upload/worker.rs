@@ -1,131 +1,182 @@
-//! One file's way, as often as it takes: leave to try, an attempt, and what its end means for this file and for all.
+//! One file until it is done: permits, retries, pauses, and the report.
 
-use super::attempt::Halt;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use tracing::Instrument as _;
+use tracing::field::Empty;
+
 use super::breaker::Permit;
-use super::concurrency::Class;
-use super::{Outcome, Pipeline};
+use super::concurrency::Place;
+use super::error::TransferError;
+use super::outcome::{BlockedBy, Failure, Outcome, Report};
+use super::transfer::{Finished, Transfer};
+use super::{Reports, Uploader};
 use crate::budget;
 use crate::file::Settled;
 use crate::shutdown::{Shutdown, Stop};
 use crate::vault::{Kind, Vault, VaultError};
 
-impl<V: Vault> Pipeline<V> {
-    /// Brings a file to an end, reports it, and gives back its place of this class; `waiting` if others wait for that.
-    pub(super) async fn one(&self, file: Settled, class: Class, waiting: bool, shutdown: Shutdown) {
-        let owed = Owed { pipeline: self, file: &file, class, waiting };
-        let outcome = self.way(&file, class, shutdown).await;
-        drop(owed);
-        // Without one its removal is under way, and is reported when it is over.
+/// What a file has suffered so far.
+#[derive(Debug, Default)]
+struct Tries {
+    answers_lost: u32,
+    failures: u32,
+    scarce: u32,
+}
+
+/// What the worker does before the next try.
+enum Pause {
+    /// Nothing: the breakers say when the next try may come.
+    No,
+    /// Waits, in its place among the uploads.
+    InPlace(Duration),
+    /// Waits, and lends its place to other files.
+    Lending(Duration),
+}
+
+/// What the loop does next; `Break` with the outcome, or `None` where the removal reports the file when it is over.
+type Next = ControlFlow<Option<Outcome>, Pause>;
+
+impl<V: Vault> Uploader<V> {
+    /// Brings a file to its end, gives its place back, and reports the file.
+    pub(super) async fn work(&self, file: Settled, place: Place, shutdown: Shutdown) {
+        let span = tracing::debug_span!("file", path = %file.origin.display(), attempt = Empty, dest = Empty);
+        let watch = ReportsPanic { reports: &self.reports, file: &file };
+        let outcome = self.until_done(&file, &place, shutdown).instrument(span).await;
+        drop(watch);
+        drop(place);
         if let Some(outcome) = outcome {
             self.report(file, outcome);
         }
     }
 
-    async fn way(&self, file: &Settled, class: Class, mut shutdown: Shutdown) -> Option<Outcome> {
-        let _turn = self.shared.turns.take(file.root.path().join(&file.origin)).await;
-        let (mut answers_lost, mut failures, mut scarce) = (0, 0, 0);
+    /// Tries a file until it has an end. Each try needs a permit of the destination's, the journal's and the service's breaker; a try
+    /// that meets trouble tells the breaker whose trouble it is. The file's own path is locked all the time, so that no other
+    /// file of that path takes its open attempt for a leftover. A stop ends the waits, and leaves the file as it is; a
+    /// transfer that is in flight has its grace.
+    async fn until_done(&self, file: &Settled, place: &Place, mut shutdown: Shutdown) -> Option<Outcome> {
+        let _path = self.context.shared.paths.lock(file.root.path().join(&file.origin)).await;
+        let mut tries = Tries::default();
         loop {
             let permits = tokio::select! {
                 biased;
                 permits = self.permits() => permits,
-                // The grace is for uploads: a file that waits for the service is not under way.
+                // The grace is for transfers: a file that waits for the service is not in flight.
                 () = shutdown.reached(Stop::Gently) => return Some(Outcome::Left),
             };
             let permits = match permits {
                 Ok(permits) => permits,
                 Err(error) => return Some(self.stop(error)),
             };
-            let ended = match self.attempt(file).await {
-                Err(Halt::Unreadable(reason)) => Err(self.unreadable(file, reason).await),
-                ended => ended,
+            let next = match Transfer::run(&self.context, file).await {
+                Ok(finished) => return self.finish(file, finished, permits).await,
+                Err(trouble) => self.after_trouble(file, trouble, permits, &mut tries),
             };
-            match ended {
-                Ok((confirmed, source)) => {
-                    permits.success();
-                    return self.local_end(file, source, confirmed).await;
-                }
-                Err(Halt::Ended(outcome)) => return Some(outcome),
-                Err(Halt::Refused(source, reason)) => {
-                    permits.success();
-                    return self.refused_end(file, source, reason).await;
-                }
-                Err(Halt::RefusedBefore(source, reason)) => {
-                    return self.refused_end(file, source, reason).await;
-                }
-                // Written down by now.
-                Err(Halt::Unreadable(reason)) => return Some(Outcome::Failed { reason, moved: None }),
-                Err(Halt::Scarce(why)) => {
-                    scarce += 1;
-                    if self.shared.patience.is_some() && scarce > budget::SCARCE_TRIES {
-                        return Some(Outcome::Blocked { reason: why });
-                    }
-                    drop(permits);
-                    let pause = self.concurrency.scarce(scarce, &why);
-                    tokio::select! {
-                        () = tokio::time::sleep(pause) => {}
-                        () = shutdown.reached(Stop::Gently) => return Some(Outcome::Left),
-                    }
-                }
-                // Looked for at once; but where answers are lost again and again, the service is in trouble.
-                Err(Halt::AnswerLost(error)) if answers_lost == 0 => {
-                    answers_lost += 1;
-                    tracing::warn!(file = %file.origin.display(), "asking the store whether it has it: {error}");
-                }
-                Err(Halt::Later(wait)) => {
-                    drop(permits);
-                    tokio::select! {
-                        () = self.rest(class, wait) => {}
-                        () = shutdown.reached(Stop::Gently) => return Some(Outcome::Left),
-                    }
-                }
-                Err(Halt::Service(error)) if self.is_final(&error) => return Some(self.stop(error)),
-                Err(Halt::Service(error) | Halt::AnswerLost(error)) => {
-                    failures += 1;
-                    if failures == budget::FAILURES_OF_ONE_FILE {
-                        return Some(Outcome::Blocked { reason: error.message });
-                    }
-                    permits.service.failed(error);
-                }
-                Err(Halt::Destination(error)) if self.shared.patience.is_some() => return Some(self.stop(error)),
-                Err(Halt::Destination(error)) => permits.destination.failed(error),
-                Err(Halt::Journal(error)) => {
-                    permits.journal.failed(VaultError::new(Kind::Unavailable, error.to_string()));
-                }
+            let pause = match next {
+                ControlFlow::Continue(pause) => pause,
+                ControlFlow::Break(outcome) => return outcome,
+            };
+            tokio::select! {
+                () = self.pause(pause, place) => {}
+                () = shutdown.reached(Stop::Gently) => return Some(Outcome::Left),
             }
         }
     }
 
-    /// A command that is to end does not wait for somebody to mend the login.
-    fn is_final(&self, error: &VaultError) -> bool {
-        self.shared.patience.is_some() && error.kind == Kind::Login
+    /// What an end means for the local file. `None` where the local file's removal reports the end.
+    async fn finish(&self, file: &Settled, finished: Finished, permits: Permits<'_>) -> Option<Outcome> {
+        match finished {
+            Finished::Stored(receipted, source) => {
+                permits.success();
+                self.stored_end(file, source, receipted).await
+            }
+            Finished::Refused(reason, source) => {
+                permits.success();
+                self.refused_end(file, source, reason).await
+            }
+            Finished::RefusedBefore(reason, source) => self.refused_end(file, source, reason).await,
+            Finished::Nothing(outcome) => Some(outcome),
+        }
     }
 
-    /// Gives up on this file and all others, for this reason.
+    /// Tells the breaker whose trouble it is, and decides on the next try.
+    fn after_trouble(&self, file: &Settled, trouble: TransferError, permits: Permits<'_>, tries: &mut Tries) -> Next {
+        let is_daemon = self.context.shared.patience.is_none();
+        match trouble {
+            TransferError::Scarce(why) => {
+                tries.scarce += 1;
+                if !is_daemon && tries.scarce > budget::SCARCE_TRIES {
+                    return Next::Break(Some(Outcome::Blocked { reason: BlockedBy::Scarcity(why) }));
+                }
+                return Next::Continue(Pause::InPlace(self.concurrency.scarce(tries.scarce, &why)));
+            }
+            TransferError::MayArrive(wait) => return Next::Continue(Pause::Lending(wait)),
+            // The next try asks the store at once. Where answers are lost again and again, the service is in trouble.
+            TransferError::AnswerLost(error) if tries.answers_lost == 0 => {
+                tries.answers_lost += 1;
+                tracing::warn!(file = %file.origin.display(), "asking the store whether it has it: {error}");
+            }
+            TransferError::Service(error) if self.is_final(&error) => return Next::Break(Some(self.stop(error))),
+            TransferError::Service(error) | TransferError::AnswerLost(error) => {
+                tries.failures += 1;
+                if tries.failures == budget::FAILURES_OF_ONE_FILE {
+                    return Next::Break(Some(Outcome::Blocked { reason: BlockedBy::Service(error) }));
+                }
+                permits.service.failed(error);
+            }
+            TransferError::Destination(error) if is_daemon => permits.destination.failed(error),
+            TransferError::Destination(error) => return Next::Break(Some(self.stop(error))),
+            TransferError::Journal(error) => {
+                permits.journal.failed(VaultError::new(Kind::Unavailable, error.to_string()));
+            }
+        }
+        Next::Continue(Pause::No)
+    }
+
+    async fn pause(&self, pause: Pause, place: &Place) {
+        match pause {
+            Pause::No => {}
+            Pause::InPlace(time) => tokio::time::sleep(time).await,
+            Pause::Lending(time) => {
+                tracing::debug!(?time, "waiting for an upload that may still arrive");
+                self.context.shared.late.wait(place, time).await;
+            }
+        }
+    }
+
+    /// Whether a command, which is to end, gives up: it does not wait until somebody mends the login.
+    fn is_final(&self, error: &VaultError) -> bool {
+        self.context.shared.patience.is_some() && error.kind == Kind::Login
+    }
+
+    /// Gives up on this file and on all others, for this reason.
     fn stop(&self, error: VaultError) -> Outcome {
         self.stopped.get_or_init(|| error);
         Outcome::Left
     }
 
-    /// Leave to try, of all that may be in trouble. In trial the service is asked with a small call first, so that no
-    /// large file is what finds out.
+    /// Permits of everything that may be in trouble. A probe asks the service with a small request first, so that no large file is what
+    /// finds out.
     async fn permits(&self) -> Result<Permits<'_>, VaultError> {
+        let shared = &self.context.shared;
         loop {
             if let Some(error) = self.stopped.get() {
                 return Err(error.clone());
             }
-            // What is this folder's alone comes first, so that nobody else waits for its trials.
-            let destination = self.destinations.breaker.permit().await?;
-            if destination.is_trial()
-                && let Err(error) = self.destinations.look_up(&*self.shared.vault, &self.dest).await
+            // The destination is this folder's alone, so it comes first: no other folder waits for its probes.
+            let destination = self.context.destinations.breaker.permit().await?;
+            if destination.is_probe()
+                && let Err(error) = self.context.destinations.look_up(&*shared.vault, &self.context.dest).await
                 && matches!(error.kind, Kind::Missing | Kind::Forbidden)
             {
                 destination.failed(error);
                 continue;
             }
-            let journal = self.shared.journal_breaker.permit().await?;
-            let service = self.shared.service.permit().await?;
-            if service.is_trial()
-                && let Err(error) = self.shared.vault.probe().await
+            let journal = shared.journal_breaker.permit().await?;
+            let service = shared.service.permit().await?;
+            if service.is_probe()
+                && let Err(error) = shared.vault.probe().await
             {
                 if self.is_final(&error) {
                     return Err(error);
@@ -133,7 +184,7 @@ impl<V: Vault> Pipeline<V> {
                 service.failed(error);
                 continue;
             }
-            // The journal is asked at the start of each attempt: that is small enough a try.
+            // The journal is asked at the start of each transfer: that is a small enough request.
             return Ok(Permits {
                 journal: journal.probed(),
                 destination: destination.probed(),
@@ -141,26 +192,24 @@ impl<V: Vault> Pipeline<V> {
             });
         }
     }
+
+    pub(super) fn report(&self, file: Settled, outcome: Outcome) {
+        // The send fails only where nobody listens for reports any more.
+        self.reports.send(Report::new(file, outcome)).ok();
+    }
 }
 
-/// What is said of a file in whose middle this program failed.
-pub(super) const INTERNAL: &str = "internal error, please report it; the file is tried again at the next walk";
-
-/// A file's place among those under way. A fault of this program in the middle of one file gives it back too, and is reported:
-/// else whoever waits for that file's end would wait for ever.
-struct Owed<'a, V: Vault> {
-    pipeline: &'a Pipeline<V>,
+/// A panic in the middle of one file is reported as its end: else whoever waits for that end would wait for ever.
+struct ReportsPanic<'a> {
+    reports: &'a Reports,
     file: &'a Settled,
-    class: Class,
-    waiting: bool,
 }
 
-impl<V: Vault> Drop for Owed<'_, V> {
+impl Drop for ReportsPanic<'_> {
     fn drop(&mut self) {
-        self.pipeline.concurrency.give_back(self.class, self.waiting);
         if std::thread::panicking() {
-            let reason = INTERNAL.to_owned();
-            self.pipeline.report(self.file.clone(), Outcome::Failed { reason, moved: None });
+            let outcome = Outcome::Failed { reason: Failure::Internal, moved: None };
+            self.reports.send(Report::new(self.file.clone(), outcome)).ok();
         }
     }
 }

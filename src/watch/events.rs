@@ -1,4 +1,4 @@
-//! What the kernel tells of a folder. Its events are hints: the files are inspected, whatever an event says.
+//! The kernel's events. They are hints: whatever an event says, the file itself is inspected.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,8 +40,8 @@ pub(super) enum WatchError {
     Gone,
     #[error("it may not be read")]
     Denied,
-    #[error("{0}")]
-    Other(#[source] notify::Error),
+    #[error(transparent)]
+    Other(notify::Error),
 }
 
 impl From<notify::Error> for WatchError {
@@ -96,7 +96,7 @@ fn fs_events(event: Event) -> Vec<FsEvent> {
         EventKind::Create(CreateKind::Folder) => None,
         EventKind::Create(_) => Some(Cause::Created),
         EventKind::Modify(ModifyKind::Name(RenameMode::To)) => Some(Cause::Renamed),
-        // Some platforms don't tell which side of a rename it is. It counts as a close, which makes the file settle.
+        // Some platforms don't tell the old name of a rename from the new one. Such a rename counts as a close, so the file must settle.
         EventKind::Access(AccessKind::Close(AccessMode::Write))
         | EventKind::Modify(ModifyKind::Name(RenameMode::Any | RenameMode::Other)) => Some(Cause::Closed),
         // Other platforms than Linux don't tell of closes. There a change counts as one.
@@ -135,7 +135,7 @@ mod tests {
         assert_eq!(translated(EventKind::Access(AccessKind::Close(AccessMode::Read))), []);
     }
 
-    /// Nobody reads the events here: those that find the queue full are dropped.
+    /// The test reads no event, so the queue fills up, and further events are dropped.
     #[tokio::test]
     async fn events_beyond_the_queue_are_reported_as_lost() {
         let dir = tempfile::tempdir().unwrap();

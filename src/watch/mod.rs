@@ -9,6 +9,7 @@ mod candidates;
 mod events;
 mod ignore;
 mod inspect;
+mod interface;
 mod root_check;
 mod schedule;
 pub mod settle;
@@ -20,7 +21,6 @@ use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -28,91 +28,31 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::budget;
 use crate::file::{Root, Settled};
-use crate::observe::health::Condition;
-use crate::observe::metrics::FolderMetrics;
-use crate::observe::stall::Activity;
 use crate::shutdown::{Shutdown, Stop};
 
 use candidates::Candidates;
 use events::FsEvent;
 pub(crate) use ignore::IgnorePatterns;
-use settle::{Observation, Readiness, Rules};
+pub(crate) use interface::{Options, Staging, UploadEnd, UploadReport, WatchSummary};
+use settle::{Observation, Readiness};
 use sources::{SourceEvent, Sources};
 pub(crate) use walk::{WalkEvent, Walker};
-
-/// How a folder is watched.
-#[derive(Debug, Clone)]
-pub(crate) struct Options {
-    /// Names of files and folders that are ignored.
-    pub(crate) ignore: Arc<IgnorePatterns>,
-    /// When a file is ready.
-    pub(crate) rules: Rules,
-    /// Time between walks through the whole tree.
-    pub(crate) rescan: Duration,
-    /// End when all files that were there at the start are done.
-    pub(crate) once: bool,
-    /// Where missed and lost events are counted.
-    pub(crate) counts: FolderMetrics,
-    /// What `/readyz` says of the folder: raised while it is gone.
-    pub(crate) condition: Condition,
-    /// Where inspections count as waiting for the file system, and as done.
-    pub(crate) inspections: Activity,
-}
-
-/// What the upload reports of one file that it was given.
-#[derive(Debug, Clone)]
-pub(crate) struct UploadEnded {
-    /// Where the file lay when it was handed on, below the root.
-    pub(crate) relative: PathBuf,
-    pub(crate) end: UploadEnd,
-}
-
-/// How the upload of a file ended, as far as watching is concerned.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum UploadEnd {
-    /// It was uploaded, and is no longer in the folder.
-    Stored,
-    /// It was not uploaded, and is no longer in the folder.
-    Gone,
-    /// It remains in the folder until it changes.
-    Remains {
-        /// It was set aside, and was put back: the event of that rename tells nothing new.
-        put_back: bool,
-        /// It was set aside and could not be put back. It lies here, below the root.
-        aside: Option<PathBuf>,
-    },
-    /// It changed, so it must settle and be uploaded again. It lies here now, below the root.
-    Returned(PathBuf),
-}
-
-/// How watching a folder ended, apart from the files that were handed on.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct WatchSummary {
-    /// Folders and files that could not be read.
-    pub(crate) unreadable: u64,
-    /// Files that were still open for writing when patience ended; only with `once`.
-    pub(crate) still_open: u64,
-    /// Uploaded files of which no event told, though one should have.
-    pub(crate) missed_by_events: u64,
-    /// Files that were handed on and never reported, because the upload was stopped.
-    pub(crate) cut: u64,
-}
 
 /// Files that are inspected in one go.
 const BATCH: usize = 512;
 
 /// Watches a folder until it is told to stop or, with `once`, until all files that were there at the start are done.
 ///
-/// Ends by dropping `ready`, and then waits until `ended` has brought a report for each file that was handed on, or is closed.
+/// Ends by dropping `ready`, and then waits until `reports` has brought a report for each file that was handed on, or is closed.
 /// Returns the summary, and the folder that was watched at the end: another one than `root` where that was replaced.
 pub(crate) async fn run(
     root: Arc<Root>,
     options: Options,
     ready: mpsc::Sender<Settled>,
-    ended: mpsc::UnboundedReceiver<UploadEnded>,
+    reports: mpsc::UnboundedReceiver<UploadReport>,
     shutdown: Shutdown,
 ) -> (WatchSummary, Arc<Root>) {
-    Watch::new(root, options).run(ready, ended, shutdown).await
+    Watch::new(root, options).run(ready, reports, shutdown).await
 }
 
 /// What a batch of inspections has shown.
@@ -151,21 +91,21 @@ impl Watch {
     /// the table. A ready file is handed on as soon as the upload queue has room, and stays in the table until the report of its
     /// upload comes, so that no file is uploaded twice at the same time. Walks pause while the table is full.
     ///
-    /// The loop ends at a stop, when nobody takes files any more, or, with `once`, when the table is empty and nothing more comes.
+    /// The loop ends at a stop, when the upload takes no more files, or, with `once`, when the table is empty and nothing more comes.
     async fn run(
         mut self,
         ready: mpsc::Sender<Settled>,
-        mut ended: mpsc::UnboundedReceiver<UploadEnded>,
+        mut reports: mpsc::UnboundedReceiver<UploadReport>,
         mut shutdown: Shutdown,
     ) -> (WatchSummary, Arc<Root>) {
         while !self.is_finished() {
             self.start_inspections();
             let has_ready = self.candidates.has_ready() && !self.sources.stands_by();
             let next_inspection = self.candidates.next_due().filter(|_| self.inspecting.is_none());
-            let room = self.candidates.len() < budget::FILES_ON_THEIR_WAY;
+            let room = self.candidates.len() < budget::CANDIDATES;
             tokio::select! {
                 () = shutdown.reached(Stop::Gently) => break,
-                Some(report) = ended.recv() => self.upload_ended(&report),
+                Some(report) = reports.recv() => self.upload_ended(&report),
                 seen = if_some(self.inspecting.as_mut()) => self.inspected(seen.unwrap_or_default()),
                 place = ready.reserve(), if has_ready => match place {
                     Ok(place) => self.hand_on(place),
@@ -177,13 +117,13 @@ impl Watch {
             }
         }
         drop(ready);
-        self.drain(ended).await
+        self.drain(reports).await
     }
 
     /// After the loop: the upload ends the files that it has, and their reports are still counted.
-    async fn drain(mut self, mut ended: mpsc::UnboundedReceiver<UploadEnded>) -> (WatchSummary, Arc<Root>) {
+    async fn drain(mut self, mut reports: mpsc::UnboundedReceiver<UploadReport>) -> (WatchSummary, Arc<Root>) {
         while self.uploading > 0 {
-            let Some(report) = ended.recv().await else { break };
+            let Some(report) = reports.recv().await else { break };
             self.upload_ended(&report);
         }
         self.summary.cut = self.uploading as u64;
@@ -260,7 +200,7 @@ impl Watch {
             }
             FsEvent::File(path, cause) => {
                 let Some(relative) = self.watched_path(&path) else { return };
-                if self.candidates.len() < budget::FILES_BY_EVENTS {
+                if self.candidates.len() < budget::CANDIDATES_BY_EVENTS {
                     self.candidates.touched(&relative, cause, Instant::now());
                 } else {
                     self.sources.events_dropped();
@@ -276,7 +216,7 @@ impl Watch {
         (!ignored).then(|| relative.to_owned())
     }
 
-    fn upload_ended(&mut self, report: &UploadEnded) {
+    fn upload_ended(&mut self, report: &UploadReport) {
         self.uploading -= 1;
         let announced = self.candidates.upload_ended(&report.relative, &report.end, Instant::now());
         if report.end == UploadEnd::Stored && !announced {
@@ -313,8 +253,14 @@ fn spawn_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use settle::Cause;
+    use crate::observe::health::Condition;
+    use crate::observe::metrics::FolderMetrics;
+    use crate::observe::stall::Activity;
+    use crate::removal;
+    use settle::{Cause, Rules};
 
     impl Options {
         /// No name is ignored, and each file is ready at once.
@@ -324,6 +270,7 @@ mod tests {
                 rules: Rules::new(Duration::ZERO),
                 rescan: Duration::from_secs(60),
                 once,
+                staging: Staging::for_test(),
                 counts: FolderMetrics::detached(),
                 condition: Condition::default(),
                 inspections: Activity::default(),
@@ -331,19 +278,25 @@ mod tests {
         }
     }
 
+    impl Staging {
+        pub(super) fn for_test() -> Self {
+            Self { recover: removal::recover, put_back: removal::put_back, tidy: removal::tidy }
+        }
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn an_event_beyond_those_that_are_remembered_is_made_up_for_by_a_walk() {
+    async fn an_event_that_the_table_has_no_room_for_leads_to_a_walk() {
         let dir = tempfile::tempdir().unwrap();
         let root = Arc::new(Root::open(dir.path()).unwrap());
         let mut watch = Watch::new(Arc::clone(&root), Options::for_test(true));
         while !watch.sources.exhausted() {
             watch.sources.next(true).await;
         }
-        for number in 0..budget::FILES_BY_EVENTS {
+        for number in 0..budget::CANDIDATES_BY_EVENTS {
             watch.candidates.touched(Path::new(&number.to_string()), Cause::Closed, Instant::now());
         }
         watch.source_event(SourceEvent::Fs(FsEvent::File(root.path().join("one more"), Cause::Closed)));
-        assert_eq!(watch.candidates.len(), budget::FILES_BY_EVENTS);
+        assert_eq!(watch.candidates.len(), budget::CANDIDATES_BY_EVENTS);
         assert!(!watch.sources.exhausted(), "a walk is to come");
     }
 }

@@ -10,7 +10,6 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{if_some, spawn_blocking};
 use crate::file::{ReopenError, Root};
-use crate::removal;
 
 /// The time between two checks.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -20,6 +19,8 @@ const INTERVAL: Duration = Duration::from_secs(5);
 pub(super) struct RootChecks {
     next: Instant,
     running: Option<JoinHandle<RootState>>,
+    /// Removes the empty private folder of a folder that was replaced.
+    tidy: fn(&Root),
 }
 
 /// What a check found.
@@ -52,8 +53,8 @@ pub(super) enum RootTrouble {
 }
 
 impl RootChecks {
-    pub(super) fn start() -> Self {
-        Self { next: Instant::now() + INTERVAL, running: None }
+    pub(super) fn start(tidy: fn(&Root)) -> Self {
+        Self { next: Instant::now() + INTERVAL, running: None, tidy }
     }
 
     /// Resolves with the result of the next check, or when a check has not ended by the time of the next one.
@@ -69,8 +70,8 @@ impl RootChecks {
                     if self.running.is_some() {
                         return RootState::NoAnswer;
                     }
-                    let root = Arc::clone(root);
-                    self.running = Some(spawn_blocking(move || check(&root)));
+                    let (root, tidy) = (Arc::clone(root), self.tidy);
+                    self.running = Some(spawn_blocking(move || check(&root, tidy)));
                 }
             }
         }
@@ -79,7 +80,7 @@ impl RootChecks {
 
 /// Checks where the path leads to, and opens the folder that is there now if it is another one. Blocks for as long as the file
 /// system takes.
-fn check(root: &Root) -> RootState {
+fn check(root: &Root, tidy: fn(&Root)) -> RootState {
     match root.is_current() {
         Ok(true) if root.lock().unwrap_or(true) => return RootState::Current,
         Ok(true) => return RootState::Unavailable(RootTrouble::Taken),
@@ -89,7 +90,7 @@ fn check(root: &Root) -> RootState {
     match root.reopen().and_then(|now| Ok((now.lock()?, now))) {
         Ok((true, now)) => {
             // The old folder is never used again, so its lock file and its lock are removed.
-            removal::tidy(root);
+            tidy(root);
             root.unlock();
             RootState::Replaced(now)
         }

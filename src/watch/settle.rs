@@ -1,6 +1,6 @@
 //! Is this file ready to be uploaded? Pure: observations of a file and times go in, a [`Readiness`] comes out.
 //!
-//! A file is ready when nobody writes it any more. What proves that depends on how the file came (see [`Cause`]), on whether the
+//! A file is ready when no process writes it any more. What proves that depends on how the file came (see [`Cause`]), on whether the
 //! file system can tell of writers, and on how long nothing happened to the file. The file's own times are compared only with each
 //! other, never with a clock: a copy may keep old times, and the clock of a network share is not this machine's clock.
 

@@ -11,10 +11,10 @@ use tokio::time::{Instant, sleep_until};
 use super::events::FsEvent;
 use super::ignore::IgnorePatterns;
 use super::root_check::{RootChecks, RootState};
-use super::schedule::{DueWalk, WalkReason, WalkSchedule};
+use super::schedule::{WalkReason, WalkSchedule};
 use super::walk::{WalkEvent, Walker};
 use super::watches::{POLL, Watches};
-use super::{Options, if_some, spawn_blocking};
+use super::{Options, Staging, if_some, spawn_blocking};
 use crate::file::Root;
 use crate::observe::health::Condition;
 use crate::observe::metrics::Counter;
@@ -48,6 +48,7 @@ pub(super) struct Sources {
     root: Arc<Root>,
     ignore: Arc<IgnorePatterns>,
     rescan: Duration,
+    staging: Staging,
     watches: Watches,
     /// `None` where the folder is polled, and with `--once`.
     events: Option<mpsc::Receiver<FsEvent>>,
@@ -75,11 +76,12 @@ impl Sources {
             root,
             ignore: Arc::clone(&options.ignore),
             rescan: options.rescan,
+            staging: options.staging,
             watches: Watches::default(),
             events: None,
             schedule: WalkSchedule::opened(Instant::now()),
             walk: None,
-            root_checks: (!options.once).then(RootChecks::start),
+            root_checks: (!options.once).then(|| RootChecks::start(options.staging.tidy)),
             condition: options.condition.clone(),
             stands_by: false,
             overflows: options.counts.overflows.clone(),
@@ -193,12 +195,12 @@ impl Sources {
         self.walk = Some(RunningWalk { events, reason: due.reason, whole });
         let walker = Walker { root: Arc::clone(&self.root), ignore: Arc::clone(&self.ignore), events: sender };
         let watches = self.watches.clone();
+        let recover = (due.reason == WalkReason::Opened).then_some(self.staging);
         spawn_blocking(move || {
-            let DueWalk { folders, reason } = due;
             if whole {
                 watches.begin_whole_walk(&walker.root);
             }
-            walker.walk(&folders, reason == WalkReason::Opened, |folder| watches.add(folder));
+            walker.walk(&due.folders, recover, |folder| watches.add(folder));
         });
     }
 
@@ -220,16 +222,16 @@ impl Sources {
             }
             RootState::Unavailable(trouble) => {
                 self.stands_by = true;
-                self.report_trouble(trouble.to_string());
+                self.report_trouble(&trouble.to_string());
             }
-            RootState::NoAnswer => self.report_trouble("its file system does not answer".into()),
+            RootState::NoAnswer => self.report_trouble("its file system does not answer"),
         }
     }
 
     /// Logs trouble with the folder once, not at each check.
-    fn report_trouble(&mut self, trouble: String) {
-        if self.condition.raise(trouble.clone()) {
-            tracing::warn!("{trouble}; waiting for it");
+    fn report_trouble(&self, trouble: &str) {
+        if self.condition.raise(trouble) {
+            tracing::warn!("{trouble}; its files wait until it is available again");
         }
     }
 }

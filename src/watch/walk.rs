@@ -8,9 +8,9 @@ use std::sync::Arc;
 use rustix::fs::FileType;
 use tokio::sync::mpsc;
 
+use super::Staging;
 use super::ignore::IgnorePatterns;
 use crate::file::{PRIVATE, Root, Tree, Unreadable, look_at, staged_name};
-use crate::removal;
 
 /// What a walk reports. All paths are below the root.
 #[derive(Debug)]
@@ -41,29 +41,36 @@ impl Walker {
     /// Walks through each of the folders, and reports the end.
     ///
     /// `enter` is called for each folder before its names are read. So a watch that `enter` adds brings an event for all that
-    /// appears in the folder afterwards, and the walk lists all that was there before. With `recover`, the walk first puts back
-    /// files that a stopped process left set aside.
-    pub(crate) fn walk(&self, folders: &[PathBuf], recover: bool, mut enter: impl FnMut(&Path)) {
+    /// appears in the folder afterwards, and the walk lists all that was there before. With `recover`, the walk puts back files
+    /// that a stopped process left set aside.
+    pub(crate) fn walk(&self, folders: &[PathBuf], recover: Option<Staging>, mut enter: impl FnMut(&Path)) {
         let walked = folders.iter().try_for_each(|folder| self.walk_through(folder, recover, &mut enter));
         // Where the receiver is gone, nobody waits for the end.
         walked.and_then(|()| self.send(WalkEvent::Ended)).ok();
     }
 
-    fn walk_through(&self, below: &Path, recover: bool, enter: &mut impl FnMut(&Path)) -> Result<(), ReceiverGone> {
+    fn walk_through(
+        &self,
+        below: &Path,
+        recover: Option<Staging>,
+        enter: &mut impl FnMut(&Path),
+    ) -> Result<(), ReceiverGone> {
         let mut files = Vec::with_capacity(BATCH);
         let mut tree = Tree::of(&self.root, below);
-        while let Some(entry) = tree.next(|name, kind| self.wants(name, kind, recover)) {
+        while let Some(entry) = tree.next(|name, kind| self.wants(name, kind, recover.is_some())) {
             match entry {
                 Ok(entry) if entry.kind == FileType::Directory => {
                     enter(&self.root.path().join(entry.path));
                     // Looked up in the open folder: a lookup by path takes longer the deeper the folder lies.
-                    if recover && look_at(entry.dir, PRIVATE.as_ref()).is_ok() {
-                        files.extend(removal::recover(&self.root, entry.path));
+                    if let Some(staging) = recover
+                        && look_at(entry.dir, PRIVATE.as_ref()).is_ok()
+                    {
+                        files.extend((staging.recover)(&self.root, entry.path));
                     }
                 }
-                Ok(entry) if entry.kind == FileType::RegularFile => match entry.path.file_name() {
-                    Some(name) if staged_name::is_beside(name) => {
-                        files.extend(removal::put_back(&self.root, entry.path))
+                Ok(entry) if entry.kind == FileType::RegularFile => match recover {
+                    Some(staging) if entry.path.file_name().is_some_and(staged_name::is_beside) => {
+                        files.extend((staging.put_back)(&self.root, entry.path));
                     }
                     _ => files.push(entry.path.to_owned()),
                 },
@@ -108,7 +115,7 @@ mod tests {
         let (sender, mut events) = mpsc::channel(64);
         let root = Arc::new(Root::open(root).unwrap());
         let ignore = Arc::new(IgnorePatterns::new(&[".*".into(), "*.part".into()]).unwrap());
-        Walker { root, ignore, events: sender }.walk(&[PathBuf::new()], recover, |_| ());
+        Walker { root, ignore, events: sender }.walk(&[PathBuf::new()], recover.then(Staging::for_test), |_| ());
         let mut files = Vec::new();
         while let Ok(event) = events.try_recv() {
             if let WalkEvent::Files(more) = event {

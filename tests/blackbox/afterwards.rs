@@ -22,7 +22,7 @@ fn refused() -> Rule {
 }
 
 #[test]
-fn what_is_kept_is_not_sent_again_until_it_changes() {
+fn a_kept_file_is_not_sent_again_until_it_changes() {
     let world = World::new();
     let path = world.put("kept", "content");
     for _ in 0..2 {

@@ -27,7 +27,7 @@ fn a_wrong_password_is_tried_once_and_ends_with_3() {
 }
 
 #[test]
-fn a_missing_destination_ends_with_4_and_tells_which_part_exists_and_what_lies_beside_it() {
+fn a_missing_destination_ends_with_4_and_says_which_part_exists() {
     let world = World::with(|options| {
         options.folders = ["/HR_Backup/2025", "/HR_Backup/2026"].map(|path| RemotePath::parse(path).unwrap()).into();
     });

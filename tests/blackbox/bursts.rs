@@ -47,7 +47,7 @@ fn a_folder_tree_of_500_files_moved_in_at_once_is_stored_whole() {
 
 /// A stopped process takes no events: the kernel's queue (16,384 by default) overflows, and files that come then cause no event.
 #[test]
-fn what_an_overflowing_event_queue_dropped_is_found_by_a_walk() {
+fn files_whose_events_an_overflowing_queue_dropped_are_found_by_a_walk() {
     let world = World::new();
     let daemon = world.watch_quick(&[]);
     daemon.signal("-STOP");

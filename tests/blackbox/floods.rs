@@ -56,7 +56,7 @@ fn large_files_go_too_with_one_upload_at_a_time() {
 }
 
 #[test]
-fn a_file_beyond_the_largest_size_asked_for_is_not_sent_and_says_which_setting_refuses_it() {
+fn a_file_over_max_size_is_not_sent_and_its_reason_names_the_setting() {
     let world = World::new();
     world.configure("[upload]\nmax_size = \"1KiB\"\n");
     put_sparse(&world, "large", TEBIBYTE);

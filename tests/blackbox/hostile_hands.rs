@@ -119,7 +119,7 @@ fn a_file_in_the_place_of_the_private_folder_keeps_no_stored_file_from_being_rem
 }
 
 #[test]
-fn what_was_set_aside_beside_its_place_by_a_killed_run_is_put_back() {
+fn files_a_killed_run_staged_beside_their_places_are_put_back() {
     let world = World::new();
     world.put("sub/.astran-backup~0~report", "content");
     let output = world.once_quick(&[]);

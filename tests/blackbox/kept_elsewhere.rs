@@ -192,7 +192,7 @@ fn files_set_aside_are_put_back_after_a_kill_wherever_they_lay() {
 
 /// An earlier version staged files in a numbered folder, under their own paths.
 #[test]
-fn what_an_earlier_version_had_set_aside_is_put_back() {
+fn files_staged_by_an_earlier_version_are_put_back() {
     let world = World::new();
     let private = world.watched().join(".astran-backup");
     for (place, content) in [("0/sub/report", "first"), ("1/sub/report", "second"), ("0/plain", "plain")] {

@@ -44,7 +44,7 @@ fn each_line_of_ls_json_has_just_its_keys() {
 }
 
 #[test]
-fn ls_of_what_is_missing_ends_with_4_and_tells_what_lies_beside_it() {
+fn ls_of_a_missing_path_ends_with_4_and_lists_its_neighbours() {
     let output = world().run(["ls", "/HR_Backup/2025"]);
     assert_eq!(output.code, Some(4), "{output:?}");
     assert!(output.stderr.contains("/HR_Backup exists") && output.stderr.contains("\"2026\""), "{output:?}");

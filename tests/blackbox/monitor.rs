@@ -87,7 +87,7 @@ impl Listening {
 }
 
 #[test]
-fn what_was_stored_and_what_failed_is_counted_from_zero() {
+fn stored_and_failed_files_are_counted_from_zero() {
     let world = World::with(|options| options.max_size = Some(10));
     let it = listening(&world);
     it.daemon.wait_for("watching");

@@ -97,7 +97,7 @@ fn http_1_is_spoken_where_the_service_knows_nothing_else() {
 }
 
 #[test]
-fn a_certificate_that_nobody_trusts_ends_with_5_and_names_the_setting_for_it() {
+fn an_untrusted_certificate_ends_with_5_and_names_the_setting() {
     let world = World::new();
     let terminator = Terminator::start(&world, &[]);
     let output = terminator.run(&world, "", None, &["ls"]);

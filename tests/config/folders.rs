@@ -55,7 +55,7 @@ fn a_named_directory_is_watched_alone() {
 }
 
 #[test]
-fn push_keeps_unless_told_otherwise() {
+fn push_keeps_files_by_default() {
     let home = Home::with(&format!("{SERVICE}[upload]\ndest = \"/all\"\nafter = \"delete\"\n"));
     assert_eq!(home.load("push a").unwrap().upload.after, After::Keep);
     assert_eq!(home.load("push a --delete").unwrap().upload.after, After::Delete);

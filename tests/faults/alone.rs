@@ -9,7 +9,7 @@ use crate::troubles::{CALLS, account_troubles, is_believed, is_of_the_login, mos
 use crate::{SETTLE, failed, fill, side_by_side, status};
 
 #[test]
-fn whatever_the_service_does_to_an_upload_each_file_is_stored_once_and_none_is_blamed() {
+fn with_any_fault_of_an_upload_each_file_is_stored_once_and_none_is_blamed() {
     let modes = [Duplicates::Version, Duplicates::SecondDocument];
     let jobs = service_troubles().into_iter().enumerate().map(|(n, fault)| (fault, modes[n % 2])).collect();
     side_by_side(jobs, |(fault, duplicates)| {
@@ -69,7 +69,7 @@ fn leading_to(call: Call) -> (Option<Rule>, &'static str) {
 }
 
 #[test]
-fn whatever_the_service_does_to_any_other_call_each_file_is_stored_once_and_none_is_blamed() {
+fn with_any_fault_of_other_calls_each_file_is_stored_once_and_none_is_blamed() {
     let others = CALLS.iter().filter(|call| **call != Call::Upload);
     let jobs = others.flat_map(|call| one_of_each_kind().into_iter().map(|fault| (*call, fault))).collect();
     side_by_side(jobs, |(call, fault)| troubled(call, &fault));

@@ -72,23 +72,25 @@ async fn of_two_files_of_one_path_each_has_its_own_entry() {
     assert_eq!(found.unwrap().id, ids[0], "what came to nothing does not hide what is known");
 }
 
-/// A file may be renamed after its upload was begun, and begun again under its new path.
+/// A file may be renamed, and changed, after its upload was begun.
 #[tokio::test]
-async fn an_unresolved_attempt_under_another_path_of_the_root_is_found() {
+async fn open_attempts_of_an_inode_are_found_under_every_path() {
     let (_dir, _state, journal) = fresh();
-    let elsewhere = async |relative: &str| {
-        let stamp = intent("", "").stamp;
-        let found = journal.unresolved_elsewhere(Path::new(ROOT), Path::new(relative), stamp).await.unwrap();
-        found.map(|entry| entry.id)
+    let inode = intent("", "").stamp.inode;
+    let open = async |most| {
+        let found = journal.open_of_inode(inode, most).await.unwrap();
+        found.into_iter().map(|entry| entry.id).collect::<Vec<_>>()
     };
-    go(&journal, Intent { root: "/other".into(), ..intent("a", "other") }).await;
-    let old = go(&journal, intent("old", "old")).await;
-    let new = go(&journal, intent("new", "new")).await;
-    assert_eq!((elsewhere("new").await, elsewhere("old").await), (Some(old), Some(new)));
-    journal.end(old, abandoned()).await.unwrap();
-    assert_eq!(elsewhere("new").await, Some(old), "it may have been stored all the same");
-    store(&journal, "old").await;
-    assert_eq!(elsewhere("new").await, None, "what came of it is known by now");
+    let other_root = go(&journal, Intent { root: "/other".into(), ..intent("a", "other") }).await;
+    let like = intent("changed", "changed");
+    let changed = go(&journal, Intent { stamp: FileStamp { mtime: 99, ..like.stamp }, ..like }).await;
+    let like = intent("another", "another");
+    go(&journal, Intent { stamp: FileStamp { inode: inode + 1, ..like.stamp }, ..like }).await;
+    assert_eq!(open(9).await, [other_root, changed]);
+    assert_eq!(open(2).await, [changed], "only the newest open attempts are looked at");
+    journal.end(changed, abandoned()).await.unwrap();
+    store(&journal, "stored").await;
+    assert_eq!(open(9).await, [other_root], "the others are not open");
 }
 
 #[tokio::test]

@@ -4,7 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use astran_backup::journal::{DatabaseProblem, End, Filter, Journal, JournalError, LocalEnd, Refusal, State, Unusable};
+use astran_backup::journal::{
+    DatabaseProblem, End, Filter, Journal, JournalError, LocalEnd, RefusedRequest, State, Unusable,
+};
 
 use crate::support::{fresh, history, latest, raw, store};
 
@@ -92,7 +94,7 @@ async fn a_journal_refuses_all_services_but_the_first_that_claims_it() {
     drop(journal);
     let journal = Journal::open(&state).unwrap();
     let JournalError::Refused(refused) = journal.claim("other").await.unwrap_err() else { panic!() };
-    assert_eq!(refused, Refusal::OtherService { owner: "one".to_owned(), claimant: "other".to_owned() });
+    assert_eq!(refused, RefusedRequest::OtherService { owner: "one".to_owned(), claimant: "other".to_owned() });
 }
 
 #[tokio::test]

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use astran_backup::journal::{AttemptId, End, Filter, JournalError, LocalEnd, NamePattern, Refusal, State};
+use astran_backup::journal::{AttemptId, End, Filter, JournalError, LocalEnd, NamePattern, RefusedRequest, State};
 
 use crate::support::{ROOT, abandoned, failed, fresh, go, history, intent, latest, receipt, store};
 
-fn refusal(result: Result<(), JournalError>) -> Refusal {
+fn refusal(result: Result<(), JournalError>) -> RefusedRequest {
     let Err(JournalError::Refused(refusal)) = result else { panic!("{result:?}") };
     refusal
 }
@@ -17,19 +17,19 @@ async fn a_receipt_comes_once_and_before_the_removal() {
     let (_dir, _state, journal) = fresh();
     let id = go(&journal, intent("a", "a")).await;
     for end in [End::Local(LocalEnd::Removed), End::Local(LocalEnd::Kept), End::Local(LocalEnd::Moved("/x".into()))] {
-        assert_eq!(refusal(journal.end(id, end).await), Refusal::NoReceipt(id));
+        assert_eq!(refusal(journal.end(id, end).await), RefusedRequest::NoReceipt(id));
     }
     journal.stored(id, receipt("a")).await.unwrap();
     journal.stored(id, receipt("a")).await.unwrap();
-    assert_eq!(refusal(journal.stored(id, receipt("b")).await), Refusal::OtherReceipt(id));
+    assert_eq!(refusal(journal.stored(id, receipt("b")).await), RefusedRequest::OtherReceipt(id));
     journal.end(id, End::Local(LocalEnd::Kept)).await.unwrap();
     journal.end(id, End::Local(LocalEnd::Removed)).await.unwrap();
     assert_eq!(journal.check().await.unwrap().receipts, 1);
     let over = go(&journal, intent("b", "b")).await;
     journal.end(over, failed()).await.unwrap();
-    assert_eq!(refusal(journal.stored(over, receipt("b")).await), Refusal::EndedUnstored(over));
+    assert_eq!(refusal(journal.stored(over, receipt("b")).await), RefusedRequest::EndedUnstored(over));
     let unknown = AttemptId(99);
-    assert_eq!(refusal(journal.end(unknown, abandoned()).await), Refusal::UnknownAttempt(unknown));
+    assert_eq!(refusal(journal.end(unknown, abandoned()).await), RefusedRequest::UnknownAttempt(unknown));
 }
 
 /// Another process may have abandoned it before the vault had stored the document.

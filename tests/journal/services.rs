@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use astran_backup::journal::{Journal, JournalError, Ownership, Refusal};
+use astran_backup::journal::{Journal, JournalError, Ownership, RefusedRequest};
 
 use crate::support::{fresh, latest, raw, store};
 
@@ -81,5 +81,5 @@ async fn a_journal_in_the_place_of_another_services_is_refused() {
     let place = further(&state).pop().unwrap();
     raw(&place).execute("UPDATE service SET name = 'strange'", []).unwrap();
     let error = Journal::open_for(&state, "other").await.unwrap_err();
-    assert!(matches!(error, JournalError::Refused(Refusal::OtherService { .. })), "{error}");
+    assert!(matches!(error, JournalError::Refused(RefusedRequest::OtherService { .. })), "{error}");
 }

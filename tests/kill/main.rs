@@ -37,7 +37,7 @@ fn killed_at_any_moment_nothing_is_lost_truncated_or_stored_twice_where_the_stor
 }
 
 #[test]
-fn killed_at_any_moment_nothing_is_lost_truncated_or_stored_twice_where_the_store_keeps_two_under_one_name() {
+fn killed_at_any_moment_nothing_is_lost_or_stored_twice_where_names_may_repeat() {
     let world = World::with(|options| options.duplicates = Duplicates::SecondDocument);
     kill_to_the_end(&world, "second documents", &SETTLE);
 }

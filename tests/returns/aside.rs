@@ -127,7 +127,7 @@ fn a_stored_file_whose_name_was_taken_is_moved_when_that_can_be_done() {
 }
 
 #[test]
-fn a_push_tells_where_a_stored_file_lies_whose_name_was_taken_and_the_next_run_moves_it() {
+fn push_reports_where_a_stored_file_lies_whose_name_was_taken() {
     let world = World::new();
     let done = block(&world, "Done");
     world.put("sub/report", "first");

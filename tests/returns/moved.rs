@@ -5,7 +5,7 @@ use crate::support::proof::clean_run;
 
 /// As log files are rotated. Regression: the upload of the new file ended the entry of the file that had its path before.
 #[test]
-fn a_file_that_was_renamed_after_a_crash_is_not_sent_again_though_a_newcomer_has_its_path() {
+fn a_file_renamed_after_a_crash_is_not_sent_again_though_its_path_is_taken() {
     // Before and after the new file in the order of names.
     for to in ["aaa", "zzz"] {
         for arguments in [&ONE_BY_ONE[..], &SETTLE] {
@@ -21,7 +21,7 @@ fn a_file_that_was_renamed_after_a_crash_is_not_sent_again_though_a_newcomer_has
 
 /// Regression: a file that wanted the same name in the vault took the owner of the name for gone.
 #[test]
-fn a_file_whose_folder_was_renamed_after_a_crash_is_not_sent_again_though_another_wants_its_name() {
+fn a_file_in_a_folder_renamed_after_a_crash_is_not_sent_again() {
     for to in ["a2", "c"] {
         for arguments in [&ONE_BY_ONE[..], &SETTLE] {
             let world = World::new();
@@ -47,4 +47,18 @@ fn a_file_that_was_renamed_and_renamed_back_is_not_sent_again_if_the_store_has_i
     std::fs::rename(&renamed, &place).unwrap();
     clean_run(&world, &SETTLE);
     assert_sent(&world, &["content"]);
+}
+
+/// Regression: the entry of the upload that was cut off stayed open until the start after the one that removed the file.
+#[test]
+fn a_kept_file_whose_upload_under_another_path_was_cut_off_leaves_no_open_entry() {
+    let world = World::new();
+    let (place, renamed) = (world.put("report", "content"), world.watched().join("renamed"));
+    assert_eq!(world.once(&[SETTLE[0], SETTLE[1], "--keep"]).code, Some(0));
+    std::fs::rename(&place, &renamed).unwrap();
+    killed_unanswered(&world, world.command().args(["watch", "watched", "--keep"]).args(SETTLE));
+    std::fs::rename(&renamed, &place).unwrap();
+    clean_run(&world, &SETTLE);
+    // Once for each name.
+    assert_sent(&world, &["content", "content"]);
 }

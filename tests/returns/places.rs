@@ -6,7 +6,7 @@ use crate::support::proof::clean_run;
 const FILE: &str = "watched/sub/report";
 
 #[test]
-fn what_a_killed_push_had_sent_is_not_sent_again_by_watch() {
+fn a_file_that_a_killed_push_sent_is_not_sent_again_by_watch() {
     for arguments in [&["push", FILE][..], &["push", "--delete", FILE], &["push", "--delete", "watched/sub"]] {
         let world = World::new();
         world.put("sub/report", "content");
@@ -17,7 +17,7 @@ fn what_a_killed_push_had_sent_is_not_sent_again_by_watch() {
 }
 
 #[test]
-fn what_a_killed_watch_had_sent_is_not_sent_again_by_push() {
+fn a_file_that_a_killed_watch_sent_is_not_sent_again_by_push() {
     for from in [FILE, "watched/sub", "watched"] {
         let world = World::new();
         answer_lost(&world, "sub/report");

@@ -35,11 +35,15 @@ impl Module {
     }
 
     /// Where a module that is declared here has its file.
-    fn child(&self, name: &str, source: &Path) -> Module {
+    fn child(&self, Declared { name, file }: &Declared, source: &Path) -> Module {
         let folder: PathBuf = self.path.iter().collect();
         let plain = folder.join(format!("{name}.rs"));
-        let file = if source.join(&plain).exists() { plain } else { folder.join(name).join("mod.rs") };
-        let path = self.path.iter().cloned().chain([name.to_owned()]).collect();
+        let file = match file {
+            Some(file) => self.file.with_file_name(file),
+            None if source.join(&plain).exists() => plain,
+            None => folder.join(name).join("mod.rs"),
+        };
+        let path = self.path.iter().cloned().chain([name.clone()]).collect();
         Module { file, path }
     }
 }
@@ -48,7 +52,7 @@ impl Module {
 pub(crate) fn rooms(source: &Path) -> BTreeSet<String> {
     let lib = Module { file: "lib.rs".into(), path: Vec::new() };
     let rooms = Reading::of(&lib, source).modules;
-    rooms.into_iter().chain(["main".to_owned()]).collect()
+    rooms.into_iter().map(|declared| declared.name).chain(["main".to_owned()]).collect()
 }
 
 /// All imports of the crate from one room into another, without those of test code.
@@ -78,11 +82,19 @@ fn of_file(module: &Module, reading: &Reading) -> Vec<Import> {
     other.map(import).collect()
 }
 
+/// A declared module.
+#[derive(Debug, PartialEq, Eq)]
+struct Declared {
+    name: String,
+    /// The file that a `#[path]` gives it.
+    file: Option<String>,
+}
+
 /// What one file holds outside of test code.
 #[derive(Default)]
 struct Reading {
     /// Modules declared here that have files of their own.
-    modules: Vec<String>,
+    modules: Vec<Declared>,
     /// The first name of each path from the crate's root, with its line.
     paths: Vec<(String, usize)>,
 }
@@ -96,15 +108,17 @@ impl Reading {
 
     /// `depth` is how many `super`s lead from this file's module to the crate's root.
     fn of_text(text: &str, depth: usize) -> Self {
-        let tokens = without_tests(tokens(text));
+        let tokens = without_tests(&tokens(text));
         let words: Vec<&str> = tokens.iter().map(|token| token.text.as_str()).collect();
         let mut reading = Self::default();
         // For each open brace, whether it is a module's.
         let mut braces: Vec<bool> = Vec::new();
+        let mut file = None;
         let mut at = 0;
         while at < words.len() {
             match words[at..] {
-                ["mod", name, ";", ..] => reading.modules.push(name.to_owned()),
+                ["path", "=", text, "]", ..] => file = Some(text.trim_matches('"').to_owned()),
+                ["mod", name, ";", ..] => reading.modules.push(Declared { name: name.to_owned(), file: file.take() }),
                 ["{", ..] => braces.push(at >= 2 && words[at - 2] == "mod"),
                 ["}", ..] => drop(braces.pop()),
                 _ => {}
@@ -160,10 +174,10 @@ fn first_names(words: &[&str]) -> Vec<usize> {
 }
 
 /// Takes out each item under `#[cfg(test)]`.
-fn without_tests(tokens: Vec<Token>) -> Vec<Token> {
+fn without_tests(tokens: &[Token]) -> Vec<Token> {
     const CFG_TEST: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
     let mut kept = Vec::new();
-    let mut rest = &tokens[..];
+    let mut rest = tokens;
     while let Some(token) = rest.first() {
         if rest.len() >= 7 && rest[..7].iter().map(|token| token.text.as_str()).eq(CFG_TEST) {
             rest = &rest[7 + item(&rest[7..])..];
@@ -209,5 +223,8 @@ fn every_kind_of_path_from_the_root_is_found_and_test_code_is_not() {
         "d:6"
     );
     assert_eq!(rooms("#[cfg(test)]\nuse crate::a;\n#[cfg(not(test))]\nuse crate::b;", 1), "b:4");
-    assert_eq!(Reading::of_text("mod a; pub(crate) mod b; #[cfg(test)] mod c; mod d {}", 1).modules, ["a", "b"]);
+    let declared = |name: &str, file: Option<&str>| Declared { name: name.into(), file: file.map(str::to_owned) };
+    let text = "mod a; #[path = \"x.rs\"] pub(crate) mod b; #[cfg(test)] #[path = \"y.rs\"] mod c; mod d {} mod e;";
+    let modules = [declared("a", None), declared("b", Some("x.rs")), declared("e", None)];
+    assert_eq!(Reading::of_text(text, 1).modules, modules);
 }

@@ -22,10 +22,8 @@ use table::Table;
 /// Imports that the table does not allow and that are still there: from, to, and why.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("config", "cli", "the command line is to be read by cli alone"),
-    ("file", "removal", "an open file's removal is to be removal's own"),
     ("secret", "config", "file permissions are to be judged by secret itself"),
     ("upload", "exit", "move targets are to have an error of their own"),
-    ("watch", "removal", "removal's names are to be passed in, or to be file's"),
 ];
 
 fn source() -> &'static Path {

@@ -1,8 +1,8 @@
-//! Rust source as words and signs, each with its line: without comments, texts, characters and lifetimes.
+//! Rust source as words, signs and plain texts, each with its line: without comments, other texts, characters and lifetimes.
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Token {
-    /// A word, or one sign.
+    /// A word, one sign, or a plain text with its quotes.
     pub(crate) text: String,
     pub(crate) line: usize,
 }
@@ -27,11 +27,11 @@ impl<'a> Reader<'a> {
                 self.take(self.rest.find('\n').unwrap_or(self.rest.len()));
             } else if self.rest.starts_with("/*") {
                 self.take(block_comment(self.rest));
-            } else if let Some(length) = literal(self.rest) {
+            } else if let Some(length) = literal(self.rest).filter(|_| first != '"') {
                 self.take(length);
             } else {
                 let line = self.line;
-                let length = word(self.rest).unwrap_or(first.len_utf8());
+                let length = word(self.rest).or_else(|| literal(self.rest)).unwrap_or(first.len_utf8());
                 return Some(Token { text: self.take(length).to_owned(), line });
             }
         }
@@ -103,12 +103,12 @@ fn until(text: &str, quote: char) -> usize {
 }
 
 #[test]
-fn texts_comments_and_characters_are_left_out() {
+fn comments_and_characters_are_left_out_and_texts_are_no_words() {
     let words = |source: &str| tokens(source).into_iter().map(|token| token.text).collect::<Vec<_>>().join(" ");
     assert_eq!(words("a /* b /* c */ d */ e // f\ng"), "a e g");
-    assert_eq!(words(r##"a "b \" c" d r#"e " f"# g b"h" i"##), "a d g i");
+    assert_eq!(words(r##"a "b \" c" d r#"e " f"# g b"h" i"##), r#"a "b \" c" d g i"#);
     assert_eq!(words(r"a '{' b '\'' c '\u{7f}' d b'}' e 'é' f"), "a b c d e f");
     assert_eq!(words("fn a<'b>(c: &'b str)"), "fn a < b > ( c : & b str )");
     assert_eq!(words("crate::bc"), "crate : : bc");
-    assert_eq!(tokens("a\n\"\n\"\nb")[1], Token { text: "b".into(), line: 4 });
+    assert_eq!(tokens("a\n\"\n\"\nb")[2], Token { text: "b".into(), line: 4 });
 }

@@ -59,7 +59,7 @@ async fn the_vendors_spelling_is_tolerated() {
 }
 
 #[tokio::test]
-async fn a_folder_can_be_asked_for_with_its_children() {
+async fn a_folder_is_returned_with_its_children_on_request() {
     let service = service().await;
     service.user.upload("a.txt", "a").await;
     let folder = service.user.get("filesystem/HR_Backup?children=true").await.json();
@@ -67,7 +67,7 @@ async fn a_folder_can_be_asked_for_with_its_children() {
 }
 
 #[tokio::test]
-async fn what_the_contract_does_not_know_is_refused() {
+async fn requests_outside_the_contract_are_refused() {
     let service = service().await;
     let user = &service.user;
     let id = user.folder_id().await;

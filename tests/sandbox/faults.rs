@@ -219,7 +219,7 @@ async fn a_rule_that_can_not_be_read_is_refused_with_its_reason() {
 }
 
 #[tokio::test]
-async fn statistics_are_told_over_http() {
+async fn statistics_are_shown_over_http() {
     let service = service().await;
     service.user.upload("a", "abc").await;
     let stats = send(service.user.http.get(format!("{}/sandbox/stats", service.user.access.api_url))).await.json();

@@ -59,7 +59,7 @@ async fn a_name_of_255_bytes_is_the_longest() {
 }
 
 #[tokio::test]
-async fn what_is_no_name_is_refused() {
+async fn invalid_names_are_refused() {
     let service = service().await;
     for name in ["", ".", "..", "a/b", "/etc/passwd", "../up", "nul\0nul"] {
         assert_eq!(service.user.upload(name, "a").await.status, 422, "{name:?}");

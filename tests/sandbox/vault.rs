@@ -52,7 +52,7 @@ async fn two_sandboxes_on_one_store_lose_no_version() {
 }
 
 #[tokio::test]
-async fn what_is_put_into_the_store_by_hand_is_in_the_vault() {
+async fn files_put_into_the_store_by_hand_are_in_the_vault() {
     let service = service().await;
     let folder = service.store.path().join("vault/HR_Backup/2026");
     std::fs::create_dir(&folder).unwrap();
@@ -82,7 +82,7 @@ async fn links_lead_nowhere() {
 }
 
 #[tokio::test]
-async fn what_a_killed_sandbox_left_unfinished_is_swept_away() {
+async fn unfinished_uploads_of_a_killed_sandbox_are_removed() {
     let service = service().await;
     let incoming = service.store.path().join("vault/.sandbox/incoming");
     let (dead, alive) = (incoming.join("999999999-0-0"), incoming.join(format!("{}-0-0", std::process::id())));

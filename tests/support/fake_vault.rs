@@ -292,12 +292,12 @@ fn id(path: &RemotePath) -> DocumentId {
 
 /// The description of a document, as the vault itself gives it.
 pub(crate) fn document(path: &RemotePath, content: &[u8]) -> Document {
-    let digest = Sha256::digest(content);
+    let sha256 = Sha256::digest(content).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
     Document {
         id: id(path),
         name: path.segments().last().cloned(),
         size: Some(content.len() as u64),
-        sha256: Some(digest.iter().map(|byte| format!("{byte:02x}")).collect()),
+        sha256: Some(sha256),
         folder: Some(false),
         version: None,
     }

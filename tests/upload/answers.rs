@@ -5,7 +5,7 @@ use std::time::Duration;
 use astran_backup::config::{Layout, Verify};
 use astran_backup::journal::LocalEnd;
 use astran_backup::journal::State;
-use astran_backup::upload::Outcome;
+use astran_backup::upload::{BlockedBy, Doubt, Failure, Outcome, Unsettled};
 use astran_backup::vault::Kind;
 
 use crate::fake_vault::{Call, Reply};
@@ -72,7 +72,8 @@ async fn an_answer_about_another_document_is_no_receipt() {
     life.put("x", b"1234");
     life.vault.next_uploads([Reply::OtherContent]);
     let outcome = life.send("x").await;
-    assert!(matches!(&outcome, Outcome::Failed { reason, .. } if reason.contains("the store says")), "{outcome:?}");
+    let Outcome::Failed { reason: Failure::Doubtful(doubt), .. } = outcome else { panic!("{outcome:?}") };
+    assert!(matches!(doubt, Doubt::Contradiction { field: "size", .. }), "{doubt:?}");
     assert!(life.is_there("x"));
 }
 
@@ -81,7 +82,7 @@ async fn a_file_that_a_working_service_never_takes_is_left_to_the_next_walk() {
     let mut life = Life::new(|_| ());
     life.put("x", b"1234");
     life.vault.always([Call::Upload], &Reply::Fail(Kind::Unavailable));
-    assert!(matches!(life.send("x").await, Outcome::Blocked { .. }));
+    assert!(matches!(life.send("x").await, Outcome::Blocked { reason: BlockedBy::Service(_) }));
     assert!(life.is_there("x"));
 }
 
@@ -91,7 +92,7 @@ async fn a_sub_folder_that_the_store_no_longer_knows_is_looked_up_anew_and_blame
     let mut life = Life::new(|policy| policy.layout = Layout::Mirror);
     life.put("sub/x", b"1234");
     life.vault.next_uploads([Reply::Fail(Kind::Missing)]);
-    assert!(matches!(life.send("sub/x").await, Outcome::Blocked { .. }));
+    assert!(matches!(life.send("sub/x").await, Outcome::Blocked { reason: BlockedBy::Folder(_) }));
     assert_eq!(life.vault.calls(Call::Folder), 1);
     assert!(is_removed(&life.send("sub/x").await));
     assert_eq!(life.vault.calls(Call::Folder), 2);
@@ -104,7 +105,7 @@ async fn a_file_about_which_the_store_does_not_answer_waits_alone_with_its_inten
     life.put("x", b"1234");
     let id = life.begun("x").await;
     life.vault.always(Call::LOOKS, &Reply::Fail(Kind::Forbidden));
-    assert!(matches!(life.send("x").await, Outcome::Blocked { .. }));
+    assert!(matches!(life.send("x").await, Outcome::Blocked { reason: BlockedBy::Unanswered(_) }));
     assert!(life.is_there("x"));
     life.put("y", b"5678");
     assert!(is_removed(&life.send("y").await));
@@ -123,7 +124,7 @@ async fn an_upload_ends_at_once_when_a_program_opens_the_file_for_writing() {
     life.under_way(1).await;
     let path = life.root.path().join("x");
     let writer = std::thread::spawn(move || std::fs::File::options().append(true).open(path).unwrap());
-    assert!(matches!(life.outcome().await, Outcome::Again { .. }));
+    assert!(matches!(life.outcome().await, Outcome::Again { reason: Unsettled::OpenedForWriting, .. }));
     drop(writer.join().unwrap());
     assert!(is_removed(&life.send("x").await));
 }
@@ -133,10 +134,10 @@ async fn with_verify_listing_only_an_answer_of_the_listing_counts() {
     let mut life = Life::new(|policy| policy.verify = Verify::Listing);
     life.put("x", b"1234");
     life.vault.next_uploads([Reply::FalseSuccess]);
-    assert!(matches!(life.send("x").await, Outcome::Failed { .. }));
+    assert!(matches!(life.send("x").await, Outcome::Failed { reason: Failure::Doubtful(Doubt::NotListed), .. }));
     life.put("y", b"1234");
     life.vault.always(Call::LOOKS, &Reply::Fail(Kind::Forbidden));
-    assert!(matches!(life.send("y").await, Outcome::Blocked { .. }));
+    assert!(matches!(life.send("y").await, Outcome::Blocked { reason: BlockedBy::Unanswered(_) }));
     assert!(life.is_there("x") && life.is_there("y"));
     life.vault.behave();
     assert!(is_removed(&life.send("y").await));

@@ -30,7 +30,7 @@ fn written(life: &Life, content: &'static [u8]) -> std::thread::JoinHandle<()> {
 
 /// Regression: the store was asked for eight seconds, then the file was sent again.
 #[tokio::test(start_paused = true)]
-async fn what_is_stored_up_to_a_minute_after_its_connection_was_cut_is_not_sent_again() {
+async fn a_file_stored_up_to_a_minute_after_a_cut_connection_is_not_sent_again() {
     for late in DELAYS.map(Duration::from_millis) {
         for reply in [Reply::Lost(late), Reply::BusyThenStored(late)] {
             let mut life = Life::new(|_| ());

@@ -11,7 +11,7 @@ use astran_backup::journal::{AttemptId, Begun, Intent, Journal, Stored};
 use astran_backup::observe::metrics::FolderMetrics;
 use astran_backup::observe::stall::Activity;
 use astran_backup::shutdown;
-use astran_backup::upload::{MoveTargets, Outcome, Pipeline, Report, Shared};
+use astran_backup::upload::{MoveTargets, Options, Outcome, Report, Shared, Uploader};
 use astran_backup::vault::{DocumentId, RemotePath};
 use tokio::sync::mpsc;
 
@@ -42,13 +42,14 @@ impl Life {
         let mut policy = Policy { verify: Verify::Answer, ..Policy::default() };
         change(&mut policy);
         let shared = Shared::new(Arc::clone(&vault), journal.clone(), LeaseBreaks::install().unwrap(), None);
-        let flow = shared.flow();
+        let flow = shared.activity();
         let (sender, reports) = mpsc::unbounded_channel();
         let targets = MoveTargets::open(&policy).unwrap();
-        let pipeline = Pipeline::new(shared, policy, targets, dest(), false, sender, FolderMetrics::detached());
+        let options = Options { policy, targets, dest: dest(), forced: false, counts: FolderMetrics::detached() };
+        let uploader = Uploader::new(shared, options, sender);
         let (queue, files) = mpsc::channel(8);
         let (trigger, shutdown) = shutdown::channel();
-        tokio::spawn(pipeline.run(files, Duration::ZERO, shutdown));
+        tokio::spawn(uploader.run(files, Duration::ZERO, shutdown));
         Self { dir, root, journal, vault, flow, queue, reports, _trigger: trigger }
     }
 

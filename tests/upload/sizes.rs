@@ -2,7 +2,7 @@
 
 use std::fs::File;
 
-use astran_backup::upload::Outcome;
+use astran_backup::upload::{Outcome, Unsettled};
 
 use crate::life::Life;
 
@@ -16,7 +16,7 @@ async fn a_file_that_grew_large_since_it_settled_waits_among_the_large_ones() {
     File::create(life.root.path().join("y")).unwrap().set_len(large).unwrap();
     life.hand_over_of_size("y", 1).await;
     let outcome = life.outcome().await;
-    assert!(matches!(&outcome, Outcome::Again { reason, .. } if reason.contains("grown")), "{outcome:?}");
+    assert!(matches!(outcome, Outcome::Again { reason: Unsettled::Grown, .. }), "{outcome:?}");
     assert_eq!(life.vault.uploads(), 1);
     life.hand_over_of_size("y", large).await;
     assert!(matches!(life.outcome().await, Outcome::Stored { .. }));

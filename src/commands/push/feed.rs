@@ -14,7 +14,7 @@ use crate::daemon::Tally;
 use crate::exit::{Exit, Fatal};
 use crate::file::Settled;
 use crate::removal;
-use crate::upload::{Outcome, Report};
+use crate::upload::{Failure, Outcome, Report, Unsettled};
 
 /// A file that somebody writes is tried so often, so far apart; then it fails, for whoever pushes waits.
 const TRIES: u32 = 20;
@@ -59,7 +59,7 @@ impl Feed {
                 },
                 Some(Ok(file)) = self.resting.join_next() => self.hand_over(file).await,
                 report = reported.recv() => match report {
-                    Some(report) => self.ended(&report),
+                    Some(report) => self.ended(report),
                     // Stopped in the middle of those that are out, and before those that rest.
                     None => break,
                 },
@@ -104,24 +104,18 @@ impl Feed {
         }
     }
 
-    fn ended(&mut self, report: &Report) {
+    fn ended(&mut self, report: Report) {
         self.out -= 1;
-        match &report.outcome {
+        match report.outcome {
             Outcome::Again { reason, place } => {
                 // Where it could not be put back it lies in the private folder, and is to leave that.
-                let file = report.file.moved_to(place.clone());
-                self.came_back(&file, reason);
+                self.came_back(report.file.moved_to(place), reason);
             }
             Outcome::Gone => {
-                let reason = "it is gone".to_owned();
-                self.tell(&Report {
-                    file: report.file.clone(),
-                    outcome: Outcome::Failed { reason, moved: None },
-                    put_back: false,
-                    aside: None,
-                });
+                let outcome = Outcome::Failed { reason: Failure::Gone, moved: None };
+                self.tell(&Report::new(report.file, outcome));
             }
-            _ => self.tell(report),
+            _ => self.tell(&report),
         }
     }
 
@@ -133,14 +127,13 @@ impl Feed {
         }
     }
 
-    fn came_back(&mut self, file: &Settled, reason: &str) {
+    fn came_back(&mut self, file: Settled, reason: Unsettled) {
         let tries = self.tries.entry(file.root.path().join(&file.origin)).or_default();
         *tries += 1;
         if *tries >= TRIES {
-            let outcome = Outcome::Failed { reason: format!("{reason}, again and again"), moved: None };
-            return self.tell(&Report { file: file.clone(), outcome, put_back: false, aside: None });
+            let outcome = Outcome::Failed { reason: Failure::NeverSettled(reason), moved: None };
+            return self.tell(&Report::new(file, outcome));
         }
-        let file = file.clone();
         self.resting.spawn(async move {
             tokio::time::sleep(BETWEEN).await;
             file

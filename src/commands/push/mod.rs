@@ -24,7 +24,7 @@ use crate::journal::Journal;
 use crate::observe::metrics::FolderMetrics;
 use crate::shutdown::{Shutdown, Stop};
 use crate::upload::reconcile::startup;
-use crate::upload::{MoveTargets, PATIENCE, Pipeline, Shared};
+use crate::upload::{MoveTargets, Options, PATIENCE, Shared, Uploader};
 use crate::vault::RemotePath;
 
 use feed::Feed;
@@ -135,10 +135,10 @@ async fn upload(
 ) -> Result<Tally, Fatal> {
     let (reports, reported) = mpsc::unbounded_channel();
     let (queue, files) = mpsc::channel(QUEUE);
-    let pipeline =
-        Pipeline::new(shared, config.upload.clone(), targets, dest, true, reports, FolderMetrics::detached());
+    let (policy, counts) = (config.upload.clone(), FolderMetrics::detached());
+    let uploader = Uploader::new(shared, Options { policy, targets, dest, forced: true, counts }, reports);
     let patience = daemon::patience_after_stop(config.grace, shutdown.clone());
-    let uploading = pipeline.run(files, config.grace, shutdown);
+    let uploading = uploader.run(files, config.grace, shutdown);
     let (stopped, tally) = tokio::join!(uploading, Feed::new(queue, printer).run(named, reported, patience));
     Ok(Tally { stopped, ..tally? })
 }

@@ -161,7 +161,7 @@ async fn walk(
 ) -> Result<(), Fatal> {
     let (sender, mut walked) = mpsc::channel(4);
     let walker = Walker { root: Arc::clone(root), ignore: names, events: sender };
-    let walking = tokio::task::spawn_blocking(move || walker.walk(&[PathBuf::new()], false, |_| ()));
+    let walking = tokio::task::spawn_blocking(move || walker.walk(&[PathBuf::new()], None, |_| ()));
     while let Some(message) = walked.recv().await {
         let files: Vec<Find> = match message {
             WalkEvent::Files(files) => {

@@ -1,4 +1,4 @@
-//! The realm's own tokens and sessions. Time is an argument; no HTTP here.
+//! The tokens and sessions of the sandbox's own realm. Pure: the time is an argument, and there is no HTTP.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,12 +19,12 @@ pub(crate) struct Realm {
     book: Mutex<Book>,
 }
 
-/// A token answer's content.
+/// The content of an answer with tokens.
 #[derive(Debug)]
 pub(super) struct Tokens {
     pub(super) access: String,
     pub(super) access_life: Duration,
-    /// With its life; a service account gets none.
+    /// The refresh token with its lifetime. A service account gets none.
     pub(super) refresh: Option<(String, Duration)>,
     pub(super) session: u64,
 }
@@ -51,8 +51,8 @@ struct RefreshToken {
 
 struct Session {
     until: Instant,
-    /// A refresh token was used twice: the user's session lives on in Keycloak, but without this client, for which that is
-    /// as good as its end.
+    /// A refresh token was used twice. Keycloak then removes the client from the user's session; for the client that is the end of
+    /// the session.
     detached: bool,
     last_used: Option<String>,
 }
@@ -62,7 +62,7 @@ struct User {
     disabled: bool,
     action_required: bool,
     lockout: Lockout,
-    /// In place of the one that the options say.
+    /// The password, once it was changed from that of the options.
     password: Option<String>,
 }
 
@@ -76,7 +76,7 @@ impl Realm {
         self.book().access.get(token).is_some_and(|access| now < access.until)
     }
 
-    /// Checks the client, before anything else is looked at.
+    /// Checks the client. Keycloak does that first.
     pub(super) fn client(&self, id: Option<&str>, secret: Option<&str>) -> Result<(), Refusal> {
         if id != Some(self.options.client_id.as_str()) {
             return Err(refusal::UNKNOWN_CLIENT);
@@ -96,8 +96,8 @@ impl Realm {
         Ok(self.open_session(&mut book, now))
     }
 
-    /// The order is Keycloak's: a lock hides even the right password, and is told from a wrong one by nothing; that an
-    /// account is disabled is told only to who knows its password.
+    /// The order is Keycloak's. A locked account refuses the right password with the same answer as a wrong one, and only a client with
+    /// the right password learns that the account is disabled.
     fn check_user(&self, user: &mut User, username: &str, password: &str, now: Instant) -> Result<(), Refusal> {
         let refused = refusal::credentials(self.options.refused_password);
         if username != self.options.username || user.lockout.is_locked(now) {
@@ -154,7 +154,7 @@ impl Realm {
         Ok(self.issue(book, id, session_until, now))
     }
 
-    /// Ends the session of a refresh token; one that has ended already is no error.
+    /// Ends the session of a refresh token. That the session has ended already is no error.
     pub(super) fn logout(&self, token: &str) -> Result<(), Refusal> {
         let mut book = self.book();
         let session = book.refresh.get(token).ok_or(refusal::UNKNOWN_REFRESH_TOKEN)?.session;
@@ -162,12 +162,12 @@ impl Realm {
         Ok(())
     }
 
-    /// All access tokens die; sessions live on.
+    /// Makes all access tokens invalid. Sessions go on.
     pub(super) fn expire_access(&self) {
         self.book().access.clear();
     }
 
-    /// All sessions end; access tokens live on.
+    /// Ends all sessions. Access tokens stay valid.
     pub(super) fn revoke_sessions(&self) {
         self.book().sessions.clear();
     }
@@ -188,7 +188,7 @@ impl Realm {
         self.book().user.action_required = true;
     }
 
-    /// The user is as at the start: enabled, not locked, nothing required, with the first password.
+    /// Restores the user: enabled, not locked, no action required, with the password of the options.
     pub(crate) fn restore_user(&self) {
         self.book().user = User::default();
     }
@@ -201,7 +201,7 @@ impl Realm {
         self.issue(book, id, until, now)
     }
 
-    /// No token outlives its session, so that lives shrink near its end.
+    /// Issues tokens. No token outlives its session, so lifetimes become shorter near the end of the session.
     fn issue(&self, book: &mut Book, session: u64, session_until: Instant, now: Instant) -> Tokens {
         let left = session_until.duration_since(now);
         let (access_life, refresh_life) = (self.options.token_life.min(left), self.options.refresh_life.min(left));
@@ -236,7 +236,7 @@ impl Book {
         self.access.retain(|_, token| token.session != session);
     }
 
-    /// Dead tokens are kept a while, since they have refusals of their own, but not without end.
+    /// Forgets dead tokens once there are many. Until then they are kept, since Keycloak refuses a dead token in another way than an unknown one.
     fn forget_dead(&mut self, now: Instant) {
         if self.refresh.len() > 1000 {
             self.access.retain(|_, token| now < token.until);

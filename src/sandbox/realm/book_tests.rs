@@ -1,4 +1,4 @@
-//! What the book of sessions keeps.
+//! Tests of tokens and sessions.
 
 use super::*;
 
@@ -17,7 +17,7 @@ fn refresh_token(tokens: &Tokens) -> &str {
 }
 
 #[test]
-fn a_token_dies_when_its_life_is_over() {
+fn a_token_is_valid_for_its_lifetime_only() {
     let (realm, now) = (realm(|_| {}), Instant::now());
     let tokens = login(&realm, now);
     assert!(realm.admits(&tokens.access, now + Duration::from_millis(299_999)));
@@ -25,7 +25,7 @@ fn a_token_dies_when_its_life_is_over() {
 }
 
 #[test]
-fn near_the_end_of_a_session_lives_shrink_and_then_it_is_over() {
+fn no_token_outlives_its_session() {
     let (realm, now) = (realm(|o| o.session_life = Duration::from_secs(400)), Instant::now());
     let first = login(&realm, now);
     let late = now + Duration::from_secs(350);
@@ -71,7 +71,7 @@ fn without_rotation_a_refresh_token_can_be_used_again() {
 }
 
 #[test]
-fn revoked_sessions_leave_access_tokens_alive_and_expired_ones_leave_sessions() {
+fn revoking_sessions_keeps_access_tokens_and_expiring_tokens_keeps_sessions() {
     let (realm, now) = (realm(|_| {}), Instant::now());
     let tokens = login(&realm, now);
     realm.revoke_sessions();
@@ -85,7 +85,7 @@ fn revoked_sessions_leave_access_tokens_alive_and_expired_ones_leave_sessions() 
 }
 
 #[test]
-fn a_changed_password_ends_no_session_and_a_disabled_account_says_so_only_to_the_right_one() {
+fn a_changed_password_ends_no_session_and_only_the_right_one_learns_of_a_disabled_account() {
     let (realm, now) = (realm(|o| o.brute_force = None), Instant::now());
     let tokens = login(&realm, now);
     realm.change_password("other");

@@ -1,4 +1,4 @@
-//! The realm's HTTP face: the token endpoint, the end of a session, discovery.
+//! The HTTP endpoints of the realm: token, logout, discovery.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;
@@ -19,7 +19,7 @@ use crate::sandbox::answer::{Body, Cut, empty, json as json_answer};
 use crate::sandbox::faults::Call;
 use crate::sandbox::{State, address, misbehave};
 
-/// Larger forms are refused, in bytes.
+/// The size in bytes of the largest form.
 const LARGEST_FORM: usize = 64 * 1024;
 
 type Form = HashMap<String, String>;
@@ -105,7 +105,7 @@ fn carry_out(state: &State, realm: &Realm, call: Call, form: &Form, headers: &He
     }
 }
 
-/// Keycloak looks for the grant before it looks for the client.
+/// Checks the grant type. Keycloak does that before it checks the client.
 fn known_grant(call: Call, form: &Form) -> Result<(), Refusal> {
     match field(form, "grant_type") {
         None if call != Call::Logout => Err(refusal::NO_GRANT_TYPE),
@@ -113,7 +113,7 @@ fn known_grant(call: Call, form: &Form) -> Result<(), Refusal> {
     }
 }
 
-/// A client names itself in the form, or with HTTP's basic authentication.
+/// Returns the client's id and secret, from the form or from HTTP basic authentication.
 fn client(realm: &Realm, form: &Form, headers: &HeaderMap) -> Result<(), Refusal> {
     if let Some((id, secret)) = basic(headers) {
         return realm.client(Some(&id), Some(&secret));
@@ -161,7 +161,7 @@ async fn read_form(headers: &HeaderMap, body: Incoming) -> Result<Result<Form, R
         Err(_) => return Err(Cut),
     };
     if !essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
-        // To Keycloak, whatever is no form is an empty one.
+        // Keycloak takes a body that is no form for an empty form.
         return Ok(Ok(Form::new()));
     }
     let mut form = Form::new();
@@ -189,7 +189,7 @@ fn told(tokens: &Tokens) -> Value {
     answer
 }
 
-/// Whole seconds, as Keycloak tells them, but at least one: a test's token of 200 ms is not one that is dead already.
+/// Whole seconds, as in Keycloak's answers, but at least one: otherwise a test's token of 200 ms would be called expired already.
 fn seconds(life: Duration) -> u64 {
     life.as_secs().max(1)
 }

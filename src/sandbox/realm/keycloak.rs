@@ -1,4 +1,4 @@
-//! Tokens of a real Keycloak realm: taken only with a signature by one of the realm's keys.
+//! Checks the tokens of a real Keycloak realm: a token is valid only with a signature by one of the realm's keys.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,7 +10,7 @@ use ring::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
 use serde::Deserialize;
 use url::Url;
 
-/// The keys are asked for again when a token names an unknown one, but not more often than this.
+/// The shortest time between two fetches of the keys. They are fetched again when a token names an unknown key.
 const KEYS_AGAIN: Duration = Duration::from_secs(2);
 
 /// The checker of a Keycloak realm's tokens.
@@ -18,7 +18,7 @@ pub(crate) struct Keycloak {
     issuer: String,
     http: reqwest::Client,
     keys: tokio::sync::Mutex<Keys>,
-    /// Tokens whose signature was verified, so that it is done once each.
+    /// Tokens whose signature is verified already, so that each is verified once.
     verified: Mutex<HashMap<String, Verified>>,
 }
 
@@ -53,7 +53,7 @@ struct Claims {
     exp: u64,
     #[serde(default)]
     nbf: u64,
-    /// `Bearer` of an access token; ID tokens have the same signature and are none.
+    /// `Bearer` for an access token. ID tokens have the same signature but are no access tokens.
     typ: String,
 }
 
@@ -71,7 +71,7 @@ struct RsaKey {
 
 impl Keycloak {
     pub(super) fn new(issuer: &Url) -> Result<Self, reqwest::Error> {
-        // Whoever installed another provider before is right too.
+        // Another provider that is installed already is good too.
         drop(rustls::crypto::ring::default_provider().install_default());
         let http = reqwest::Client::builder()
             .timeout(Duration::from_secs(10))
@@ -100,7 +100,7 @@ impl Keycloak {
         true
     }
 
-    /// All tokens seen so far are refused from now on.
+    /// Refuses all tokens seen so far.
     pub(super) fn refuse_seen(&self) {
         self.verified().values_mut().for_each(|known| known.refused = true);
     }
@@ -137,7 +137,8 @@ impl Keycloak {
     }
 }
 
-/// When the token expires, in seconds since 1970, if it is an access token of the issuer, signed with the key, and alive.
+/// Returns when the token expires, in seconds since 1970; `None` unless it is an access token of the issuer, signed with the key, and
+/// valid now.
 fn expiry(token: &str, key: &Key, issuer: &str, now: u64) -> Option<u64> {
     let (signed, signature) = token.rsplit_once('.')?;
     let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
@@ -149,7 +150,7 @@ fn expiry(token: &str, key: &Key, issuer: &str, now: u64) -> Option<u64> {
     (alive && claims.iss == issuer && claims.typ == "Bearer").then_some(claims.exp)
 }
 
-/// The header of a token that is signed as we verify; no other algorithm is taken, least of all none.
+/// Returns the header of a token, if its algorithm is RS256. No other algorithm is accepted, least of all `none`.
 fn header(token: &str) -> Option<Header> {
     part::<Header>(token.split_once('.')?.0).filter(|header| header.alg == "RS256")
 }
@@ -158,7 +159,7 @@ fn part<T: for<'de> Deserialize<'de>>(text: &str) -> Option<T> {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).ok()?).ok()
 }
 
-/// The RSA keys of a key set; others in it (for encryption, of other kinds) are not for us.
+/// Returns the RSA signing keys of a key set, without its other keys.
 fn key_set(json: &[u8]) -> Option<HashMap<String, Key>> {
     let set: KeySet = serde_json::from_slice(json).ok()?;
     let keys = set.keys.into_iter().filter_map(|key| {

@@ -1,4 +1,4 @@
-//! When an account is locked: pure, the time is an argument.
+//! Decides when an account is locked. Pure: the time is an argument.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ impl Lockout {
         self.until.is_some_and(|until| now < until)
     }
 
-    /// Locks it whatever happened before.
+    /// Locks the account, whatever happened before.
     pub(super) fn lock(&mut self, until: Instant) {
         self.until = Some(until);
     }

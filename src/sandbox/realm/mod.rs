@@ -1,4 +1,4 @@
-//! Who may use the API: the sandbox's own realm, which answers as Keycloak does, or a real Keycloak's.
+//! The authority whose tokens the API takes: the sandbox's own realm, which answers as Keycloak does, or a real Keycloak realm.
 
 mod book;
 mod endpoint;
@@ -14,11 +14,11 @@ pub(super) use book::Realm;
 pub(super) use endpoint::answer;
 use keycloak::Keycloak;
 
-/// Says which tokens the API takes.
+/// Decides which tokens the API takes.
 pub(super) enum Authority {
     /// The sandbox's own realm.
     Own(Box<Realm>),
-    /// A Keycloak elsewhere.
+    /// A real Keycloak realm.
     Keycloak(Box<Keycloak>),
 }
 
@@ -49,7 +49,7 @@ impl Authority {
         self.with_own(Realm::revoke_sessions);
     }
 
-    /// Does something to the sandbox's own realm; a real Keycloak is none of our business.
+    /// Changes the sandbox's own realm. A real Keycloak realm is never changed.
     pub(super) fn with_own(&self, change: impl FnOnce(&Realm)) {
         if let Self::Own(realm) = self {
             change(realm);

@@ -1,4 +1,4 @@
-//! Keycloak's refusals, row by row.
+//! The refusals of Keycloak: status, error and description of each.
 
 /// A refused request to the realm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub(super) const STALE: Refusal = row(400, "invalid_grant", "Stale token");
 pub(super) const REUSED: Refusal = row(400, "invalid_grant", "Maximum allowed refresh token reuse exceeded");
 pub(super) const USER_DISABLED: Refusal = row(400, "invalid_grant", "User disabled");
 
-/// Wrong password, unknown user, locked account: nothing tells them apart.
+/// Wrong password, unknown user, locked account: Keycloak answers all three the same way.
 pub(super) const fn credentials(status: u16) -> Refusal {
     row(status, "invalid_grant", "Invalid user credentials")
 }

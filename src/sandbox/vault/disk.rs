@@ -1,4 +1,4 @@
-//! What the vault does to its folder: temporary files, moves, removals.
+//! Changes to the vault's own folder: temporary files, moves, removals.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -9,7 +9,7 @@ use rustix::fs::{CWD, RenameFlags};
 
 /// A change of the vault's own folder.
 pub(super) enum Change<'a> {
-    /// Moves a file to a name that is not taken yet.
+    /// Moves a file to a name that must be free.
     Add(&'a Path, &'a Path),
     /// Moves a file over another.
     Replace(&'a Path, &'a Path),
@@ -17,7 +17,7 @@ pub(super) enum Change<'a> {
     Remove(&'a Path),
 }
 
-/// Carries out a change; the only place in the sandbox that renames or removes.
+/// Carries out a change. No other code of the sandbox renames or removes.
 #[expect(clippy::disallowed_methods, reason = "the vault is the sandbox's own; the watched folder is never in it")]
 pub(super) fn change(change: &Change) -> io::Result<()> {
     match *change {
@@ -27,26 +27,26 @@ pub(super) fn change(change: &Change) -> io::Result<()> {
     }
 }
 
-/// A document on its way in: a file in the private part of the store, removed unless it is moved out of there.
+/// A document that is being received: a file in the private part of the store. It is removed on drop unless it was moved.
 pub(crate) struct Temporary {
     pub(super) file: File,
     path: Option<PathBuf>,
 }
 
 impl Temporary {
-    /// Makes an empty file that only we may read.
+    /// Creates an empty file that only this user may read.
     #[expect(clippy::disallowed_methods, reason = "the vault is the sandbox's own; the watched folder is never in it")]
     pub(super) fn create(path: PathBuf) -> io::Result<Self> {
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         Ok(Self { file, path: Some(path) })
     }
 
-    /// Moves it to a name that is not taken yet; where it is, it stays and can be moved elsewhere.
+    /// Moves the file to a name that must be free. Where the name is taken, the file stays and can be moved to another one.
     pub(super) fn add_as(&mut self, to: &Path) -> io::Result<()> {
         self.move_with(|from| change(&Change::Add(from, to)))
     }
 
-    /// Moves it over what has that name.
+    /// Moves the file over the one that has this name.
     pub(super) fn replace(&mut self, to: &Path) -> io::Result<()> {
         self.move_with(|from| change(&Change::Replace(from, to)))
     }
@@ -72,13 +72,13 @@ impl io::Write for Temporary {
 impl Drop for Temporary {
     fn drop(&mut self) {
         if let Some(path) = &self.path {
-            // A file that stays is removed at the next start.
+            // If this fails, the next start removes the file.
             drop(change(&Change::Remove(path)));
         }
     }
 }
 
-/// Removes what processes that are no more left in the folder for temporary files.
+/// Removes the temporary files of processes that have ended.
 #[expect(clippy::disallowed_methods, reason = "the vault is the sandbox's own; the watched folder is never in it")]
 pub(super) fn sweep(folder: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(folder)? {

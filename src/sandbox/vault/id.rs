@@ -1,11 +1,11 @@
-//! Document ids: derived from the place, so that every process over one store, today and tomorrow, has the same ones.
+//! Document ids. They are derived from the place, so that every process with the same store gives the same ids.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::vault::RemotePath;
 
-/// Where a document or folder is: its path, and which of the documents of that name it is, counted from 1.
+/// The place of a document or folder: the path, and the number among the documents of that name, from 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) path: RemotePath,
@@ -13,12 +13,12 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// The first, usually only, document or folder at a path.
+    /// The place of the first, usually the only, document or folder at a path.
     pub(crate) fn first(path: RemotePath) -> Self {
         Self { path, copy: 1 }
     }
 
-    /// Its id. A NUL parts path and copy, since no name can hold one.
+    /// Returns the id. A NUL separates path and copy, since no name can hold one.
     pub(crate) fn id(&self) -> String {
         let mut text = self.path.to_string();
         if self.copy > 1 {
@@ -28,7 +28,7 @@ impl Place {
         URL_SAFE_NO_PAD.encode(text)
     }
 
-    /// The place that has this id; `None` for a text that [`Place::id`] never makes.
+    /// Returns the place of an id; `None` for a text that [`Place::id`] never returns.
     pub(crate) fn of_id(id: &str) -> Option<Self> {
         let text = String::from_utf8(URL_SAFE_NO_PAD.decode(id).ok()?).ok()?;
         let (path, copy) = match text.split_once('\0') {
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_that_are_no_ids_are_not_taken_for_one() {
+    fn a_text_that_is_no_id_has_no_place() {
         for id in [
             "",
             "nonsense",

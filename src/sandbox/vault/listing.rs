@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Identity, Refused, Version};
 
-/// A file system's ways to say that there is nothing.
+/// Turns the file system's errors for a missing file into `missing`.
 pub(super) fn absent(error: io::Error, missing: impl Fn() -> Refused) -> Refused {
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidFilename => missing(),
@@ -27,7 +27,7 @@ pub(super) fn current_version(kept: &Path) -> io::Result<Version> {
     Ok(Version::current(names.iter().map(String::as_str)))
 }
 
-/// What lies in a folder; nothing where it is not there. Names that are no text, and what vanishes meanwhile, are left out.
+/// Lists a folder; a missing folder is empty. Leaves out names that are not text, and files that disappear meanwhile.
 pub(super) fn listing(folder: &Path) -> io::Result<Vec<(String, Metadata)>> {
     let mut found = Vec::new();
     for entry in entries(folder)? {

@@ -1,14 +1,14 @@
-//! The vault on disk: a plain folder one can look into.
+//! The vault on disk: a plain folder that people can look into.
 //!
 //! A document's content lies at `STORE/its/path`; replaced versions and second documents of one name lie under
-//! `STORE/.sandbox/`. The folder is the only truth: nothing is indexed in memory, since a lookup is one `lstat` anyway, so
-//! that files put there by hand, and by another process over the same store, are seen at once.
+//! `STORE/.sandbox/`. The vault keeps no index in memory, since a lookup is only one `lstat`. So it sees files at once that were put
+//! there by hand, or by another process with the same store.
 //!
 //! ```text
 //! STORE/HR_Backup/report.pdf                                  the current version
-//! STORE/.sandbox/versions/HASH-OF-FOLDER/report.pdf/1.0-major  what it replaced
+//! STORE/.sandbox/versions/HASH-OF-FOLDER/report.pdf/1.0-major  a replaced version
 //! STORE/.sandbox/seconds/HASH-OF-FOLDER/report.pdf/2           a second document of that name
-//! STORE/.sandbox/incoming/PROCESS-NUMBER                       on its way in
+//! STORE/.sandbox/incoming/PROCESS-NUMBER                       an upload that is being received
 //! ```
 
 mod disk;
@@ -35,13 +35,13 @@ pub(crate) use id::Place;
 use listing::{absent, current_version, hash_of, identity, listing, listing_of_names, make_folder};
 pub(crate) use version::Version;
 
-/// The vault's own name for its private part; no document or folder of the root can be called so.
+/// The folder for the vault's own data. No document or folder in the root can have this name.
 const PRIVATE: &str = ".sandbox";
 
-/// Names longer than this are refused: what file systems keep, in bytes.
+/// The length in bytes of the longest name: that of most file systems.
 const LONGEST_NAME: usize = 255;
 
-/// Why the vault does not do what it is asked.
+/// Why the vault does not carry out a call.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refused {
     #[error("there is nothing at {0}")]
@@ -63,13 +63,13 @@ pub(crate) enum Refused {
 pub(crate) struct Entry {
     pub(crate) place: Place,
     pub(crate) folder: bool,
-    /// Length in bytes; 0 of a folder.
+    /// The length in bytes; 0 for a folder.
     pub(crate) size: u64,
     pub(crate) sha256: Option<[u8; 32]>,
     pub(crate) version: Version,
 }
 
-/// What is known of an upload besides its bytes.
+/// The properties of an upload besides its bytes.
 pub(crate) struct Incoming<'a> {
     pub(crate) folder: &'a RemotePath,
     pub(crate) name: &'a str,
@@ -77,7 +77,7 @@ pub(crate) struct Incoming<'a> {
     pub(crate) sha256: Option<[u8; 32]>,
 }
 
-/// The file that has some content: device, inode, length, time of change in seconds and nanoseconds.
+/// Identifies a file and its content: device, inode, length, and time of change in seconds and nanoseconds.
 type Identity = (u64, u64, u64, i64, i64);
 
 pub(crate) struct Vault {
@@ -86,12 +86,12 @@ pub(crate) struct Vault {
     temporary_prefix: OsString,
     next_temporary: AtomicU64,
     sums: Mutex<HashMap<Identity, [u8; 32]>>,
-    /// Locked while a document is replaced: the mutex keeps out other threads, the file other processes.
+    /// Locked while a document is replaced. The mutex excludes other threads, and the lock on the file other processes.
     replacing: Mutex<File>,
 }
 
 impl Vault {
-    /// Opens the vault, making it and the folders of the options where they are missing.
+    /// Opens the vault. Creates it and the folders of the options where they are missing.
     #[expect(clippy::disallowed_methods, reason = "the vault is the sandbox's own; the watched folder is never in it")]
     pub(crate) fn open(options: &Options) -> io::Result<Self> {
         make_folder(&options.store)?;
@@ -116,7 +116,7 @@ impl Vault {
         })
     }
 
-    /// What is at a place.
+    /// Returns the document or folder at a place.
     pub(crate) fn find(&self, place: &Place) -> Result<Entry, Refused> {
         let (_, meta) = self.file_of(place)?;
         let version = match (meta.is_dir(), place.copy, split(&place.path)) {
@@ -126,7 +126,7 @@ impl Vault {
         Ok(self.entry(place.clone(), &meta, version))
     }
 
-    /// What lies in a folder, by name.
+    /// Returns the documents and folders in a folder, sorted by name.
     pub(crate) fn children(&self, folder: &Place) -> Result<Vec<Entry>, Refused> {
         let (at, meta) = self.file_of(folder)?;
         if !meta.is_dir() {
@@ -147,7 +147,7 @@ impl Vault {
         Ok(entries)
     }
 
-    /// Opens a document's content; with its length in bytes.
+    /// Opens the content of a document; returns its length in bytes too.
     pub(crate) fn content(&self, place: &Place) -> Result<(File, u64), Refused> {
         let (at, meta) = self.file_of(place)?;
         if meta.is_dir() {
@@ -158,7 +158,7 @@ impl Vault {
         Ok((file, size))
     }
 
-    /// The SHA-256 of a document, read from its content where it is not known yet. Blocks as long as that takes.
+    /// Returns the SHA-256 of a document. Blocks while the content is read, unless the sum is known already.
     pub(crate) fn sha256(&self, place: &Place) -> Result<[u8; 32], Refused> {
         let (mut file, _) = self.content(place)?;
         let identity = identity(&file.metadata()?);
@@ -170,7 +170,7 @@ impl Vault {
         Ok(sum)
     }
 
-    /// The file of a place. Links are not followed: the vault ends where they begin.
+    /// The file of a place. Symbolic links are not followed, since they may lead out of the vault.
     fn file_of(&self, place: &Place) -> Result<(PathBuf, Metadata), Refused> {
         let missing = || Refused::Missing(place.path.to_string());
         if place.path.segments().first().is_some_and(|name| is_private(name)) {
@@ -198,7 +198,7 @@ impl Vault {
         }
     }
 
-    /// Where the versions or second documents of a folder are kept.
+    /// The folder that keeps the versions or second documents of a folder.
     fn kept(&self, part: &str, folder: &RemotePath) -> PathBuf {
         let hash = Sha256::digest(folder.to_string());
         self.store.join(PRIVATE).join(part).join(hex(&hash[..16]))
@@ -237,7 +237,7 @@ impl Vault {
         self.sums.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sums are a convenience: rather than grow without end, all are forgotten and computed again when asked for.
+    /// Remembers a sum. At the limit all sums are forgotten; they can be computed again.
     fn remember_sum(&self, identity: Identity, sum: [u8; 32]) {
         let mut sums = self.sums();
         if sums.len() >= 1_000_000 {
@@ -247,12 +247,12 @@ impl Vault {
     }
 }
 
-/// The folder that a path lies in; `None` for the root.
+/// Returns the folder of a path; `None` for the root.
 pub(crate) fn parent(path: &RemotePath) -> Option<RemotePath> {
     split(path).map(|(folder, _)| folder)
 }
 
-/// The folder and the name of a path; `None` for the root.
+/// Splits a path into folder and name; `None` for the root.
 fn split(path: &RemotePath) -> Option<(RemotePath, &str)> {
     let (name, folder) = path.segments().split_last()?;
     Some((folder.iter().fold(RemotePath::default(), |path, segment| path.join(segment)), name))

@@ -1,4 +1,4 @@
-//! How documents come into the vault.
+//! Stores uploads in the vault.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -15,7 +15,7 @@ use crate::sandbox::options::Duplicates;
 use crate::vault::RemotePath;
 
 impl Vault {
-    /// Whether a document of this name could be stored in the folder, as far as that can be told beforehand.
+    /// Checks whether a document of this name can be stored in the folder, as far as that is known before the upload.
     pub(crate) fn may_store(&self, folder: &Place, name: &str) -> Result<(), Refused> {
         let (mut at, meta) = self.file_of(folder)?;
         if !meta.is_dir() {
@@ -33,7 +33,7 @@ impl Vault {
         }
     }
 
-    /// An empty file for the bytes of an upload.
+    /// Creates an empty file for the bytes of an upload.
     pub(crate) fn temporary(&self) -> io::Result<Temporary> {
         let number = self.next_temporary.fetch_add(1, Ordering::Relaxed);
         let mut path = self.temporary_prefix.clone();
@@ -63,7 +63,7 @@ impl Vault {
                 Duplicates::SecondDocument => self.store_second(incoming, &mut content)?,
                 Duplicates::Version => self.store_version(incoming, &at, &mut content)?,
             };
-            // Without an answer the name was given up meanwhile: it is free again.
+            // `None` means that the name has become free again meanwhile.
             if let Some((copy, version)) = stored {
                 return Ok(self.entry(Place { copy, ..place }, &meta, version));
             }
@@ -83,8 +83,8 @@ impl Vault {
         }
     }
 
-    /// The old content gets a second link before the new one is moved over the first, so that there is no moment without a
-    /// document under the name, and none in which a crash loses one.
+    /// Replaces a document. The old content gets a second link before the new one is moved over the first link, so that the name
+    /// always has a document, and a crash at any moment loses none.
     fn store_version(
         &self,
         incoming: &Incoming,
@@ -117,20 +117,20 @@ impl Vault {
     }
 }
 
-/// What temporary files' names begin with: the process, by which they are swept, and the vault, since a process may have
-/// several over one store.
+/// The prefix of the names of temporary files: the process, so that files of ended processes can be removed, and the vault, since a
+/// process may have several vaults with one store.
 pub(super) fn temporary_prefix(incoming: &Path) -> OsString {
     static VAULTS: AtomicU64 = AtomicU64::new(0);
     let vault = VAULTS.fetch_add(1, Ordering::Relaxed);
     incoming.join(format!("{}-{vault}-", std::process::id())).into_os_string()
 }
 
-/// The right to replace documents, given back when dropped.
+/// A guard of the right to replace documents.
 struct Turn<'a>(MutexGuard<'a, File>);
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        // Failing to unlock would keep out other processes only until this one ends.
+        // If unlocking fails, other processes wait only until this process ends.
         drop(self.0.unlock());
     }
 }

@@ -10,21 +10,21 @@ pub(crate) struct Version {
 }
 
 impl Version {
-    /// What the first upload of a name makes.
+    /// The version that the first upload of a name makes.
     pub(crate) const FIRST: Self = Self { major: 1, minor: 0 };
 
-    /// What the next upload makes of this one.
+    /// The version that the next upload makes.
     pub(crate) fn next(self, is_major: bool) -> Self {
         if is_major { Self { major: self.major + 1, minor: 0 } } else { Self { minor: self.minor + 1, ..self } }
     }
 
-    /// The name of the file that keeps this version once an upload has replaced it. It says by what kind of upload, so that
-    /// the current version's number follows from the kept files alone and needs no record of its own.
+    /// Returns the name of the file that keeps this version once an upload has replaced it. The name holds the kind of that upload, so that
+    /// the current version's number follows from the kept files and is stored nowhere else.
     pub(crate) fn kept_as(self, replaced_by_major: bool) -> String {
         format!("{self}-{}", if replaced_by_major { "major" } else { "minor" })
     }
 
-    /// The current version's number, given the names of all kept files.
+    /// Returns the current version, given the names of all kept files.
     pub(crate) fn current<'a>(kept: impl Iterator<Item = &'a str>) -> Self {
         kept.filter_map(after).max().unwrap_or(Self::FIRST)
     }
@@ -36,7 +36,7 @@ impl fmt::Display for Version {
     }
 }
 
-/// The version that came after a kept one.
+/// Returns the version that replaced a kept one.
 fn after(kept: &str) -> Option<Version> {
     let (number, kind) = kept.split_once('-')?;
     let (major, minor) = number.split_once('.')?;
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_current_version_follows_from_the_kept_ones() {
+    fn the_current_version_follows_from_the_kept_files() {
         let mut kept = Vec::new();
         let mut version = Version::FIRST;
         for is_major in [true, false, false, true, true, true, true, true, true, true, true, false] {
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn other_files_among_the_kept_ones_are_no_versions() {
+    fn other_files_beside_the_kept_ones_are_no_versions() {
         assert_eq!(Version::current([".DS_Store", "notes.txt", "1.x-major"].into_iter()), Version::FIRST);
     }
 }

@@ -1,8 +1,8 @@
 //! How many uploads at once: a fixed number, or one that is found by measuring.
 //!
-//! More at once helps as long as the time goes into waiting for the service; beyond that it only takes memory. So the
-//! number doubles while the rate of finished uploads grows with it, stays where it does not, and is tried again now and
-//! then, for lines and services change.
+//! More uploads at once help as long as the time goes into waiting for the service; beyond that they only take memory. So the
+//! number doubles while the rate of finished uploads grows with it, and stays where the rate does not grow. Now and then a larger
+//! number is tried again, because lines and services change.
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use crate::config::Transfers;
 const MOST: usize = 64;
 /// Where the search starts.
 const START: usize = 8;
-/// A window is at least so long, so that a burst is not taken for a rate.
+/// The shortest time over which a rate is measured, so that a burst is not taken for one.
 const WINDOW: Duration = Duration::from_millis(100);
-/// What counts as faster.
+/// A rate counts as faster if it is so many times the best one.
 const BETTER: f64 = 1.05;
-/// After so many windows without a change, what was best is forgotten and more is tried again.
+/// After so many windows without a change the best number is forgotten, and a larger one is tried again.
 const STALE: u32 = 50;
 
 /// The search for the best number. Pure: finished uploads and the time go in.
@@ -27,7 +27,7 @@ const STALE: u32 = 50;
 pub(super) struct Limit {
     now: usize,
     search: Option<Search>,
-    /// What a shortage of descriptors allows, and since when.
+    /// What a shortage of descriptors allowed, and when.
     scarcity: Option<(usize, Instant)>,
 }
 
@@ -53,22 +53,18 @@ impl Limit {
         }
     }
 
-    /// How many may be under way now.
-    pub(super) fn get(&mut self, now: Instant) -> usize {
-        if let Some((allowed, since)) = &mut self.scarcity {
-            while now.duration_since(*since) >= budget::SCARCE_STEP && *allowed < self.now {
-                (*allowed, *since) = (*allowed * 2, *since + budget::SCARCE_STEP);
-            }
-            if *allowed < self.now {
-                return *allowed;
-            }
-            self.scarcity = None;
+    /// How many files may be uploaded at once now. What a shortage of descriptors allows doubles step by step until it is no limit.
+    pub(super) fn get(&self, now: Instant) -> usize {
+        let Some((mut allowed, since)) = self.scarcity else { return self.now };
+        let mut steps = now.duration_since(since).as_secs_f64() / budget::SCARCE_STEP.as_secs_f64();
+        while steps >= 1.0 && allowed < self.now {
+            (allowed, steps) = (allowed * 2, steps - 1.0);
         }
-        self.now
+        allowed.min(self.now)
     }
 
-    /// No file can be opened, for want of descriptors: half as many at once, but no less than one, and more again step by step.
-    /// Those under way meet the same shortage together, so it counts once in a while.
+    /// No file can be opened, for want of descriptors: half as many at once, but no less than one. The files that are uploaded meet
+    /// the same shortage together, so it counts only once in a while.
     pub(super) fn scarce(&mut self, now: Instant) {
         let allowed = self.get(now);
         let recent = self.scarcity.is_some_and(|(_, since)| now.duration_since(since) < budget::SCARCE_PAUSE);
@@ -77,7 +73,7 @@ impl Limit {
         }
     }
 
-    /// An upload is finished, while so many others waited for their turn: only then does the number make a difference.
+    /// An upload has ended. The number makes a difference only where other files were `waiting` for their turn.
     pub(super) fn finished(&mut self, waiting: bool, now: Instant) {
         let Some(search) = &mut self.search else { return };
         if !waiting {
@@ -107,7 +103,7 @@ impl Search {
                 }
             }
             Some((best, best_rate)) if rate < best_rate * BETTER => {
-                // More was not faster: back to what was.
+                // The larger number was not faster: back to the best one.
                 self.steady = 0;
                 return best;
             }
@@ -122,7 +118,7 @@ impl Search {
 mod tests {
     use super::*;
 
-    /// Runs uploads that take `latency` each on a service that finishes at most `rate` a second; answers the limit found.
+    /// The limit that is found with uploads that take `latency` each, on a service that finishes at most `rate` a second.
     fn found(latency: f64, rate: f64) -> usize {
         let start = Instant::now();
         let mut limit = Limit::new(Transfers::Auto, start);
@@ -155,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_nearly_empty_teaches_nothing() {
+    fn uploads_that_nobody_waited_behind_change_no_limit() {
         let start = Instant::now();
         let mut limit = Limit::new(Transfers::Auto, start);
         (1..1000).for_each(|second| limit.finished(false, start + Duration::from_secs(second)));

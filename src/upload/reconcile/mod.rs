@@ -1,91 +1,187 @@
-//! Uploads without an outcome whose file is not where it was: moved, set aside, or followed by another one of its name.
+//! Uploads whose outcome is unknown. Each has an open attempt in the journal: its answer was lost, or its process was stopped.
 //!
-//! Whoever takes such a file's path, or its name in the vault, covers the document that is still to be asked for. So it is
-//! asked for first, wherever the file lies now.
+//! Before a file is sent it is asked for: by the attempt of its own path, by all other open attempts of its inode (it was renamed, or
+//! changed and renamed), and by the attempt that has its name in the vault. The file of an attempt may lie elsewhere by now:
+//! then it is searched for, because only its bytes say what to ask the store for, and the upload of another file under its path or its
+//! name would cover its document. [`decide`] says what is done; `startup` does the part that needs no store, before a folder is watched.
 
+mod decide;
+mod search;
 pub(crate) mod startup;
 
-use std::collections::HashSet;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::fs::FileType;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep};
 
+use super::context::Context;
+use super::error::{StepError, TransferError};
+use super::receipt::{self, Proof, Receipted};
+use super::source::Source;
+use super::target::{Sent, Target};
+use super::verify::Found;
 use crate::budget;
-use crate::file::{FileStamp, OpenError, Root, Settled, Tree, look_at};
-use crate::journal::{Begun, Entry, Intent, State};
-use crate::upload::Pipeline;
-use crate::upload::attempt::{Halt, open};
+use crate::failpoint::failpoint;
+use crate::file::Settled;
+use crate::journal::{AttemptId, Begun, End, Entry, Intent, JournalError, State};
 use crate::vault::Vault;
+use decide::{Action, Claim, NEVER_SENT, before_sending};
+pub(super) use search::is_link_of;
+use search::{is_gone, is_of_root, is_same_inode, locate};
 
-/// A file that is being sent or written is asked for so often, so far apart; then whoever waits for that goes on.
+/// A file that is sent or written just now is asked for so often, so far apart; then the file that waits for it goes on.
 const TRIES: u32 = 20;
 const BETWEEN: Duration = Duration::from_millis(250);
 
 /// What asking for another file's upload came to.
 #[derive(Debug, PartialEq)]
 enum Asked {
-    /// The store has it, and it has its receipt.
+    /// The store has the file, and the journal its receipt.
     Stored,
-    /// The store has it not.
+    /// The store does not have the file.
     NotStored,
-    /// Nobody knows yet: somebody writes or sends it just now.
+    /// Nobody can tell yet: a process writes or sends the file just now.
     Unanswered,
 }
 
-/// Where an entry's file lies.
-enum Location {
-    /// Here.
-    At(Settled),
-    /// Nowhere below the root.
-    Nowhere,
-    /// It may lie in what can't be read now.
-    Unknown,
+/// Asks for uploads whose outcome is unknown, for a file that is to be sent.
+pub(super) struct Reconcile<'a, V> {
+    context: &'a Context<V>,
+    file: &'a Settled,
+    source: &'a Source,
 }
 
-/// What a walk in search of files came to.
-#[derive(Debug, Default)]
-pub(crate) struct Places {
-    /// Which of them were found, and where.
-    found: Vec<(FileStamp, PathBuf)>,
-    /// Something could not be read: the others may lie there.
-    is_part: bool,
-}
-
-impl Places {
-    /// Whether a file was found, or may lie where the walk could not look.
-    pub(crate) fn may_have(&self, stamp: &FileStamp) -> bool {
-        self.is_part || self.found.iter().any(|(found, _)| found == stamp)
-    }
-}
-
-impl<V: Vault> Pipeline<V> {
-    /// Asks for the upload of another file that had this one's path, if that file lies anywhere below the root still. Its
-    /// bytes say what to ask for. Answers whether there is one.
-    pub(super) async fn ask_for_other(&self, file: &Settled, own: &FileStamp, entry: &Entry) -> Result<bool, Halt> {
-        if own.same_file(&entry.intent.stamp) || !is_ours(file, entry) {
-            return Ok(false);
-        }
-        match find(file, entry).await {
-            Location::At(other) => self.ask_for(&other, entry).await.map(|_| true),
-            Location::Nowhere if is_sent(file, own, entry) => Err(Halt::Later(budget::FIRST_LOOK)),
-            Location::Nowhere => Ok(false),
-            Location::Unknown => Ok(true),
-        }
+impl<'a, V: Vault> Reconcile<'a, V> {
+    pub(super) fn new(context: &'a Context<V>, file: &'a Settled, source: &'a Source) -> Self {
+        Self { context, file, source }
     }
 
-    /// Asks for it. Where it is on its own way just now, that may answer as well: it is waited for a while. What a push meets
-    /// is another push's, and takes as long as that takes.
-    async fn ask_for(&self, other: &Settled, entry: &Entry) -> Result<Asked, Halt> {
-        for _ in 0..TRIES {
-            let forced = self.ask_once(other, entry).await?;
-            if forced != Asked::Unanswered || self.forced {
-                return Ok(forced);
+    /// Resolves an attempt that the journal has of this file, or of its path. The receipt if the store has this file; otherwise the
+    /// file may be sent.
+    pub(super) async fn resolve(&self, entry: &Entry) -> Result<Option<Receipted>, StepError> {
+        let is_own = self.source.opened.stamp.same_file(&entry.intent.stamp);
+        if is_own || !is_of_root(self.file, entry) {
+            return self.resolve_here(entry).await;
+        }
+        self.resolve_other(Claim::Path, entry).await
+    }
+
+    /// Resolves all further open attempts of this file's inode, under whatever path. Each is of this file, or of an earlier state of it,
+    /// or of a file that is gone and whose inode number this one got. Nobody else would ask for them. The receipt if the
+    /// store has this file.
+    pub(super) async fn resolve_others(&self, known: Option<AttemptId>) -> Result<Option<Receipted>, StepError> {
+        let stamp = self.source.opened.stamp;
+        let open = self.context.shared.journal.open_of_inode(stamp.inode, budget::OPEN_ATTEMPTS).await?;
+        for entry in open {
+            let is_other = Some(entry.id) != known && is_same_inode(&stamp, &entry.intent.stamp);
+            if !is_other || is_link_of(self.file, &entry).await {
+                continue;
             }
-            tokio::time::sleep(BETWEEN).await;
-            let known = self.shared.journal.of_file(other.root.path(), &other.origin, entry.intent.stamp).await?;
+            if !entry.intent.names_folder() {
+                self.abandon(entry.id, NEVER_SENT).await?;
+            } else if entry.intent.stamp.same_file(&stamp) {
+                if let Some(receipted) = self.resolve_here(&entry).await? {
+                    return Ok(Some(receipted));
+                }
+            } else {
+                // The bytes that were sent are nowhere any more, so there is nothing to ask for.
+                self.end_in_time(&entry, |_| "its file was changed before its upload could be asked for".into())
+                    .await?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Writes the intent, unless its name belongs to another file. The name of an open attempt whose file is gone from its place is
+    /// free once that attempt is resolved.
+    pub(super) async fn begin(&self, intent: &Intent) -> Result<Begun, StepError> {
+        let begun = self.write_intent(intent.clone()).await?;
+        let Begun::NameTaken(owner) = &begun else { return Ok(begun) };
+        if owner.state != State::Open || !is_of_root(self.file, owner) || !is_gone(&self.file.root, owner).await {
+            return Ok(begun);
+        }
+        self.resolve_other(Claim::Name, owner).await?;
+        Ok(self.write_intent(intent.clone()).await?)
+    }
+
+    /// Writes the intent in a task of its own. The transfer may be cancelled meanwhile: then nothing was sent, and the attempt ends at
+    /// once. The file stays locked until then, so that no other transfer of it misses the attempt.
+    async fn write_intent(&self, intent: Intent) -> Result<Begun, JournalError> {
+        let (journal, source) = (self.context.shared.journal.clone(), self.source.clone());
+        let (sender, written) = oneshot::channel();
+        tokio::spawn(async move {
+            let begun = journal.begin(intent).await;
+            if let Err(Ok(Begun::Go(attempt))) = sender.send(begun) {
+                let end = End::Abandoned { reason: "it was cut off before anything was sent".into() };
+                // Not written, it is asked for like any other attempt without an outcome.
+                journal.end(attempt, end).await.ok();
+            }
+            drop(source);
+        });
+        written.await.expect("the task ends only with an answer")
+    }
+
+    /// Resolves an attempt of another file, which has this one's path or its name in the vault.
+    async fn resolve_other(&self, claim: Claim, entry: &Entry) -> Result<Option<Receipted>, StepError> {
+        let location = locate(self.file, &self.source.opened.stamp, entry).await;
+        let action = before_sending(claim, &location);
+        let theirs = entry.intent.relative.display();
+        tracing::debug!(other = entry.id.0, path = %theirs, ?claim, "another attempt is open; {}", action.describe());
+        match action {
+            Action::AskFor(other) => {
+                let asked = self.ask_for(other, entry).await?;
+                // A path stays that file's to ask for when its own turn comes; a name is needed now.
+                if asked == Asked::NotStored && claim == Claim::Name {
+                    self.abandon(entry.id, GONE).await?;
+                }
+            }
+            Action::Resolve => return self.resolve_here(entry).await,
+            Action::Abandon => self.abandon(entry.id, GONE).await?,
+            Action::LookAgain => return Err(TransferError::MayArrive(budget::FIRST_LOOK).into()),
+            Action::LeaveOpen => {}
+        }
+        Ok(None)
+    }
+
+    /// Asks the store for this file's bytes at an attempt's target, and ends the attempt if they are not there. Not before the upload
+    /// can't arrive any more.
+    async fn resolve_here(&self, entry: &Entry) -> Result<Option<Receipted>, StepError> {
+        if let Some(receipted) = self.ask(entry).await? {
+            return Ok(Some(receipted));
+        }
+        self.end_in_time(entry, not_found).await?;
+        Ok(None)
+    }
+
+    /// Ends an attempt without an outcome, once its upload can't arrive any more.
+    async fn end_in_time(
+        &self,
+        entry: &Entry,
+        reason: impl FnOnce(Option<Instant>) -> String,
+    ) -> Result<(), StepError> {
+        let cut_off = self.context.shared.late.cut_of(entry);
+        if let Some(wait) = self.context.wait_for_arrival(cut_off) {
+            return Err(TransferError::MayArrive(wait).into());
+        }
+        self.abandon(entry.id, &reason(cut_off)).await
+    }
+
+    async fn abandon(&self, attempt: AttemptId, reason: &str) -> Result<(), StepError> {
+        tracing::debug!(ended = attempt.0, "attempt given up: {reason}");
+        Ok(self.context.shared.journal.end(attempt, End::Abandoned { reason: reason.to_owned() }).await?)
+    }
+
+    /// Asks for another file's upload with that file's bytes. That file may be in the middle of its own transfer, which may ask as well: it
+    /// is waited for, for a while. `push` does not wait: the other process may take any time.
+    async fn ask_for(&self, other: &Settled, entry: &Entry) -> Result<Asked, StepError> {
+        for _ in 0..TRIES {
+            let asked = self.ask_for_once(other, entry).await?;
+            if asked != Asked::Unanswered || self.context.forced {
+                return Ok(asked);
+            }
+            sleep(BETWEEN).await;
+            let (journal, root) = (&self.context.shared.journal, other.root.path());
+            let known = journal.of_file(root, &other.origin, entry.intent.stamp).await?;
             if known.is_none_or(|known| known.id != entry.id || known.state != entry.state) {
                 break;
             }
@@ -93,119 +189,56 @@ impl<V: Vault> Pipeline<V> {
         Ok(Asked::Unanswered)
     }
 
-    async fn ask_once(&self, other: &Settled, entry: &Entry) -> Result<Asked, Halt> {
-        // Where it can't be read now it is as good as any other file that changes: sent by itself.
-        let Ok(source) = open(other).await else { return Ok(Asked::Unanswered) };
-        match self.unless_written(&source, self.ask(other, &source, entry)).await {
+    async fn ask_for_once(&self, other: &Settled, entry: &Entry) -> Result<Asked, StepError> {
+        // A file that can't be read now is as good as any other file that changes: it is sent by itself.
+        let Ok(source) = Source::open(other, self.context.shared.activity()).await else {
+            return Ok(Asked::Unanswered);
+        };
+        let asking = Reconcile::new(self.context, other, &source);
+        match self.context.unless_written(&source, asking.ask(entry)).await {
             Some(Ok(Some(_))) => Ok(Asked::Stored),
             Some(Ok(None)) => Ok(Asked::NotStored),
-            // Its own end, and none of the file's that asks.
-            None | Some(Err(Halt::Ended(_) | Halt::Unreadable(_) | Halt::Scarce(_))) => Ok(Asked::Unanswered),
-            Some(Err(halt)) => Err(halt),
-        }
-    }
-
-    /// Writes the intent. A name is free if its owner is an upload without an outcome, and its file is gone from its place:
-    /// once it was asked for, if it lies elsewhere.
-    pub(super) async fn begin(&self, file: &Settled, intent: &Intent) -> Result<Begun, Halt> {
-        let begun = self.shared.journal.begin(intent.clone()).await?;
-        let Begun::NameTaken(owner) = &begun else { return Ok(begun) };
-        if owner.state != State::Open || !is_ours(file, owner) || !is_gone(&file.root, owner).await {
-            return Ok(begun);
-        }
-        let forced = match find(file, owner).await {
-            Location::At(other) => self.ask_for(&other, owner).await?,
-            Location::Nowhere if is_sent(file, &intent.stamp, owner) => return Err(Halt::Later(budget::FIRST_LOOK)),
-            Location::Nowhere => Asked::NotStored,
-            Location::Unknown => Asked::Unanswered,
-        };
-        if forced == Asked::NotStored {
-            self.abandon(owner.id, "its file was gone before its upload could be asked for").await?;
-        }
-        Ok(self.shared.journal.begin(intent.clone()).await?)
-    }
-}
-
-/// Whether the same file has another name as well: a hard link is another document, not a file that was moved.
-pub(super) async fn is_link_of(file: &Settled, entry: &Entry) -> bool {
-    let (theirs, inode) = (entry.intent.root.join(&entry.intent.relative), entry.intent.stamp.inode);
-    theirs != file.root.path().join(&file.origin)
-        && on_disk(move || std::fs::symlink_metadata(theirs).is_ok_and(|found| found.ino() == inode)).await
-            == Some(true)
-}
-
-/// Asks the file system on a thread that may block: a share may not answer for long. `None` where the question itself fails.
-async fn on_disk<T: Send + 'static>(ask: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    tokio::task::spawn_blocking(ask).await.ok()
-}
-
-/// Whether an entry is of a file of this root: of others somebody else takes care.
-fn is_ours(file: &Settled, entry: &Entry) -> bool {
-    entry.intent.root == file.root.path()
-}
-
-/// Whether an entry's file is no longer at its place. Where that can't be told it may be there.
-async fn is_gone(root: &Arc<Root>, entry: &Entry) -> bool {
-    let (root, place, stamp) = (Arc::clone(root), entry.intent.relative.clone(), entry.intent.stamp);
-    let gone = on_disk(move || match root.open_file(&place) {
-        Ok(found) => !found.stamp.same_file(&stamp),
-        Err(error) => matches!(error, OpenError::Gone),
-    });
-    gone.await == Some(true)
-}
-
-/// Whether an entry's file, which has no name any more, is on its way still, by another process of ours maybe: that is waited for.
-/// Not where `own`, the file that waits, has its number by now, for then it is that one that is taken.
-fn is_sent(file: &Settled, own: &FileStamp, entry: &Entry) -> bool {
-    let theirs = &entry.intent.stamp;
-    let is_own = (own.device, own.inode) == (theirs.device, theirs.inode);
-    !is_own && file.root.is_locked_for_upload(theirs)
-}
-
-/// Where an entry's file lies below the root, but for where `file` does. Looks at all that is there: for the rare file whose
-/// upload has no outcome, and whose place another one has.
-async fn find(file: &Settled, entry: &Entry) -> Location {
-    let (root, wanted) = (Arc::clone(&file.root), entry.intent.stamp);
-    let Some(places) = on_disk(move || places_of(&root, &[wanted])).await else { return Location::Unknown };
-    let mut others = places.found.into_iter().filter(|(_, place)| *place != file.relative);
-    match others.next() {
-        Some((_, place)) => Location::At(Settled::new(Arc::clone(&file.root), place)),
-        None if places.is_part => Location::Unknown,
-        None => Location::Nowhere,
-    }
-}
-
-/// Which of these files lie below a root, set aside or not, and where. Blocks.
-pub(crate) fn places_of(root: &Root, wanted: &[FileStamp]) -> Places {
-    let mut places = Places::default();
-    let inodes: HashSet<u64> = wanted.iter().map(|stamp| stamp.inode).collect();
-    if inodes.is_empty() {
-        return places;
-    }
-    let mut tree = Tree::of(root, Path::new(""));
-    while let Some(entry) = tree.next(|_, kind| matches!(kind, FileType::Directory | FileType::RegularFile)) {
-        let entry = match entry {
-            Ok(entry) => entry,
-            Err(unreadable) => {
-                // What lies in a folder that this user may not enter (`lost+found`) can't be asked for: for good it would be unknown.
-                let is_over = [std::io::ErrorKind::NotFound, std::io::ErrorKind::PermissionDenied];
-                places.is_part |= !is_over.contains(&unreadable.why.kind());
-                continue;
+            None | Some(Err(StepError::Trouble(TransferError::Scarce(_)))) => Ok(Asked::Unanswered),
+            Some(Err(StepError::Trouble(error))) => Err(error.into()),
+            // The end of the other file, and not of the one that asks.
+            Some(Err(StepError::File(_) | StepError::Blocked(_) | StepError::JournalRefuses(_))) => {
+                Ok(Asked::Unanswered)
             }
-        };
-        let Some(name) = entry.path.file_name().filter(|_| entry.kind == FileType::RegularFile) else { continue };
-        let opened = match look_at(entry.dir, name) {
-            Ok(found) if inodes.contains(&found.inode) => root.open_file(entry.path),
-            Ok(_) => continue,
-            Err(error) => Err(error.into()),
-        };
-        match opened {
-            Ok(opened) => {
-                let stamp = wanted.iter().find(|wanted| wanted.same_file(&opened.stamp));
-                places.found.extend(stamp.map(|stamp| (*stamp, entry.path.to_owned())));
-            }
-            Err(error) => places.is_part |= matches!(error, OpenError::Io(_)),
         }
     }
-    places
+
+    /// Asks the store whether it has this file's bytes where an attempt has sent them. The receipt if so.
+    async fn ask(&self, entry: &Entry) -> Result<Option<Receipted>, StepError> {
+        let target = Target::of(&entry.intent);
+        let sent = Sent::of(self.source, &target).await?;
+        failpoint("resolving");
+        let found = match self.context.find(&target, &sent).await {
+            // An attempt that was given up is asked for where the store answers; where it does not, the file need not wait for that.
+            Err(StepError::Blocked(_)) if entry.state != State::Open => return Ok(None),
+            found => found?,
+        };
+        tracing::debug!(asked = entry.id.0, target = %target.path(), found = found.is_same(), "store asked for an earlier attempt");
+        let Found::Same(document) = found else { return Ok(None) };
+        let proof = Proof { sent, document, already_present: true };
+        let (root, relative) = (self.file.root.path().to_owned(), self.file.origin.clone());
+        if entry.intent.root == root && entry.intent.relative == relative {
+            return receipt::write(self.context, entry.id, &target, proof).await.map(Some);
+        }
+        let intent = Intent { root, relative, stamp: self.source.opened.stamp, ..entry.intent.clone() };
+        receipt::moved(self.context, entry.id, intent, proof).await.map(Some)
+    }
+}
+
+const GONE: &str = "its file was gone before its upload could be asked for";
+
+/// What the journal says of an upload that the store was asked for in vain. Never that the store does not have it: it may arrive later
+/// still.
+fn not_found(cut_off: Option<Instant>) -> String {
+    match cut_off {
+        Some(at) => {
+            let seconds = at.elapsed().as_secs();
+            format!("not found in the store {seconds} s after its upload was cut off; it may have come later")
+        }
+        None => "not found in the store; not all of it was sent".to_owned(),
+    }
 }

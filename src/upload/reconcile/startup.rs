@@ -1,28 +1,40 @@
 //! What a stopped process left behind in a folder, before anything new is begun there.
 //!
-//! What it set aside is put back, so that the first walk finds all that is there still, and each file is resolved on its way
-//! through the pipeline. Here only those entries are ended whose file is gone: nobody would come to ask for them.
+//! Files that it set aside are put back, so that the first walk finds all that is there still, and each file's attempt is resolved
+//! when the file is transferred. Here only those attempts end whose files are gone: no file would come to ask for them.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::exit::{Exit, Fatal};
+use tokio::task::JoinError;
+
+use super::decide::{AtItsPlaces, at_start};
+use super::search::places_of;
 use crate::failpoint::failpoint;
 use crate::file::{OpenError, Root, staged_name};
-use crate::journal::{AttemptId, End, Entry, GONE_AT_START, Journal, LocalEnd, State};
+use crate::journal::{AttemptId, End, Entry, Journal, JournalError, State};
 use crate::removal;
-use crate::upload::reconcile::places_of;
 
-/// Puts back what was set aside, and ends the entries whose files are gone. All that asks the file system, which may be a share that
-/// does not answer, runs on threads that may block.
-pub(crate) async fn resolve(journal: &Journal, root: &Arc<Root>) -> Result<(), Fatal> {
+/// Why what a stopped process left behind was not resolved. The folder must not be watched: a file in it may be sent twice.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RecoveryError {
+    /// The journal can't be used. The caller may try again.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// This program panicked.
+    #[error("internal error: {0}")]
+    Internal(#[from] JoinError),
+}
+
+/// Puts back the files that were set aside, and ends the attempts whose files are gone. Everything that asks the file system, which may
+/// be a share that does not answer, runs on threads that may block.
+pub(crate) async fn resolve(journal: &Journal, root: &Arc<Root>) -> Result<(), RecoveryError> {
     let aside = on_disk(root, |root| removal::recover(root, Path::new(""))).await?;
     failpoint("after-recovery");
     let mut unresolved = Vec::new();
     for entry in journal.unresolved(root.path()).await? {
-        // The newest of its path is what the next file of that path asks for; nobody comes for an earlier one.
-        let followed = entry.state == State::Open && journal.has_newer(entry.id).await?;
-        unresolved.push((entry, followed));
+        let is_followed = entry.state == State::Open && journal.has_newer(entry.id).await?;
+        unresolved.push((entry, is_followed));
     }
     for (attempt, end) in on_disk(root, move |root| over(root, &unresolved, &aside)).await? {
         journal.end(attempt, end).await?;
@@ -33,50 +45,43 @@ pub(crate) async fn resolve(journal: &Journal, root: &Arc<Root>) -> Result<(), F
 async fn on_disk<T: Send + 'static>(
     root: &Arc<Root>,
     work: impl FnOnce(&Root) -> T + Send + 'static,
-) -> Result<T, Fatal> {
+) -> Result<T, JoinError> {
     let root = Arc::clone(root);
-    let done = tokio::task::spawn_blocking(move || work(&root)).await;
-    done.map_err(|error| Fatal::new(Exit::SomeFailed, format!("internal error: {error}")))
+    tokio::task::spawn_blocking(move || work(&root)).await
 }
 
-/// The entries that are over, and how they ended. Blocks.
+/// The attempts that are over, and how they ended. Blocks.
 fn over(root: &Root, unresolved: &[(Entry, bool)], aside: &[PathBuf]) -> Vec<(AttemptId, End)> {
-    let end = |(entry, followed): &'_ (Entry, bool)| end_of(entry, *followed, root, aside);
+    let end = |(entry, is_followed): &(Entry, bool)| end_of(entry, *is_followed, root, aside);
     let over: Vec<_> = unresolved.iter().filter_map(|known| Some((&known.0, end(known)?))).collect();
     let sent = |entry: &Entry| entry.state == State::Open && entry.intent.names_folder();
     let open = over.iter().filter(|(entry, _)| sent(entry)).map(|(entry, _)| entry.intent.stamp);
     let places = places_of(root, &open.collect::<Vec<_>>());
-    // Moved while its upload was open: its name is not free before it was asked for.
+    // The file was moved while its upload was open: it asks for that upload when it is transferred from where it lies now.
     let is_moved = |entry: &Entry| sent(entry) && places.may_have(&entry.intent.stamp);
     over.into_iter().filter(|(entry, _)| !is_moved(entry)).map(|(entry, end)| (entry.id, end)).collect()
 }
 
-/// How an entry ended without a word, if its file is gone; `aside` are those that lie where they were set aside. `followed` says
-/// whether a later attempt is of the same path.
-fn end_of(entry: &Entry, followed: bool, root: &Root, aside: &[PathBuf]) -> Option<End> {
-    if entry.state == State::Open && !entry.intent.names_folder() {
-        return Some(End::Abandoned { reason: "it was never sent".into() });
-    }
+/// How an attempt ended, if its file is gone; `aside` are the places of files that are still set aside.
+fn end_of(entry: &Entry, is_followed: bool, root: &Root, aside: &[PathBuf]) -> Option<End> {
     let origin = &entry.intent.relative;
     let places = aside.iter().filter(|place| staged_name::origin(place) == *origin).chain([origin]);
     let found: Vec<_> = places.map(|place| root.open_file(place)).collect();
-    let gone = found.iter().all(|found| matches!(found, Err(OpenError::Gone)));
-    // A file of another name's turn: where the journal says no more of it, it is found and sent by itself.
-    let other = found.iter().all(Result::is_ok)
-        && found.iter().flatten().all(|found| !found.stamp.same_file(&entry.intent.stamp));
-    match entry.state {
-        // Unlinked, and killed before that was written down.
-        State::Stored if gone => Some(End::Local(LocalEnd::Removed)),
-        State::Stored if other => Some(End::Superseded),
-        State::Open if gone || (other && followed) => Some(End::Abandoned { reason: GONE_AT_START.into() }),
-        _ => None,
-    }
+    let is_other = |stamp| !entry.intent.stamp.same_file(stamp);
+    let found = if found.iter().all(|found| matches!(found, Err(OpenError::Gone))) {
+        AtItsPlaces::Nothing
+    } else if found.iter().all(|found| found.as_ref().is_ok_and(|opened| is_other(&opened.stamp))) {
+        AtItsPlaces::Others
+    } else {
+        AtItsPlaces::Maybe
+    };
+    at_start(entry, found, is_followed)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::Intent;
+    use crate::journal::{Intent, LocalEnd};
     use crate::vault::{DocumentId, RemotePath};
     use std::time::SystemTime;
 
@@ -106,11 +111,11 @@ mod tests {
     fn what_a_dead_process_left_is_ended_only_where_its_file_is_gone() {
         let (dir, root) = folder();
         let end = |relative, state| end_of(&entry(&root, relative, state), false, &root, &[]);
-        assert_eq!(end("x", State::Stored), None, "removed on its way through the pipeline");
+        assert_eq!(end("x", State::Stored), None, "removed when it is transferred");
         assert_eq!(end("x", State::Open), None, "the store is to be asked");
         assert_eq!(end("none", State::Stored), Some(End::Local(LocalEnd::Removed)));
         assert!(matches!(end("none", State::Open), Some(End::Abandoned { .. })));
-        // What can't be opened may be there still.
+        // A place that can't be opened may still have the file.
         std::os::unix::fs::symlink("x", dir.path().join("link")).unwrap();
         std::fs::create_dir(dir.path().join("sub")).unwrap();
         for unsure in ["link", "sub", &"long".repeat(100)] {
@@ -119,7 +124,7 @@ mod tests {
         }
     }
 
-    /// `lost+found`, say: it would never be known.
+    /// `lost+found`, for example: what lies in it would be unknown for ever.
     #[test]
     fn a_folder_that_may_never_be_entered_keeps_no_upload_open_for_ever() {
         let (dir, root) = folder();
