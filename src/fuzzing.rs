@@ -19,7 +19,7 @@ pub fn printable(text: &str) -> String {
 
 /// The line on standard output that reports a file, as text or as JSON.
 pub fn told(report: &Report, json: bool) -> Option<String> {
-    crate::commands::told(report, json)
+    crate::commands::line(report, json)
 }
 
 /// The log lines in which the text is a field, a quoted field and the message.

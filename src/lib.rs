@@ -23,21 +23,22 @@
 //! | *ground* `shutdown` | stop and reload signals | |
 //! | `exit` | exit codes, and the error that ends the program | |
 //! | `vault` | the port: what the program needs of a store | |
+//! | `read_back` | reads a document back from the vault, and hashes it | `vault` |
 //! | `secret` | passwords, and the files that hold them | |
 //! | `file` | local files: opening, locking, leases, walking | |
 //! | `observe` | health, metrics, the listener for both, logging | |
 //! | `journal` | the durable record of uploads, and their receipts | `file`, `vault` |
-//! | `config` | command line, environment and file become one checked configuration | `exit`, `secret`, `vault` |
+//! | `config` | command line, environment and file become one checked configuration | `secret`, `vault` |
 //! | `astran` | the HTTP client of the service; implements the port | `observe`, `secret`, `vault` |
 //! | `sandbox` | a local stand-in of the service | `vault` |
 //! | `removal` | the only code that deletes or renames local files | `file`, `journal`, `observe` |
-//! | `upload` | the way of one file from the queue to its receipt | `config`, `file`, `journal`, `observe`, `removal`, `vault` |
+//! | `upload` | the way of one file from the queue to its receipt | `config`, `file`, `journal`, `observe`, `read_back`, `removal`, `vault` |
 //! | `watch` | finds files, and tells which have settled | `file`, `observe` |
 //! | `anchors` | copies of the journal's head, kept in the vault | `journal`, `vault` |
 //! | `retention` | forgets old receipts, and failures whose files are gone | `file`, `journal`, `removal` |
 //! | `daemon` | runs watch, upload, anchors and retention together | `anchors`, `config`, `exit`, `file`, `journal`, `observe`, `removal`, `retention`, `upload`, `vault`, `watch` |
 //! | `cli` | the command line's grammar | `config`, `observe`, `vault` |
-//! | `commands` | one module for each command | `anchors`, `astran`, `cli`, `config`, `daemon`, `exit`, `file`, `journal`, `observe`, `removal`, `retention`, `sandbox`, `secret`, `upload`, `vault`, `watch` |
+//! | `commands` | one module for each command | `anchors`, `astran`, `cli`, `config`, `daemon`, `exit`, `file`, `journal`, `observe`, `read_back`, `removal`, `retention`, `sandbox`, `secret`, `upload`, `vault`, `watch` |
 //! | `fuzzing` | private parts made reachable for the fuzz targets | `astran`, `commands`, `observe`, `upload` |
 //! | `main` | the program | `cli`, `commands`, `config`, `exit`, `observe` |
 //!
@@ -58,6 +59,8 @@ pub mod exit;
 pub mod file;
 pub mod secret;
 pub mod vault;
+
+pub(crate) mod read_back;
 
 pub mod observe;
 

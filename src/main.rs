@@ -1,4 +1,4 @@
-//! Parse, load, run, exit code; nothing else.
+//! The program: parses the command line, starts the log, runs the command, and ends with its exit code.
 
 use std::ffi::OsStr;
 use std::io::Write as _;
@@ -20,17 +20,17 @@ fn main() -> ExitCode {
         Ok(log) => log,
         Err(error) => {
             let fatal = Fatal::new(Exit::Usage, error.to_string());
-            // A standard error that is closed must not change the exit code: eprintln! would panic.
-            writeln!(std::io::stderr(), "{}", last_word(&fatal)).ok();
+            // `eprintln!` would panic where standard error is closed, and so change the exit code.
+            writeln!(std::io::stderr(), "{}", last_message(&fatal)).ok();
             return fatal.exit.report();
         }
     };
     let ended = run(cli, environment);
-    log.finish(ended.as_ref().err().map(last_word).as_deref());
+    log.finish(ended.as_ref().err().map(last_message).as_deref());
     ended.unwrap_or_else(|fatal| fatal.exit).report()
 }
 
-fn last_word(fatal: &Fatal) -> String {
+fn last_message(fatal: &Fatal) -> String {
     format!("astran-backup: {fatal}")
 }
 
@@ -38,15 +38,15 @@ fn run(cli: Cli, environment: Environment) -> Result<Exit, Fatal> {
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|error| Fatal::new(Exit::SomeFailed, format!("the program can't start: {error}")))?;
     let ended = runtime.block_on(commands::run(cli, environment));
-    // A read that blocks (a prompt, a hung share) must not hold up the end.
+    // The program does not wait for threads that block, at a prompt or in a share that does not answer.
     runtime.shutdown_background();
     ended
 }
 
-/// A core dump, and a debugger of the same user, would hold the password and tokens.
+/// Forbids core dumps, and debuggers of the same user: both would show the password and the tokens.
 fn leave_no_core() {
     use rustix::process::{Resource, Rlimit, setrlimit};
-    // Where a sandbox forbids it, the program is still worth running.
+    // Where the system does not allow this, the program runs all the same; `check` shows it.
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).ok();
     #[cfg(target_os = "linux")]
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable).ok();

@@ -1,4 +1,4 @@
-//! `check` prints a line for each condition, with the mend, and ends with the code of the first condition that does not hold.
+//! `check` prints a line for each step, with the mend if it is broken, and ends with the exit code of the first broken step.
 #![cfg(feature = "sandbox")]
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
@@ -39,7 +39,7 @@ fn line<'a>(output: &'a Output, step: &str) -> &'a str {
 }
 
 #[test]
-fn a_good_setup_is_all_ticks_and_leaves_no_trace() {
+fn a_good_setup_gets_only_ticks_and_check_leaves_no_trace() {
     let world = configured();
     world.put("sub/report.pdf", "content");
     let output = check(&world, &[]);
@@ -53,7 +53,7 @@ fn a_good_setup_is_all_ticks_and_leaves_no_trace() {
         ("login:", "access tokens live for 5m, the session goes on if used within 30m"),
         ("user", "sandbox@example.com"),
         ("destination /HR_Backup", "id "),
-        ("folder watched", "readable, files can be deleted, changes are shown by events"),
+        ("folder watched", "readable, files can be deleted, changes are noticed by events"),
         ("watches", "2 needed"),
         ("state", "the journal can be written"),
     ] {
@@ -67,7 +67,7 @@ fn a_good_setup_is_all_ticks_and_leaves_no_trace() {
 }
 
 #[test]
-fn json_is_one_object_a_line() {
+fn json_output_is_one_object_a_line() {
     let world = configured();
     let output = check(&world, &["--json"]);
     assert_eq!(output.code, Some(0), "{output:?}");
@@ -80,7 +80,7 @@ fn json_is_one_object_a_line() {
 }
 
 #[test]
-fn conditions_that_depend_on_a_broken_one_are_marked_as_not_tried() {
+fn a_step_that_depends_on_a_broken_one_is_not_tried_and_says_so() {
     let world = configured();
     world.faults().add(Rule { call: None, ..Rule::new(Call::Any, Fault::DisableUser) });
     let output = check(&world, &[]);
@@ -88,12 +88,12 @@ fn conditions_that_depend_on_a_broken_one_are_marked_as_not_tried() {
     assert!(line(&output, "login:").starts_with('✗') && line(&output, "login:").contains("have it enabled"));
     assert_eq!(line(&output, "user"), "– user: not tried: there is no login");
     assert!(line(&output, "destination /HR_Backup").starts_with('–'));
-    assert!(line(&output, "folder watched").starts_with('✓'), "independent conditions are tried");
+    assert!(line(&output, "folder watched").starts_with('✓'), "independent steps are tried");
     assert_eq!(world.sandbox().stats().requests["login"], 1, "one try");
 }
 
 #[test]
-fn the_first_broken_condition_gives_the_exit_code() {
+fn the_first_broken_step_gives_the_exit_code() {
     let world = configured();
     with_mode(&world.dir.path().join("password"), 0o644);
     let output = check(&world, &[]);
@@ -115,7 +115,7 @@ fn the_first_broken_condition_gives_the_exit_code() {
 }
 
 #[test]
-fn missing_folders_are_reported_here_and_in_the_vault() {
+fn a_missing_local_folder_and_a_missing_destination_are_both_shown() {
     let world = configured();
     let config = std::fs::read_to_string(world.dir.path().join("config.toml")).unwrap();
     let elsewhere = config.replace("\"watched\"", "\"nowhere\"").replace("/HR_Backup", "/Nowhere");
@@ -127,7 +127,7 @@ fn missing_folders_are_reported_here_and_in_the_vault() {
 }
 
 #[test]
-fn a_configuration_that_can_not_be_used_is_one_line_too() {
+fn an_unusable_configuration_is_a_broken_step() {
     let world = configured();
     std::fs::write(world.dir.path().join("config.toml"), "[login]\npasword_file = \"x\"\n").unwrap();
     let output = check(&world, &[]);
@@ -137,9 +137,9 @@ fn a_configuration_that_can_not_be_used_is_one_line_too() {
 }
 
 #[test]
-fn a_folder_that_may_not_be_written_is_reported_unless_files_are_kept() {
+fn a_folder_without_write_permission_is_a_broken_step() {
     if rustix::process::geteuid().is_root() {
-        // Root may write everywhere: nothing to test.
+        // Root may write everywhere.
         return;
     }
     let world = configured();
@@ -157,7 +157,7 @@ fn the_sandbox_passes_without_any_configuration() {
     assert_eq!(output.code, Some(0), "{output:?}");
 }
 
-/// Runs the program by another command (as another user, say), with the environment of a configured world.
+/// Runs `check` by another program, with the environment of a configured world.
 fn check_under(world: &World, program: &str, arguments: &[&str]) -> Output {
     let inner = world.command();
     let mut command = std::process::Command::new(program);
@@ -167,9 +167,9 @@ fn check_under(world: &World, program: &str, arguments: &[&str]) -> Output {
     run_to_end(command.env_remove("ASTRAN_BACKUP_PASSWORD"))
 }
 
-/// Regression: `check` said "files can be deleted", and not why they are set aside in another way.
+/// Regression: the line said only that files can be deleted, not that they are set aside in a worse way.
 #[test]
-fn a_private_folder_that_can_not_be_used_is_reported_and_is_no_failure() {
+fn an_unusable_private_folder_is_shown_and_no_failure() {
     let world = configured();
     std::fs::write(world.watched().join(".astran-backup"), "not a folder").unwrap();
     let output = check(&world, &[]);
@@ -183,11 +183,11 @@ fn a_private_folder_that_can_not_be_used_is_reported_and_is_no_failure() {
     with_mode(&world.watched().join(".astran-backup"), 0o755);
     assert!(line(&check(&world, &[]), "private folder").contains("chmod 700"), "others may enter it");
     with_mode(&world.watched().join(".astran-backup"), 0o700);
-    assert!(!check(&world, &[]).stdout.contains("private folder"), "a private folder that can be used needs no line");
+    assert!(!check(&world, &[]).stdout.contains("private folder"), "a usable private folder gets no line");
 }
 
 #[test]
-fn mounts_below_a_folder_or_on_the_private_folder_are_reported() {
+fn mounts_below_a_folder_and_over_the_private_folder_are_shown() {
     let world = configured();
     for folder in [".astran-backup", "disk", "layers"] {
         std::fs::create_dir(world.watched().join(folder)).unwrap();
@@ -208,9 +208,9 @@ fn mounts_below_a_folder_or_on_the_private_folder_are_reported() {
     assert!(mounts.len() == 1 && mounts[0].contains("layers") && mounts[0].contains("quiet for 10 s"), "{mounts:?}");
 }
 
-/// Regression: `check` said "writers are shown by leases", though that was true of this user's own files only.
+/// Regression: the line said that writers are detected by leases, although leases detect only writers of this user's own files.
 #[test]
-fn a_process_that_may_take_no_lease_on_files_of_others_says_so() {
+fn a_process_without_cap_lease_says_what_that_means_for_files_of_others() {
     let world = configured();
     let setpriv = ["--bounding-set", "-lease", "--inh-caps", "-lease", "--"];
     let output = check_under(&world, "setpriv", &setpriv);
@@ -218,7 +218,7 @@ fn a_process_that_may_take_no_lease_on_files_of_others_says_so() {
         eprintln!("skipped: no capability can be taken away here");
         return;
     }
-    assert!(!line(&output, "folder watched").contains("better"), "nobody else may put files there: {output:?}");
+    assert!(!line(&output, "folder watched").contains("better"), "no other user may put files there: {output:?}");
     with_mode(&world.watched(), 0o777);
     let output = check_under(&world, "setpriv", &setpriv);
     let shown = line(&output, "folder watched");
@@ -227,7 +227,7 @@ fn a_process_that_may_take_no_lease_on_files_of_others_says_so() {
 }
 
 #[test]
-fn a_state_directory_that_others_may_read_is_reported() {
+fn a_state_directory_that_others_may_read_is_shown() {
     let world = configured();
     let state = world.state().join("astran-backup");
     std::fs::create_dir_all(&state).unwrap();

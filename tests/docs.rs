@@ -1,7 +1,7 @@
 //! The documents for developers name only what exists: files, functions, tests, links. So they can't go stale unnoticed.
 
 // What the tests are about is text.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! `completions` and `man`: what the command line's grammar can be turned into.
+//! `completions` and `man`: made from the grammar of the command line.
 
 use std::io::{self, Write};
 
@@ -8,14 +8,14 @@ use crate::cli::Cli;
 use crate::exit::{Exit, Fatal};
 
 /// Writes the completions for a shell.
-pub fn completions(shell: Shell, out: &mut dyn Write) -> Result<(), Fatal> {
+pub(super) fn completions(shell: Shell, out: &mut dyn Write) -> Result<(), Fatal> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::grammar(), "astran-backup", &mut script);
     write(&script, out)
 }
 
 /// Writes the manual page of the program, or of one command, in roff.
-pub fn man(command: Option<&str>, out: &mut dyn Write) -> Result<(), Fatal> {
+pub(super) fn man(command: Option<&str>, out: &mut dyn Write) -> Result<(), Fatal> {
     let mut grammar = Cli::grammar().disable_help_subcommand(true);
     grammar.build();
     let page = match command {
@@ -37,7 +37,7 @@ fn page_of(grammar: &clap::Command, name: &str) -> Result<clap::Command, Fatal> 
     Ok(command.clone())
 }
 
-/// A reader that has seen enough (`| head`) is no failure.
+/// Writes to standard output. A reader that has read enough (`| head`) is no failure.
 fn write(bytes: &[u8], out: &mut dyn Write) -> Result<(), Fatal> {
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {

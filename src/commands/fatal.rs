@@ -1,5 +1,6 @@
 //! What the errors of the rooms below mean for a command: the exit code by which a script tells whose trouble it was.
 
+use crate::config::ConfigError;
 use crate::exit::{Exit, Fatal};
 use crate::journal::JournalError;
 use crate::vault::{Kind, VaultError};
@@ -21,5 +22,11 @@ impl From<JournalError> for Fatal {
     /// The journal's trouble is this program's own, and has no code of its own.
     fn from(error: JournalError) -> Self {
         Self::new(Exit::SomeFailed, error.to_string())
+    }
+}
+
+impl From<ConfigError> for Fatal {
+    fn from(error: ConfigError) -> Self {
+        Self::new(Exit::Usage, error.to_string())
     }
 }

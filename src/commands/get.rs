@@ -1,23 +1,22 @@
-//! `get PATH [-o FILE]`: takes a document out of the vault, and holds it against its receipt where there is one here.
+//! `get PATH [-o FILE]`: fetches a document from the vault, and compares it with its receipt if this machine has one.
 
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
-use sha2::{Digest, Sha256};
-
+use super::context::Context;
+use super::journals;
 use crate::cli;
 use crate::config::Config;
 use crate::exit::{Exit, Fatal};
-use crate::hex;
 use crate::journal::{Journal, Stored};
 use crate::printable::printable;
+use crate::read_back;
 use crate::removal::AtomicFile;
 use crate::vault::{Download, RemotePath, Vault, VaultError};
 
 /// Where a document goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Output {
+pub(super) enum Output {
     /// Into the working directory, under its own name.
     OwnName,
     /// Into this file.
@@ -26,15 +25,15 @@ pub enum Output {
     Stdout,
 }
 
-/// What is asked of `get`.
+/// Which document is fetched, and to where.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub(super) struct Options {
     /// The document.
-    pub path: RemotePath,
+    pub(super) path: RemotePath,
     /// Where it goes.
-    pub output: Output,
+    pub(super) output: Output,
     /// Whether a file that is there already may be replaced.
-    pub force: bool,
+    pub(super) force: bool,
 }
 
 impl From<cli::Get> for Options {
@@ -48,8 +47,16 @@ impl From<cli::Get> for Options {
     }
 }
 
-/// What this machine's newest receipt for a document says; `None` where there is none, or no journal of this service.
-pub async fn receipt(config: &Config, service: Option<&str>, path: &RemotePath) -> Option<Stored> {
+/// Runs `get` as it was typed.
+pub(super) async fn command(context: Context, typed: cli::Get) -> Result<Exit, Fatal> {
+    let options = Options::from(typed);
+    let service = journals::service_of(&context.config, &context.global);
+    let receipt = receipt(&context.config, service.as_deref(), &options.path).await;
+    context.ask(async |vault| run(vault, &options, receipt.as_ref(), &mut io::stdout()).await).await
+}
+
+/// This machine's newest receipt of a document; `None` where there is none, or no journal of this service.
+async fn receipt(config: &Config, service: Option<&str>, path: &RemotePath) -> Option<Stored> {
     let found = async {
         match Journal::find(&config.state_dir, service?).await {
             Ok(Some(journal)) => journal.receipt_of(path).await.transpose(),
@@ -63,10 +70,12 @@ pub async fn receipt(config: &Config, service: Option<&str>, path: &RemotePath) 
     })
 }
 
-/// Fetches the document; `stdout` is written to only for [`Output::Stdout`]. One that is not what its receipt says is
-/// fetched all the same, for somebody else may have changed it, but said to be so. One that is longer is fetched to its end only
-/// with `force`: a content without an end would fill the disk.
-pub async fn run(
+/// Fetches the document; `stdout` is written to only for [`Output::Stdout`].
+///
+/// A document that differs from its receipt is fetched too, as another user may have changed it, but the command fails and says so.
+/// A document that is longer than its receipt says is fetched to its end only with `force`: a content without an end would fill
+/// the disk.
+async fn run(
     vault: &impl Vault,
     options: &Options,
     receipt: Option<&Stored>,
@@ -82,10 +91,9 @@ pub async fn run(
     }
     let download = vault.download(&options.path).await.map_err(Fatal::from)?;
     let most = receipt.filter(|_| !options.force).map(|receipt| receipt.size);
-    let arriving = Arriving { download, most, got: 0, sha256: Sha256::new() };
     let sha256 = match place {
-        None => to_stdout(arriving, stdout).await?,
-        Some(place) => to_file(arriving, &place, options.force).await?,
+        None => to_stdout(download, most, stdout).await?,
+        Some(place) => to_file(download, most, &place, options.force).await?,
     };
     match receipt {
         Some(receipt) if receipt.sha256 != sha256 => Err(differs(&options.path, receipt, &sha256)),
@@ -97,7 +105,7 @@ fn differs(path: &RemotePath, receipt: &Stored, sha256: &str) -> Fatal {
     let path = printable(&path.to_string());
     let message = format!(
         "{path} was fetched, but is not what was stored from here: its SHA-256 is {sha256}, the receipt says {}; \
-         has somebody changed it in the vault?",
+         another user may have changed it in the vault",
         receipt.sha256
     );
     Fatal::new(Exit::SomeFailed, message)
@@ -105,48 +113,20 @@ fn differs(path: &RemotePath, receipt: &Stored, sha256: &str) -> Fatal {
 
 fn longer(size: u64) -> Fatal {
     let message = format!(
-        "not fetched to its end: it is longer than the {size} bytes that its receipt says, so somebody has changed it in the vault; \
+        "not fetched to its end: it is longer than the {size} bytes that its receipt says, so another user may have changed it in the vault; \
          --force fetches it all the same"
     );
     Fatal::new(Exit::SomeFailed, message)
 }
 
-/// A download, measured while it comes.
-struct Arriving<D> {
-    download: D,
-    /// So many bytes are taken, and not one more.
-    most: Option<u64>,
-    got: u64,
-    sha256: Sha256,
-}
-
-impl<D: Download> Arriving<D> {
-    async fn chunk(&mut self) -> Result<Option<Bytes>, Fatal> {
-        let chunk = self.download.chunk().await.map_err(Fatal::from)?;
-        if let Some(chunk) = &chunk {
-            self.got += chunk.len() as u64;
-            if let Some(most) = self.most.filter(|most| self.got > *most) {
-                return Err(longer(most));
-            }
-            self.sha256.update(chunk);
-        }
-        Ok(chunk)
-    }
-
-    /// Its SHA-256, if all of it came.
-    fn whole(self) -> Result<String, Fatal> {
-        check_length(&self.download, self.got)?;
-        Ok(hex(&self.sha256.finalize()))
-    }
-}
-
-/// The document's name as a file here. A name in the vault can't lead out of the folder: it has no slash and is not `..`.
+/// The document's name, as a file in the working directory. A name in the vault has no slash and is not `..`, so it can't lead
+/// out of the directory.
 fn own_name(path: &RemotePath) -> Result<PathBuf, Fatal> {
     let name = path.segments().last();
     name.map(PathBuf::from).ok_or_else(|| Fatal::new(Exit::Usage, "/ is the vault itself: name a document in it"))
 }
 
-/// Before anything is fetched; whether it is so still is seen again at the end.
+/// Refuses before anything is fetched. A file that appears later is refused when the download is renamed to its place.
 fn refuse_existing(place: &Path) -> Result<(), Fatal> {
     if std::fs::symlink_metadata(place).is_ok() { Err(exists(place)) } else { Ok(()) }
 }
@@ -159,28 +139,35 @@ fn exists(place: &Path) -> Fatal {
     )
 }
 
-async fn to_stdout(mut download: Arriving<impl Download>, out: &mut impl Write) -> Result<String, Fatal> {
-    let failed = |e: std::io::Error| Fatal::new(Exit::SomeFailed, format!("standard output can't be written: {e}"));
-    while let Some(chunk) = download.chunk().await? {
-        out.write_all(&chunk).map_err(failed)?;
-    }
-    out.flush().map_err(failed)?;
-    download.whole()
+/// Writes all pieces with `write`, and returns the content's SHA-256. More than `most` bytes are an error.
+async fn fetch(
+    mut download: impl Download,
+    most: Option<u64>,
+    mut write: impl FnMut(&[u8]) -> Result<(), Fatal>,
+) -> Result<String, Fatal> {
+    let limit = most.unwrap_or(u64::MAX);
+    let Some(content) = read_back::read(&mut download, limit, &mut write).await? else { return Err(longer(limit)) };
+    check_length(&download, content.size)?;
+    Ok(content.sha256)
 }
 
-async fn to_file(mut download: Arriving<impl Download>, place: &Path, force: bool) -> Result<String, Fatal> {
-    let failed = |e: std::io::Error| match e.kind() {
+async fn to_stdout(download: impl Download, most: Option<u64>, out: &mut impl Write) -> Result<String, Fatal> {
+    let failed = |error: io::Error| Fatal::new(Exit::SomeFailed, format!("standard output can't be written: {error}"));
+    let sha256 = fetch(download, most, |piece| out.write_all(piece).map_err(failed)).await?;
+    out.flush().map_err(failed)?;
+    Ok(sha256)
+}
+
+async fn to_file(download: impl Download, most: Option<u64>, place: &Path, force: bool) -> Result<String, Fatal> {
+    let failed = |error: io::Error| match error.kind() {
         ErrorKind::AlreadyExists => exists(place),
         kind => {
             let exit = if kind == ErrorKind::NotFound { Exit::Missing } else { Exit::SomeFailed };
-            Fatal::new(exit, format!("{} can't be written: {e}", printable(&place.to_string_lossy())))
+            Fatal::new(exit, format!("{} can't be written: {error}", printable(&place.to_string_lossy())))
         }
     };
     let mut partial = AtomicFile::create(place).map_err(failed)?;
-    while let Some(chunk) = download.chunk().await? {
-        partial.write_all(&chunk).map_err(failed)?;
-    }
-    let sha256 = download.whole()?;
+    let sha256 = fetch(download, most, |piece| partial.write_all(piece).map_err(failed)).await?;
     partial.persist(force).map_err(failed)?;
     Ok(sha256)
 }
@@ -199,10 +186,11 @@ fn check_length(download: &impl Download, got: u64) -> Result<(), Fatal> {
 mod tests {
     use super::*;
     use crate::fake_vault::FakeVault;
+    use bytes::Bytes;
 
     async fn fetch(path: &str, output: Output, force: bool) -> (Result<Exit, Fatal>, Vec<u8>) {
         let vault = FakeVault::default();
-        for (path, length) in [("/docs/a", Some(5)), ("/docs/short", Some(9)), ("/docs/untold", None)] {
+        for (path, length) in [("/docs/a", Some(5)), ("/docs/short", Some(9)), ("/docs/unsized", None)] {
             vault.put_with_length(path, b"hello", length);
         }
         let mut stdout = Vec::new();
@@ -213,7 +201,7 @@ mod tests {
     #[tokio::test]
     async fn a_document_goes_into_a_file_or_onto_standard_output() {
         let dir = tempfile::tempdir().unwrap();
-        for name in ["a", "untold"] {
+        for name in ["a", "unsized"] {
             let file = dir.path().join(name);
             let (result, stdout) = fetch(&format!("/docs/{name}"), Output::File(file.clone()), false).await;
             assert!(result.unwrap() == Exit::Done && stdout.is_empty());
@@ -225,7 +213,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_is_replaced_unasked_and_nothing_half_is_left() {
+    async fn no_file_is_replaced_without_force_and_no_part_of_one_is_left() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("out");
         for (path, exit) in [("/docs/short", Exit::Unreachable), ("/docs/none", Exit::Missing)] {
@@ -247,11 +235,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_broke_off_on_its_way_to_standard_output_is_no_success() {
+    async fn a_download_to_standard_output_that_breaks_off_fails() {
         assert_eq!(fetch("/docs/short", Output::Stdout, false).await.0.unwrap_err().exit, Exit::Unreachable);
     }
 
-    /// Its look before the download saw nothing there.
+    /// The check before the download saw no file there.
     #[tokio::test]
     async fn a_file_that_appears_while_the_download_comes_is_not_replaced() {
         struct Late(Option<PathBuf>);
@@ -261,15 +249,15 @@ mod tests {
             }
             async fn chunk(&mut self) -> Result<Option<Bytes>, VaultError> {
                 Ok(self.0.take().map(|place| {
-                    std::fs::write(place, "somebody's").unwrap();
+                    std::fs::write(place, "another user's").unwrap();
                     Bytes::from_static(b"hello")
                 }))
             }
         }
         let dir = tempfile::tempdir().unwrap();
         let place = dir.path().join("out");
-        let arriving = Arriving { download: Late(Some(place.clone())), most: None, got: 0, sha256: Sha256::new() };
-        assert_eq!(to_file(arriving, &place, false).await.unwrap_err().exit, Exit::SomeFailed);
-        assert_eq!(std::fs::read(&place).unwrap(), b"somebody's");
+        let download = Late(Some(place.clone()));
+        assert_eq!(to_file(download, None, &place, false).await.unwrap_err().exit, Exit::SomeFailed);
+        assert_eq!(std::fs::read(&place).unwrap(), b"another user's");
     }
 }

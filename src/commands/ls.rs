@@ -1,4 +1,4 @@
-//! `ls [PATH]`: what lies in a folder of the vault.
+//! `ls [PATH]`: lists a folder of the vault.
 
 use std::io::Write;
 
@@ -8,13 +8,13 @@ use crate::exit::{Exit, Fatal};
 use crate::printable::{json_line, printable};
 use crate::vault::{Document, Kind, RemotePath, Vault};
 
-/// What is asked of `ls`.
+/// What is listed, and how.
 #[derive(Debug, Clone, Default)]
-pub struct Options {
-    /// The folder, or a document of which only its own line is shown.
-    pub path: RemotePath,
+pub(super) struct Options {
+    /// The folder; or a document, which is listed alone.
+    pub(super) path: RemotePath,
     /// One JSON object a line.
-    pub json: bool,
+    pub(super) json: bool,
 }
 
 /// A line of `--json`: a stable contract.
@@ -30,12 +30,12 @@ struct Line<'a> {
 }
 
 /// Lists the folder at the path, or the one document there, onto `out`.
-pub async fn run(vault: &impl Vault, options: &Options, out: &mut impl Write) -> Result<Exit, Fatal> {
+pub(super) async fn run(vault: &impl Vault, options: &Options, out: &mut impl Write) -> Result<Exit, Fatal> {
     let (parent, mut found) = collect(vault, &options.path).await?;
     found.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
     let written = if options.json { print_json(&parent, &found, out) } else { print_text(&found, out) };
     match written.and_then(|()| out.flush()) {
-        // `ls | head`: the reader has seen enough.
+        // The reader has read enough, as in `ls | head`.
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(Exit::Done),
         Err(e) => Err(Fatal::new(Exit::SomeFailed, format!("the listing can't be written to standard output: {e}"))),
         Ok(()) => Ok(Exit::Done),
@@ -46,7 +46,7 @@ pub async fn run(vault: &impl Vault, options: &Options, out: &mut impl Write) ->
 async fn collect(vault: &impl Vault, path: &RemotePath) -> Result<(RemotePath, Vec<Document>), Fatal> {
     let found = match vault.at(path).await? {
         Some(found) => found,
-        // Says what is missing, and what lies beside it.
+        // The error of this call says which part of the path is missing, and what lies beside it.
         None => vault.folder(path).await?,
     };
     if found.folder == Some(false) {
@@ -54,7 +54,7 @@ async fn collect(vault: &impl Vault, path: &RemotePath) -> Result<(RemotePath, V
     }
     match vault.children(&found.id).await {
         Ok(children) => Ok((path.clone(), children)),
-        // Where the store doesn't tell folders from documents, a document shows by having no children.
+        // Where the store does not tell folders from documents, an entry without children is a document.
         Err(e) if found.folder.is_none() && matches!(e.kind, Kind::Missing | Kind::Refused | Kind::Conflict) => {
             Ok(alone(path, found))
         }
@@ -97,14 +97,14 @@ fn print_text(found: &[Document], out: &mut impl Write) -> std::io::Result<()> {
     Ok(())
 }
 
-/// A size with three figures and a unit of 1024.
+/// A size in units of 1024, with one decimal.
 fn human(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if bytes < 1024 {
         return format!("{bytes} B");
     }
     let (mut rest, mut unit) = (bytes, 0);
-    // Tenths in whole numbers, so that nothing rounds up to 1024.
+    // Whole numbers are used, so that no size is rounded up to 1024.
     while rest >= 1024 * 1024 {
         rest /= 1024;
         unit += 1;
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_short() {
+    fn sizes_have_a_unit_and_one_decimal() {
         for (bytes, text) in [
             (0, "0 B"),
             (1023, "1023 B"),
@@ -153,9 +153,9 @@ mod tests {
         assert_eq!(list("/none", false).await.unwrap_err().exit, Exit::Missing);
     }
 
-    /// Regression: the id of a document without a name went to the terminal as it came, and names in JSON turned the line around.
+    /// Regression: the id of a document without a name reached the terminal unescaped, and names in JSON reversed the line.
     #[test]
-    fn nothing_that_the_store_says_drives_the_terminal() {
+    fn control_characters_from_the_store_are_escaped() {
         let odd = "a\u{1b}[2J\u{202e}\nb".to_owned();
         let id = crate::vault::DocumentId(odd.clone());
         let document = |name| Document { id: id.clone(), name, size: None, sha256: None, folder: None, version: None };
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn json_is_a_contract() {
+    async fn the_json_fields_are_a_stable_contract() {
         assert_eq!(
             list("docs/b.pdf", true).await.unwrap(),
             "{\"name\":\"b.pdf\",\"path\":\"/docs/b.pdf\",\"id\":\"/docs/b.pdf\",\"size\":5,\"folder\":false,\

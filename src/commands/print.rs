@@ -1,4 +1,4 @@
-//! What people and scripts are told of each file: a line each on standard output.
+//! Standard output: a line for each file, as text or JSON.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,30 +9,32 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::budget;
+use crate::exit::{Exit, Fatal};
 use crate::journal::LocalEnd;
 use crate::printable::{json_line, printable};
 use crate::upload::{Outcome, Report};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Tells of files on standard output, by a thread of its own: a reader that stops must not stop the uploads.
+/// Prints reports of files on standard output, on a thread of its own: a reader that stops reading must not stop the uploads.
 #[derive(Debug, Clone)]
 pub(super) struct Printer {
     /// One JSON object a line.
     json: bool,
     lines: mpsc::SyncSender<Line>,
-    untold: Arc<AtomicBool>,
+    /// Whether a line was dropped already, which is logged once.
+    has_dropped: Arc<AtomicBool>,
 }
 
-/// A line on its way.
+/// A line that waits to be printed.
 #[derive(Debug)]
 struct Line {
     text: String,
-    /// There may be thousands of its kind in a second, each about another file in the same trouble.
+    /// Whether only some lines of this kind are printed in a second: one trouble may concern thousands of files.
     is_limited: bool,
 }
 
-/// The end of all printing.
+/// Tells when all is printed.
 #[derive(Debug)]
 pub(super) struct Printed(mpsc::Receiver<()>);
 
@@ -44,50 +46,52 @@ impl Printer {
             print_all(&to_print, io::stdout().lock());
             drop(printed);
         });
-        (Self { json, lines, untold: Arc::default() }, Printed(end))
+        (Self { json, lines, has_dropped: Arc::default() }, Printed(end))
     }
 
-    /// Tells what became of a file; nothing of what is of no interest to anybody.
-    pub(super) fn tell(&self, report: &Report) {
-        let Some(text) = told(report, self.json) else { return };
-        // Scripts are told of each file.
+    /// Prints what became of a file. An outcome that concerns no user prints nothing.
+    pub(super) fn print(&self, report: &Report) {
+        let Some(text) = line(report, self.json) else { return };
+        // Scripts get a line for every file.
         let is_limited = !self.json && matches!(report.outcome, Outcome::Failed { .. } | Outcome::Blocked { .. });
-        if self.lines.try_send(Line { text, is_limited }).is_err() && !self.untold.swap(true, Ordering::Relaxed) {
-            tracing::warn!("nobody reads standard output: some files are not told of there; see history");
+        if self.lines.try_send(Line { text, is_limited }).is_err() && !self.has_dropped.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "standard output is not read fast enough, so lines about some files are dropped; see history"
+            );
         }
     }
 }
 
 impl Printed {
-    /// Waits until all is printed; every printer is gone by then.
+    /// Waits until all lines are printed. All printers must have been dropped.
     pub(super) fn wait(self) {
-        // Either way there is nothing more to do.
+        // A timeout and the end mean the same: there is nothing more to do.
         self.0.recv_timeout(budget::LAST_LINES_ABOUT_FILES).ok();
     }
 }
 
-/// Prints lines until no more come: of those that are limited so many in a second, and how many more there were.
+/// Prints lines until no more come. Of limited lines it prints some in each second, and then how many more there were.
 fn print_all(lines: &mpsc::Receiver<Line>, mut out: impl Write) {
-    let (mut since, mut told, mut left_out) = (Instant::now(), 0, 0u64);
+    let (mut since, mut printed, mut left_out) = (Instant::now(), 0, 0u64);
     loop {
-        // Told soon, though no more lines may come.
+        // The number of left-out lines is printed after a second, even if no more lines come.
         let next = if left_out > 0 {
             lines.recv_timeout(SECOND.saturating_sub(since.elapsed()))
         } else {
             lines.recv().map_err(|_| RecvTimeoutError::Disconnected)
         };
         let is_over = since.elapsed() >= SECOND || matches!(next, Err(RecvTimeoutError::Disconnected));
-        // Nobody may read any more: the files go on all the same.
+        // Standard output may have no reader any more; the uploads go on.
         if is_over && left_out > 0 {
             writeln!(out, "failed  {left_out} more files: see history --failed").ok();
         }
         if is_over {
-            (since, told, left_out) = (Instant::now(), 0, 0);
+            (since, printed, left_out) = (Instant::now(), 0, 0);
         }
         match next {
-            Ok(line) if line.is_limited && told >= budget::FAILURE_LINES_A_SECOND => left_out += 1,
+            Ok(line) if line.is_limited && printed >= budget::FAILURE_LINES_A_SECOND => left_out += 1,
             Ok(line) => {
-                told += u32::from(line.is_limited);
+                printed += u32::from(line.is_limited);
                 writeln!(out, "{}", line.text).ok();
             }
             Err(RecvTimeoutError::Timeout) => {}
@@ -96,8 +100,17 @@ fn print_all(lines: &mpsc::Receiver<Line>, mut out: impl Write) {
     }
 }
 
-/// The line that tells of a file.
-pub(crate) fn told(report: &Report, json: bool) -> Option<String> {
+/// Returns whether standard output still has a reader. A reader that has read enough (`history | head`) is no failure.
+pub(super) fn printed(written: io::Result<()>) -> Result<bool, Fatal> {
+    match written {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Fatal::new(Exit::SomeFailed, format!("the output can't be written: {error}"))),
+    }
+}
+
+/// The line about a file.
+pub(crate) fn line(report: &Report, json: bool) -> Option<String> {
     if json { as_json(report).map(|json| json_line(&json)) } else { as_text(report) }
 }
 
@@ -126,7 +139,7 @@ fn as_text(report: &Report) -> Option<String> {
     })
 }
 
-/// A stable contract: `event`, `file` and `path` always; the rest by event.
+/// One JSON object, a stable contract: always `event`, `file` and `path`; the other fields depend on the event.
 fn as_json(report: &Report) -> Option<Value> {
     let path = report.file.root.path().join(&report.file.origin);
     let of = |event: &str| json!({ "event": event, "file": report.file.origin.to_string_lossy(), "path": path.to_string_lossy() });
@@ -164,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn thousands_of_failures_are_some_lines_and_a_count_and_every_stored_file_is_told() {
+    fn thousands_of_failures_are_some_lines_and_a_count_and_every_stored_file_has_a_line() {
         let (sender, lines) = mpsc::sync_channel(10_000);
         for number in 0..2000 {
             sender.send(Line { text: format!("failed  {number}"), is_limited: true }).unwrap();
@@ -176,7 +189,7 @@ mod tests {
         let text = String::from_utf8(out).unwrap();
         let count = |start: &str| text.lines().filter(|line| line.starts_with(start)).count();
         assert_eq!(count("stored"), 2000);
-        // A machine that is busy may take more than a second for it.
+        // A busy machine may take more than a second, and then prints more.
         assert!((101..1000).contains(&count("failed")), "{}", count("failed"));
         let more = text.lines().last().unwrap();
         assert!(more.ends_with("more files: see history --failed"), "{more}");

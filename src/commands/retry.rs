@@ -1,17 +1,17 @@
-//! `retry`: failed files are tried again.
+//! `retry`: lets failed files be tried again.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::history::printed;
+use super::print::printed;
 use crate::exit::{Exit, Fatal};
 use crate::journal::Journal;
 
-/// Clears the failures of these files (or all files below these folders), or all failures where there are no paths.
+/// Clears the failures of these files and of all files below these folders; without paths, clears all failures.
 ///
-/// The files are uploaded at the next look at their folder; a running `watch` does that by itself.
+/// The files are uploaded at the next scan of their folder; a running `watch` makes such scans.
 pub async fn run(journal: &Journal, paths: &[PathBuf], out: &mut dyn Write) -> Result<Exit, Fatal> {
-    let count = journal.retry(meant(paths)?).await?;
+    let count = journal.retry(spellings(paths)?).await?;
     let line = match count {
         0 if paths.is_empty() => "no failed files".to_owned(),
         0 => "no failed files there".to_owned(),
@@ -22,12 +22,12 @@ pub async fn run(journal: &Journal, paths: &[PathBuf], out: &mut dyn Write) -> R
     Ok(Exit::Done)
 }
 
-/// As typed and as resolved: the journal knows a folder by whatever name its watcher made absolute.
-fn meant(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Fatal> {
+/// The paths as they were typed, and with their links resolved: the journal has a folder by the absolute path that its watcher used.
+fn spellings(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Fatal> {
     let mut all = Vec::with_capacity(paths.len() * 2);
     for path in paths {
         all.push(absolute(path)?);
-        // The file itself may be gone or be a link; what counts is the folder that it lies in.
+        // The file itself may be gone or be a link, so the folder that it lies in is resolved too.
         all.extend(path.canonicalize());
         if let (Some(folder), Some(name)) = (path.parent(), path.file_name()) {
             let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };

@@ -1,4 +1,4 @@
-//! `sandbox`: runs the stand-in of the service until told to stop.
+//! `sandbox`: runs the local stand-in of the service until a signal stops it.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -9,8 +9,8 @@ use crate::removal;
 use crate::sandbox::{Access, Options, Sandbox, SandboxError, random_password};
 use crate::shutdown::{Shutdown, Stop};
 
-/// Runs the sandbox that was asked for; over a folder that goes with it where none was named.
-pub async fn run(typed: &cli::Sandbox, json: bool, stop: Shutdown) -> Result<Exit, Fatal> {
+/// Runs the sandbox. Where no folder for the vault is named, a temporary one is made, and discarded at the end.
+pub(super) async fn run(typed: &cli::Sandbox, json: bool, stop: Shutdown) -> Result<Exit, Fatal> {
     let temporary = match &typed.store {
         Some(_) => None,
         None => Some(removal::temporary_folder("sandbox").map_err(|error| {
@@ -36,7 +36,7 @@ pub async fn run(typed: &cli::Sandbox, json: bool, stop: Shutdown) -> Result<Exi
     ended
 }
 
-/// Starts a sandbox, says on standard output where it is and how to log in, and runs it until `stop`.
+/// Starts a sandbox, prints its address and how to log in, and runs it until `stop`.
 async fn serve(options: Options, json: bool, mut stop: Shutdown) -> Result<Exit, Fatal> {
     let store = options.store.display().to_string();
     let sandbox = Sandbox::start(options).await.map_err(|error| Fatal::new(exit_of(&error), error.to_string()))?;
@@ -49,7 +49,7 @@ async fn serve(options: Options, json: bool, mut stop: Shutdown) -> Result<Exit,
     Ok(Exit::Done)
 }
 
-/// Flushed, since whoever started us waits for it, through a pipe that would hold it back.
+/// Prints and flushes: a script that started the sandbox waits for the text, and a pipe would buffer it.
 fn say(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;

@@ -1,4 +1,4 @@
-//! What every command that talks to the service starts with and ends with.
+//! A session with the service: what every command that talks to the service starts with, and ends with.
 
 use std::time::Duration;
 
@@ -10,19 +10,19 @@ use crate::observe::health::Condition;
 use crate::upload::{PATIENCE, backoff};
 use crate::vault::{Kind, RemotePath, Vault, VaultError};
 
-/// A client for the configured service; with `--sandbox`, for one that lives as long as this.
+/// A client for the configured service. With `--sandbox` the service is an embedded one that lives as long as the session.
 pub(super) struct Session {
     pub(super) config: Config,
     pub(super) client: Client,
-    /// That a command that begins waits for the service.
+    /// Raised while the start of a command waits for the service.
     pub(super) trouble: Condition,
     #[cfg(feature = "sandbox")]
     sandbox: Option<crate::sandbox::Sandbox>,
 }
 
 impl Session {
-    /// Nothing is sent yet, but for what starts the embedded sandbox. Files with secrets must be there: a mistake on this
-    /// machine is not a refused login.
+    /// Makes the client, and sends nothing yet. A file with a secret that can't be read is a usage error here; it must not look like
+    /// a refused login later.
     pub(super) async fn open(config: Config, global: &Global) -> Result<Self, Fatal> {
         let session = Self::unchecked(config, global).await?;
         for source in session.config.login()?.secrets().filter(|source| source.path().is_some()) {
@@ -31,7 +31,7 @@ impl Session {
         Ok(session)
     }
 
-    /// The same without a look at the secrets.
+    /// Makes the client without reading the secrets.
     #[cfg_attr(not(feature = "sandbox"), expect(unused_mut, clippy::unused_async, reason = "only the sandbox waits"))]
     pub(super) async fn unchecked(mut config: Config, global: &Global) -> Result<Self, Fatal> {
         #[cfg(feature = "sandbox")]
@@ -49,18 +49,18 @@ impl Session {
         })
     }
 
-    /// Logs in. A refusal is final at once; a service that is not there is waited for as long as [`PATIENCE`], or as long
-    /// as it takes where `for_ever`.
+    /// Logs in. A refused login is an error at once. For a service that can't be reached the method waits as long as [`PATIENCE`],
+    /// or without a limit where `for_ever`.
     pub(super) async fn log_in(&self, for_ever: bool) -> Result<(), Fatal> {
         let patience = if for_ever { None } else { Some(PATIENCE) };
         retrying(patience, &self.trouble, async || self.client.probe().await.map(drop)).await
     }
 
-    /// Whether a destination is there; as patient as [`Session::log_in`].
+    /// Looks up a destination. Waits for the service as [`Session::log_in`] does.
     pub(super) async fn has_destination(&self, dest: &RemotePath, for_ever: bool) -> Result<(), Fatal> {
         let patience = if for_ever { None } else { Some(PATIENCE) };
         let found = retrying(patience, &self.trouble, async || self.client.folder(dest).await.map(drop)).await;
-        // A folder that one may not see is as good as missing.
+        // A folder that the user may not see counts as missing.
         found.map_err(
             |fatal| if fatal.exit == Exit::SomeFailed { Fatal { exit: Exit::Missing, ..fatal } } else { fatal },
         )
@@ -99,7 +99,7 @@ fn client_config(service: &Service, login: &Login) -> ClientConfig {
     }
 }
 
-/// Repeats a call while the service is in trouble, with growing waits, for as long as patience lasts.
+/// Repeats a call with growing waits while the service can't be reached, as long as `patience`, or without a limit.
 async fn retrying(
     patience: Option<Duration>,
     trouble: &Condition,
@@ -141,7 +141,7 @@ async fn embed(config: &mut Config) -> Result<crate::sandbox::Sandbox, Fatal> {
         .collect();
     let fatal =
         |error: &dyn std::fmt::Display| Fatal::new(Exit::SomeFailed, format!("the sandbox can't start: {error}"));
-    // Others on this machine can reach it too: they must not read what is stored, nor have it lie about what it stores.
+    // Other users of this machine can reach the sandbox too. They must not read what is stored, nor make the sandbox lie about it.
     options.password = random_password().map_err(|error| fatal(&error))?;
     options.controls = false;
     let sandbox = Sandbox::start(options).await.map_err(|error| fatal(&error))?;
@@ -171,13 +171,13 @@ mod tests {
     use tokio::time::Instant;
 
     async fn down() -> Result<(), VaultError> {
-        // Nobody answers: each try takes as long as a connection may.
+        // Each try takes the whole time limit of a connection.
         tokio::time::sleep(Duration::from_secs(10)).await;
         Err(VaultError::new(Kind::Unavailable, "down"))
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_command_that_is_to_end_gives_up_within_a_minute_even_where_nothing_answers() {
+    async fn a_command_gives_up_within_a_minute_if_the_service_does_not_answer() {
         for _ in 0..20 {
             let start = Instant::now();
             let fatal = retrying(Some(PATIENCE), &Condition::default(), down).await.unwrap_err();
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_daemon_waits_for_hours() {
+    async fn a_daemon_waits_for_the_service_for_hours() {
         let note = Condition::default();
         let waiting = tokio::time::timeout(Duration::from_secs(10 * 3600), retrying(None, &note, down));
         assert!(waiting.await.is_err());

@@ -5,25 +5,25 @@ use std::io::Write;
 use std::time::{Duration, SystemTime};
 
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 
-use super::history::{ago, printed};
+use super::history::time::ago;
+use super::print::printed;
 use crate::exit::{Exit, Fatal};
-use crate::hex;
 use crate::journal::{Journal, Record, Stored};
 use crate::printable::{json_line, printable};
-use crate::vault::{Download, Kind, RemotePath, Vault, VaultError};
+use crate::read_back::{self, ContentDigest};
+use crate::vault::{Kind, RemotePath, Vault, VaultError};
 
-/// What is asked for.
+/// Which receipts are compared, and how the result is printed.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// One JSON object a line: one for each document, and one at the end.
     pub json: bool,
-    /// Only documents stored this long ago or less.
+    /// Only documents that were stored this long ago, or later.
     pub since: Option<Duration>,
 }
 
-/// How many receipts are in memory at a time.
+/// How many receipts are read from the journal at a time.
 const PAGE: usize = 200;
 
 /// What reading one document back showed.
@@ -36,13 +36,13 @@ enum Finding {
 }
 
 #[derive(Debug, Default)]
-struct Tally {
+struct Counts {
     same: u64,
     bad: u64,
     superseded: u64,
 }
 
-/// Downloads what each receipt speaks of, one after the other, and prints what differs or is missing.
+/// Downloads the document of each receipt, one after the other, and prints which ones differ or are missing.
 ///
 /// The store hands out a document's newest content, so of several receipts for one name only the last is compared.
 pub async fn run<V: Vault>(
@@ -52,9 +52,9 @@ pub async fn run<V: Vault>(
     out: &mut dyn Write,
 ) -> Result<Exit, Fatal> {
     let since = ago(options.since);
-    let tally = compare_all(journal, vault, since, options.json, out).await?;
-    printed(writeln!(out, "{}", summary(&tally, options.json)))?;
-    Ok(if tally.bad == 0 { Exit::Done } else { Exit::SomeFailed })
+    let counts = compare_all(journal, vault, since, options.json, out).await?;
+    printed(writeln!(out, "{}", summary(&counts, options.json)))?;
+    Ok(if counts.bad == 0 { Exit::Done } else { Exit::SomeFailed })
 }
 
 async fn compare_all<V: Vault>(
@@ -63,27 +63,27 @@ async fn compare_all<V: Vault>(
     since: Option<SystemTime>,
     json: bool,
     out: &mut dyn Write,
-) -> Result<Tally, Fatal> {
-    let mut tally = Tally::default();
+) -> Result<Counts, Fatal> {
+    let mut counts = Counts::default();
     let mut after = 0;
     loop {
         let page = journal.receipts_page(since, after, PAGE).await?;
         for receipt in &page {
             after = receipt.record.link.as_ref().map_or(after, |link| link.seq);
             if receipt.superseded {
-                tally.superseded += 1;
+                counts.superseded += 1;
                 continue;
             }
             let Some(stored) = &receipt.record.entry.stored else { continue };
             let finding = compare(vault, &path(&receipt.record), stored).await?;
-            *(if finding == Finding::Same { &mut tally.same } else { &mut tally.bad }) += 1;
-            if let Some(line) = report(&receipt.record, stored, &finding, json) {
-                // Without a reader there is still the exit code to find out.
+            *(if finding == Finding::Same { &mut counts.same } else { &mut counts.bad }) += 1;
+            if let Some(line) = line(&receipt.record, stored, &finding, json) {
+                // Where standard output has no reader any more, the exit code still tells the result.
                 printed(writeln!(out, "{line}"))?;
             }
         }
         if page.len() < PAGE {
-            return Ok(tally);
+            return Ok(counts);
         }
     }
 }
@@ -93,20 +93,23 @@ fn path(record: &Record) -> RemotePath {
 }
 
 async fn compare<V: Vault>(vault: &V, path: &RemotePath, stored: &Stored) -> Result<Finding, Fatal> {
-    match read_back(vault, path, stored.size).await {
-        Ok((size, sha256)) if size == stored.size && sha256 == stored.sha256 => Ok(Finding::Same),
-        Ok((size, _)) if size > stored.size => {
-            Ok(Finding::Differs(format!("it is longer than the {} bytes that the receipt says", stored.size)))
+    let content = match read_back(vault, path, stored.size).await {
+        Ok(content) => content,
+        Err(error) => return finding(error),
+    };
+    Ok(match content {
+        None => Finding::Differs(format!("it is longer than the {} bytes that the receipt says", stored.size)),
+        Some(content) if content.size != stored.size => {
+            Finding::Differs(format!("it has {} bytes, the receipt says {}", content.size, stored.size))
         }
-        Ok((size, _)) if size != stored.size => {
-            Ok(Finding::Differs(format!("it has {size} bytes, the receipt says {}", stored.size)))
+        Some(content) if content.sha256 != stored.sha256 => {
+            Finding::Differs(format!("its SHA-256 is {}, the receipt says {}", content.sha256, stored.sha256))
         }
-        Ok((_, sha256)) => Ok(Finding::Differs(format!("its SHA-256 is {sha256}, the receipt says {}", stored.sha256))),
-        Err(error) => finding(error),
-    }
+        Some(_) => Finding::Same,
+    })
 }
 
-/// The service's trouble stops the command: it says nothing of the documents. All else is the document's.
+/// Trouble with the service stops the command, as it says nothing about the documents. All other errors concern this document.
 fn finding(error: VaultError) -> Result<Finding, Fatal> {
     match error.kind {
         Kind::Unavailable | Kind::Unknown => Err(Fatal::new(Exit::Unreachable, error.message)),
@@ -116,23 +119,13 @@ fn finding(error: VaultError) -> Result<Finding, Fatal> {
     }
 }
 
-/// The document's length and SHA-256, without ever holding more of it than one piece.
-///
-/// No more than one byte beyond `expected` is waited for: a content without an end would be read for ever.
-async fn read_back<V: Vault>(vault: &V, path: &RemotePath, expected: u64) -> Result<(u64, String), VaultError> {
-    let mut download = vault.download(path).await?;
-    let (mut size, mut hasher) = (0, Sha256::new());
-    while size <= expected
-        && let Some(chunk) = download.chunk().await?
-    {
-        size += chunk.len() as u64;
-        hasher.update(&chunk);
-    }
-    Ok((size, hex(&hasher.finalize())))
+/// Reads a document back; `None` where it is longer than its receipt says.
+async fn read_back<V: Vault>(vault: &V, path: &RemotePath, most: u64) -> Result<Option<ContentDigest>, VaultError> {
+    read_back::read(&mut vault.download(path).await?, most, |_| Ok(())).await
 }
 
-/// The line for one document; people are spared those that are as they should be.
-fn report(record: &Record, stored: &Stored, finding: &Finding, json: bool) -> Option<String> {
+/// The line for one document. As text, a document that is as its receipt says gets no line.
+fn line(record: &Record, stored: &Stored, finding: &Finding, json: bool) -> Option<String> {
     let (result, reason) = match finding {
         Finding::Same => ("same", None),
         Finding::Differs(reason) => ("differs", Some(reason)),
@@ -150,8 +143,8 @@ fn report(record: &Record, stored: &Stored, finding: &Finding, json: bool) -> Op
     (*finding != Finding::Same).then(|| format!("{result:<10}  {}{reason}", printable(&path)))
 }
 
-fn summary(tally: &Tally, json: bool) -> String {
-    let Tally { same, bad, superseded } = tally;
+fn summary(counts: &Counts, json: bool) -> String {
+    let Counts { same, bad, superseded } = counts;
     if json {
         return json!({ "same": same, "bad": bad, "superseded": superseded }).to_string();
     }

@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::context::{Context, Local};
+use super::open_folders::{LockedFolders, for_each};
 use super::print::Printer;
 use super::session::Session;
-use super::taking::{Taken, for_each};
 use crate::astran::Client;
-use crate::cli::Global;
-use crate::config::{Config, Folder};
+use crate::config::Folder;
 use crate::daemon::{self, Mode, Tally, WatchedFolder};
 use crate::exit::{Exit, Fatal};
 use crate::file::lock::Locks;
@@ -23,44 +23,28 @@ use crate::shutdown::{Reloads, Shutdown, Stop};
 use crate::upload::{MoveTargets, PATIENCE, Shared};
 
 /// Watches the configured folders.
-pub async fn run(
-    config: Config,
-    global: &Global,
-    once: bool,
-    shutdown: Shutdown,
-    reloads: Reloads,
-) -> Result<Exit, Fatal> {
-    let taken = Taken::new();
-    let ended = watch(config, global, once, shutdown, reloads, &taken).await;
-    taken.give_back().await;
+pub(super) async fn run(context: Context, once: bool, reloads: Reloads) -> Result<Exit, Fatal> {
+    let locked = LockedFolders::new();
+    let ended = watch(context, once, reloads, &locked).await;
+    locked.tidy().await;
     ended
 }
 
-async fn watch(
-    config: Config,
-    global: &Global,
-    once: bool,
-    mut shutdown: Shutdown,
-    reloads: Reloads,
-    taken: &Taken,
-) -> Result<Exit, Fatal> {
+/// Opens and locks the folders, logs in, and runs the daemon until it ends by itself (`--once`) or by a signal.
+async fn watch(context: Context, once: bool, reloads: Reloads, locked: &LockedFolders) -> Result<Exit, Fatal> {
     let health = Health::default();
     let metrics = Metrics::new(&health);
-    let folders = || config.folders.iter().cloned();
-    let sandbox = global.sandbox();
-    let open = move |folder: &Folder, ()| open_folder(folder, sandbox);
-    let Some(roots) = for_each(folders().map(|folder| (folder, ())), open, shutdown.clone()).await? else {
+    let Some(roots) = open_all(&context).await? else { return Ok(Exit::Interrupted) };
+    let Local { journal, locks, breaks } = context.open_local().await?;
+    let lock = {
+        let (locked, metrics) = (locked.clone(), metrics.clone());
+        move |folder: &Folder, root| lock_folder(folder, root, &locks, &metrics, &locked)
+    };
+    let Context { config, global, mut shutdown } = context;
+    let Some(folders) = for_each(config.folders.iter().cloned().zip(roots), lock, shutdown.clone()).await? else {
         return Ok(Exit::Interrupted);
     };
-    let (journal, locks, breaks) = super::local_parts(&config, global).await?;
-    let take = {
-        let (taken, metrics) = (taken.clone(), metrics.clone());
-        move |folder: &Folder, root| take_folder(folder, root, &locks, &metrics, &taken)
-    };
-    let Some(folders) = for_each(folders().zip(roots), take, shutdown.clone()).await? else {
-        return Ok(Exit::Interrupted);
-    };
-    // Before anything is sent: a mistake is told to whoever starts us.
+    // The address is bound before anything is sent, so that a wrong one ends the program at once.
     let listener = match config.listen.filter(|_| !once) {
         Some(address) => Some(bind(address).await?),
         None => None,
@@ -68,7 +52,7 @@ async fn watch(
     let allowed_hosts = config.allowed_hosts.clone();
     let (grace, keep_receipts) = (config.grace, config.keep_receipts);
     let mode = Mode { once, grace, keep_receipts, anchor: config.anchor_folder() };
-    let session = Session::open(config, global).await?;
+    let session = Session::open(config, &global).await?;
     session.trouble.raise("not logged in yet");
     health.add(Component::Start, Arc::new(session.trouble.clone()));
     health.add(Component::Login, Arc::new(session.client.login_health()));
@@ -82,9 +66,9 @@ async fn watch(
             let (printer, printed) = Printer::start(global.json);
             let patience = once.then_some(PATIENCE);
             let shared = Shared::new(Arc::new(session.client.clone()), journal, breaks, patience);
-            let tell = move |report: &_| printer.tell(report);
-            taken.hand_over();
-            let running = daemon::run(Arc::clone(&shared), folders, mode, tell, &health, shutdown.clone());
+            let print = move |report: &_| printer.print(report);
+            locked.hand_over();
+            let running = daemon::run(Arc::clone(&shared), folders, mode, print, &health, shutdown.clone());
             let ended = tokio::select! {
                 ended = running => ended.map(Some),
                 never = reload(&session, &shared, reloads) => match never {},
@@ -103,7 +87,7 @@ async fn bind(address: SocketAddr) -> Result<Listener, Fatal> {
     Listener::bind(address).await.map_err(|error| Fatal::new(Exit::Usage, error.to_string()))
 }
 
-/// Logs in, and sees that the destinations are there: what is wrong from the start is told at the start.
+/// Logs in and looks up the destinations, so that a mistake shows at the start.
 async fn start(session: &Session, folders: &[WatchedFolder], once: bool) -> Result<(), Fatal> {
     session.log_in(!once).await?;
     for folder in folders {
@@ -114,7 +98,7 @@ async fn start(session: &Session, folders: &[WatchedFolder], once: bool) -> Resu
     Ok(())
 }
 
-/// At each SIGHUP: whoever sends it has mended something, a password maybe, and does not want to wait until we notice.
+/// At each SIGHUP, tries again at once what was refused: the user who sends the signal has mended something, perhaps a password.
 async fn reload(session: &Session, shared: &Shared<Client>, mut reloads: Reloads) -> Infallible {
     loop {
         reloads.next().await;
@@ -122,6 +106,13 @@ async fn reload(session: &Session, shared: &Shared<Client>, mut reloads: Reloads
         session.client.reload().await;
         shared.retry_now();
     }
+}
+
+/// Opens all folders. With `--sandbox` missing ones are made, so that a first trial needs no preparation.
+async fn open_all(context: &Context) -> Result<Option<Vec<Root>>, Fatal> {
+    let make = context.global.sandbox();
+    let folders = context.config.folders.iter().map(|folder| (folder.clone(), ()));
+    for_each(folders, move |folder, ()| open_folder(folder, make), context.shutdown.clone()).await
 }
 
 /// Blocks.
@@ -132,13 +123,13 @@ fn open_folder(folder: &Folder, make: bool) -> Result<Root, Fatal> {
     Root::open_trusted(&folder.path).map_err(|error| not_taken(&folder.path, &error))
 }
 
-/// Takes a folder for this process alone. Blocks.
-fn take_folder(
+/// Locks a folder for this process alone, and opens the folders to which its files are moved. Blocks.
+fn lock_folder(
     folder: &Folder,
     root: Root,
     locks: &Arc<Locks>,
     metrics: &Metrics,
-    taken: &Taken,
+    locked: &LockedFolders,
 ) -> Result<WatchedFolder, Fatal> {
     let shown = folder.path.display();
     let root = Arc::new(root.with_locks(locks, folder.policy.removes()));
@@ -147,13 +138,13 @@ fn take_folder(
         Ok(false) => return Err(Fatal::new(Exit::Held, held(&root, &shown.to_string()))),
         Err(error) => tracing::warn!(folder = %shown, "can't be locked against a second instance: {error}"),
     }
-    taken.add(&root);
-    let stay = folder.policy.removes() && !folder.policy.allow_unleased;
-    if stay && root.may_hold_files_of_others() && !lease::allowed_on_files_of_others() {
+    locked.add(&root);
+    let may_stay = folder.policy.removes() && !folder.policy.allow_unleased;
+    if may_stay && root.may_hold_files_of_others() && !lease::allowed_on_files_of_others() {
         tracing::warn!(
             folder = %shown,
-            "files of other users will be uploaded but stay here, for the kernel may not tell this user of their writers: give it CAP_LEASE \
-             (systemd: AmbientCapabilities=CAP_LEASE), or set allow_unleased = true"
+            "files of other users will be uploaded but stay here, because the kernel does not tell this user of their writers: give \
+             this user CAP_LEASE (systemd: AmbientCapabilities=CAP_LEASE), or set allow_unleased = true"
         );
     }
     let Some(dest) = folder.policy.dest.clone() else {
@@ -164,13 +155,13 @@ fn take_folder(
     Ok(WatchedFolder { root, policy: folder.policy.clone(), targets, dest, counts })
 }
 
-/// Files can't be moved where they are to go: a mistake in the configuration, or a folder that can't be had.
+/// The error for a folder to which no file may be moved: a mistake in the configuration, or a folder that can't be opened.
 pub(super) fn cannot_move(error: &MoveTargetError) -> Fatal {
     let exit = if matches!(error, MoveTargetError::Io(..)) { Exit::Missing } else { Exit::Usage };
     Fatal::new(exit, format!("no file is moved there: {error}"))
 }
 
-/// Who has a folder that can't be had alone: those who push share it, another watch shares it with nobody.
+/// Who holds a folder that can't be locked: several pushes may share the lock of a folder, a watch shares its lock with no other process.
 fn held(root: &Root, shown: &str) -> String {
     if root.share() {
         format!("a push is removing files from {shown} just now: try again when it has ended")
@@ -179,7 +170,7 @@ fn held(root: &Root, shown: &str) -> String {
     }
 }
 
-/// Why a folder that is to be emptied is not taken.
+/// The error for a folder that is not opened because files are to be removed from it.
 pub(super) fn not_taken(path: &Path, error: &FolderError) -> Fatal {
     match error {
         FolderError::Io(error) => cannot_open(path, error),
@@ -200,13 +191,12 @@ fn cannot_open(path: &Path, error: &std::io::Error) -> Fatal {
     }
 }
 
-/// So that the first minute needs no preparation.
-#[expect(clippy::disallowed_methods, reason = "a person tries the sandbox with a folder of their own")]
+#[expect(clippy::disallowed_methods, reason = "a user tries the sandbox with a folder of their own")]
 fn make_folder(folder: &Folder) -> Result<(), Fatal> {
     std::fs::create_dir_all(&folder.path).map_err(|error| cannot_open(&folder.path, &error))
 }
 
-/// A daemon that was told to stop has done its work; a run that was to do it all has not.
+/// A stop signal ends a daemon successfully, but interrupts a run with `--once` or a push, which should have done all its work.
 pub(super) fn exit_of(tally: &Tally, once: bool, shutdown: &Shutdown) -> Result<Exit, Fatal> {
     tracing::info!(stored = tally.stored, failed = tally.failed, left = tally.left, "done");
     if let Some(error) = &tally.stopped {

@@ -1,4 +1,4 @@
-//! The variables and the terminal that the program was started with; made up in tests.
+//! The environment variables and the terminal that the program was started with; tests make their own.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use super::ConfigError;
 
-/// The variables and the terminal that the program was started with. `Debug` shows names only.
+/// The environment variables and the terminal that the program was started with. `Debug` shows only names: a value may be a secret.
 #[derive(Clone, Default)]
 pub struct Environment {
     variables: BTreeMap<OsString, OsString>,
@@ -16,45 +16,45 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// That of this process.
+    /// The environment of this process.
     pub fn of_process() -> Self {
         let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
         Self { variables: std::env::vars_os().collect(), terminal }
     }
 
-    /// These variables, and nobody to ask.
+    /// An environment with these variables and without a terminal.
     pub fn new<K: Into<OsString>, V: Into<OsString>>(variables: impl IntoIterator<Item = (K, V)>) -> Self {
         let variables = variables.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
         Self { variables, terminal: false }
     }
 
-    /// The same, with somebody at the terminal who can be asked for a password.
+    /// The same environment with a terminal, so that the user can be asked for a password.
     #[must_use]
     pub fn at_terminal(self) -> Self {
         Self { terminal: true, ..self }
     }
 
-    /// Whether somebody can be asked.
+    /// Whether the user can be asked for a password.
     pub fn is_terminal(&self) -> bool {
         self.terminal
     }
 
-    /// A variable's value. An empty one counts as unset, as service files and containers leave them.
+    /// A variable's value. An empty variable counts as unset, because service files and containers often set empty ones.
     pub fn get(&self, name: &str) -> Option<&OsStr> {
         self.variables.get(OsStr::new(name)).map(OsString::as_os_str).filter(|value| !value.is_empty())
     }
 
-    /// A variable that is a path.
+    /// A variable's value as a path.
     pub fn path(&self, name: &str) -> Option<PathBuf> {
         self.get(name).map(PathBuf::from)
     }
 
-    /// A variable that must be absolute to count, as the XDG base directory rules have it.
+    /// A variable's value as an absolute path. A relative one counts as unset, as the XDG base directory specification demands.
     pub fn absolute(&self, name: &str) -> Option<PathBuf> {
         self.path(name).filter(|path| path.is_absolute())
     }
 
-    /// A variable that is text.
+    /// A variable's value as text.
     pub fn text(&self, name: &str) -> Result<Option<String>, ConfigError> {
         let text = self.get(name).map(|value| value.to_str().map(str::to_owned));
         match text {

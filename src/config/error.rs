@@ -1,11 +1,11 @@
 //! What is wrong with the configuration.
 
-use crate::exit::{Exit, Fatal};
 use crate::printable::printable;
 
-/// Why the configuration can't be used: what, on which file, line and key, why, and what to do. Holds nothing secret.
+/// The configuration can't be used. The message says what is wrong, in which file, line and key, why, and what to do. It holds
+/// nothing secret.
 ///
-/// There is one kind: whoever gets it can only tell the person who started the program, and end with [`Exit::Usage`].
+/// There is only one kind: a caller can only show the message to the user, and end the program.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", printable(message))]
 pub struct ConfigError {
@@ -13,14 +13,7 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// An error in these words.
     pub(crate) fn new(message: impl Into<String>) -> Self {
         Self { message: message.into() }
-    }
-}
-
-impl From<ConfigError> for Fatal {
-    fn from(error: ConfigError) -> Self {
-        Self::new(Exit::Usage, error.message)
     }
 }

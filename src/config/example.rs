@@ -1,14 +1,12 @@
-//! Tests: `config.example.toml` is complete, and true.
+//! Tests: `config.example.toml` lists every key, and what it says of the defaults is true.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::keys::{KEYS, Table};
 use super::parsed::Parsed;
-use super::policy::PolicyBuilder;
-use super::{Config, Environment, Policy};
-use crate::cli::Cli;
-use clap::Parser;
+use super::policy_builder::PolicyBuilder;
+use super::{Config, Environment, Overrides, Policy};
 
 const EXAMPLE: &str = include_str!("../../config.example.toml");
 
@@ -16,7 +14,7 @@ fn parse(text: &str) -> Parsed {
     Parsed::parse(Path::new("config.example.toml"), text).unwrap()
 }
 
-/// With its optional keys in force.
+/// The example with its commented keys in force.
 fn uncommented() -> String {
     EXAMPLE
         .lines()
@@ -37,7 +35,7 @@ fn keys_of(text: &str) -> BTreeSet<(String, String)> {
 }
 
 #[test]
-fn it_lists_every_key() {
+fn the_example_lists_every_key() {
     let text = uncommented();
     parse(&text);
     let mut shown = keys_of(&text);
@@ -46,9 +44,9 @@ fn it_lists_every_key() {
     assert_eq!(shown, there_are);
 }
 
-/// The fields that serde knows are the keys of the list: a struct that refuses a key tells which it takes.
+/// Serde's error about an unknown key lists the fields of the struct.
 #[test]
-fn the_list_of_keys_is_that_of_the_structs() {
+fn the_list_of_keys_is_the_same_as_the_fields_of_the_structs() {
     fn fields<T: serde::de::DeserializeOwned>() -> BTreeSet<String> {
         let why = toml::from_str::<T>("\"no such key\" = 1").err().unwrap().message().to_owned();
         let (_, expected) = why.split_once("expected").unwrap();
@@ -63,12 +61,12 @@ fn the_list_of_keys_is_that_of_the_structs() {
 }
 
 #[test]
-fn what_it_shows_in_force_is_the_default() {
-    let written = parse(EXAMPLE);
-    let mut upload = written.keys.upload.clone();
+fn the_values_in_the_example_are_the_defaults() {
+    let parsed = parse(EXAMPLE);
+    let mut upload = parsed.keys.upload.clone();
     assert_eq!(upload.dest.take().unwrap().to_string(), "/HR_Backup");
-    let draft = PolicyBuilder::default().with_keys(&upload, str::to_owned).unwrap();
-    assert_eq!(draft.policy, Policy::default());
+    let builder = PolicyBuilder::default().with_keys(&upload, str::to_owned).unwrap();
+    assert_eq!(builder.policy, Policy::default());
     for shown in [
         "transfers",
         "max_size",
@@ -94,12 +92,12 @@ fn what_it_shows_in_force_is_the_default() {
     assert_eq!(with.grace, bare.grace);
     assert_eq!((with.listen, bare.listen), (None, None));
     assert_eq!((with.keep_receipts, with.anchor), (bare.keep_receipts, bare.anchor));
-    assert_eq!(written.keys.login.grant, Some(super::file::GrantWord::Password));
+    assert_eq!(parsed.keys.login.grant, Some(super::file::GrantWord::Password));
     assert_eq!(with.folders[0].policy.dest.as_ref().unwrap().to_string(), "/HR_Backup");
 }
 
 #[test]
-fn the_addresses_it_shows_follow_from_the_realm() {
+fn the_addresses_in_the_example_follow_from_the_realm() {
     let keys = parse(&uncommented()).keys.service;
     let config = load_with(EXAMPLE);
     assert_eq!((keys.api_url.unwrap(), keys.auth_url.unwrap()), (config.service.api_url, config.service.auth_url));
@@ -111,6 +109,6 @@ fn load_with(text: &str) -> Config {
     std::fs::write(&path, text).unwrap();
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
     std::fs::set_permissions(&path, mode).unwrap();
-    let cli = Cli::parse_from(["astran-backup".as_ref(), "check".as_ref(), "--config".as_ref(), path.as_os_str()]);
-    Config::load(&cli, &Environment::new([("HOME", "/home/me")])).unwrap()
+    let overrides = Overrides { file: Some(path), ..Overrides::default() };
+    Config::load(&overrides, &Environment::new([("HOME", "/home/me")])).unwrap()
 }

@@ -1,14 +1,14 @@
-//! Which folders lie in which, and what must not lie in a watched one.
+//! Which folders must not be emptied, and what must not lie in a folder that is.
 
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use super::{After, ConfigError, Folder};
 
-/// A path that is ours, and what it is called in an error.
-pub(super) type Ours<'a> = (&'a str, &'a Path);
+/// A path that belongs to the program, and what messages call it.
+pub(super) type OwnFile<'a> = (&'a str, &'a Path);
 
-/// No two watched folders may share files: each file must have one way to go.
+/// Checks that no two watched folders share files: each file must have exactly one destination.
 pub(super) fn are_apart(folders: &[Folder]) -> Result<(), ConfigError> {
     let places: Vec<PathBuf> = folders.iter().map(|f| real(&f.path)).collect();
     for (i, inner) in places.iter().enumerate() {
@@ -21,18 +21,18 @@ pub(super) fn are_apart(folders: &[Folder]) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// No folder that is emptied may hold what is ours, nor where any folder's files are kept, of those too that are not watched just
-/// now: it would be uploaded and deleted. There is no flag to allow it: that can't be what anybody means. `how` the folders are
-/// emptied is a word of the error.
-pub(super) fn hold_nothing_of_ours(
+/// Checks that no folder that is emptied holds the program's own files, or a folder to which files are moved: their content would
+/// be uploaded and deleted. The folders to which files of any configured folder are moved count too, as another process may
+/// watch that folder. No flag allows this, because no user can mean it. `how` says in the message how the folders are emptied.
+pub(super) fn hold_no_own_files(
     how: &str,
     folders: &[Folder],
     configured: &[Folder],
-    ours: &[Ours<'_>],
+    own_files: &[OwnFile<'_>],
 ) -> Result<(), ConfigError> {
     let places: Vec<PathBuf> = folders.iter().map(|f| real(&f.path)).collect();
-    let of_policies = folders.iter().chain(configured).flat_map(|folder| of_policy(folder).into_iter().flatten());
-    for (what, path) in of_policies.chain(ours.iter().copied()) {
+    let targets = folders.iter().chain(configured).flat_map(|folder| move_targets(folder).into_iter().flatten());
+    for (what, path) in targets.chain(own_files.iter().copied()) {
         let at = real(path);
         if let Some(i) = places.iter().position(|place| at.starts_with(place)) {
             return Err(inside(what, path, how, &folders[i].path));
@@ -41,7 +41,7 @@ pub(super) fn hold_nothing_of_ours(
     Ok(())
 }
 
-fn of_policy(folder: &Folder) -> [Option<Ours<'_>>; 2] {
+fn move_targets(folder: &Folder) -> [Option<OwnFile<'_>>; 2] {
     let moved = match &folder.policy.after {
         After::Move(dir) => Some(("move_to", dir.as_path())),
         After::Delete | After::Keep => None,
@@ -64,7 +64,7 @@ fn inside(what: &str, path: &Path, how: &str, folder: &Path) -> ConfigError {
     ))
 }
 
-/// System folders that nobody means to have emptied; themselves only, what people make in them is theirs.
+/// System folders that must not be emptied. Folders below them may be, as users make their own folders there.
 const TOP: [&str; 24] = [
     "/Users",
     "/Volumes",
@@ -91,7 +91,7 @@ const TOP: [&str; 24] = [
     "/var/tmp",
     "/dev/shm",
 ];
-/// System folders with all that is below them, but for `/dev/shm`, where anybody may have files.
+/// System folders that must not be emptied, and nothing below them either, except `/dev/shm`, where every user may have files.
 const WHOLE: [&str; 19] = [
     "/Applications",
     "/Library",
@@ -114,11 +114,8 @@ const WHOLE: [&str; 19] = [
     "/usr",
 ];
 
-/// Refuses to watch what nobody means to have emptied.
-pub(super) fn refuse_surprises<'a>(
-    paths: impl Iterator<Item = &'a Path>,
-    homes: &[PathBuf],
-) -> Result<(), ConfigError> {
+/// Refuses to empty a home or system folder.
+pub(super) fn refuse_surprises(paths: &[PathBuf], homes: &[PathBuf]) -> Result<(), ConfigError> {
     for path in paths {
         if let Some(what) = surprise(&real(path), homes) {
             let path = path.display();
@@ -130,7 +127,7 @@ pub(super) fn refuse_surprises<'a>(
     Ok(())
 }
 
-/// What a folder is that is better not emptied. Pure.
+/// What kind of folder this is, if it must not be emptied. Pure.
 fn surprise(real: &Path, homes: &[PathBuf]) -> Option<&'static str> {
     let shared_memory = real.starts_with("/dev/shm");
     if real == Path::new("/") {
@@ -149,19 +146,19 @@ fn surprise(real: &Path, homes: &[PathBuf]) -> Option<&'static str> {
     homes.iter().any(|home| home.starts_with(real)).then_some("a folder with home folders in it")
 }
 
-/// The home folders of this machine, as far as they are known.
+/// The home folders of this machine, as far as /etc/passwd lists them.
 pub(super) fn homes(own: Option<PathBuf>) -> Vec<PathBuf> {
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let listed = users.lines().filter_map(|line| line.split(':').nth(5)).filter(|home| home.starts_with('/'));
     listed.map(PathBuf::from).chain(own).map(|home| real(&home)).collect()
 }
 
-/// Whether two paths are the same place.
+/// Whether two paths lead to the same place.
 pub(super) fn same(one: &Path, other: &Path) -> bool {
     real(one) == real(other)
 }
 
-/// Where a path leads once its links are followed, as far as it exists; the rest by its words.
+/// Where a path leads once its links are followed. The part that does not exist is taken as it is written.
 fn real(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     resolve(&path, Path::canonicalize)
@@ -198,24 +195,24 @@ mod tests {
         }
     }
 
-    /// A pure look at the rule: no test ever names a real folder to a program that may empty it.
+    /// The rule is tested as a pure function: no test ever gives a real folder to a program that may empty it.
     #[test]
-    fn system_folders_and_homes_are_surprises_and_folders_made_for_it_are_not() {
+    fn system_folders_and_homes_are_refused_and_folders_below_them_are_not() {
         let homes = [PathBuf::from("/home/me"), PathBuf::from("/data/sftp")];
-        let told = |path: &str| surprise(Path::new(path), &homes);
+        let kind = |path: &str| surprise(Path::new(path), &homes);
         for path in
             ["/", "/etc", "/etc/cron.d", "/usr/lib", "/lib64", "/var", "/var/spool", "/tmp", "/home", "/home/me"]
         {
-            assert!(told(path).is_some(), "{path}");
+            assert!(kind(path).is_some(), "{path}");
         }
         for path in ["/dev/null", "/dev/shm", "/proc/1", "/root", "/data/sftp", "/srv", "/nix/store", "/private/etc/x"]
         {
-            assert!(told(path).is_some(), "{path}");
+            assert!(kind(path).is_some(), "{path}");
         }
-        assert_eq!(told("/data"), Some("a folder with home folders in it"));
+        assert_eq!(kind("/data"), Some("a folder with home folders in it"));
         for path in ["/srv/scans", "/home/me/in", "/var/spool/scans", "/tmp/x", "/dev/shm/x", "/data/in", "/library/in"]
         {
-            assert_eq!(told(path), None, "{path}");
+            assert_eq!(kind(path), None, "{path}");
         }
     }
 
@@ -229,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_are_fine_and_nests_are_not() {
+    fn watched_folders_may_be_neighbours_but_not_nested() {
         let temp = tempfile::tempdir().unwrap();
         let (a, b) = (temp.path().join("a"), temp.path().join("ab"));
         std::fs::create_dir(&a).unwrap();
@@ -244,14 +241,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_ours_lies_elsewhere() {
+    fn a_watched_folder_with_own_files_or_a_move_target_is_refused() {
         let (watched, outside) = (Path::new("/w/in"), Path::new("/w/out"));
-        let check = |folder: Folder, configured: &[Folder], ours: &[Ours<'_>]| {
-            hold_nothing_of_ours("watched", &[folder], configured, ours).map_err(|error| error.to_string())
+        let check = |folder: Folder, configured: &[Folder], own_files: &[OwnFile<'_>]| {
+            hold_no_own_files("watched", &[folder], configured, own_files).map_err(|error| error.to_string())
         };
         assert!(check(folder(watched), &[], &[("the journal", outside)]).is_ok());
-        for ours in [watched, &watched.join("x"), &watched.join("x/../y/z")] {
-            assert!(check(folder(watched), &[], &[("the journal", ours)]).is_err());
+        for own in [watched, &watched.join("x"), &watched.join("x/../y/z")] {
+            assert!(check(folder(watched), &[], &[("the journal", own)]).is_err());
         }
         let (mut moving, mut failing) = (folder(watched), folder(watched));
         moving.policy.after = After::Move(watched.join("done"));

@@ -1,8 +1,11 @@
-//! The keys there are, each with an example, and what was meant by one that there is not. Pure.
+//! The list of all keys, each with an example, and which one an unknown key probably means. Pure.
+//!
+//! Serde knows the same keys (`file.rs`; a test compares the two lists), but its errors name no table, no nearest key and no
+//! right value, and they repeat what stands in the file, which may be a password in the wrong place.
 
 /// The table that a key stands in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Table {
+pub(super) enum Table {
     Service,
     Login,
     Upload,
@@ -14,10 +17,10 @@ pub(crate) enum Table {
 use Table::{Daemon, Folder, Journal, Login, Service, Upload};
 
 /// Every table.
-pub(crate) const TABLES: [Table; 6] = [Service, Login, Upload, Daemon, Journal, Folder];
+pub(super) const TABLES: [Table; 6] = [Service, Login, Upload, Daemon, Journal, Folder];
 
-/// Every key, with a value that it can have, as TOML. `[[folder]]` has those of `[upload]` besides.
-pub(crate) const KEYS: &[(Table, &str, &str)] = &[
+/// Every key, with an example of its value as TOML. `[[folder]]` also has the keys of `[upload]`.
+pub(super) const KEYS: &[(Table, &str, &str)] = &[
     (Service, "realm", r#""my-realm""#),
     (Service, "api_url", r#""https://my-realm.api.s5.astran.io""#),
     (Service, "auth_url", r#""https://my-realm.auth.astran.io""#),
@@ -52,8 +55,8 @@ pub(crate) const KEYS: &[(Table, &str, &str)] = &[
 ];
 
 impl Table {
-    /// Its name without brackets.
-    pub(crate) fn name(self) -> &'static str {
+    /// The table's name, without brackets.
+    pub(super) fn name(self) -> &'static str {
         match self {
             Service => "service",
             Login => "login",
@@ -64,36 +67,36 @@ impl Table {
         }
     }
 
-    /// Its heading in the file.
-    pub(crate) fn heading(self) -> String {
+    /// The table's heading in the file.
+    pub(super) fn heading(self) -> String {
         let name = self.name();
         if self == Folder { format!("[[{name}]]") } else { format!("[{name}]") }
     }
 
-    /// The table of this name.
-    pub(crate) fn named(name: &str) -> Option<Self> {
+    /// The table that has this name.
+    pub(super) fn named(name: &str) -> Option<Self> {
         TABLES.into_iter().find(|table| table.name() == name)
     }
 
-    /// Its keys.
-    pub(crate) fn keys(self) -> impl Iterator<Item = &'static str> {
+    /// The table's keys.
+    pub(super) fn keys(self) -> impl Iterator<Item = &'static str> {
         KEYS.iter().filter(move |(table, ..)| self.takes(*table)).map(|(_, key, _)| *key)
     }
 
-    /// Whether the keys of the other table stand in this one.
+    /// Whether this table may have the keys of the other one.
     fn takes(self, other: Self) -> bool {
         self == other || (self == Folder && other == Upload)
     }
 
     /// How to write a key of this table: `settle = "500ms"`.
-    pub(crate) fn example(self, key: &str) -> String {
+    pub(super) fn example(self, key: &str) -> String {
         let found = KEYS.iter().find(|(table, name, _)| *name == key && self.takes(*table));
         found.map_or_else(|| key.to_owned(), |(_, _, value)| format!("{key} = {value}"))
     }
 }
 
-/// What to say of a key that there is not.
-pub(crate) fn unknown_key(table: Table, key: &str) -> String {
+/// The message about an unknown key.
+pub(super) fn unknown_key(table: Table, key: &str) -> String {
     let heading = table.heading();
     if let Some((home, ..)) = KEYS.iter().find(|(_, name, _)| *name == key) {
         return format!("`{key}` does not belong in {heading}: it belongs in {}", home.heading());
@@ -105,8 +108,8 @@ pub(crate) fn unknown_key(table: Table, key: &str) -> String {
     format!("unknown key `{key}` in {heading}: there are {}", all.join(", "))
 }
 
-/// What to say of a table that there is not, or of a key outside every table.
-pub(crate) fn unknown_table(name: &str) -> String {
+/// The message about an unknown table, or about a key outside all tables.
+pub(super) fn unknown_table(name: &str) -> String {
     if let Some((home, ..)) = KEYS.iter().find(|(_, key, _)| *key == name) {
         return format!("`{name}` stands outside every table: it belongs in {}", home.heading());
     }
@@ -120,8 +123,8 @@ pub(crate) fn unknown_table(name: &str) -> String {
     format!("unknown table or key `{name}`: there are {}", all.join(", "))
 }
 
-/// The candidate that was probably meant: few slips away, or a longer or shorter form of the same word.
-pub(crate) fn nearest<'a>(written: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+/// The candidate that was probably meant: it is few typing errors away, or a longer or shorter form of the same word.
+pub(super) fn nearest<'a>(written: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let written = written.to_lowercase().replace('-', "_");
     let score = |candidate: &str| {
         let slips = strsim::damerau_levenshtein(&written, candidate);
@@ -139,7 +142,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn one_slip_is_seen_through(key in select(Upload.keys().collect::<Vec<_>>()), at in 0usize..32, to in "[a-z]") {
+        fn a_key_with_one_wrong_letter_is_recognized(key in select(Upload.keys().collect::<Vec<_>>()), at in 0usize..32, to in "[a-z]") {
             let mut letters: Vec<char> = key.chars().collect();
             let at = at % letters.len();
             letters[at] = to.chars().next().unwrap();
@@ -155,17 +158,17 @@ mod tests {
     }
 
     #[test]
-    fn what_people_write_instead() {
-        let told = |table, key| unknown_key(table, key);
-        assert!(told(Upload, "setle").contains("`settle`"));
-        assert!(told(Upload, "on-conflict").contains("`on_conflict`"));
-        assert!(told(Upload, "destination").contains("`dest`"));
-        assert!(told(Login, "password").contains("`password_file`"));
-        assert!(told(Login, "user").contains("`username`"));
-        assert!(told(Upload, "realm").contains("belongs in [service]"));
-        assert!(told(Upload, "path").contains("belongs in [[folder]]"));
-        assert!(told(Daemon, "listen_on").contains("`listen`"));
-        assert!(told(Daemon, "workers").contains("there are grace, listen"));
+    fn unknown_keys_and_tables_lead_to_the_right_ones() {
+        let message = |table, key| unknown_key(table, key);
+        assert!(message(Upload, "setle").contains("`settle`"));
+        assert!(message(Upload, "on-conflict").contains("`on_conflict`"));
+        assert!(message(Upload, "destination").contains("`dest`"));
+        assert!(message(Login, "password").contains("`password_file`"));
+        assert!(message(Login, "user").contains("`username`"));
+        assert!(message(Upload, "realm").contains("belongs in [service]"));
+        assert!(message(Upload, "path").contains("belongs in [[folder]]"));
+        assert!(message(Daemon, "listen_on").contains("`listen`"));
+        assert!(message(Daemon, "workers").contains("there are grace, listen"));
         assert!(unknown_table("serivce").contains("[service]"));
         assert!(unknown_table("folders").contains("[[folder]]"));
         assert!(unknown_table("realm").contains("belongs in [service]"));

@@ -1,4 +1,4 @@
-//! The file's text → its keys, and where each stands, so that an error can name the line. Pure.
+//! Parses the configuration file, and remembers where each key stands, so that an error can name the line. Pure.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -11,21 +11,21 @@ use super::ConfigError;
 use super::file::Keys;
 use super::keys::{Table, unknown_key, unknown_table};
 
-/// A configuration file that could be read, or the absence of one.
+/// A parsed configuration file; the default stands for no file.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Parsed {
-    /// Its path; `None` where there is no file.
-    pub(crate) origin: Option<PathBuf>,
-    /// What it says.
-    pub(crate) keys: Keys,
+pub(super) struct Parsed {
+    /// The file's path; `None` where there is no file.
+    pub(super) origin: Option<PathBuf>,
+    /// The keys in the file.
+    pub(super) keys: Keys,
     places: Vec<Place>,
 }
 
-/// Where a key's value stands.
+/// Where a key and its value stand.
 #[derive(Debug, Clone)]
 struct Place {
     table: Table,
-    /// Which `[[folder]]`, from 0.
+    /// The number of the `[[folder]]`, from 0; 0 in other tables.
     index: usize,
     key: String,
     line: usize,
@@ -33,8 +33,8 @@ struct Place {
 }
 
 impl Parsed {
-    /// Reads a file's text.
-    pub(crate) fn parse(origin: &Path, text: &str) -> Result<Self, ConfigError> {
+    /// Parses the text of the file at `origin`.
+    pub(super) fn parse(origin: &Path, text: &str) -> Result<Self, ConfigError> {
         let fault =
             |at: usize, why: &str| ConfigError::new(format!("{} line {}: {why}", origin.display(), line_of(text, at)));
         let document = DeTable::parse(text).map_err(|e| {
@@ -49,8 +49,8 @@ impl Parsed {
         Ok(Self { origin: Some(origin.to_owned()), keys, places })
     }
 
-    /// Where a key stands, for an error: `/etc/…/config.toml line 7: settle in [upload]`.
-    pub(crate) fn at(&self, table: Table, index: usize, key: &str) -> String {
+    /// Where a key stands, for messages: `/etc/…/config.toml line 7: settle in [upload]`.
+    pub(super) fn at(&self, table: Table, index: usize, key: &str) -> String {
         let place = self.places.iter().find(|p| p.table == table && p.index == index && p.key == key);
         let heading = table.heading();
         match (&self.origin, place) {
@@ -67,7 +67,7 @@ fn line_of(text: &str, at: usize) -> usize {
 
 type Fault = (usize, String);
 
-/// Every key's place; an error for the first key that there is not.
+/// The place of every key, or the first fault in the file: an unknown key or table, or a table that is written wrongly.
 fn walk(document: &DeTable<'_>, text: &str) -> Result<Vec<Place>, Fault> {
     let mut places = Vec::new();
     let mut faults = Vec::new();
@@ -125,13 +125,13 @@ fn place<S: AsRef<str>>(
     Place { table, index, key: key.get_ref().as_ref().to_owned(), line, span: key.span().start..value.span().end }
 }
 
-/// In words: which key's value can't be used, why, and one that can.
+/// The message about a wrong value: the key, what is wrong, and an example of a right value.
 fn wrong_value(places: &[Place], span: &Range<usize>, why: &str) -> String {
     let Some(place) = places.iter().find(|p| p.span.start <= span.start && span.end <= p.span.end) else {
         return why.to_owned();
     };
     let (key, heading) = (&place.key, place.table.heading());
-    // What stands there may be a secret in the wrong place, and serde's words repeat it.
+    // The value may be a secret in the wrong place, and serde's message would repeat it.
     let why = if place.table == Table::Login { "this can't be its value" } else { why };
     format!("{key} in {heading}: {why}; write it like {}", place.table.example(key))
 }
@@ -150,13 +150,13 @@ mod tests {
     fn every_key_takes_its_example() {
         for (table, key, value) in KEYS {
             let text = format!("{}\n{key} = {value}\n", table.heading());
-            let written = Parsed::parse(Path::new("c.toml"), &text).unwrap();
-            assert_eq!(written.at(*table, 0, key), format!("c.toml line 2: {key} in {}", table.heading()));
+            let parsed = Parsed::parse(Path::new("c.toml"), &text).unwrap();
+            assert_eq!(parsed.at(*table, 0, key), format!("c.toml line 2: {key} in {}", table.heading()));
         }
     }
 
     #[test]
-    fn no_key_takes_a_date() {
+    fn the_message_about_a_wrong_value_shows_a_right_one() {
         for table in TABLES {
             for key in table.keys() {
                 let why = why(&format!("# one\n{}\n\n{key} = 2026-01-01\n", table.heading()));
@@ -166,15 +166,15 @@ mod tests {
         }
     }
 
-    /// Regression: the words of the reader of TOML repeat a value, and it may hold anything.
+    /// Regression: serde's message repeats the value, and its control characters reached the terminal.
     #[test]
-    fn no_value_that_is_quoted_can_drive_a_terminal() {
+    fn control_characters_of_a_quoted_value_are_escaped() {
         let why = why("[upload]\nverify = \"a\\t\\u001B[2J\\u202Eb\"");
         assert!(why.contains(r"unknown variant `a\t\u{1b}[2J\u{202e}b`"), "{why}");
     }
 
     #[test]
-    fn values_that_are_wrong() {
+    fn each_fault_has_a_message_that_says_what_to_write() {
         let rows = [
             ("[upload]\nsettle = 5", "write 5ms, 5s"),
             ("[upload]\nsettle = \"5\"", "write 5ms, 5s"),
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_in_the_wrong_place_is_not_repeated() {
+    fn a_password_in_the_wrong_place_is_not_shown() {
         let rows = [
             "[login]\npassword = \"hunter2\"",
             "[login]\npassword = hunter2",
@@ -234,7 +234,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_file_makes_it_panic(text in "(\\[\\[?(upload|folder|login)\\]?\\]|[a-z_]{1,8} ?= ?|\"[^\"]{0,6}\"|[0-9]{1,3}|\n|\\PC){0,30}") {
+        fn no_text_makes_the_parser_panic(text in "(\\[\\[?(upload|folder|login)\\]?\\]|[a-z_]{1,8} ?= ?|\"[^\"]{0,6}\"|[0-9]{1,3}|\n|\\PC){0,30}") {
             drop(Parsed::parse(Path::new("c.toml"), &text));
         }
     }

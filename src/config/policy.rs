@@ -1,32 +1,46 @@
-//! What happens to files, put together layer by layer: defaults, `[upload]`, a `[[folder]]`, flags. Pure.
+//! What happens to the files of a folder: the values, and the defaults.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::file::{AfterWord, UploadKeys};
-use super::{After, ConfigError, Layout, MaxSize, OnConflict, Policy, Transfers, Verify};
-use crate::cli::{Command, Push, Sending, Watch};
+use clap::ValueEnum;
+use serde::Deserialize;
 
-/// Names that browsers, editors, copying tools and office programs give to files they have not finished, and hidden files.
-const IN_PROGRESS: [&str; 14] = [
-    "*.part",
-    "*.partial",
-    "*.crdownload",
-    "*.download",
-    "*.filepart",
-    "*.tmp",
-    "*.swp",
-    "*.swx",
-    "*~",
-    "~$*",
-    ".~lock.*#",
-    ".nfs*",
-    ".fuse_hidden*",
-    ".*",
-];
+use crate::vault::RemotePath;
+
+/// What happens to files.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    /// The folder in the vault. `None` where nothing names one, which is a usage error for the commands that upload.
+    pub dest: Option<RemotePath>,
+    /// How many uploads at once.
+    pub transfers: Transfers,
+    /// The largest file that is sent.
+    pub max_size: MaxSize,
+    /// How long a closed file must stay untouched before it is taken.
+    pub settle: Duration,
+    /// How it is verified that the store has a file.
+    pub verify: Verify,
+    /// What happens to the local file once the store has it.
+    pub after: After,
+    /// What happens where other content has the document's name already.
+    pub on_conflict: OnConflict,
+    /// Where files of sub-folders go.
+    pub layout: Layout,
+    /// Where files that the store refuses are moved. `None` leaves them in place.
+    pub failed_dir: Option<PathBuf>,
+    /// Patterns (globs) of file names that are not uploaded, because a program is still writing such files.
+    pub ignore: Vec<String>,
+    /// The time between two scans of the whole folder, which find what events missed; at least a second.
+    pub rescan: Duration,
+    /// Whether files of other users are removed although the kernel may not tell this user of their writers (no `CAP_LEASE`).
+    pub allow_unleased: bool,
+    /// How long the store may still be storing an upload whose connection broke.
+    pub store_lag: Duration,
+}
 
 impl Default for Policy {
-    /// What holds where nothing says otherwise; no destination.
+    /// The defaults. There is none for the destination.
     fn default() -> Self {
         Self {
             dest: None,
@@ -47,119 +61,82 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// Whether files leave the folder: those that are stored, or those that are refused.
+    /// Whether files leave the folder: stored ones, or refused ones.
     pub(crate) fn removes(&self) -> bool {
         self.after != After::Keep || self.failed_dir.is_some()
     }
 }
 
-/// A policy on its way.
-#[derive(Debug, Clone, Default)]
-pub(super) struct PolicyBuilder {
-    pub(super) policy: Policy,
-    /// The last `move_to` of a table, which a later `after = "move"` may use.
-    move_to: Option<PathBuf>,
+/// How many uploads at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transfers {
+    /// As many as measuring shows to be fastest.
+    Auto,
+    /// This many; at least 1.
+    Fixed(usize),
 }
 
-impl PolicyBuilder {
-    /// With the keys of one table over it. `at` says where a key stands.
-    pub(super) fn with_keys(mut self, keys: &UploadKeys, at: impl Fn(&str) -> String) -> Result<Self, ConfigError> {
-        self.after(keys, at)?;
-        let policy = &mut self.policy;
-        replace_some(&mut policy.dest, keys.dest.as_ref());
-        replace(&mut policy.transfers, keys.transfers.as_ref());
-        replace(&mut policy.max_size, keys.max_size.as_ref());
-        replace(&mut policy.settle, keys.settle.as_ref());
-        replace(&mut policy.verify, keys.verify.as_ref());
-        replace(&mut policy.on_conflict, keys.on_conflict.as_ref());
-        replace(&mut policy.layout, keys.layout.as_ref());
-        replace_some(&mut policy.failed_dir, keys.failed_dir.as_ref());
-        replace(&mut policy.ignore, keys.ignore.as_ref());
-        replace(&mut policy.rescan, keys.rescan.as_ref());
-        replace(&mut policy.allow_unleased, keys.allow_unleased.as_ref());
-        replace(&mut policy.store_lag, keys.store_lag.as_ref());
-        Ok(self)
-    }
+/// The size of the largest file that is sent, in bytes. `None` means no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MaxSize(pub Option<u64>);
 
-    fn after(&mut self, keys: &UploadKeys, at: impl Fn(&str) -> String) -> Result<(), ConfigError> {
-        let inherited = match &self.policy.after {
-            After::Delete => AfterWord::Delete,
-            After::Keep => AfterWord::Keep,
-            After::Move(_) => AfterWord::Move,
-        };
-        replace_some(&mut self.move_to, keys.move_to.as_ref());
-        self.policy.after = match (keys.after.unwrap_or(inherited), &self.move_to) {
-            (AfterWord::Move, Some(dir)) => After::Move(dir.clone()),
-            (AfterWord::Move, None) => {
-                let place = at("after");
-                return Err(ConfigError::new(format!(
-                    "{place}: \"move\" needs a folder: add move_to = \"./Uploaded\""
-                )));
-            }
-            _ if keys.move_to.is_some() => {
-                let place = at("move_to");
-                return Err(ConfigError::new(format!(
-                    "{place}: files would not be moved there: add after = \"move\", or leave move_to out"
-                )));
-            }
-            (AfterWord::Delete, _) => After::Delete,
-            (AfterWord::Keep, _) => After::Keep,
-        };
-        Ok(())
-    }
-
-    /// With the flags over it: the last word.
-    pub(super) fn with_flags(self, command: &Command) -> Policy {
-        let mut policy = self.policy;
-        match command {
-            Command::Watch(watch) => watch_flags(&mut policy, watch),
-            Command::Push(push) => push_flags(&mut policy, push),
-            _ => {}
-        }
-        policy
-    }
+/// How it is verified that the store has a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verify {
+    /// The upload's answer is a success with an id, and the name, size or checksum in it match, if it has any.
+    Answer,
+    /// In addition, the listing of the destination has the document with the right size.
+    Listing,
+    /// In addition, the content is read back and has the same SHA-256.
+    Content,
 }
 
-fn watch_flags(policy: &mut Policy, flags: &Watch) {
-    sending_flags(policy, &flags.sending);
-    replace(&mut policy.settle, flags.settle.as_ref());
-    replace_some(&mut policy.failed_dir, flags.failed_dir.as_ref());
-    if flags.keep {
-        policy.after = After::Keep;
-    } else if let Some(dir) = &flags.move_to {
-        policy.after = After::Move(dir.clone());
-    }
+/// What happens to the local file once the store has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum After {
+    /// It is set aside, checked again after a grace, and deleted.
+    Delete,
+    /// It stays.
+    Keep,
+    /// It is set aside, checked again after a grace, and moved into this folder.
+    Move(PathBuf),
 }
 
-/// `push` keeps what it is not told to delete or move, whatever the file says for watched folders.
-fn push_flags(policy: &mut Policy, flags: &Push) {
-    sending_flags(policy, &flags.sending);
-    policy.failed_dir = None;
-    policy.after = match &flags.move_to {
-        Some(dir) => After::Move(dir.clone()),
-        None if flags.delete => After::Delete,
-        None => After::Keep,
-    };
+/// What happens where other content has the document's name already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnConflict {
+    /// The document gets a name with a suffix that says why.
+    Rename,
+    /// The upload fails, and the file stays.
+    Fail,
 }
 
-/// Patterns add to those of the file: one more name to leave alone must not uncover half-written files.
-fn sending_flags(policy: &mut Policy, flags: &Sending) {
-    replace_some(&mut policy.dest, flags.dest.as_ref());
-    replace(&mut policy.transfers, flags.transfers.as_ref());
-    replace(&mut policy.verify, flags.verify.as_ref());
-    replace(&mut policy.on_conflict, flags.on_conflict.as_ref());
-    replace(&mut policy.layout, flags.layout.as_ref());
-    policy.ignore.extend_from_slice(&flags.ignore);
+/// Where files of sub-folders go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Layout {
+    /// All into the destination itself.
+    Flat,
+    /// Into the sub-folder of the destination with the same path, which must exist.
+    Mirror,
 }
 
-fn replace<T: Clone>(value: &mut T, given: Option<&T>) {
-    if let Some(given) = given {
-        value.clone_from(given);
-    }
-}
-
-fn replace_some<T: Clone>(value: &mut Option<T>, given: Option<&T>) {
-    if let Some(given) = given {
-        *value = Some(given.clone());
-    }
-}
+/// Names that browsers, editors, copying tools and office programs give to files they have not finished, and hidden files.
+const IN_PROGRESS: [&str; 14] = [
+    "*.part",
+    "*.partial",
+    "*.crdownload",
+    "*.download",
+    "*.filepart",
+    "*.tmp",
+    "*.swp",
+    "*.swx",
+    "*~",
+    "~$*",
+    ".~lock.*#",
+    ".nfs*",
+    ".fuse_hidden*",
+    ".*",
+];

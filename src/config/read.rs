@@ -1,4 +1,4 @@
-//! From TOML to [`values`]: one function a kind of value, for serde.
+//! Connects serde to the parsers in [`values`] and [`addresses`]: one function for each kind of value.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -8,18 +8,18 @@ use std::time::Duration;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use url::Url;
 
-use super::file::Keep;
-use super::{AnchorFolder, MaxSize, Transfers, values};
+use super::values::KeepReceipts;
+use super::{AnchorFolder, MaxSize, Transfers, addresses, values};
 use crate::vault::RemotePath;
 
 type Read<'de, D, T> = Result<Option<T>, <D as Deserializer<'de>>::Error>;
 
 pub(super) fn realm<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, String> {
-    text(de, values::realm)
+    text(de, addresses::realm)
 }
 
 pub(super) fn address<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, Url> {
-    text(de, values::address)
+    text(de, addresses::service)
 }
 
 pub(super) fn content_type<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, String> {
@@ -34,7 +34,7 @@ pub(super) fn nonempty<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, String>
     text(de, |text| if text.is_empty() { Err("is empty".into()) } else { Ok(text.to_owned()) })
 }
 
-/// A local path. `~` is the shell's to expand; taken as it stands, it would be a folder of that name.
+/// A local path. Only a shell expands `~`; here it would be a folder of that name, so it is refused.
 pub(super) fn path<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, PathBuf> {
     text(de, |text| match text {
         "" => Err("is empty".into()),
@@ -49,7 +49,7 @@ pub(super) fn duration<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, Duratio
     text_or_number(de, values::duration)
 }
 
-/// No less than a second: looking at the folder all the time would leave no time for anything else.
+/// A second or more: scanning the folder without a pause would leave no time for anything else.
 pub(super) fn rescan<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, Duration> {
     text_or_number(de, |text| match values::duration(text)? {
         short if short < Duration::from_secs(1) => Err("is less than a second".into()),
@@ -62,11 +62,11 @@ pub(super) fn store_lag<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, Durati
 }
 
 pub(super) fn listen<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, SocketAddr> {
-    text_or_number(de, values::listen)
+    text_or_number(de, addresses::listen)
 }
 
-pub(super) fn keep_receipts<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, Keep> {
-    text_or_number(de, |text| values::keep_receipts(text).map(Keep))
+pub(super) fn keep_receipts<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, KeepReceipts> {
+    text_or_number(de, values::keep_receipts)
 }
 
 pub(super) fn anchor<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, AnchorFolder> {
@@ -101,7 +101,7 @@ fn text<'de, D: Deserializer<'de>, T>(de: D, parse: impl Fn(&str) -> Result<T, S
     de.deserialize_str(Text { parse, numbers: false }).map(Some)
 }
 
-/// A number is handed to the parser as text, so that it can say which unit it lacks.
+/// The parser gets a number as text, so that its error can say that the unit is missing.
 fn text_or_number<'de, D: Deserializer<'de>, T>(de: D, parse: impl Fn(&str) -> Result<T, String>) -> Read<'de, D, T> {
     de.deserialize_any(Text { parse, numbers: true }).map(Some)
 }

@@ -1,27 +1,61 @@
-//! Where the service is: flags over environment over file.
+//! Where the service is: command line over environment over file.
+
+use std::path::PathBuf;
 
 use url::Url;
 
 use super::file::ServiceKeys;
-use super::load::Inputs;
-use super::{ConfigError, Service, values};
-use crate::cli::Command;
+use super::inputs::Inputs;
+use super::{ConfigError, addresses};
 
-/// Where the service is. `.invalid` (RFC 2606), which leads nowhere, for commands that ask for no service.
-pub(super) fn service(given: &Inputs<'_>) -> Result<Service, ConfigError> {
-    let keys = &given.written.keys.service;
-    let flags = &given.cli.global;
+/// Where the service is and how it is spoken to.
+#[derive(Debug, Clone)]
+pub struct Service {
+    /// The realm's name.
+    pub realm: String,
+    /// The base address of the API, to which the client adds `/api/v2.1`. It may have a path.
+    pub api_url: Url,
+    /// The base address of the login, to which the client adds `/auth/realms/…`. It may have a path.
+    pub auth_url: Url,
+    /// The content type of all documents.
+    pub content_type: String,
+    /// A file of certificates (PEM) that are trusted in addition to the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl Service {
+    /// Whether no input says where the service is. Only commands that ask something of the service need its address.
+    pub fn leads_nowhere(&self) -> bool {
+        self.api_url.host_str().is_some_and(|host| host.ends_with(".unset.invalid"))
+    }
+}
+
+/// Where the service is. A command that asks nothing of it gets addresses under `.invalid` (RFC 2606), which lead nowhere.
+pub(super) fn service(inputs: &Inputs<'_>) -> Result<Service, ConfigError> {
+    let keys = &inputs.file.keys.service;
+    let flags = inputs.overrides;
     let content_type = keys.content_type.clone().unwrap_or_else(|| "application/octet-stream".into());
-    let ca_file = flags.ca_file.clone().or_else(|| given.environment.path("ASTRAN_BACKUP_CA_FILE"));
+    let ca_file = flags.ca_file.clone().or_else(|| inputs.environment.path("ASTRAN_BACKUP_CA_FILE"));
     let ca_file = ca_file.or_else(|| keys.ca_file.clone());
-    if flags.sandbox() {
+    if flags.sandbox {
         return nowhere("sandbox", content_type);
     }
-    let Some(realm) = realm(given, keys)? else {
-        return if asks_service(&given.cli.command) { Err(no_realm(given)) } else { nowhere("unset", content_type) };
+    let Some(realm) = realm(inputs, keys)? else {
+        return if flags.task.asks_service() { Err(no_realm(inputs)) } else { nowhere("unset", content_type) };
     };
-    let api_url = address(given, &API, keys.api_url.as_ref(), &realm)?;
-    let auth_url = address(given, &AUTH, keys.auth_url.as_ref(), &realm)?;
+    let api = Address {
+        flag: ("--api-url", flags.api_url.as_deref()),
+        variable: "ASTRAN_BACKUP_API_URL",
+        key: keys.api_url.as_ref(),
+        part: "api.s5",
+    };
+    let auth = Address {
+        flag: ("--auth-url", flags.auth_url.as_deref()),
+        variable: "ASTRAN_BACKUP_AUTH_URL",
+        key: keys.auth_url.as_ref(),
+        part: "auth",
+    };
+    let (api_url, auth_url) = (address(inputs, &api, &realm)?, address(inputs, &auth, &realm)?);
     Ok(Service { realm, api_url, auth_url, content_type, ca_file })
 }
 
@@ -31,46 +65,35 @@ fn nowhere(realm: &str, content_type: String) -> Result<Service, ConfigError> {
     Ok(Service { realm: realm.into(), api_url: url("api")?, auth_url: url("auth")?, content_type, ca_file: None })
 }
 
-fn asks_service(command: &Command) -> bool {
-    matches!(
-        command,
-        Command::Watch(_) | Command::Push(_) | Command::Ls(_) | Command::Get(_) | Command::Check | Command::Verify(_)
-    )
-}
-
-fn realm(given: &Inputs<'_>, keys: &ServiceKeys) -> Result<Option<String>, ConfigError> {
-    let flag = given.cli.global.realm.as_deref();
-    match given.typed("--realm", flag, "ASTRAN_BACKUP_REALM", values::realm)? {
+fn realm(inputs: &Inputs<'_>, keys: &ServiceKeys) -> Result<Option<String>, ConfigError> {
+    let flag = ("--realm", inputs.overrides.realm.as_deref());
+    match inputs.parsed(flag, "ASTRAN_BACKUP_REALM", addresses::realm)? {
         Some(realm) => Ok(Some(realm)),
         None => Ok(keys.realm.clone()),
     }
 }
 
-fn no_realm(given: &Inputs<'_>) -> ConfigError {
-    let file = given.file_named();
+fn no_realm(inputs: &Inputs<'_>) -> ConfigError {
+    let file = inputs.file_name();
     ConfigError::new(format!("no realm: give --realm NAME, ASTRAN_BACKUP_REALM, or realm under [service] in {file}"))
 }
 
 /// One of the two addresses.
-struct Side {
-    flag: &'static str,
+struct Address<'a> {
+    flag: (&'static str, Option<&'a str>),
     variable: &'static str,
-    /// What stands between realm and domain.
+    key: Option<&'a Url>,
+    /// What stands between the realm and the domain.
     part: &'static str,
 }
 
-const API: Side = Side { flag: "--api-url", variable: "ASTRAN_BACKUP_API_URL", part: "api.s5" };
-const AUTH: Side = Side { flag: "--auth-url", variable: "ASTRAN_BACKUP_AUTH_URL", part: "auth" };
-
-fn address(given: &Inputs<'_>, side: &Side, key: Option<&Url>, realm: &str) -> Result<Url, ConfigError> {
-    let global = &given.cli.global;
-    let typed = if side.flag == API.flag { &global.api_url } else { &global.auth_url };
-    if let Some(url) = given.typed(side.flag, typed.as_deref(), side.variable, values::address)? {
+fn address(inputs: &Inputs<'_>, given: &Address<'_>, realm: &str) -> Result<Url, ConfigError> {
+    if let Some(url) = inputs.parsed(given.flag, given.variable, addresses::service)? {
         return Ok(url);
     }
-    if let Some(url) = key {
+    if let Some(url) = given.key {
         return Ok(url.clone());
     }
-    values::realm_address(realm, side.part)
+    addresses::of_realm(realm, given.part)
         .map_err(|why| ConfigError::new(format!("{why}: give both --api-url and --auth-url, or api_url and auth_url")))
 }

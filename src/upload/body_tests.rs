@@ -76,7 +76,7 @@ async fn a_file_open_for_writing_is_not_taken() {
 }
 
 #[tokio::test]
-async fn a_small_file_that_somebody_opens_for_writing_while_it_is_read_is_not_taken() {
+async fn a_small_file_that_is_opened_for_writing_while_it_is_read_is_not_taken() {
     LeaseBreaks::install().unwrap();
     let (dir, settled) = settled(b"1234");
     let source = Source::open_now(&settled, Activity::default()).unwrap();
@@ -93,7 +93,7 @@ async fn a_small_file_that_somebody_opens_for_writing_while_it_is_read_is_not_ta
 }
 
 #[tokio::test]
-async fn a_file_that_another_process_of_ours_sends_is_not_taken() {
+async fn a_file_that_another_upload_has_locked_is_not_taken() {
     LeaseBreaks::install().unwrap();
     let (_dir, settled) = settled(b"1234");
     let first = Source::open_now(&settled, Activity::default()).unwrap();

@@ -20,7 +20,7 @@ pub(super) struct Breaker {
     what: &'static str,
     /// How long trouble may last before files give up waiting; for ever where `None`.
     patience: Option<Duration>,
-    /// Whoever waits for a permit looks again at each change.
+    /// Files that wait for a permit look again at each change.
     state: watch::Sender<State>,
 }
 
@@ -99,7 +99,7 @@ impl Breaker {
         }
     }
 
-    /// Somebody says that the trouble was mended: the next probe is due at once.
+    /// The administrator says that the trouble was mended: the next probe is due at once.
     pub(super) fn retry_now(&self) {
         self.state.send_modify(|state| {
             if let Circuit::Open { next_probe, .. } = &mut state.circuit {
@@ -138,7 +138,7 @@ impl State {
     fn decide(&mut self, patience: Option<Duration>, now: Instant) -> Decision {
         let probe = match &mut self.circuit {
             Circuit::Closed | Circuit::HalfOpen(_) => false,
-            // A probe may take its time, and succeed: nobody gives up meanwhile.
+            // The probe may take its time, and succeed: no file gives up meanwhile.
             Circuit::Open { is_probing: true, .. } => return Decision::Wait(None),
             Circuit::Open { trouble, next_probe, is_probing } => {
                 let end = patience.map(|patience| trouble.since + patience);
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_retry_that_somebody_asks_for_comes_at_once() {
+    async fn after_retry_now_the_next_probe_comes_at_once() {
         let breaker = tripped(None).await;
         breaker.permit().await.unwrap().failed(VaultError { retry_after: Some(Duration::from_secs(600)), ..down() });
         let waiting = tokio::spawn({

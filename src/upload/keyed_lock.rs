@@ -63,6 +63,6 @@ mod tests {
         assert!(timeout(Duration::from_secs(9), keyed.lock("x".into())).await.is_err());
         let (second, ()) = tokio::join!(keyed.lock("x".into()), async { drop(first) });
         drop(second);
-        assert!(keyed.locks().is_empty(), "a path that nobody waits for takes no memory");
+        assert!(keyed.locks().is_empty(), "a path that is free takes no memory");
     }
 }

@@ -84,7 +84,7 @@ impl<V: Vault> Uploader<V> {
         let Source { opened, lease, lock, .. } = source;
         let reports = self.reports.clone();
         let on_end = Box::new(move |file, ended| {
-            // The send fails only where nobody listens for reports any more.
+            // The send fails only where the receiver of reports is gone.
             reports.send(report_of(file, why, ended)).ok();
         });
         let span = tracing::Span::current();

@@ -104,7 +104,7 @@ impl<V: Vault> Shared<V> {
         })
     }
 
-    /// Somebody says that the service or the login was mended: files that wait for it are tried at once.
+    /// The administrator says that the service or the login was mended: files that wait for it are tried at once.
     pub fn retry_now(&self) {
         self.service.retry_now();
     }
@@ -180,7 +180,7 @@ impl<V: Vault> Uploader<V> {
     }
 
     /// Takes files from the queue until it ends or a stop is asked for; then ends those in flight within `grace`. Returns why it gave up
-    /// on all files: patience ended, or somebody must mend the login or the destination first.
+    /// on all files: patience ended, or a person must mend the login or the destination first.
     pub async fn run(
         self: Arc<Self>,
         mut queue: mpsc::Receiver<Settled>,

@@ -1,4 +1,4 @@
-//! What became of a file, as it is reported: by type, for whoever counts or matches; as text, for the log, the journal and people.
+//! What became of a file, as it is reported: by type, for code that counts or matches; as text, for the log, the journal and people.
 
 use std::io;
 use std::path::PathBuf;

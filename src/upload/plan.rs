@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_file_is_left_until_it_changes_or_somebody_asks_for_it() {
+    fn a_failed_file_is_left_until_it_changes_or_a_person_asks_for_it() {
         assert_eq!(plan(failed(), &STAMP, &After::Delete, false), Plan::SkipFailed(AttemptId(1), "413".into()));
         assert_eq!(plan(failed(), &CHANGED, &After::Delete, false), Plan::Upload);
         assert_eq!(plan(failed(), &STAMP, &After::Delete, true), Plan::Upload);

@@ -20,7 +20,7 @@ pub(super) enum Answer {
     Refused(VaultError),
     /// The store took nothing: the attempt is over. Whose trouble it is follows from the error.
     NotStored(VaultError),
-    /// Nobody knows whether the store has the file. The attempt stays open: the store is asked before the file is sent again.
+    /// Unknown whether the store has the file. The attempt stays open: the store is asked before the file is sent again.
     Unknown(TransferError),
 }
 

@@ -1,11 +1,9 @@
 //! Does the store have it? What its answers say of a document, compared with what was sent.
 
-use sha2::{Digest, Sha256};
-
 use super::target::{Sent, Target};
 use crate::config::Verify;
-use crate::hex;
 use crate::observe::stall::Activity;
+use crate::read_back;
 use crate::vault::{Document, DocumentId, Download, Kind, Vault, VaultError};
 
 /// What speaks against the store's answer that it has a document.
@@ -131,23 +129,17 @@ async fn content_matches<V: Vault>(
     if download.length().is_some_and(|length| length != 0 && length != sent.size) {
         return Ok(false);
     }
-    let mut hash = Sha256::new();
-    let mut length = 0;
-    while let Some(chunk) = download.chunk().await? {
+    let content = read_back::read(&mut download, sent.size, |_| {
         activity.advanced();
-        length += chunk.len() as u64;
-        if length > sent.size {
-            // The content is longer already; one without an end would be read for ever.
-            return Ok(false);
-        }
-        hash.update(&chunk);
-    }
-    if length == 0 && sent.size > 0 {
+        Ok::<_, VaultError>(())
+    });
+    let Some(content) = content.await? else { return Ok(false) };
+    if content.size == 0 && sent.size > 0 {
         // This is how a proxy says that it has nothing; the store itself said nothing.
         let what = format!("the content of {path} came as an empty answer");
         return Err(VaultError::new(Kind::Content, what));
     }
-    Ok(length == sent.size && hex(&hash.finalize()) == sent.sha256)
+    Ok(content.size == sent.size && content.sha256 == sent.sha256)
 }
 
 /// Whether a folder lists the document that an upload answered with, with the right size.
@@ -160,7 +152,9 @@ async fn is_listed<V: Vault>(vault: &V, folder: &DocumentId, id: &DocumentId, se
 mod tests {
     use super::*;
     use crate::fake_vault::FakeVault;
+    use crate::hex;
     use crate::vault::RemotePath;
+    use sha2::{Digest, Sha256};
 
     fn sent() -> Sent {
         Sent { name: "x".into(), size: 4, sha256: "ab".into() }

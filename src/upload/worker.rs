@@ -145,7 +145,7 @@ impl<V: Vault> Uploader<V> {
         }
     }
 
-    /// Whether a command, which is to end, gives up: it does not wait until somebody mends the login.
+    /// Whether a command, which is to end, gives up: it does not wait until a person mends the login.
     fn is_final(&self, error: &VaultError) -> bool {
         self.context.shared.patience.is_some() && error.kind == Kind::Login
     }
@@ -194,12 +194,12 @@ impl<V: Vault> Uploader<V> {
     }
 
     pub(super) fn report(&self, file: Settled, outcome: Outcome) {
-        // The send fails only where nobody listens for reports any more.
+        // The send fails only where the receiver of reports is gone.
         self.reports.send(Report::new(file, outcome)).ok();
     }
 }
 
-/// A panic in the middle of one file is reported as its end: else whoever waits for that end would wait for ever.
+/// A panic in the middle of one file is reported as its end: otherwise the watch, or `push`, would wait for that end for ever.
 struct ReportsPanic<'a> {
     reports: &'a Reports,
     file: &'a Settled,

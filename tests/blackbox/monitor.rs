@@ -330,3 +330,29 @@ fn metrics_and_reasons_show_neither_secrets_nor_file_names() {
         assert!(!text.contains(secret), "{secret}:\n{text}");
     }
 }
+
+/// The program runs in a network namespace without interfaces, so that nothing outside this machine can connect meanwhile.
+#[test]
+#[cfg(target_os = "linux")]
+fn an_address_that_other_machines_can_reach_gets_a_warning_and_one_of_this_machine_gets_none() {
+    let world = World::new();
+    world.configure("[daemon]\nlisten = \"0.0.0.0:0\"\n");
+    std::fs::write(world.dir.path().join("local.toml"), "[daemon]\nlisten = \"127.0.0.1:0\"\n").unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(world.dir.path().join("local.toml"), mode).unwrap();
+    if !std::process::Command::new("unshare").args(["-rn", "true"]).status().is_ok_and(|status| status.success()) {
+        eprintln!("skipped: no network namespace can be made here");
+        return;
+    }
+    for (file, level) in [("config.toml", "WARN"), ("local.toml", "INFO")] {
+        let inner = world.command();
+        let mut command = std::process::Command::new("unshare");
+        command.args(["-rn"]).arg(inner.get_program()).args(["watch", "watched", "--config", file]);
+        command.current_dir(world.dir.path()).env_clear();
+        command.envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?))));
+        let daemon = Daemon::start(&mut command);
+        let line = daemon.wait_for("metrics and readiness are at");
+        assert!(line.contains(level), "{line}");
+        daemon.kill();
+    }
+}

@@ -58,3 +58,40 @@ fn a_share_mounted_below_the_folder_is_polled_while_the_rest_uses_events() {
     eventually("and removed", || !world.dir.path().join("backing/scan").exists());
     daemon.kill();
 }
+
+/// Mounts a FUSE file system at `share` whose server never answers: each call waits for ever, as on a dead network share.
+const DEAD_SHARE: &str = "exec 3<>/dev/fuse && mount -i -t fuse -o fd=3,rootmode=40000,user_id=0,group_id=0 none share";
+
+/// Regression: `push` waited for ever for a share that does not answer, and so did every command whose configuration names one.
+#[test]
+fn a_share_that_does_not_answer_ends_each_command_in_time_with_a_message_that_names_the_trouble() {
+    let world = World::new();
+    std::fs::create_dir(world.dir.path().join("share")).unwrap();
+    world.put("file", "content");
+    if run_to_end(&mut script(&world, DEAD_SHARE)).code != Some(0) {
+        eprintln!("skipped: no FUSE file system can be mounted here");
+        return;
+    }
+    let (named, unnamed) = ("the file system of share", "the file system of a file or folder");
+    let rows = [
+        ("push share", named),
+        ("push watched/file --move-to share", named),
+        ("push --delete share", unnamed),
+        ("watch share", named),
+        ("check --config share/config.toml", unnamed),
+    ];
+    std::thread::scope(|scope| {
+        for (arguments, part) in rows {
+            let world = &world;
+            scope.spawn(move || {
+                let state = arguments.replace([' ', '/'], "-");
+                let shell = format!("{DEAD_SHARE} && exec \"$1\" {arguments} --state-dir ./{state}");
+                let ended = run_to_end(&mut script(world, &shell));
+                assert_eq!(ended.code, Some(4), "{arguments}: {ended:?}");
+                let text = format!("{}{}", ended.stdout, ended.stderr);
+                assert!(text.contains(part) && text.contains("answer"), "{arguments}: {text}");
+            });
+        }
+    });
+    assert!(world.watched().join("file").exists());
+}

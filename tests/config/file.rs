@@ -1,11 +1,11 @@
-//! Where the configuration file is looked for, and which faults in it are reported.
+//! Where the configuration file is looked for, and the messages about its faults.
 
 use std::path::Path;
 
 use crate::support::{Home, SERVICE, dest};
 
 #[test]
-fn where_the_file_is_looked_for() {
+fn the_file_is_found_by_flag_variable_or_place() {
     let home = Home::with("[service]\nrealm = \"home\"\n");
     let other = home.write("other.toml", "[service]\nrealm = \"other\"\n", 0o600);
     home.write("xdg/astran-backup/config.toml", "[service]\nrealm = \"xdg\"\n", 0o600);
@@ -20,7 +20,7 @@ fn where_the_file_is_looked_for() {
 }
 
 #[test]
-fn faults_name_the_file_the_line_and_the_mend() {
+fn a_fault_names_the_file_the_line_and_the_mend() {
     let home = Home::with("[service]\nrealm = \"r\"\n\n[upload]\nsetle = \"1s\"\n");
     let why = home.load("ls").unwrap_err();
     let begin = format!("{} line 5: unknown key `setle` in [upload]: did you mean `settle`?", home.config().display());

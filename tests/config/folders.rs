@@ -1,4 +1,4 @@
-//! Which settings hold for which folder.
+//! What happens to the files of which folder.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use astran_backup::config::{After, Transfers, Verify};
 use crate::support::{Home, SERVICE};
 
 #[test]
-fn a_folder_has_the_upload_policy_but_for_its_own_keys_and_the_flags() {
+fn a_folder_has_the_upload_policy_except_its_own_keys_and_the_flags() {
     let text = format!(
         "{SERVICE}[upload]\ndest = \"/all\"\nsettle = \"2s\"\nafter = \"keep\"\n\
          [[folder]]\npath = \"/w/a\"\n[[folder]]\npath = \"/w/b\"\ndest = \"/own\"\nafter = \"delete\"\nverify = \"listing\"\n"
@@ -63,7 +63,7 @@ fn push_keeps_files_by_default() {
 }
 
 #[test]
-fn settings_that_contradict_each_other_are_refused() {
+fn settings_that_contradict_one_another_are_refused() {
     let rows = [
         ("", "watch", "astran-backup watch DIR"),
         ("", "watch", "[[folder]]"),
@@ -99,16 +99,16 @@ fn settings_that_contradict_each_other_are_refused() {
 }
 
 #[test]
-fn the_configuration_file_is_not_uploaded() {
+fn a_folder_with_the_configuration_file_is_not_watched() {
     let home = Home::with(&format!("{SERVICE}[upload]\ndest = \"/x\"\n"));
     let config = home.config();
     let why = home.load(&format!("watch {}", config.parent().unwrap().display())).unwrap_err();
     assert!(why.contains("the configuration file"), "{why}");
 }
 
-/// Another process may be watching the configured folder, so its `move_to` would be uploaded and deleted.
+/// Another process may watch the configured folder, and the files that it moves would be uploaded and deleted.
 #[test]
-fn a_folder_on_the_command_line_may_not_hold_move_to_of_a_configured_one() {
+fn a_folder_on_the_command_line_may_not_hold_the_move_target_of_a_configured_one() {
     for (key, what) in
         [("after = \"move\"\nmove_to = \"/w/keep/done\"", "move_to"), ("failed_dir = \"/w/keep/bad\"", "failed_dir")]
     {
@@ -120,7 +120,7 @@ fn a_folder_on_the_command_line_may_not_hold_move_to_of_a_configured_one() {
 }
 
 #[test]
-fn a_pushed_folder_that_is_emptied_may_not_hold_folders_of_the_program() {
+fn a_pushed_folder_that_is_emptied_may_not_hold_own_files() {
     let home = Home::with(&format!("{SERVICE}[upload]\ndest = \"/x\"\n"));
     let folder = home.config().parent().unwrap().display().to_string();
     for line in [format!("push --delete {folder}"), format!("push --delete --yes {folder}")] {

@@ -1,4 +1,4 @@
-//! The command line: its grammar, and with which messages it is refused.
+//! The grammar of the command line, and its error messages.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -15,7 +15,7 @@ fn the_grammar_is_sound() {
 }
 
 #[test]
-fn mistakes_end_with_2_and_help_with_0() {
+fn wrong_command_lines_end_with_two_and_help_with_zero() {
     for line in [
         "",
         "wach",
@@ -51,7 +51,7 @@ fn there_is_no_flag_for_a_password() {
 }
 
 #[test]
-fn names_may_be_any_bytes() {
+fn file_names_may_hold_any_bytes() {
     let odd = OsStr::from_bytes(b"\xff.pdf");
     let line = [
         "astran-backup".as_ref(),
@@ -67,7 +67,7 @@ fn names_may_be_any_bytes() {
 }
 
 #[test]
-fn a_daemon_says_more_than_a_command() {
+fn a_daemon_logs_more_than_a_command() {
     use tracing::Level;
     let rows = [
         ("watch", Level::INFO),

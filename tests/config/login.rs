@@ -1,4 +1,4 @@
-//! Where the password comes from, and which missing parts of a login are reported.
+//! Where the password comes from, and what an incomplete login lacks.
 
 use std::path::Path;
 
@@ -15,11 +15,11 @@ fn password(home: &Home, line: &str) -> Source {
 }
 
 #[test]
-fn where_the_password_comes_from() {
+fn the_password_comes_from_flag_variable_file_credential_or_prompt() {
     let home = Home::with(&who());
     let why = home.load("ls").unwrap().login().unwrap_err().to_string();
     assert!(why.contains("no password") && why.contains("password_file") && !why.contains("client_id"), "{why}");
-    let asked = Config::load(&typed("ls"), &home.environment().at_terminal()).unwrap();
+    let asked = Config::load(&typed("ls").overrides().unwrap(), &home.environment().at_terminal()).unwrap();
     assert!(format!("{asked:?}").contains("asked for on the terminal"));
 
     home.write("creds/astran-backup.password", "x", 0o400);
@@ -40,7 +40,7 @@ fn where_the_password_comes_from() {
 }
 
 #[test]
-fn nothing_secret_is_in_what_is_printed() {
+fn no_debug_output_shows_a_secret() {
     let home = Home::with(&who()).set("ASTRAN_BACKUP_PASSWORD", "hunter2");
     let config = home.load("ls").unwrap();
     let output = format!("{config:?} {config:#?} {:?}", home.environment());
@@ -48,7 +48,7 @@ fn nothing_secret_is_in_what_is_printed() {
 }
 
 #[test]
-fn missing_parts_of_a_login_are_reported() {
+fn the_message_about_an_incomplete_login_says_what_is_missing_and_how_to_give_it() {
     let why = Home::with(SERVICE).load("ls").unwrap().login().unwrap_err().to_string();
     for part in
         ["no client_id (give --client-id, ASTRAN_BACKUP_CLIENT_ID", "no username (give --username", "no password (give"]

@@ -1,4 +1,4 @@
-//! Command line and configuration as a user meets them: what wins, what is refused, and in which words.
+//! Command line and configuration as a user meets them: precedence, what is refused, and the messages.
 
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)] // helpers outside test functions
 

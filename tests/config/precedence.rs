@@ -1,4 +1,4 @@
-//! What wins: flags over environment over file.
+//! Precedence: flags over environment over file.
 
 use astran_backup::config::Grant;
 use proptest::prelude::*;
@@ -49,13 +49,13 @@ fn addresses_and_certificates_have_the_same_precedence() {
 }
 
 #[test]
-fn an_empty_variable_counts_as_not_set() {
+fn an_empty_variable_counts_as_unset() {
     let config = Home::with(SERVICE).set("ASTRAN_BACKUP_REALM", "").set("ASTRAN_BACKUP_CONFIG", "").load("ls").unwrap();
     assert_eq!(config.service.realm, "r");
 }
 
 #[test]
-fn addresses_that_are_refused_are_not_repeated() {
+fn the_message_about_a_refused_address_does_not_repeat_it() {
     for (flag, variable) in [("--api-url", "ASTRAN_BACKUP_API_URL"), ("--auth-url", "ASTRAN_BACKUP_AUTH_URL")] {
         let bad = "https://me:hunter2@example.com";
         let by_flag = Home::with(SERVICE).load(&format!("ls {flag} {bad}")).unwrap_err();

@@ -1,4 +1,4 @@
-//! The journal, the sandbox, and commands that ask no service.
+//! The state folder, the sandbox, and commands that ask nothing of the service.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use astran_backup::config::{Config, Environment};
 use crate::support::{Home, SERVICE, typed};
 
 #[test]
-fn where_the_journal_lies() {
+fn the_state_folder_comes_from_flag_or_environment() {
     let home = Home::with(SERVICE);
     assert_eq!(home.load("ls").unwrap().state_dir, home.path(".local/state/astran-backup"));
     let home = home.set("XDG_STATE_HOME", "/xdg");
@@ -17,12 +17,12 @@ fn where_the_journal_lies() {
     assert_eq!(home.load("ls").unwrap().state_dir, Path::new("/var/lib/one"));
     assert_eq!(home.load("ls --state-dir s").unwrap().state_dir, Path::new("s"));
     let config = Environment::new([("ASTRAN_BACKUP_CONFIG", home.config())]);
-    let nowhere = Config::load(&typed("history"), &config).unwrap_err().to_string();
+    let nowhere = Config::load(&typed("history").overrides().unwrap(), &config).unwrap_err().to_string();
     assert!(nowhere.contains("--state-dir"), "{nowhere}");
 }
 
 #[test]
-fn receipts_grace_and_where_to_listen() {
+fn the_keys_of_daemon_and_journal_are_read() {
     let config = Home::with(SERVICE).load("ls").unwrap();
     assert_eq!((config.keep_receipts, config.grace, config.listen), (None, Duration::from_secs(30), None));
     let text =
@@ -47,7 +47,7 @@ fn the_sandbox_needs_no_account_and_uses_none() {
 }
 
 #[test]
-fn commands_that_ask_no_service_need_no_realm() {
+fn only_commands_that_ask_the_service_need_a_realm() {
     for line in ["history", "retry", "man"] {
         let service = Home::empty().load(line).unwrap().service;
         assert!(service.api_url.host_str().unwrap().ends_with(".invalid"), "{line}");

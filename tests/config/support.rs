@@ -1,4 +1,4 @@
-//! A home folder of its own for each test.
+//! A home of its own for each test.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -8,11 +8,10 @@ use std::path::PathBuf;
 
 use astran_backup::cli::Cli;
 use astran_backup::config::{Config, Environment};
-use astran_backup::exit::{Exit, Fatal};
 use clap::Parser as _;
 use tempfile::TempDir;
 
-/// A home folder, with a configuration file or without.
+/// A home of its own for each test, with a configuration file or none.
 pub(crate) struct Home {
     temp: TempDir,
     variables: Vec<(OsString, OsString)>,
@@ -25,7 +24,7 @@ impl Home {
         Self { temp, variables }
     }
 
-    /// With an empty configuration file, so that the machine's own is not found.
+    /// With an empty file, so that none of the machine's is found.
     pub(crate) fn empty() -> Self {
         Self::with("")
     }
@@ -62,11 +61,8 @@ impl Home {
     }
 
     pub(crate) fn load(&self, line: &str) -> Result<Config, String> {
-        Config::load(&typed(line), &self.environment()).map_err(|e| {
-            let fatal = Fatal::from(e);
-            assert_eq!(fatal.exit, Exit::Usage);
-            fatal.message
-        })
+        let loaded = typed(line).overrides().and_then(|overrides| Config::load(&overrides, &self.environment()));
+        loaded.map_err(|error| error.to_string())
     }
 }
 
@@ -84,7 +80,7 @@ pub(crate) fn dest(config: &Config) -> String {
 
 pub(crate) const SERVICE: &str = "[service]\nrealm = \"r\"\n";
 
-/// The settings of a service and a login.
+/// A service, and a user who logs in.
 pub(crate) fn who() -> String {
     format!("{SERVICE}[login]\nclient_id = \"c\"\nusername = \"u\"\n")
 }

@@ -1,4 +1,4 @@
-//! This machine's part: the folders, and where the journal lies.
+//! The steps about this machine: the folders, and the state folder with the journal.
 
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -8,8 +8,7 @@ use std::path::Path;
 use rustix::fs::{Access, AtFlags, FileType, accessat};
 
 use super::conditions;
-use super::report::{Report, Verdict};
-use super::watches::Need;
+use super::steps::{StepResult, Steps};
 use crate::commands::watch::{cannot_move, not_taken};
 use crate::config::{After, Config, Folder};
 use crate::exit::{Exit, Fatal};
@@ -18,29 +17,29 @@ use crate::file::{PRIVATE, Root, Tree, Unreadable};
 use crate::journal::Journal;
 use crate::removal;
 
-/// Less room than this on the journal's disk is not enough for long, in bytes.
+/// The bytes that should be free on the journal's disk. Less is not enough for long.
 const ROOM: u64 = 64 << 20;
 
-/// Checks each folder; answers what all of them need to be watched.
-pub(super) fn folders<W: Write>(config: &Config, report: &mut Report<'_, W>) -> Result<Need, Fatal> {
-    let mut need = Need::default();
+/// Checks each folder. Returns how many folders in all are watched by events, each of which takes a watch of the kernel.
+pub(super) fn folders<W: Write>(config: &Config, steps: &mut Steps<'_, W>) -> Result<u64, Fatal> {
+    let mut watched = 0;
     for folder in &config.folders {
         let step = format!("folder {}", folder.path.display());
-        match look(folder, &mut need) {
+        match check(folder, &mut watched) {
             Ok((found, conditions)) => {
-                report.tell(&step, &found)?;
+                steps.print(&step, &found)?;
                 for (step, condition) in conditions {
-                    report.tell(&step, &condition)?;
+                    steps.print(&step, &condition)?;
                 }
             }
-            Err(fatal) => report.tell(&step, &fatal.into())?,
+            Err(fatal) => steps.print(&step, &fatal.into())?,
         }
     }
-    Ok(need)
+    Ok(watched)
 }
 
-/// A folder's own line, and those of what could be better in it.
-fn look(folder: &Folder, need: &mut Need) -> Result<(Verdict, Vec<(String, Verdict)>), Fatal> {
+/// The result for a folder, and further steps for what could be better in it.
+fn check(folder: &Folder, watched: &mut u64) -> Result<(StepResult, Vec<(String, StepResult)>), Fatal> {
     let root = Root::open_trusted(&folder.path).map_err(|error| not_taken(&folder.path, &error))?;
     let shown = root.path().display();
     allowed(root.dir(), Access::READ_OK | Access::EXEC_OK)
@@ -53,9 +52,9 @@ fn look(folder: &Folder, need: &mut Need) -> Result<(Verdict, Vec<(String, Verdi
     if folder.policy.removes() {
         let private = conditions::private_folder(&root);
         let step = format!("private folder {}", root.path().join(PRIVATE).display());
-        more.extend(private.map(|verdict| (step, verdict)));
+        more.extend(private.map(|result| (step, result)));
     }
-    for dir in kept_in(folder) {
+    for dir in move_targets(folder) {
         removal::check_move_target(dir).map_err(|error| cannot_move(&error))?;
         writable(dir)?;
     }
@@ -64,16 +63,16 @@ fn look(folder: &Folder, need: &mut Need) -> Result<(Verdict, Vec<(String, Verdi
         return Err(missing(format!("not all of {shown} can be read: {why}")));
     }
     found.push(if root.network_share().is_some() {
-        "polled every 10 s, as a network share tells of no changes"
+        "polled every 10 s, as a network share does not report changes"
     } else {
-        need.folders += folders;
-        "changes are told by events"
+        *watched += folders;
+        "changes are noticed by events"
     });
     more.extend(conditions::mounts(&root));
     Ok((conditions::writers(&root, &folder.policy, &found.join(", ")), more))
 }
 
-/// As a removal would: set aside and out of existence.
+/// Tries a removal with a file of its own: the file is set aside, and deleted.
 fn deletable(root: &Root) -> Result<(), Fatal> {
     let why = match allowed(root.dir(), Access::WRITE_OK | Access::EXEC_OK) {
         Ok(()) => match removal::probe(root) {
@@ -89,7 +88,7 @@ fn deletable(root: &Root) -> Result<(), Fatal> {
     )))
 }
 
-fn kept_in(folder: &Folder) -> impl Iterator<Item = &Path> {
+fn move_targets(folder: &Folder) -> impl Iterator<Item = &Path> {
     let moved = match &folder.policy.after {
         After::Move(dir) => Some(dir.as_path()),
         After::Delete | After::Keep => None,
@@ -97,7 +96,7 @@ fn kept_in(folder: &Folder) -> impl Iterator<Item = &Path> {
     moved.into_iter().chain(folder.policy.failed_dir.as_deref())
 }
 
-/// A folder that files are moved to; one that is not there yet is made when it is needed.
+/// Checks a folder to which files are moved. A missing one is fine, as it is made when it is needed.
 fn writable(dir: &Path) -> Result<(), Fatal> {
     let Ok(folder) = Root::open(dir) else { return Ok(()) };
     allowed(folder.dir(), Access::WRITE_OK | Access::EXEC_OK).map_err(|why| {
@@ -105,12 +104,12 @@ fn writable(dir: &Path) -> Result<(), Fatal> {
     })
 }
 
-/// With the rights that count: those of the effective user.
+/// Checks the rights of the effective user, which are the ones that count.
 fn allowed(dir: impl AsFd, access: Access) -> rustix::io::Result<()> {
     accessat(dir, ".", access, AtFlags::EACCESS)
 }
 
-/// How many folders there are, itself included; and why one of them can't be read, if so.
+/// The number of folders, the root included, and why one of them can't be read, if so.
 fn below(root: &Root) -> (u64, Option<String>) {
     let (mut folders, mut unreadable) = (0, None);
     let mut tree = Tree::of(root, Path::new(""));
@@ -129,32 +128,31 @@ fn missing(message: String) -> Fatal {
     Fatal::new(Exit::Missing, message)
 }
 
-/// Where the journal and the locks lie: they can be used, by nobody else, and there is room.
-pub(super) fn state<W: Write>(dir: &Path, report: &mut Report<'_, W>) -> Result<(), Fatal> {
+/// Checks the state folder: the journal and the locks can be used, no other user may enter, and there is room.
+pub(super) fn state<W: Write>(dir: &Path, steps: &mut Steps<'_, W>) -> Result<(), Fatal> {
     let usable = Journal::open(dir).map_err(|error| error.to_string()).and_then(|_| {
         Locks::open(dir).map_err(|error| format!("the locks in {} can't be used: {error}", dir.display()))
     });
-    let verdict = match usable {
-        Ok(_) => {
-            state_worse(dir).unwrap_or_else(|| Verdict::Fine(format!("{}, the journal can be written", dir.display())))
-        }
-        Err(why) => Verdict::broken(Exit::Missing, why),
+    let result = match usable {
+        Ok(_) => state_worse(dir)
+            .unwrap_or_else(|| StepResult::Fine(format!("{}, the journal can be written", dir.display()))),
+        Err(why) => StepResult::broken(Exit::Missing, why),
     };
-    report.tell("state", &verdict)
+    steps.print("state", &result)
 }
 
-fn state_worse(dir: &Path) -> Option<Verdict> {
+fn state_worse(dir: &Path) -> Option<StepResult> {
     let shown = dir.display();
     let free = rustix::fs::statvfs(dir).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
     if free < ROOM {
         let found = format!("{shown}, {} MiB free", free >> 20);
-        return Some(Verdict::Worse(found, "more room: without receipts nothing is deleted".into()));
+        return Some(StepResult::Worse(found, "more room: without receipts nothing is deleted".into()));
     }
     if let Some(share) = Root::open(dir).ok().and_then(|root| root.network_share()) {
         let found = format!("{shown} lies on a network share ({share}), where a database may be damaged");
-        return Some(Verdict::Worse(found, "a --state-dir on a disk of this host".into()));
+        return Some(StepResult::Worse(found, "a --state-dir on a disk of this host".into()));
     }
     let mode = std::fs::metadata(dir).map_or(0, |found| found.mode());
     (mode & 0o077 != 0)
-        .then(|| Verdict::Worse(format!("{shown}, which others may look into"), format!("chmod 700 {shown}")))
+        .then(|| StepResult::Worse(format!("{shown}, which others may look into"), format!("chmod 700 {shown}")))
 }

@@ -1,76 +1,76 @@
-//! `check`: each thing that must hold before files can go, one line each: ✓, or what mends it.
+//! `check`: tries everything that an upload needs, and prints a line for each: ✓, or how to mend it.
 
 mod conditions;
 mod local;
-mod report;
 mod service;
+mod steps;
 mod watches;
 
 use std::io::{self, Write};
 
 use super::session::Session;
-use crate::cli::Cli;
-use crate::config::{Config, Environment, Grant, Login};
+use crate::cli::Global;
+use crate::config::{Config, Grant, Login};
 use crate::exit::{Exit, Fatal};
 use crate::secret::Source;
 use crate::shutdown::{Shutdown, Stop};
 
-use report::{Report, Verdict};
+use steps::{StepResult, Steps};
 
-/// Checks all, and tells on standard output; the exit code is that of the first thing that is broken.
-pub async fn run(cli: &Cli, environment: &Environment, mut shutdown: Shutdown) -> Result<Exit, Fatal> {
+/// Checks everything and prints the results. The exit code is that of the first step that is broken.
+pub(super) async fn run(loaded: Result<Config, Fatal>, global: &Global, mut shutdown: Shutdown) -> Result<Exit, Fatal> {
     let mut out = io::stdout();
-    let mut report = Report::new(&mut out, cli.global.json);
-    let Some(config) = configured(cli, environment, &mut report)? else { return Ok(report.exit()) };
-    let session = Session::unchecked(config, &cli.global).await?;
+    let mut steps = Steps::new(&mut out, global.json);
+    let Some(config) = configured(loaded, global, &mut steps)? else { return Ok(steps.exit()) };
+    let session = Session::unchecked(config, global).await?;
     let interrupted = tokio::select! {
-        told = all(&session, &mut report) => { told?; false }
+        checked = all(&session, &mut steps) => { checked?; false }
         () = shutdown.reached(Stop::Gently) => true,
     };
     session.close().await;
-    Ok(if interrupted { Exit::Interrupted } else { report.exit() })
+    Ok(if interrupted { Exit::Interrupted } else { steps.exit() })
 }
 
-/// The configuration, where there is one that can be used.
+/// Prints whether the configuration can be used, and returns it if so.
 fn configured<W: Write>(
-    cli: &Cli,
-    environment: &Environment,
-    report: &mut Report<'_, W>,
+    loaded: Result<Config, Fatal>,
+    global: &Global,
+    steps: &mut Steps<'_, W>,
 ) -> Result<Option<Config>, Fatal> {
-    let loaded = Config::load(cli, environment).and_then(|config| {
-        if !cli.global.sandbox() {
+    let complete = loaded.and_then(|config| {
+        if !global.sandbox() {
             config.login()?;
         }
         Ok(config)
     });
-    match loaded {
+    match complete {
         Ok(config) => {
             let from = config.file.as_ref().map_or_else(
                 || "no file, flags and environment are enough".to_owned(),
                 |file| file.display().to_string(),
             );
-            report.tell("config", &Verdict::Fine(from))?;
+            steps.print("config", &StepResult::Fine(from))?;
             Ok(Some(config))
         }
-        Err(error) => {
-            report.tell("config", &Verdict::broken(Exit::Usage, error.to_string()))?;
-            report.tell("everything else", &Verdict::skipped("the configuration can't be used"))?;
+        Err(fatal) => {
+            steps.print("config", &fatal.into())?;
+            steps.print("everything else", &StepResult::skipped("the configuration can't be used"))?;
             Ok(None)
         }
     }
 }
 
-async fn all<W: Write>(session: &Session, report: &mut Report<'_, W>) -> Result<(), Fatal> {
-    let secrets = secrets(session.config.login().ok(), report).await?;
-    service::check(session, secrets, report).await?;
-    let need = local::folders(&session.config, report)?;
-    watches::check(&need, report)?;
-    conditions::process(report)?;
-    local::state(&session.config.state_dir, report)
+async fn all<W: Write>(session: &Session, steps: &mut Steps<'_, W>) -> Result<(), Fatal> {
+    let secrets = secrets(session.config.login().ok(), steps).await?;
+    service::check(session, secrets, steps).await?;
+    let folders = local::folders(&session.config, steps)?;
+    watches::check(folders, steps)?;
+    conditions::process(steps)?;
+    local::state(&session.config.state_dir, steps)
 }
 
-/// Whether all secrets can be had; each is read as a login would.
-async fn secrets<W: Write>(login: Option<&Login>, report: &mut Report<'_, W>) -> Result<bool, Fatal> {
+/// Returns whether all secrets can be read; each is read as a login reads it.
+async fn secrets<W: Write>(login: Option<&Login>, steps: &mut Steps<'_, W>) -> Result<bool, Fatal> {
     let mut sources = Vec::new();
     if let Some(login) = login {
         if let Grant::Password { password, .. } = &login.grant {
@@ -80,17 +80,17 @@ async fn secrets<W: Write>(login: Option<&Login>, report: &mut Report<'_, W>) ->
     }
     let mut all = true;
     for (step, source) in sources {
-        let verdict = match source.read().await {
-            Ok(_) => Verdict::Fine(kept(source)),
-            Err(error) => Verdict::broken(Exit::Usage, error.to_string()),
+        let result = match source.read().await {
+            Ok(_) => StepResult::Fine(kept(source)),
+            Err(error) => StepResult::broken(Exit::Usage, error.to_string()),
         };
-        all &= !verdict.is_broken();
-        report.tell(step, &verdict)?;
+        all &= !result.is_broken();
+        steps.print(step, &result)?;
     }
     Ok(all)
 }
 
-/// Where a secret lies, and who may read it.
+/// Where a secret is kept, and the mode of its file.
 fn kept(source: &Source) -> String {
     use std::os::unix::fs::MetadataExt;
     let Some(path) = source.path() else { return source.describe() };

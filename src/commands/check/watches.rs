@@ -1,42 +1,35 @@
-//! Whether the system has watches left for all folders.
+//! The step about inotify watches: whether the kernel has enough left for all folders.
 
 use std::fs;
 use std::io::Write;
 
-use super::report::{Report, Verdict};
+use super::steps::{StepResult, Steps};
 use crate::exit::Fatal;
 
-/// What watching needs.
-#[derive(Debug, Default)]
-pub(super) struct Need {
-    /// Folders, each of which takes a watch.
-    pub(super) folders: u64,
-}
-
-/// The most watches that a user may have.
+/// The number of watches that a user may have.
 const MOST: &str = "/proc/sys/fs/inotify/max_user_watches";
 
-/// Says nothing where the system has no such limit.
-pub(super) fn check<W: Write>(need: &Need, report: &mut Report<'_, W>) -> Result<(), Fatal> {
+/// Prints whether `folders` watches are left; prints nothing where the system has no such limit.
+pub(super) fn check<W: Write>(folders: u64, steps: &mut Steps<'_, W>) -> Result<(), Fatal> {
     let most = fs::read_to_string(MOST).ok().and_then(|text| text.trim().parse::<u64>().ok());
     match most {
-        Some(most) if need.folders > 0 => report.tell("watches", &verdict(need.folders, most.saturating_sub(used()))),
+        Some(most) if folders > 0 => steps.print("watches", &result(folders, most.saturating_sub(used()))),
         _ => Ok(()),
     }
 }
 
-fn verdict(needed: u64, left: u64) -> Verdict {
+fn result(needed: u64, left: u64) -> StepResult {
     let detail = format!("{needed} needed, {left} left");
     if needed <= left {
-        return Verdict::Fine(detail);
+        return StepResult::Fine(detail);
     }
-    Verdict::Worse(
+    StepResult::Worse(
         format!("{detail}: unless a running instance has them, folders without one are polled every 10 s"),
         "raise fs.inotify.max_user_watches (sysctl)".into(),
     )
 }
 
-/// How many this user's processes have, as far as we may look into them.
+/// The number of watches that this user's processes have, as far as /proc shows them to this process.
 #[expect(clippy::disallowed_methods, reason = "the kernel's own listing")]
 fn used() -> u64 {
     let ours = rustix::process::geteuid().as_raw();
@@ -71,9 +64,9 @@ mod tests {
     }
 
     #[test]
-    fn too_few_are_no_failure_but_told() {
-        assert!(matches!(verdict(3, 3), Verdict::Fine(_)));
-        let Verdict::Worse(detail, mend) = verdict(4, 3) else { panic!() };
+    fn too_few_watches_are_shown_but_no_failure() {
+        assert!(matches!(result(3, 3), StepResult::Fine(_)));
+        let StepResult::Worse(detail, mend) = result(4, 3) else { panic!() };
         assert!(detail.contains("4 needed, 3 left") && mend.contains("max_user_watches"));
     }
 }

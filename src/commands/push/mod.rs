@@ -1,25 +1,25 @@
-//! `push FILE…`: upload files, folders or standard input now.
+//! `push FILE…`: uploads files, folders or standard input now.
 
-mod feed;
-mod named;
+mod arguments;
 mod spool;
+mod submit;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::context::{Context, Local};
+use super::open_folders::{LockedFolders, on_disk};
 use super::print::Printer;
 use super::session::Session;
 use super::watch;
-use crate::cli::{Global, Push};
+use crate::cli::Push;
 use crate::config::{After, Config};
 use crate::daemon::{self, Tally};
 use crate::exit::{Exit, Fatal};
 use crate::file::Root;
-use crate::file::lease::LeaseBreaks;
-use crate::file::lock::Locks;
 use crate::journal::Journal;
 use crate::observe::metrics::FolderMetrics;
 use crate::shutdown::{Shutdown, Stop};
@@ -27,65 +27,49 @@ use crate::upload::reconcile::startup;
 use crate::upload::{MoveTargets, Options, PATIENCE, Shared, Uploader};
 use crate::vault::RemotePath;
 
-use feed::Feed;
-use named::{Named, Roots};
+use arguments::{Argument, Roots};
+use submit::Submitter;
 
 /// Files that may wait for an upload.
 const QUEUE: usize = 256;
-/// A folder that another process has is asked for so often, so far apart: a push with a watch has to wait for all of it.
+/// How often, and how far apart, a push tries to share a folder that another process has locked: a push of a folder that is watched
+/// waits for all of these tries.
 const TRIES: u32 = 10;
 const BETWEEN: Duration = Duration::from_millis(20);
 
-/// Uploads what was named.
-pub async fn run(config: Config, global: &Global, typed: &Push, shutdown: Shutdown) -> Result<Exit, Fatal> {
-    let dest = config.upload.dest.clone();
-    let dest = dest.ok_or_else(|| Fatal::new(Exit::Usage, "no destination: give --dest PATH"))?;
-    let parts = super::local_parts(&config, global).await?;
-    let mut roots = Roots::new(Arc::clone(&parts.1), config.upload.removes());
-    let ended = push(config, global, typed, shutdown, (dest, parts), &mut roots).await;
-    daemon::tidy_all(roots.all().cloned()).await;
+/// Uploads what the command line names.
+pub(super) async fn run(context: Context, typed: &Push) -> Result<Exit, Fatal> {
+    let locked = LockedFolders::new();
+    let ended = push(context, typed, &locked).await;
+    locked.tidy().await;
     ended
 }
 
-/// What a push needs on this machine, and its destination.
-type Components = (RemotePath, (Journal, Arc<Locks>, LeaseBreaks));
+/// What is to be uploaded: all of it is looked at before the first upload, so that a typing error leaves nothing half done.
+struct Prepared {
+    dest: RemotePath,
+    targets: MoveTargets,
+    arguments: Vec<Argument>,
+}
 
-/// The folders of what was named are in `roots` afterwards, however this ends.
-async fn push(
-    config: Config,
-    global: &Global,
-    typed: &Push,
-    mut shutdown: Shutdown,
-    (dest, (journal, locks, breaks)): Components,
-    roots: &mut Roots,
-) -> Result<Exit, Fatal> {
-    for file in typed.files.iter().filter(|file| *file != Path::new("-")) {
-        roots.of(file)?;
-    }
-    if config.upload.after != After::Keep {
-        tokio::select! {
-            resolved = resolve(&journal, roots) => resolved?,
-            () = shutdown.reached(Stop::Gently) => return Ok(Exit::Interrupted),
-        }
-    }
-    let targets = MoveTargets::open(&config.upload).map_err(|error| watch::cannot_move(&error))?;
-    let find = |file: &PathBuf| Named::find(file, typed, &config, roots);
-    let named = typed.files.iter().map(find).collect::<Result<Vec<_>, _>>()?;
-    for named in &named {
-        if let Named::Input(_, folder, _) = named {
-            spool::clear_leftovers(&journal, &locks, folder).await?;
-        }
-    }
-    let session = Session::open(config, global).await?;
+async fn push(context: Context, typed: &Push, locked: &LockedFolders) -> Result<Exit, Fatal> {
+    let local = context.open_local().await?;
+    let Context { config, global, mut shutdown } = context;
+    let prepared = tokio::select! {
+        prepared = prepare(&config, typed, &local, locked) => prepared?,
+        () = shutdown.reached(Stop::Gently) => return Ok(Exit::Interrupted),
+    };
+    let session = Session::open(config, &global).await?;
     let started = tokio::select! {
-        started = start(&session, &dest) => started.map(Some),
+        started = start(&session, &prepared.dest) => started.map(Some),
         () = shutdown.reached(Stop::Gently) => Ok(None),
     };
     let ended = match started {
         Ok(Some(())) => {
-            let shared = Shared::new(Arc::new(session.client.clone()), journal, breaks, Some(PATIENCE));
+            let client = Arc::new(session.client.clone());
+            let shared = Shared::new(client, local.journal, local.breaks, Some(PATIENCE));
             let (printer, printed) = Printer::start(global.json);
-            let ended = upload(&session.config, shared, targets, dest, named, printer, shutdown.clone()).await;
+            let ended = upload(&session.config, shared, prepared, printer, shutdown.clone()).await;
             printed.wait();
             ended.map(Some)
         }
@@ -96,27 +80,85 @@ async fn push(
     ended?.map_or(Ok(Exit::Interrupted), |tally| watch::exit_of(&tally, true, &shutdown))
 }
 
-/// Puts back what an earlier push was about to remove when it died. What another process is about to remove is its own:
-/// the folders are taken, shared with other pushes, until this one has ended.
-async fn resolve(journal: &Journal, roots: &Roots) -> Result<(), Fatal> {
+/// Opens the folders of all arguments, ends what earlier pushes left there, and finds out what each argument is. All that asks
+/// the file system of a user's folder, which may not answer, runs on threads that may block.
+async fn prepare(config: &Config, typed: &Push, local: &Local, locked: &LockedFolders) -> Result<Prepared, Fatal> {
+    let dest = config.upload.dest.clone();
+    let dest = dest.ok_or_else(|| Fatal::new(Exit::Usage, "no destination: give --dest PATH"))?;
+    let roots = Roots::new(Arc::clone(&local.locks), config.upload.removes());
+    for file in typed.files.iter().filter(|file| !is_standard_input(file)) {
+        let (roots, path) = (roots.clone(), file.clone());
+        on_disk(file, move || roots.of(&path)).await?;
+    }
+    if config.upload.after != After::Keep {
+        resolve(&local.journal, &roots, locked).await?;
+    }
+    let targets = open_targets(config).await?;
+    let shared = Arc::new(config.clone());
+    let mut arguments = Vec::with_capacity(typed.files.len());
+    for file in &typed.files {
+        arguments.push(find(&shared, typed, &roots, file).await?);
+    }
+    if arguments.iter().any(|argument| matches!(argument, Argument::StandardInput { .. })) {
+        spool::clear_leftovers(&local.journal, &local.locks, &spool::folder(config)).await?;
+    }
+    Ok(Prepared { dest, targets, arguments })
+}
+
+fn is_standard_input(file: &Path) -> bool {
+    file.as_os_str() == "-"
+}
+
+async fn open_targets(config: &Config) -> Result<MoveTargets, Fatal> {
+    let policy = config.upload.clone();
+    let After::Move(folder) = &config.upload.after else { return Ok(MoveTargets::default()) };
+    on_disk(folder, move || MoveTargets::open(&policy).map_err(|error| watch::cannot_move(&error))).await
+}
+
+/// Finds out what an argument is.
+async fn find(config: &Arc<Config>, typed: &Push, roots: &Roots, file: &Path) -> Result<Argument, Fatal> {
+    if is_standard_input(file) {
+        let name = typed.name.clone();
+        let name = name.ok_or_else(|| Fatal::new(Exit::Usage, "standard input has no name: give --name NAME"))?;
+        return Ok(Argument::StandardInput { name, spool: spool::folder(config), locks: Arc::clone(roots.locks()) });
+    }
+    if typed.name.is_some() {
+        return Err(Fatal::new(Exit::Usage, "--name goes with - (standard input); files have their own names"));
+    }
+    let (roots, config, path) = (roots.clone(), Arc::clone(config), file.to_owned());
+    on_disk(file, move || Argument::find(&path, &config, &roots)).await
+}
+
+/// Puts back what an earlier push that was killed had set aside. What another process has set aside is that process's own, so
+/// each folder is locked for this. Afterwards the lock is shared with other pushes until this one ends.
+async fn resolve(journal: &Journal, roots: &Roots, locked: &LockedFolders) -> Result<(), Fatal> {
     for root in roots.all() {
-        if root.lock().unwrap_or(false) {
-            startup::resolve(journal, root).await?;
+        let (locking, locked) = (Arc::clone(&root), locked.clone());
+        let lock = move || {
+            let is_locked = locking.lock().unwrap_or(false);
+            locked.add(&locking);
+            Ok(is_locked)
+        };
+        if on_disk(root.path(), lock).await? {
+            startup::resolve(journal, &root).await?;
         }
-        share(root).await;
+        share(&root).await?;
     }
     Ok(())
 }
 
-/// Another push may have the folder alone for a moment, to do the same: without a share in it this one's files would be
-/// taken for leftovers too. A watch has it for good, does this itself, and is not waited for any longer than that.
-async fn share(root: &Root) {
+/// Shares the lock of a folder. Another push may have locked the folder for a moment, to put back files as this one does: if this
+/// push did not share the lock then, that one would take its files for leftovers. A watch keeps the folder locked, and puts files
+/// back itself, so this push waits no longer for it.
+async fn share(root: &Arc<Root>) -> Result<(), Fatal> {
     for _ in 0..TRIES {
-        if root.share() {
-            return;
+        let shared = Arc::clone(root);
+        if on_disk(root.path(), move || Ok(shared.share())).await? {
+            break;
         }
         tokio::time::sleep(BETWEEN).await;
     }
+    Ok(())
 }
 
 async fn start(session: &Session, dest: &RemotePath) -> Result<(), Fatal> {
@@ -127,9 +169,7 @@ async fn start(session: &Session, dest: &RemotePath) -> Result<(), Fatal> {
 async fn upload(
     config: &Config,
     shared: Arc<Shared<crate::astran::Client>>,
-    targets: MoveTargets,
-    dest: RemotePath,
-    named: Vec<Named>,
+    Prepared { dest, targets, arguments }: Prepared,
     printer: Printer,
     shutdown: Shutdown,
 ) -> Result<Tally, Fatal> {
@@ -139,31 +179,33 @@ async fn upload(
     let uploader = Uploader::new(shared, Options { policy, targets, dest, forced: true, counts }, reports);
     let patience = daemon::patience_after_stop(config.grace, shutdown.clone());
     let uploading = uploader.run(files, config.grace, shutdown);
-    let (stopped, tally) = tokio::join!(uploading, Feed::new(queue, printer).run(named, reported, patience));
+    let submitting = Submitter::new(queue, printer).run(arguments, reported, patience);
+    let (stopped, tally) = tokio::join!(uploading, submitting);
     Ok(Tally { stopped, ..tally? })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::file::lock::Locks;
 
-    /// The folder, as each of several processes with the same state has it open.
-    fn open(dir: &tempfile::TempDir) -> Root {
-        Root::open(dir.path()).unwrap().with_locks(&Locks::open(dir.path()).unwrap(), true)
+    /// The folder, opened as another process with the same state opens it.
+    fn open(dir: &tempfile::TempDir) -> Arc<Root> {
+        Arc::new(Root::open(dir.path()).unwrap().with_locks(&Locks::open(dir.path()).unwrap(), true))
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_folder_that_a_watch_has_is_waited_for_in_no_way_that_anybody_notices() {
+    async fn a_push_waits_a_fifth_of_a_second_at_most_for_a_watched_folder() {
         let dir = tempfile::tempdir().unwrap();
         let (watch, push) = (open(&dir), open(&dir));
         assert!(watch.lock().unwrap());
         let start = tokio::time::Instant::now();
-        share(&push).await;
+        share(&push).await.unwrap();
         assert!(start.elapsed() <= Duration::from_millis(200), "{:?}", start.elapsed());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_folder_that_another_push_has_alone_for_a_moment_is_shared_after_it() {
+    async fn a_push_shares_a_folder_that_another_push_had_locked_for_a_moment() {
         let dir = tempfile::tempdir().unwrap();
         let (other, push) = (open(&dir), open(&dir));
         assert!(other.lock().unwrap());
@@ -171,7 +213,7 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(50)).await;
             drop(other);
         };
-        tokio::join!(share(&push), moment);
-        assert!(!open(&dir).lock().unwrap(), "nobody can have it alone now");
+        tokio::join!(async { share(&push).await.unwrap() }, moment);
+        assert!(!open(&dir).lock().unwrap(), "no other process can lock it now");
     }
 }

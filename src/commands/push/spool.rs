@@ -1,6 +1,6 @@
-//! Standard input's own file, and those that pushes which were killed have left.
+//! Writes standard input to a file, and clears away such files that killed pushes have left.
 //!
-//! Each lies in a folder of its own, which is locked until its push has ended.
+//! Each file lies in a folder of its own, which is locked until its push has ended.
 
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
@@ -11,21 +11,22 @@ use std::sync::Arc;
 
 use rustix::fs::FileType;
 
+use crate::config::Config;
 use crate::exit::{Exit, Fatal};
 use crate::file::lock::Locks;
 use crate::file::{Opened, PRIVATE, Root, Settled, Tree, staged_name};
 use crate::journal::{End, Entry, Journal, JournalError, LocalEnd, State};
 use crate::removal;
 
-/// Standard input, whole, on disk.
+/// Standard input, read to its end, on disk.
 pub(super) struct Spooled {
-    /// Its file.
     pub(super) file: Settled,
-    /// Its folder, locked: for other pushes it is in use as long as this lives.
+    /// The file's folder, locked. To other pushes the folder is in use as long as this value lives.
     _own: File,
 }
 
-/// Standard input's own folder until it has been read to its end: half of it is of no use to anybody.
+/// The folder for standard input until all of standard input has been read. If that fails, the folder is discarded, as a part of
+/// standard input is of no use.
 struct Unfinished(Option<PathBuf>);
 
 impl Drop for Unfinished {
@@ -36,8 +37,13 @@ impl Drop for Unfinished {
     }
 }
 
-/// Writes standard input to a file of its own, from where it is uploaded as `name`. Whatever is piped in never has to fit
-/// into memory, and is still there if the upload fails.
+/// The folder of the state that standard input is written to.
+pub(super) fn folder(config: &Config) -> PathBuf {
+    config.state_dir.join("stdin")
+}
+
+/// Writes standard input to a file of its own, from where it is uploaded as `name`. So standard input never has to fit into
+/// memory, and is still there if the upload fails.
 pub(super) async fn spool(name: String, folder: PathBuf, locks: &Arc<Locks>) -> Result<Spooled, Fatal> {
     let failed = |error: io::Error| {
         let shown = folder.display();
@@ -45,7 +51,7 @@ pub(super) async fn spool(name: String, folder: PathBuf, locks: &Arc<Locks>) -> 
     };
     let mut random = [0u8; 8];
     rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty()).map_err(|e| failed(e.into()))?;
-    // Its place says what it is called, as that of a file set aside does.
+    // The place has the form that a file set aside by a removal has, from which the document's name follows.
     let own = Path::new(PRIVATE).join(format!("{:016x}", u64::from_ne_bytes(random)));
     let mut unfinished = Unfinished(Some(folder.join(&own)));
     let relative = own.join(name);
@@ -57,13 +63,14 @@ pub(super) async fn spool(name: String, folder: PathBuf, locks: &Arc<Locks>) -> 
     Ok(Spooled { file: Settled::new(Arc::new(root), relative), _own: own })
 }
 
-/// Answers the file's folder, locked before the file is there.
+/// Returns the file's folder, which is locked before the file is made.
 #[expect(clippy::disallowed_methods, reason = "the state folder is this user's alone")]
 fn read_into(place: &Path) -> io::Result<File> {
     let parent = place.parent().unwrap_or(Path::new("."));
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
     let own = File::open(parent)?;
-    // Another push may look into it just now, for a moment. Where there are no locks nobody takes it for a leftover.
+    // The lock waits, as another push may hold it for a moment while it looks for leftovers. Where the file system has no locks,
+    // no push takes the folder for a leftover.
     own.lock().ok();
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(place)?;
     io::copy(&mut io::stdin().lock(), &mut file)?;
@@ -71,16 +78,16 @@ fn read_into(place: &Path) -> io::Result<File> {
     Ok(own)
 }
 
-/// Discards what pushes that were killed have left though the store has it, and tells of the rest: the only copies.
+/// Clears away what killed pushes have left: discards what the store has, and logs where the rest is, as those are the only copies.
 #[expect(clippy::disallowed_methods, reason = "the state folder is this user's alone")]
 pub(super) async fn clear_leftovers(journal: &Journal, locks: &Arc<Locks>, folder: &Path) -> Result<(), JournalError> {
-    // None has ever been there.
+    // Without the folder there are no leftovers.
     let Ok(root) = Root::open(folder) else { return Ok(()) };
     let folders = std::fs::read_dir(root.path().join(PRIVATE)).into_iter().flatten().flatten();
     for own in folders.filter(|entry| is_own(&entry.file_name()) && entry.file_type().is_ok_and(|kind| kind.is_dir())) {
         let Ok(in_use) = File::open(own.path()) else { continue };
         let Ok(own) = Root::open(&own.path()) else { continue };
-        // Else its push is at work. Nobody but this user can lock a folder that nobody else may enter.
+        // A locked folder belongs to a push that still runs. Only this user may enter the folder, so no other user can lock it.
         if in_use.try_lock().is_ok() {
             clear(journal, &root, &own.with_locks(locks, false)).await?;
         }
@@ -88,23 +95,23 @@ pub(super) async fn clear_leftovers(journal: &Journal, locks: &Arc<Locks>, folde
     Ok(())
 }
 
-/// Whether a folder's name is one of ours: those of removals are shorter or longer.
+/// Whether a folder's name is that of a folder for standard input. The names that removals use are shorter or longer.
 fn is_own(name: &OsStr) -> bool {
     name.len() == 16 && name.as_encoded_bytes().iter().all(u8::is_ascii_hexdigit)
 }
 
 /// Discards a folder if the store has each file in it.
 async fn clear(journal: &Journal, root: &Root, own: &Root) -> Result<(), JournalError> {
-    // Claimed until the end, so that nobody begins to upload one that is about to go.
+    // Each file is claimed until the end, so that no upload of a file begins that is about to be discarded.
     let mut spare = Vec::new();
     for place in files_in(own).unwrap_or_default() {
         let Ok(opened) = own.open_file(&place) else { return Ok(()) };
-        // Else somebody pushes it by its name.
+        // A claimed file is pushed by its name just now.
         let Some(claim) = own.lock_for_upload(&opened) else { return Ok(()) };
         let known = known(journal, root, own, &place, &opened).await?;
         let unchanged = |entry: &Entry| entry.intent.stamp.ctime == opened.stamp.ctime;
         if !known.as_ref().is_some_and(|entry| has_receipt(entry) && unchanged(entry)) {
-            tell(&own.path().join(place), known.is_some());
+            log_kept(&own.path().join(place), known.is_some());
             return Ok(());
         }
         spare.push((claim, known));
@@ -112,14 +119,14 @@ async fn clear(journal: &Journal, root: &Root, own: &Root) -> Result<(), Journal
     if !spare.is_empty() {
         removal::discard(own.path());
     }
-    // One that is not over would hold up the pruning of all later receipts.
+    // An entry without an end would keep all later receipts from being pruned.
     for entry in spare.iter().filter_map(|(_, known)| known.as_ref()).filter(|entry| entry.state == State::Stored) {
         journal.end(entry.id, End::Local(LocalEnd::Removed)).await?;
     }
     Ok(())
 }
 
-/// All that is no folder, below the one that it lies in; `None` where not all can be looked at.
+/// Everything in the folder that is not a folder itself; `None` where a part of the folder can't be read.
 fn files_in(own: &Root) -> Option<Vec<PathBuf>> {
     let (mut tree, mut files) = (Tree::of(own, Path::new("")), Vec::new());
     while let Some(entry) = tree.next(|_, _| true) {
@@ -131,7 +138,7 @@ fn files_in(own: &Root) -> Option<Vec<PathBuf>> {
     Some(files)
 }
 
-/// What the journal has of just this file: of its push, and of those that a person began by its name since.
+/// The journal's entry about exactly this file: that of its push, or of a later push of the file by its name.
 async fn known(
     journal: &Journal,
     root: &Root,
@@ -142,7 +149,7 @@ async fn known(
     let mut known = None;
     for root in [root, own] {
         let entry = journal.of_file(root.path(), &staged_name::origin(place), opened.stamp).await?;
-        // The newest of its name may be another day's.
+        // The newest entry of this name may be about another file.
         let entry = entry.filter(|entry| entry.intent.stamp.same_file(&opened.stamp));
         known = entry.filter(|entry| known.is_none() || has_receipt(entry)).or(known);
     }
@@ -154,8 +161,8 @@ fn has_receipt(entry: &Entry) -> bool {
     goes && entry.stored.is_some()
 }
 
-/// An upload begins once all of standard input is there: before that it may be a part.
-fn tell(file: &Path, begun: bool) {
+/// Logs where a file is kept. The upload begins when all of standard input is there, so before that the file may be a part of it.
+fn log_kept(file: &Path, begun: bool) {
     let file = file.display();
     let what = if begun { "" } else { ", all of it or a part," };
     tracing::warn!(
@@ -165,7 +172,7 @@ fn tell(file: &Path, begun: bool) {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "a person may rename and delete what lies there")]
+#[expect(clippy::disallowed_methods, reason = "a user may rename and delete what lies there")]
 mod tests {
     use super::*;
     use crate::journal::{AttemptId, Begun, Intent, Stored};
@@ -173,7 +180,7 @@ mod tests {
 
     const OWN: &str = ".astran-backup/00000000000000ff";
 
-    /// A state folder's standard input with one leftover, and a journal.
+    /// A state folder with one leftover of a killed push, and a journal.
     struct Left {
         dir: tempfile::TempDir,
         journal: Journal,
@@ -190,7 +197,7 @@ mod tests {
             Self { journal, root: Root::open(&folder).unwrap(), dir }
         }
 
-        /// As another process has them.
+        /// The locks, opened as another process opens them.
         fn locks(&self) -> Arc<Locks> {
             Locks::open(self.dir.path()).unwrap()
         }
@@ -224,7 +231,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_the_store_has_by_a_receipt_is_discarded_however_its_push_was_killed() {
+    async fn a_leftover_with_a_receipt_is_discarded_whenever_its_push_was_killed() {
         for end in [None, Some(End::Local(LocalEnd::Kept)), Some(End::Superseded)] {
             let left = Left::new();
             let id = left.store().await;
@@ -237,7 +244,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_has_no_receipt_is_kept() {
+    async fn a_leftover_without_a_receipt_is_kept() {
         let left = Left::new();
         assert!(left.is_kept().await, "nothing is known of it");
         let id = left.begin().await;
@@ -247,7 +254,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_receipt_of_another_file_of_its_name_or_of_what_it_was_is_none() {
+    async fn a_receipt_of_another_file_or_of_earlier_content_does_not_count() {
         let left = Left::new();
         left.store().await;
         let before = std::fs::metadata(left.place()).unwrap().modified().unwrap();
@@ -261,7 +268,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_somebody_uses_is_kept_though_the_store_has_it() {
+    async fn a_leftover_in_use_is_kept_though_the_store_has_it() {
         let left = Left::new();
         left.store().await;
         let own = File::open(left.root.path().join(OWN)).unwrap();

@@ -104,7 +104,7 @@ where
     let layer = fmt::layer().with_writer(writer).with_ansi(colour).log_internal_errors(false);
     let layer = match format {
         Format::Text => layer.boxed(),
-        Format::Json => layer.json().flatten_event(true).boxed(),
+        Format::Json => layer.json().flatten_event(true).with_current_span(false).boxed(),
     };
     tracing_subscriber::registry().with(filter_fn(may_be_logged)).with(filter).with(limit).with(layer)
 }

@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn uploads_that_nobody_waited_behind_change_no_limit() {
+    fn uploads_that_no_file_waited_behind_change_no_limit() {
         let start = Instant::now();
         let mut limit = Limit::new(Transfers::Auto, start);
         (1..1000).for_each(|second| limit.finished(false, start + Duration::from_secs(second)));

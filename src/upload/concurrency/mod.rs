@@ -37,7 +37,7 @@ impl Class {
 
 #[derive(Debug)]
 pub(super) struct Concurrency {
-    /// Whoever waits for a free place looks again at each change.
+    /// Files that wait for a free place look again at each change.
     places: watch::Sender<Places>,
     gauge: Gauge,
     activity: Activity,

@@ -63,7 +63,7 @@ pub(super) enum AtItsPlaces {
     Maybe,
 }
 
-/// How an attempt of a stopped process ended, if nobody will come to ask for it. `is_followed` if there is a later attempt of the same
+/// How an attempt of a stopped process ended, if no file will come to ask for it. `is_followed` if there is a later attempt of the same
 /// path.
 pub(super) fn at_start(entry: &Entry, found: AtItsPlaces, is_followed: bool) -> Option<End> {
     match (&entry.state, found) {
@@ -73,9 +73,9 @@ pub(super) fn at_start(entry: &Entry, found: AtItsPlaces, is_followed: bool) -> 
         // Another file has the place. If the attempt's file lies elsewhere it is found there, and sent by itself.
         (State::Stored, AtItsPlaces::Others) => Some(End::Superseded),
         (State::Open, AtItsPlaces::Nothing) => Some(End::Abandoned { reason: GONE_AT_START.into() }),
-        // The newest attempt of a path is what the next file of that path asks for; for an earlier one nobody does.
+        // The newest attempt of a path is what the next file of that path asks for; for an earlier one no file does.
         (State::Open, AtItsPlaces::Others) if is_followed => Some(End::Abandoned { reason: GONE_AT_START.into() }),
-        (State::Open | State::Stored, _) | (State::Ended(_), _) => None,
+        (State::Open | State::Stored | State::Ended(_), _) => None,
     }
 }
 
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_start_ends_only_attempts_that_nobody_will_ask_for() {
+    fn a_start_ends_only_attempts_that_no_file_will_ask_for() {
         let gone = || Some(End::Abandoned { reason: GONE_AT_START.into() });
         let table = [
             (State::Stored, AtItsPlaces::Nothing, false, Some(End::Local(LocalEnd::Removed))),

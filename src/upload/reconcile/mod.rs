@@ -40,7 +40,7 @@ enum Asked {
     Stored,
     /// The store does not have the file.
     NotStored,
-    /// Nobody can tell yet: a process writes or sends the file just now.
+    /// Unknown yet: a process writes or sends the file just now.
     Unanswered,
 }
 
@@ -67,7 +67,7 @@ impl<'a, V: Vault> Reconcile<'a, V> {
     }
 
     /// Resolves all further open attempts of this file's inode, under whatever path. Each is of this file, or of an earlier state of it,
-    /// or of a file that is gone and whose inode number this one got. Nobody else would ask for them. The receipt if the
+    /// or of a file that is gone and whose inode number this one got. No other file would ask for them. The receipt if the
     /// store has this file.
     pub(super) async fn resolve_others(&self, known: Option<AttemptId>) -> Result<Option<Receipted>, StepError> {
         let stamp = self.source.opened.stamp;

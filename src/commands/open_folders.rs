@@ -1,6 +1,7 @@
-//! Opens and takes the folders of `watch`: side by side, and on threads that may block, for the file system of each may be one that
-//! does not answer. What was taken is given back on every way out.
+//! Opens the folders of `watch` and `push` on threads that may block: the file system of a folder, a network share perhaps, may not
+//! answer. A folder that was locked is tidied on every way out.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -14,18 +15,17 @@ use crate::file::Root;
 use crate::removal;
 use crate::shutdown::{Shutdown, Stop};
 
-/// The folders that were taken, until a run has them; clones are the same list. A folder that is taken has our private folder with
-/// its lock file, which must not stay behind where the start fails.
+/// The folders that a command has locked and must tidy at its end; clones share the list. A locked folder has a private folder with
+/// a lock file, which must not stay behind where the start fails.
 #[derive(Debug, Clone)]
-pub(super) struct Taken(Arc<Mutex<Option<Vec<Arc<Root>>>>>);
+pub(super) struct LockedFolders(Arc<Mutex<Option<Vec<Arc<Root>>>>>);
 
-impl Taken {
-    /// None yet.
+impl LockedFolders {
     pub(super) fn new() -> Self {
         Self(Arc::new(Mutex::new(Some(Vec::new()))))
     }
 
-    /// One more. Where the start has ended by then, it is given back at once. Blocks.
+    /// Adds a folder. If the command has ended meanwhile, the folder is tidied at once. Blocks.
     pub(super) fn add(&self, root: &Arc<Root>) {
         if let Some(roots) = &mut *self.roots() {
             return roots.push(Arc::clone(root));
@@ -33,13 +33,13 @@ impl Taken {
         removal::tidy(root);
     }
 
-    /// From now on a run tidies them.
+    /// Forgets all folders: from now on the daemon tidies them.
     pub(super) fn hand_over(&self) {
         self.roots().take();
     }
 
-    /// Gives back those that no run has.
-    pub(super) async fn give_back(&self) {
+    /// Tidies all folders that were not handed over.
+    pub(super) async fn tidy(&self) {
         let roots = self.roots().take();
         daemon::tidy_all(roots.unwrap_or_default()).await;
     }
@@ -49,8 +49,8 @@ impl Taken {
     }
 }
 
-/// Does the same work, which may block, for all folders, side by side. The first failure, in their order, is that of all; so is a
-/// folder that does not answer in time. `None` where a stop is asked for meanwhile.
+/// Does the same work, which may block, for all folders at once. Of several failures the first in the order of the folders is
+/// returned. A folder that does not answer in time is a failure too. Returns `None` where a stop is requested meanwhile.
 pub(super) async fn for_each<I, T>(
     folders: impl Iterator<Item = (Folder, I)>,
     work: impl Fn(&Folder, I) -> Result<T, Fatal> + Clone + Send + 'static,
@@ -75,8 +75,7 @@ async fn answers<T>(
     let all = async {
         let mut answers = Vec::with_capacity(asked.len());
         for (folder, answer) in asked {
-            let answer = timeout_at(end, answer).await.map_err(|_| no_answer(&folder))?;
-            answers.push(answer.map_err(|error| Fatal::new(Exit::SomeFailed, format!("internal error: {error}")))??);
+            answers.push(answer_by(end, &folder, answer).await?);
         }
         Ok(Some(answers))
     };
@@ -86,10 +85,23 @@ async fn answers<T>(
     }
 }
 
-fn no_answer(folder: &str) -> Fatal {
+/// Does work, which may block, on one path. A file system that does not answer in time is a failure.
+pub(super) async fn on_disk<T: Send + 'static>(
+    path: &Path,
+    work: impl FnOnce() -> Result<T, Fatal> + Send + 'static,
+) -> Result<T, Fatal> {
+    answer_by(Instant::now() + budget::RECOVERY, &path.display().to_string(), spawn_blocking(work)).await
+}
+
+async fn answer_by<T>(end: Instant, path: &str, answer: JoinHandle<Result<T, Fatal>>) -> Result<T, Fatal> {
+    let answer = timeout_at(end, answer).await.map_err(|_| no_answer(path))?;
+    answer.map_err(|error| Fatal::new(Exit::SomeFailed, format!("internal error: {error}")))?
+}
+
+fn no_answer(path: &str) -> Fatal {
     let why = format!(
-        "the file system of {folder} does not answer (nor may that of a folder its files are moved to): see that the share or disk works, \
-         or leave this folder out"
+        "the file system of {path} does not answer (nor may that of a folder its files are moved to): see that the share or disk works, \
+         or leave this path out"
     );
     Fatal::new(Exit::Missing, why)
 }
@@ -151,7 +163,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_folder_that_is_taken_after_the_start_has_ended_is_given_back_too() {
+    async fn a_folder_that_is_locked_after_the_command_has_ended_is_tidied_too() {
         let dir = tempfile::tempdir().unwrap();
         let locks = Locks::open(dir.path()).unwrap();
         let take = |name: &str| {
@@ -162,11 +174,11 @@ mod tests {
             root
         };
         let private = |root: &Root| root.path().join(crate::file::PRIVATE).exists();
-        let (taken, early, late) = (Taken::new(), take("early"), take("late"));
-        taken.add(&early);
+        let (locked, early, late) = (LockedFolders::new(), take("early"), take("late"));
+        locked.add(&early);
         assert!(private(&early) && private(&late));
-        taken.give_back().await;
-        taken.add(&late);
+        locked.tidy().await;
+        locked.add(&late);
         assert!(!private(&early) && !private(&late));
     }
 }

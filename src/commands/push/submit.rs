@@ -1,4 +1,4 @@
-//! Hands files to the pipeline, tells what became of each, and hands those over again that somebody still wrote.
+//! Submits files for upload, reports what became of each, and submits files again that a program was still writing.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::named::{Find, Named, find_all};
+use super::arguments::{Argument, Item, expand};
 use super::spool::Spooled;
 use crate::commands::print::Printer;
 use crate::daemon::Tally;
@@ -16,112 +16,113 @@ use crate::file::Settled;
 use crate::removal;
 use crate::upload::{Failure, Outcome, Report, Unsettled};
 
-/// A file that somebody writes is tried so often, so far apart; then it fails, for whoever pushes waits.
+/// How often, and how far apart, a file is submitted that a program is still writing. Then the file fails, as the user is waiting.
 const TRIES: u32 = 20;
 const BETWEEN: Duration = Duration::from_millis(500);
 
-pub(super) struct Feed {
+pub(super) struct Submitter {
     queue: mpsc::Sender<Settled>,
-    /// Files handed over whose end is not known.
-    out: usize,
-    /// How often a file came back.
+    /// The number of submitted files whose outcome is not known yet.
+    in_flight: usize,
+    /// How often each file came back.
     tries: HashMap<PathBuf, u32>,
-    /// Files that came back and wait for their next try.
-    resting: JoinSet<Settled>,
-    /// Standard input's file, until its end is known.
+    /// Files that came back, and wait for their next try.
+    waiting: JoinSet<Settled>,
+    /// The file of standard input, until its outcome is known.
     input: Option<Spooled>,
     printer: Printer,
     tally: Tally,
 }
 
-impl Feed {
+impl Submitter {
     pub(super) fn new(queue: mpsc::Sender<Settled>, printer: Printer) -> Self {
-        let (tries, resting, tally) = (HashMap::new(), JoinSet::new(), Tally::default());
-        Self { queue, out: 0, tries, resting, input: None, printer, tally }
+        let (tries, waiting, tally) = (HashMap::new(), JoinSet::new(), Tally::default());
+        Self { queue, in_flight: 0, tries, waiting, input: None, printer, tally }
     }
 
-    /// Feeds the pipeline until the end of each file is known, or patience ends: a removal may hang, and its file is left.
+    /// Submits all files, and returns when the outcome of each is known, or when `patience` ends: a removal may hang, and its file
+    /// is left as it is.
     pub(super) async fn run(
         mut self,
-        named: Vec<Named>,
+        arguments: Vec<Argument>,
         mut reported: mpsc::UnboundedReceiver<Report>,
         patience: impl Future<Output = ()>,
     ) -> Result<Tally, Fatal> {
-        let (sender, mut found) = mpsc::channel(1);
-        let finding = tokio::spawn(find_all(named, sender));
+        let (sender, mut items) = mpsc::channel(1);
+        let expanding = tokio::spawn(expand(arguments, sender));
         let mut more = true;
         tokio::pin!(patience);
-        while more || self.out > 0 || !self.resting.is_empty() {
+        while more || self.in_flight > 0 || !self.waiting.is_empty() {
             tokio::select! {
-                file = found.recv(), if more => match file {
-                    Some(file) => self.found(file).await,
+                item = items.recv(), if more => match item {
+                    Some(item) => self.found(item).await,
                     None => more = false,
                 },
-                Some(Ok(file)) = self.resting.join_next() => self.hand_over(file).await,
+                Some(Ok(file)) = self.waiting.join_next() => self.submit(file).await,
                 report = reported.recv() => match report {
                     Some(report) => self.ended(report),
-                    // Stopped in the middle of those that are out, and before those that rest.
+                    // The upload was stopped: files in flight and files that wait are left as they are.
                     None => break,
                 },
                 () = &mut patience => break,
             }
         }
-        self.tally.left += (self.out + self.resting.len()) as u64;
+        self.tally.left += (self.in_flight + self.waiting.len()) as u64;
         if more {
-            // It waits for somebody to take more, or for standard input.
-            finding.abort();
+            // The task waits until an item is taken, or for standard input.
+            expanding.abort();
         }
-        match finding.await {
+        match expanding.await {
             Err(error) if error.is_cancelled() => self.tally.left += 1,
             ended => ended.map_err(|error| Fatal::new(Exit::SomeFailed, format!("internal error: {error}")))??,
         }
         if let Some(input) = self.input {
-            tell_kept(&input.file);
+            log_kept(&input.file);
         }
         Ok(self.tally)
     }
 
-    async fn found(&mut self, found: Find) {
-        match found {
-            Find::File(file) => self.hand_over(file).await,
-            Find::Input(input) => {
+    async fn found(&mut self, item: Item) {
+        match item {
+            Item::File(file) => self.submit(file).await,
+            Item::StandardInput(input) => {
                 let file = input.file.clone();
                 self.input = Some(input);
-                self.hand_over(file).await;
+                self.submit(file).await;
             }
-            Find::Unreadable(unreadable) => {
+            Item::Unreadable(unreadable) => {
                 self.tally.failed += 1;
                 tracing::error!("{unreadable}");
             }
         }
     }
 
-    async fn hand_over(&mut self, file: Settled) {
+    async fn submit(&mut self, file: Settled) {
         match self.queue.send(file).await {
-            Ok(()) => self.out += 1,
-            // The pipeline has given up.
+            Ok(()) => self.in_flight += 1,
+            // The upload was stopped.
             Err(_) => self.tally.left += 1,
         }
     }
 
     fn ended(&mut self, report: Report) {
-        self.out -= 1;
+        self.in_flight -= 1;
         match report.outcome {
             Outcome::Again { reason, place } => {
-                // Where it could not be put back it lies in the private folder, and is to leave that.
+                // A file that could not be put back lies in the private folder, and must leave it.
                 self.came_back(report.file.moved_to(place), reason);
             }
             Outcome::Gone => {
                 let outcome = Outcome::Failed { reason: Failure::Gone, moved: None };
-                self.tell(&Report::new(report.file, outcome));
+                self.report(&Report::new(report.file, outcome));
             }
-            _ => self.tell(&report),
+            _ => self.report(&report),
         }
     }
 
-    fn tell(&mut self, report: &Report) {
+    fn report(&mut self, report: &Report) {
         self.tally.count(&report.outcome);
-        self.printer.tell(report);
+        self.printer.print(report);
         if let Some(input) = self.input.take_if(|input| place_of(&input.file) == place_of(&report.file)) {
             put_away(&input.file, &report.outcome);
         }
@@ -132,24 +133,24 @@ impl Feed {
         *tries += 1;
         if *tries >= TRIES {
             let outcome = Outcome::Failed { reason: Failure::NeverSettled(reason), moved: None };
-            return self.tell(&Report::new(file, outcome));
+            return self.report(&Report::new(file, outcome));
         }
-        self.resting.spawn(async move {
+        self.waiting.spawn(async move {
             tokio::time::sleep(BETWEEN).await;
             file
         });
     }
 }
 
-/// Standard input's file has served; or it holds the only copy of what was piped in.
+/// Discards the file of standard input once the store has it. Otherwise the file is the only copy, and is kept.
 fn put_away(input: &Settled, outcome: &Outcome) {
     match (outcome, place_of(input).parent()) {
         (Outcome::Stored { .. }, Some(own)) => removal::discard(own),
-        _ => tell_kept(input),
+        _ => log_kept(input),
     }
 }
 
-fn tell_kept(file: &Settled) {
+fn log_kept(file: &Settled) {
     tracing::error!("what came on standard input is kept in {}", place_of(file).display());
 }
 
@@ -166,25 +167,25 @@ mod tests {
     use crate::shutdown;
     use std::sync::Arc;
 
-    /// Regression: the push could not be stopped, also not by a second signal.
+    /// Regression: a hanging removal kept the push from ending, even at a second signal.
     #[tokio::test(start_paused = true)]
-    async fn a_removal_that_hangs_does_not_keep_a_stop_from_ending_and_its_file_is_left() {
+    async fn a_stop_ends_a_push_whose_removal_hangs_and_the_file_is_left() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("x"), "1234").unwrap();
         let root = Arc::new(Root::open(dir.path()).unwrap());
         let (queue, mut files) = mpsc::channel(1);
-        // The one that hangs has a sender as long as it lives.
+        // A removal that hangs holds a sender as long as it lives.
         let (_hangs, reported) = mpsc::unbounded_channel();
         let (trigger, shutdown) = shutdown::channel();
         let (printer, _printed) = Printer::start(false);
-        let named = vec![Named::File(Settled::new(root, "x".into()))];
+        let arguments = vec![Argument::File(Settled::new(root, "x".into()))];
         let patience = patience_after_stop(Duration::from_secs(3600), shutdown);
-        let feeding = tokio::spawn(Feed::new(queue, printer).run(named, reported, patience));
+        let submitting = tokio::spawn(Submitter::new(queue, printer).run(arguments, reported, patience));
         files.recv().await.unwrap();
         trigger.raise();
         trigger.raise();
         let start = tokio::time::Instant::now();
-        let tally = feeding.await.unwrap().unwrap();
+        let tally = submitting.await.unwrap().unwrap();
         assert_eq!((tally.left, start.elapsed()), (1, budget::TIDY));
     }
 }

@@ -1,4 +1,6 @@
-//! Where a password comes from, and that it is never printed.
+//! Passwords and other secrets: where each comes from. No error, log line or `Debug` shows one.
+
+pub(crate) mod trusted_file;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -11,25 +13,25 @@ use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 use tokio::sync::OnceCell;
 
-use crate::config::access::{self, FileTrust, Refused};
+use trusted_file::FileTrust;
 
-/// Longer files and answers are not passwords.
+/// The longest password file, and the longest output of a password command.
 const MOST_BYTES: u64 = 64 * 1024;
 /// How long a password command may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Where a secret comes from. Read anew each time, so that a rotated one is found.
+/// Where a secret comes from. The secret is read anew for each login, so that a password that was changed is found.
 #[derive(Clone)]
 pub enum Source {
     /// A file that only its owner can read; one trailing newline is dropped.
     File(PathBuf),
-    /// A file that the service manager hands over, which its access list may show as readable by a group.
+    /// A systemd credential: a file that the service manager hands over. Its mode may show it as readable by a group.
     Credential(PathBuf),
     /// The first line that a command prints: a program and its arguments; no shell is involved.
     Command(Vec<String>),
-    /// A value that is known already (environment, sandbox).
+    /// The secret itself, from the environment or the sandbox.
     Given(SecretString),
-    /// Asked for on the terminal, at first use, then kept.
+    /// A question on the terminal, asked at the first use; the answer is kept.
     Prompt(Prompt),
 }
 
@@ -40,10 +42,11 @@ pub struct Prompt {
     answer: Arc<OnceCell<SecretString>>,
 }
 
-/// Why a secret can't be had. Names the place, never the secret.
+/// A secret could not be read. The text names the place, never the secret. The caller can only tell the administrator; the next
+/// login reads the secret again.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{0}")]
-pub struct SecretError(pub String);
+pub struct SecretError(String);
 
 impl Source {
     /// A question on the terminal, asked at first use.
@@ -51,19 +54,19 @@ impl Source {
         Self::Prompt(Prompt { text: text.into(), answer: Arc::default() })
     }
 
-    /// The secret as it is now.
+    /// Reads the secret as it is now.
     pub async fn read(&self) -> Result<SecretString, SecretError> {
         let secret = match self {
             Self::Given(secret) => Ok(secret.clone()),
             Self::File(path) => from_file(path.clone(), FileTrust::Secret).await,
             Self::Credential(path) => from_file(path.clone(), FileTrust::Credential).await,
-            Self::Command(words) => from_command(words, PATIENCE).await,
+            Self::Command(words) => from_command(words, COMMAND_TIMEOUT).await,
             Self::Prompt(prompt) => prompt.answer.get_or_try_init(|| ask(prompt.text.clone())).await.cloned(),
         };
         secret.map_err(|why| SecretError(format!("the {} {why}", self.describe())))
     }
 
-    /// What it is, for messages: `password file /etc/…`. A command's arguments are left out.
+    /// The place in words, for messages: `password file /etc/…`. A command's arguments are left out, as they may hold a secret.
     pub fn describe(&self) -> String {
         match self {
             Self::File(path) => format!("password file {}", path.display()),
@@ -74,7 +77,7 @@ impl Source {
         }
     }
 
-    /// The file that it lies in, if it does.
+    /// The path of the file that holds the secret, if one does.
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::File(path) | Self::Credential(path) => Some(path),
@@ -95,22 +98,19 @@ impl fmt::Debug for Prompt {
     }
 }
 
-/// The errors of what follows go behind the source's description.
-type Had = Result<SecretString, String>;
+/// A secret, or why it could not be read, in words that go behind the source's description.
+type ReadResult = Result<SecretString, String>;
 
-async fn from_file(path: PathBuf, holds: FileTrust) -> Had {
-    let read = tokio::task::spawn_blocking(move || access::read(&path, holds, MOST_BYTES));
-    match read.await.map_err(|_| "could not be read".to_owned())? {
-        Ok(text) => secret(without_newline(&text)),
-        Err(Refused::Missing) => Err("is not there".into()),
-        Err(Refused::Because(why)) => Err(why),
-    }
+async fn from_file(path: PathBuf, trust: FileTrust) -> ReadResult {
+    let read = tokio::task::spawn_blocking(move || trusted_file::read(&path, trust, MOST_BYTES));
+    let text = read.await.map_err(|_| "could not be read".to_owned())?.map_err(|error| error.to_string())?;
+    secret(without_newline(&text))
 }
 
-async fn from_command(words: &[String], patience: Duration) -> Had {
+async fn from_command(words: &[String], timeout: Duration) -> ReadResult {
     let (program, arguments) = words.split_first().ok_or("names no program")?;
-    // Standard input may be the file that is uploaded. What it says on standard error is for whoever sees ours, but
-    // never repeated: it may hold anything.
+    // The command gets no standard input, which may be the file that is uploaded. Its standard error goes where ours goes,
+    // but no message repeats it, as it may hold the secret.
     let child = Command::new(program)
         .args(arguments)
         .stdin(Stdio::null())
@@ -120,8 +120,8 @@ async fn from_command(words: &[String], patience: Duration) -> Had {
         .kill_on_drop(true)
         .spawn()
         .map_err(|e| format!("can't be run: {e}"))?;
-    let answer = tokio::time::timeout(patience, answer(child)).await;
-    let (status, bytes) = answer.map_err(|_| format!("did not end within {} s", patience.as_secs()))??;
+    let output = tokio::time::timeout(timeout, output(child)).await;
+    let (status, bytes) = output.map_err(|_| format!("did not end within {} s", timeout.as_secs()))??;
     if !status.success() {
         return Err(format!("failed ({status})"));
     }
@@ -129,8 +129,8 @@ async fn from_command(words: &[String], patience: Duration) -> Had {
     secret(without_newline(text.split_inclusive('\n').next().unwrap_or_default()))
 }
 
-/// All that a command prints, up to a limit, and how it ended.
-async fn answer(mut child: Child) -> Result<(ExitStatus, Vec<u8>), String> {
+/// A command's exit status, and what it printed on standard output, up to [`MOST_BYTES`].
+async fn output(mut child: Child) -> Result<(ExitStatus, Vec<u8>), String> {
     let mut bytes = Vec::new();
     if let Some(stdout) = child.stdout.take() {
         let read = stdout.take(MOST_BYTES + 1).read_to_end(&mut bytes).await;
@@ -143,13 +143,13 @@ async fn answer(mut child: Child) -> Result<(ExitStatus, Vec<u8>), String> {
     Ok((status, bytes))
 }
 
-async fn ask(text: String) -> Had {
+async fn ask(text: String) -> ReadResult {
     let asked = tokio::task::spawn_blocking(move || rpassword::prompt_password(text)).await;
     let answer = asked.map_err(|_| "could not be read".to_owned())?.map_err(|e| format!("could not be read: {e}"))?;
     secret(&answer)
 }
 
-fn secret(text: &str) -> Had {
+fn secret(text: &str) -> ReadResult {
     if text.is_empty() { Err("is empty".into()) } else { Ok(SecretString::from(text)) }
 }
 
@@ -172,7 +172,7 @@ mod tests {
         (temp, Source::File(path))
     }
 
-    async fn had(source: &Source) -> Result<String, String> {
+    async fn read(source: &Source) -> Result<String, String> {
         source.read().await.map(|s| s.expose_secret().to_owned()).map_err(|e| e.to_string())
     }
 
@@ -181,17 +181,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_newline_is_dropped() {
+    async fn one_newline_at_the_end_is_dropped() {
         let rows: [(&[u8], &str); 5] =
             [(b"a b", "a b"), (b"ab\n", "ab"), (b"ab\r\n", "ab"), (b"ab\n\n", "ab\n"), (b" ab ", " ab ")];
         for (content, password) in rows {
             let (_temp, source) = file(content, 0o600);
-            assert_eq!(had(&source).await.as_deref(), Ok(password));
+            assert_eq!(read(&source).await.as_deref(), Ok(password));
         }
     }
 
     #[tokio::test]
-    async fn files_that_are_refused() {
+    async fn unfit_password_files_are_refused_without_showing_the_password() {
         let long = vec![b'x'; 65 * 1024];
         let rows: [(&[u8], u32, &str); 6] = [
             (b"", 0o600, "is empty"),
@@ -203,42 +203,42 @@ mod tests {
         ];
         for (content, mode, part) in rows {
             let (_temp, source) = file(content, mode);
-            let why = had(&source).await.unwrap_err();
+            let why = read(&source).await.unwrap_err();
             assert!(why.starts_with("the password file /") && why.contains(part), "{why}");
             assert!(!why.contains("hunter2"), "{why}");
         }
         let folder = tempfile::tempdir().unwrap();
-        assert!(had(&Source::File(folder.path().join("no"))).await.unwrap_err().contains("is not there"));
-        assert!(had(&Source::File(folder.path().into())).await.unwrap_err().contains("not a regular file"));
+        assert!(read(&Source::File(folder.path().join("no"))).await.unwrap_err().contains("is not there"));
+        assert!(read(&Source::File(folder.path().into())).await.unwrap_err().contains("not a regular file"));
     }
 
     #[tokio::test]
     async fn a_credential_may_be_readable_by_a_group() {
         let (_temp, source) = file(b"hunter2", 0o440);
         let credential = Source::Credential(source.path().unwrap().to_owned());
-        assert_eq!(had(&credential).await.as_deref(), Ok("hunter2"));
+        assert_eq!(read(&credential).await.as_deref(), Ok("hunter2"));
     }
 
     #[tokio::test]
-    async fn a_pipe_without_a_writer_holds_nothing_up() {
+    async fn a_named_pipe_without_a_writer_does_not_block() {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("pipe");
         assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
-        assert!(had(&Source::File(path)).await.unwrap_err().contains("not a regular file"));
+        assert!(read(&Source::File(path)).await.unwrap_err().contains("not a regular file"));
     }
 
     #[tokio::test]
-    async fn a_rotated_password_is_found() {
+    async fn a_changed_password_is_found_at_the_next_read() {
         let (_temp, source) = file(b"old", 0o600);
-        assert_eq!(had(&source).await.as_deref(), Ok("old"));
+        assert_eq!(read(&source).await.as_deref(), Ok("old"));
         std::fs::write(source.path().unwrap(), "new").unwrap();
-        assert_eq!(had(&source).await.as_deref(), Ok("new"));
+        assert_eq!(read(&source).await.as_deref(), Ok("new"));
     }
 
     #[tokio::test]
-    async fn commands() {
-        assert_eq!(had(&command("printf 'hunter2\\nuser: me\\n'")).await.as_deref(), Ok("hunter2"));
-        assert_eq!(had(&command("printf hunter2")).await.as_deref(), Ok("hunter2"));
+    async fn a_command_gives_its_first_line_and_its_failures_do_not_show_it() {
+        assert_eq!(read(&command("printf 'hunter2\\nuser: me\\n'")).await.as_deref(), Ok("hunter2"));
+        assert_eq!(read(&command("printf hunter2")).await.as_deref(), Ok("hunter2"));
         let rows = [
             ("echo hunter2; exit 3", "exit status: 3"),
             ("true", "is empty"),
@@ -247,33 +247,33 @@ mod tests {
             ("yes hunter2", "more than"),
         ];
         for (script, part) in rows {
-            let why = had(&command(script)).await.unwrap_err();
+            let why = read(&command(script)).await.unwrap_err();
             assert!(why.starts_with("the password command `sh` ") && why.contains(part), "{why}");
             assert!(!why.contains("hunter2"), "{why}");
         }
         let none = Source::Command(vec!["/no/such/program".into(), "hunter2".into()]);
-        let why = had(&none).await.unwrap_err();
+        let why = read(&none).await.unwrap_err();
         assert!(why.contains("/no/such/program") && why.contains("can't be run") && !why.contains("hunter2"), "{why}");
     }
 
     #[tokio::test]
-    async fn a_command_that_hangs_is_left() {
+    async fn a_command_that_hangs_is_ended() {
         let words = ["sleep", "60"].map(str::to_owned);
         let why = from_command(&words, Duration::from_millis(50)).await.unwrap_err();
         assert!(why.contains("did not end"), "{why}");
     }
 
     #[tokio::test]
-    async fn what_was_answered_once_is_kept() {
+    async fn the_answer_to_a_prompt_is_kept() {
         let source = Source::prompt("Password: ");
         let Source::Prompt(prompt) = source.clone() else { panic!("a prompt") };
         prompt.answer.set(SecretString::from("hunter2")).unwrap();
-        assert_eq!(had(&source).await.as_deref(), Ok("hunter2"));
+        assert_eq!(read(&source).await.as_deref(), Ok("hunter2"));
         assert!(!format!("{source:?} {prompt:?}").contains("hunter2"));
     }
 
     #[test]
-    fn nothing_secret_is_printed() {
+    fn no_debug_output_shows_a_secret() {
         let given = Source::Given(SecretString::from("hunter2"));
         for source in [given, command("echo hunter2")] {
             let said = format!("{source:?} {source:#?} {}", source.describe());
