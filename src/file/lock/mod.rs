@@ -13,11 +13,9 @@
 //! between. Elsewhere each folder has a lock file of its own in the state directory, and a file that is uploaded is locked itself.
 
 #[cfg(target_os = "linux")]
-#[path = "linux.rs"]
-mod sys;
+mod linux;
 #[cfg(not(target_os = "linux"))]
-#[path = "other.rs"]
-mod sys;
+mod other;
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -31,6 +29,10 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use super::{FileStamp, LOCK, Opened, PRIVATE, Root};
+#[cfg(target_os = "linux")]
+use linux as sys;
+#[cfg(not(target_os = "linux"))]
+use other as sys;
 
 /// The folder of the locks in the state directory.
 const FOLDER: &str = "locks";
