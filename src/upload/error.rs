@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use super::outcome::{BlockedBy, Failure, Outcome, Unreadable, Unsettled};
 use crate::file::{OpenError, Settled};
-use crate::journal::JournalError;
+use crate::journal::{JournalError, RefusedRequest};
 use crate::vault::{Kind, VaultError};
 
 /// Trouble after which a file is tried again.
@@ -83,7 +83,7 @@ pub(super) enum StepError {
     Blocked(#[from] BlockedBy),
     /// The journal holds something that contradicts the step, and wrote nothing.
     #[error(transparent)]
-    JournalRefuses(JournalError),
+    JournalRefuses(RefusedRequest),
 }
 
 impl From<SourceError> for StepError {
@@ -105,7 +105,7 @@ impl From<JournalError> for StepError {
     fn from(error: JournalError) -> Self {
         match error {
             JournalError::Unusable(_) => Self::Trouble(TransferError::Journal(error)),
-            JournalError::Refused(_) => Self::JournalRefuses(error),
+            JournalError::Refused(request) => Self::JournalRefuses(request),
         }
     }
 }
@@ -131,7 +131,7 @@ impl StepError {
             Self::File(SourceError::Unsettled(reason)) => Outcome::Again { reason, place: file.relative.clone() },
             Self::File(SourceError::Unreadable(reason)) => Outcome::Failed { reason: reason.into(), moved: None },
             Self::Blocked(reason) => Outcome::Blocked { reason },
-            Self::JournalRefuses(error) => Outcome::Failed { reason: Failure::JournalRefuses(error), moved: None },
+            Self::JournalRefuses(request) => Outcome::Failed { reason: Failure::JournalRefuses(request), moved: None },
         })
     }
 }

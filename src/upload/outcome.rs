@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::naming::NameError;
 use super::verify::Doubt;
 use crate::file::{OpenError, Settled};
-use crate::journal::{JournalError, LocalEnd, Stored};
+use crate::journal::{LocalEnd, RefusedRequest, Stored};
 use crate::removal::NotRemoved;
 use crate::vault::{RemotePath, VaultError};
 
@@ -103,7 +103,7 @@ pub enum Failure {
     Earlier(String),
     /// The journal refuses what this attempt came to: another process has ended the attempt in another way.
     #[error(transparent)]
-    JournalRefuses(JournalError),
+    JournalRefuses(RefusedRequest),
     /// The store has the file, and the local file can't be removed.
     #[error("it is stored, but stays here: {0}")]
     NotRemoved(#[source] NotRemoved),
