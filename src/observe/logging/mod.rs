@@ -103,7 +103,7 @@ where
     // By default the layer reports a failed write on standard error itself, and panics where that is closed.
     let layer = fmt::layer().with_writer(writer).with_ansi(colour).log_internal_errors(false);
     let layer = match format {
-        Format::Text => layer.boxed(),
+        Format::Text => layer.with_target(false).boxed(),
         Format::Json => layer.json().flatten_event(true).with_current_span(false).boxed(),
     };
     tracing_subscriber::registry().with(filter_fn(may_be_logged)).with(filter).with(limit).with(layer)
