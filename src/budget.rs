@@ -49,9 +49,9 @@ pub(crate) const FIRST_LOOK: Duration = Duration::from_secs(1);
 pub(crate) const LATE: Duration = Duration::from_secs(600);
 /// Attempts of one name that are looked through for one that was cut off in an earlier process: the newest are the ones that count.
 pub(crate) const LATE_ATTEMPTS: usize = 16;
-/// Open attempts that are looked through for one of a file that is to be sent: far more than a process that works has. Further ones end at
-/// the next start.
-pub(crate) const OPEN_ATTEMPTS: usize = 1000;
+/// Open attempts of one file that the store is asked for before the file is sent: each is an upload that was cut off, so more are a sign of
+/// a file that is renamed all the time. Further ones are asked for at the file's next transfer, or end at the next start.
+pub(crate) const OPEN_ATTEMPTS: usize = 100;
 /// Files that wait for a late store without a place among the uploads; more keep their places, which slows the sending to a
 /// service that loses every answer.
 pub(crate) const LATE_FILES: usize = 256;

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tracing::Dispatch;
 use tracing_subscriber::filter::EnvFilter;
@@ -29,6 +29,10 @@ pub fn logged(text: &str, json: bool) -> String {
     let logger = if json { JSON.get_or_init(|| Logger::new(true)) } else { TEXT.get_or_init(|| Logger::new(false)) };
     logger.log(text)
 }
+
+/// The program's end waits a second for its last log lines. On a busy machine the thread that writes them may need longer, and a
+/// fuzzer would take its lateness for a fault.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Logger {
     dispatch: Dispatch,
@@ -75,7 +79,11 @@ impl Logger {
         });
         // Without this, the limit would suppress lines after the first few texts.
         drop(self.limit.take_suppressed(Instant::now(), true));
-        self.queue.flush();
-        String::from_utf8_lossy(&self.buffer.take()).into_owned()
+        let (mut text, end) = (String::new(), Instant::now() + PATIENCE);
+        while text.lines().count() < 3 && Instant::now() < end {
+            self.queue.flush();
+            text.push_str(&String::from_utf8_lossy(&self.buffer.take()));
+        }
+        text
     }
 }

@@ -72,7 +72,7 @@ struct Run<V, F> {
 /// A run has four parts, one after the other:
 /// 1. Upkeep begins: what the journal needs once an hour or once a day, beside the uploads.
 /// 2. Each folder recovers: what a stopped run left there is resolved, before any folder starts.
-/// 3. All folders run side by side, each until its end (see [`folder::run`]).
+/// 3. All folders run side by side, each until its end (see `folder::run`).
 /// 4. Upkeep ends, with what a run does for the journal at its end.
 pub async fn run<V: Vault>(
     shared: Arc<Shared<V>>,

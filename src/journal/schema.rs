@@ -94,11 +94,18 @@ CREATE TABLE anchor (
 ) STRICT;
 ";
 
+/// Version 5: an open attempt is found by its file's inode, however many attempts are open or wait for their file's removal. Without
+/// the inode in this index each upload had to look at all open attempts, which took 2 % of the time of small files.
+const VERSION_5: &str = "
+DROP INDEX attempt_waiting;
+CREATE INDEX attempt_waiting ON attempt (state, inode) WHERE state <= 2;
+";
+
 /// The first version in which the beginnings of the chains are signed.
 pub(super) const SIGNED: usize = 4;
 
 /// Step `n` turns version `n` into version `n + 1`. A step that was ever released is never edited.
-pub(super) const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4];
+pub(super) const STEPS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5];
 
 /// Why a journal can't be brought to this program's version. `JournalError` says it to the caller, with the journal's path.
 #[derive(Debug)]

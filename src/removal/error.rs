@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use super::MoveTargetError;
 use crate::file::lease::NoLease;
-use crate::file::{OpenError, PRIVATE};
+use crate::file::{OpenError, PRIVATE, is_scarcity};
 
 /// A file that was not removed.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +82,8 @@ impl RemovalError {
     pub fn calls_for_retry(&self) -> bool {
         match self {
             Self::NotSetAside(StagingError::Open(error)) => error.is_scarcity(),
-            Self::NotSetAside(_) | Self::NotFinished(_) | Self::Internal => false,
+            Self::NotFinished(error) => error.is_scarcity(),
+            Self::NotSetAside(_) | Self::Internal => false,
             _ => true,
         }
     }
@@ -152,5 +153,16 @@ pub enum FinishError {
 impl From<Errno> for FinishError {
     fn from(errno: Errno) -> Self {
         Self::Io(errno.into())
+    }
+}
+
+impl FinishError {
+    /// Whether only descriptors or memory are short: no fault of the file, and soon over.
+    fn is_scarcity(&self) -> bool {
+        match self {
+            Self::Staged(StagingError::Open(error)) => error.is_scarcity(),
+            Self::Target(MoveTargetError::Io(_, error)) | Self::Io(error) => is_scarcity(error),
+            _ => false,
+        }
     }
 }

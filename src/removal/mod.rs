@@ -1,6 +1,6 @@
 //! Removing files from the watched folder: the only module that may rename and unlink.
 //!
-//! A file is removed in two steps with a grace between them, which [`tasks`] runs for all files: `set_aside` renames it into a
+//! A file is removed in two steps with a grace between them, which `tasks` runs for all files: `set_aside` renames it into a
 //! private folder of the same file system, so that no new file can be under its name, and `finish` unlinks it there or moves it to
 //! another folder. Before and after each step its device, inode, size and times must be those that were uploaded, and nobody may
 //! have it open for writing. Otherwise the file is put back and must settle again. To check and then unlink in place loses files to

@@ -2,6 +2,7 @@ use super::*;
 use crate::file::Root;
 use crate::file::lease::{LeaseBreaks, Writers};
 use crate::journal::{Intent, Stored};
+use crate::removal::StagingError;
 use crate::vault::{DocumentId, RemotePath};
 
 fn not_removed(error: RemovalError) -> RemovalResult {
@@ -34,6 +35,9 @@ fn the_journal_calls_only_a_removed_file_removed() {
     let refused = RemovalError::NotFinished(rustix::io::Errno::ACCESS.into());
     assert_eq!(end(not_removed(refused)), None, "still stored: the next walk tries again");
     assert_eq!(end(not_removed(RemovalError::Internal)), None);
+    // Regression: after the grace a shortage of descriptors was blamed on the file, which stayed in the private folder.
+    let scarce = RemovalError::NotFinished(StagingError::from(rustix::io::Errno::MFILE).into());
+    assert_eq!(end(not_removed(scarce)), Some(End::Superseded), "it settles again, and is not sent again");
 }
 
 #[tokio::test]

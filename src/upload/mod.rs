@@ -1,10 +1,10 @@
 //! From a settled file to a receipt, and to the removal of the local file.
 //!
-//! The uploader takes files from a queue, as many at once as [`concurrency`] allows. A [`worker`] tries each of them until it is done;
-//! each try is a [`transfer`], which reads from top to bottom: open, plan, reconcile, intent, send, verify, receipt. What a
-//! transfer needs to know is in its [`context`]; no step calls back up.
+//! The uploader takes files from a queue, as many at once as `concurrency` allows. A `worker` tries each of them until it is done;
+//! each try is a `transfer`, which reads from top to bottom: open, plan, reconcile, intent, send, verify, receipt. What a
+//! transfer needs to know is in its `context`; no step calls back up.
 //!
-//! Failures are met where they belong: trouble of what all files need (service, login, journal) opens a [`breaker`] and blames no
+//! Failures are met where they belong: trouble of what all files need (service, login, journal) opens a `breaker` and blames no
 //! file; what one file suffers is written down with its reason, and that file is left until it changes.
 
 pub(crate) mod backoff;

@@ -3,7 +3,7 @@
 //! Events are hints; the folder itself is the truth. It is walked through at the start, after a loss of events, twice for each new
 //! folder, and every few minutes. A full upload queue pauses the walk: files wait in the folder, and none is dropped.
 //!
-//! [`Sources`] says where files may be, [`Candidates`] is the table of them, [`settle`] judges when one is ready.
+//! `Sources` says where files may be, `Candidates` is the table of them, [`settle`] judges when one is ready.
 
 mod candidates;
 mod events;

@@ -8,7 +8,7 @@ use astran_backup::journal::{
     DatabaseProblem, End, Filter, Journal, JournalError, LocalEnd, RefusedRequest, State, Unusable,
 };
 
-use crate::support::{fresh, history, latest, raw, store};
+use crate::support::{fresh, go, history, intent, latest, raw, store};
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -116,4 +116,18 @@ async fn a_journal_of_an_earlier_version_goes_to_the_first_that_claims_it() {
         assert!(!journal.claim("one").await.unwrap());
         journal.claim("other").await.unwrap_err();
     }
+}
+
+#[tokio::test]
+async fn a_journal_of_version_4_opens_whole_and_finds_open_attempts_by_their_file() {
+    let (_dir, state, journal) = fresh();
+    store(&journal, "a").await;
+    let open = go(&journal, intent("b", "b")).await;
+    drop(journal);
+    let undo = "DROP INDEX attempt_waiting; CREATE INDEX attempt_waiting ON attempt (state) WHERE state <= 2;";
+    raw(&state).execute_batch(&format!("{undo} PRAGMA user_version = 4;")).unwrap();
+    let journal = Journal::open(&state).unwrap();
+    assert!(journal.check().await.unwrap().is_whole());
+    let found = journal.open_of_inode(intent("", "").stamp.inode, 9).await.unwrap();
+    assert_eq!(found.into_iter().map(|entry| entry.id).collect::<Vec<_>>(), [open]);
 }

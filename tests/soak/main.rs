@@ -53,7 +53,7 @@ fn in_an_hour_of_kills_outages_and_faults_nothing_is_lost_truncated_or_stored_tw
     world.access.auth_url.clone_from(&world.access.api_url);
     let kept = kept(&world);
     let ledger = Ledger::create(kept.join("ledger.jsonl"));
-    let mut program = Program::new(&world, kept.join("log"));
+    let mut program = Program::new(&world, kept.join("log"), length);
 
     let thrown = Storm { world: &world, relay: &relay, ledger: &ledger, length }.run(&mut program, &mut dice);
     settle_down(&world, &mut program);

@@ -19,6 +19,7 @@ pub(crate) struct Used {
 pub(crate) struct Program<'a> {
     world: &'a World,
     binary: Option<String>,
+    store_lag: &'static str,
     pub(crate) log: PathBuf,
     child: Option<(Child, Instant)>,
     pub(crate) most: Used,
@@ -28,9 +29,12 @@ pub(crate) struct Program<'a> {
 
 impl<'a> Program<'a> {
     /// `ASTRAN_TEST_BINARY` names another build of the program, such as the release.
-    pub(crate) fn new(world: &'a World, log: PathBuf) -> Self {
+    /// The relay of the soak hands uploads on late. On a machine that is busy with the soak itself an hour of storms has a hand-over
+    /// that takes longer than the lag of the short tests, so a long soak allows for half of the default.
+    pub(crate) fn new(world: &'a World, log: PathBuf, length: Duration) -> Self {
+        let store_lag = if length < Duration::from_secs(120) { "8s" } else { "30s" };
         let binary = std::env::var("ASTRAN_TEST_BINARY").ok();
-        Self { world, binary, log, child: None, most: Used::default(), ended: BTreeMap::new() }
+        Self { world, binary, store_lag, log, child: None, most: Used::default(), ended: BTreeMap::new() }
     }
 
     fn log(&self) -> Stdio {
@@ -45,6 +49,7 @@ impl<'a> Program<'a> {
             None => ours,
         };
         command.arg("watch").arg("watched").args(arguments).stdout(self.log()).stderr(self.log());
+        command.env("ASTRAN_BACKUP_STORE_LAG", self.store_lag);
         self.child = Some((command.spawn().unwrap(), Instant::now()));
     }
 
