@@ -96,7 +96,7 @@ fn path_has_failed(connection: &Connection, id: AttemptId) -> rusqlite::Result<b
     Ok(newest.unwrap_or(true))
 }
 
-static LIMIT_FAILURES: Sql = Sql::new(|| {
+pub(super) static LIMIT_FAILURES: Sql = Sql::new(|| {
     format!(
         "DELETE FROM attempt WHERE {is_failed} AND seq IS NULL AND {IS_NOT_NEWEST} AND id <= \
          (SELECT id FROM attempt WHERE {is_failed} ORDER BY id DESC LIMIT 1 OFFSET ?1)",
@@ -107,9 +107,9 @@ static LIMIT_FAILURES: Sql = Sql::new(|| {
 /// The newest attempt of all stays, so that its number never comes again.
 const IS_NOT_NEWEST: &str = "id <> (SELECT max(id) FROM attempt)";
 
-/// The condition by which the index `attempt_waiting` finds failures. `table` is the table's name with a dot, or empty.
+/// The condition by which the index `attempt_failed` finds failures, in their order. `table` is the table's name with a dot, or empty.
 pub(super) fn is_failed(table: &str) -> String {
-    format!("{table}state <= {failed} AND {table}state = {failed}", failed = state::FAILED)
+    format!("{table}state = {failed}", failed = state::FAILED)
 }
 
 /// Forgets the oldest failures without a receipt beyond the newest `limit`. Returns how many.
@@ -135,7 +135,7 @@ fn forget_failures(connection: &Connection, ids: &[AttemptId]) -> Result<u64, Re
 /// How many failures [`Journal::failures_page`] returns at a time.
 const FAILURES_AT_ONCE: i64 = 1000;
 
-static FAILURES_PAGE: Sql = Sql::new(|| {
+pub(super) static FAILURES_PAGE: Sql = Sql::new(|| {
     format!(
         "{} WHERE {} AND a.seq IS NULL AND a.started < ?1 AND a.id > ?2 ORDER BY a.id LIMIT ?3",
         select_attempts(),

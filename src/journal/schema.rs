@@ -95,10 +95,12 @@ CREATE TABLE anchor (
 ";
 
 /// Version 5: an open attempt is found by its file's inode, however many attempts are open or wait for their file's removal. Without
-/// the inode in this index each upload had to look at all open attempts, which took 2 % of the time of small files.
+/// the inode in this index each upload had to look at all open attempts, which took 2 % of the time of small files. Failures have an
+/// index of their own, in their order: there may be a hundred thousand, which are paged through and limited by age.
 const VERSION_5: &str = "
 DROP INDEX attempt_waiting;
-CREATE INDEX attempt_waiting ON attempt (state, inode) WHERE state <= 2;
+CREATE INDEX attempt_waiting ON attempt (state, inode) WHERE state <= 1;
+CREATE INDEX IF NOT EXISTS attempt_failed ON attempt (state) WHERE state = 2;
 ";
 
 /// The first version in which the beginnings of the chains are signed.

@@ -1,7 +1,7 @@
 //! The names that the journal's SQL uses: what the numbers in its tables mean, and which columns are read.
 //!
-//! States are formatted into the text of a statement, not bound to it: `SQLite` uses the partial index `attempt_waiting` only
-//! where a statement repeats the index's condition (`state <= 2`) as a literal. Each text is made once, at its first use.
+//! States are formatted into the text of a statement, not bound to it: `SQLite` uses a partial index (`attempt_waiting`,
+//! `attempt_failed`) only where a statement repeats the index's condition as a literal. Each text is made once, at its first use.
 
 use std::sync::LazyLock;
 

@@ -1,5 +1,6 @@
 //! The tasks that remove files: one sets them aside, the other finishes them when their grace is over.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -76,11 +77,14 @@ impl InFlight {
 const BATCH: usize = 256;
 
 impl Removals {
-    pub(crate) fn start(journal: Journal, flow: Activity) -> Self {
+    /// Starts the tasks. `until_written` is dropped once no more files can come and the journal has the end of each: whoever waits for
+    /// the drop may end the program.
+    pub(crate) fn start(journal: Journal, flow: Activity, until_written: impl Any + Send + Sync) -> Self {
         let (requests, to_set_aside) = mpsc::channel(BATCH);
         let (staged, to_finish) = mpsc::unbounded_channel();
         let in_flight = Arc::new(InFlight { flow, ..InFlight::default() });
-        let reporter = Reporter { journal, in_flight: Arc::clone(&in_flight) };
+        let until_written = Arc::new(until_written);
+        let reporter = Reporter { journal, in_flight: Arc::clone(&in_flight), _until_written: until_written };
         tokio::spawn(set_aside_all(to_set_aside, staged, reporter.clone()));
         tokio::spawn(finish_all(to_finish, reporter));
         Self { requests, in_flight }
@@ -186,6 +190,7 @@ async fn each<S: Send + 'static, T: Send + 'static>(
 struct Reporter {
     journal: Journal,
     in_flight: Arc<InFlight>,
+    _until_written: Arc<dyn Any + Send + Sync>,
 }
 
 impl Reporter {

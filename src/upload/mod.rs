@@ -167,7 +167,8 @@ impl<V: Vault> Uploader<V> {
     pub fn new(shared: Arc<Shared<V>>, options: Options, reports: mpsc::UnboundedSender<Report>) -> Arc<Self> {
         let Options { policy, targets, dest, forced, counts } = options;
         let destinations = Destinations::new(shared.patience);
-        let removals = Removals::start(shared.journal.clone(), shared.activity());
+        // After a stop that cuts uploads, the end of the reports is all that the program waits for.
+        let removals = Removals::start(shared.journal.clone(), shared.activity(), reports.clone());
         let concurrency = Concurrency::new(policy.transfers, counts.under_way.clone(), shared.activity());
         let unleased_announced = AtomicBool::new(false);
         let context = Context { shared, policy, dest, destinations, forced, counts, unleased_announced };

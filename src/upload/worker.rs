@@ -78,6 +78,8 @@ impl<V: Vault> Uploader<V> {
                 ControlFlow::Break(outcome) => return outcome,
             };
             tokio::select! {
+                biased;
+                // Without a pause the next try is part of the same transfer: after a stop too it has the grace.
                 () = self.pause(pause, place) => {}
                 () = shutdown.reached(Stop::Gently) => return Some(Outcome::Left),
             }

@@ -124,7 +124,7 @@ async fn a_journal_of_version_4_opens_whole_and_finds_open_attempts_by_their_fil
     store(&journal, "a").await;
     let open = go(&journal, intent("b", "b")).await;
     drop(journal);
-    let undo = "DROP INDEX attempt_waiting; CREATE INDEX attempt_waiting ON attempt (state) WHERE state <= 2;";
+    let undo = "DROP INDEX attempt_failed; DROP INDEX attempt_waiting; CREATE INDEX attempt_waiting ON attempt (state) WHERE state <= 2;";
     raw(&state).execute_batch(&format!("{undo} PRAGMA user_version = 4;")).unwrap();
     let journal = Journal::open(&state).unwrap();
     assert!(journal.check().await.unwrap().is_whole());

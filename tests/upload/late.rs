@@ -87,6 +87,24 @@ async fn a_late_upload_does_not_replace_another_files_document_of_the_same_name(
     assert_eq!(life.vault.stored("x"), [b"first".as_slice(), b"second"]);
 }
 
+/// Regression: the next file of the folder, which got the inode number of the deleted one, waited for a minute.
+#[tokio::test(start_paused = true)]
+async fn a_new_file_does_not_wait_for_the_late_upload_of_a_deleted_one() {
+    let mut life = Life::new(|_| ());
+    life.put("first", b"1234");
+    life.vault.next_uploads([Reply::Lost(LONG)]);
+    life.hand_over("first").await;
+    life.under_way(1).await;
+    std::fs::remove_file(life.root.path().join("first")).unwrap();
+    assert!(matches!(life.outcome().await, Outcome::Gone));
+    // File systems round the time at which a file was made.
+    std::thread::sleep(Duration::from_millis(50));
+    let start = Instant::now();
+    life.put("second", b"another file");
+    assert!(is_removed(&life.send("second").await));
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_late_upload_of_a_process_that_has_died_does_not_replace_a_newer_one() {
     // The last case is an upload that took longer than `store_lag`.

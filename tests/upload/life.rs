@@ -28,12 +28,18 @@ pub(crate) struct Life {
     pub(crate) flow: Activity,
     queue: mpsc::Sender<Settled>,
     reports: mpsc::UnboundedReceiver<Report>,
-    _trigger: shutdown::Trigger,
+    /// Stops the process.
+    pub(crate) trigger: shutdown::Trigger,
 }
 
 impl Life {
     /// A process that believes the store's answer (`verify = "answer"`), unless `change` says otherwise.
     pub(crate) fn new(change: impl FnOnce(&mut Policy)) -> Self {
+        Self::with_grace(Duration::ZERO, change)
+    }
+
+    /// The same, where files under way have this grace after a stop.
+    pub(crate) fn with_grace(grace: Duration, change: impl FnOnce(&mut Policy)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("watched")).unwrap();
         let root = Arc::new(Root::open(&dir.path().join("watched")).unwrap());
@@ -49,8 +55,8 @@ impl Life {
         let uploader = Uploader::new(shared, options, sender);
         let (queue, files) = mpsc::channel(8);
         let (trigger, shutdown) = shutdown::channel();
-        tokio::spawn(uploader.run(files, Duration::ZERO, shutdown));
-        Self { dir, root, journal, vault, flow, queue, reports, _trigger: trigger }
+        tokio::spawn(uploader.run(files, grace, shutdown));
+        Self { dir, root, journal, vault, flow, queue, reports, trigger }
     }
 
     pub(crate) fn state(&self) -> PathBuf {
@@ -103,6 +109,11 @@ impl Life {
             report = self.reports.recv() => report.unwrap().outcome,
             _ = over => panic!("no outcome came"),
         }
+    }
+
+    /// Waits for the end of all reports, after a stop.
+    pub(crate) async fn no_more_reports(&mut self) {
+        assert!(self.reports.recv().await.is_none());
     }
 
     /// Hands a file over, and returns its outcome.

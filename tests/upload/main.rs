@@ -13,5 +13,6 @@ mod names;
 mod receipts;
 mod sizes;
 mod standstill;
+mod stop;
 #[path = "../support/mod.rs"]
 mod support;

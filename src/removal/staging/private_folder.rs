@@ -30,17 +30,17 @@ pub(super) fn open(root: &Root, base: &Path) -> Result<OwnedFd, StagingError> {
 /// Opens the private folder, and makes it where it is missing. The one that was just made is checked like any other: another
 /// process may have been faster.
 pub(super) fn open_or_make(root: &Root, base: &Path) -> Result<OwnedFd, StagingError> {
-    let opened = match open(root, base) {
-        Err(StagingError::Open(OpenError::Gone)) => {
-            match mkdirat(&beneath_folder(root.dir(), base)?, PRIVATE, Mode::RWXU) {
-                Ok(()) | Err(Errno::EXIST) => open(root, base),
-                Err(errno) => Err(errno.into()),
-            }
-        }
-        other => other,
-    };
+    match open(root, base) {
+        Err(StagingError::Open(OpenError::Gone)) => {}
+        other => return other,
+    }
+    // "Gone" here means that the folder that it would lie in was removed, and the file with it.
+    match mkdirat(&beneath_folder(root.dir(), base)?, PRIVATE, Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(errno.into()),
+    }
     // Something else lies where the private folder should be. The caller must not take that for the file being gone.
-    opened.map_err(|error| match error {
+    open(root, base).map_err(|error| match error {
         StagingError::Open(OpenError::Gone) => StagingError::NoFolder,
         other => other,
     })

@@ -59,6 +59,16 @@ async fn a_file_in_the_place_of_the_private_folder_stops_no_removal() {
     assert!(!scratch.root.path().join(&staged.place).exists());
 }
 
+/// Regression: the private folder, which can't be made there, was blamed, and the file was reported as failed.
+#[tokio::test]
+async fn a_file_whose_watched_folder_was_removed_is_gone() {
+    LeaseBreaks::install().unwrap();
+    let scratch = Scratch::new();
+    let settled = scratch.write("report", "content");
+    let refused = stage(&settled, || fs::remove_dir_all(scratch.root.path()).unwrap()).unwrap_err();
+    assert!(matches!(refused.error, RemovalError::Gone), "{refused:?}");
+}
+
 #[tokio::test]
 async fn names_and_paths_too_long_for_the_private_folder_wait_elsewhere_and_come_back() {
     LeaseBreaks::install().unwrap();

@@ -83,8 +83,9 @@ impl<'a, V: Vault> Reconcile<'a, V> {
                 if let Some(receipted) = self.resolve_here(&entry).await? {
                     return Ok(Some(receipted));
                 }
-            } else {
-                // The bytes that were sent are nowhere any more, so there is nothing to ask for.
+            } else if !self.may_arrive(&entry) || !self.is_younger_than(&entry) {
+                // The bytes that were sent are nowhere any more, so there is nothing to ask for. A younger file, which has nothing to
+                // do with them, does not wait for them either: the attempt stays open.
                 self.end_in_time(&entry, |_| "its file was changed before its upload could be asked for".into())
                     .await?;
             }
@@ -164,6 +165,17 @@ impl<'a, V: Vault> Reconcile<'a, V> {
             return Err(TransferError::MayArrive(wait).into());
         }
         self.abandon(entry.id, &reason(cut_off)).await
+    }
+
+    fn may_arrive(&self, entry: &Entry) -> bool {
+        self.context.wait_for_arrival(self.context.shared.late.cut_of(entry)).is_some()
+    }
+
+    /// Whether this file was made after an attempt began: then it has no more than the inode number of that attempt's file, which is
+    /// gone. Where the file system does not say, it may be that file.
+    fn is_younger_than(&self, entry: &Entry) -> bool {
+        let made = self.source.opened.file.metadata().and_then(|metadata| metadata.created());
+        made.is_ok_and(|made| made > entry.started)
     }
 
     async fn abandon(&self, attempt: AttemptId, reason: &str) -> Result<(), StepError> {
