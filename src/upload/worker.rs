@@ -41,7 +41,7 @@ type Next = ControlFlow<Option<Outcome>, Pause>;
 impl<V: Vault> Uploader<V> {
     /// Brings a file to its end, gives its place back, and reports the file.
     pub(super) async fn work(&self, file: Settled, place: Place, shutdown: Shutdown) {
-        let span = tracing::debug_span!("file", path = %file.origin.display(), attempt = Empty, dest = Empty);
+        let span = tracing::debug_span!("file", path = %file.origin.display());
         let watch = ReportsPanic { reports: &self.reports, file: &file };
         let outcome = self.until_done(&file, &place, shutdown).instrument(span).await;
         drop(watch);
@@ -69,9 +69,11 @@ impl<V: Vault> Uploader<V> {
                 Ok(permits) => permits,
                 Err(error) => return Some(self.stop(error)),
             };
-            let next = match Transfer::run(&self.context, file).await {
-                Ok(finished) => return self.finish(file, finished, permits).await,
-                Err(trouble) => self.after_trouble(file, trouble, permits, &mut tries),
+            // A span of its own for each try: what is recorded in a span is added to it, so one span for all would grow with each try.
+            let span = tracing::debug_span!("transfer", attempt = Empty, dest = Empty);
+            let next = match Transfer::run(&self.context, file).instrument(span.clone()).await {
+                Ok(finished) => return self.finish(file, finished, permits).instrument(span).await,
+                Err(trouble) => span.in_scope(|| self.after_trouble(file, trouble, permits, &mut tries)),
             };
             let pause = match next {
                 ControlFlow::Continue(pause) => pause,

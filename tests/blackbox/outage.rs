@@ -74,6 +74,20 @@ fn a_503_is_waited_out_as_long_as_the_service_asks_and_no_file_is_blamed() {
     assert_eq!(world.sandbox().stats().requests["upload"], 6, "while it asks for quiet nothing else is sent");
 }
 
+/// Regression: with -v each try of a file added its attempt to all log lines about the file, which grew for days.
+#[test]
+fn each_log_line_about_a_file_names_one_attempt() {
+    let world = World::new();
+    world.faults().add(Rule::new(Call::Upload, unavailable(Some(1))).times(2));
+    world.put("file", "content");
+    let output = world.once_quick(&["-v"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    for attempt in 1..=3 {
+        assert!(output.stderr.contains(&format!("{{attempt={attempt} dest=/HR_Backup/file}}")), "{output:?}");
+    }
+    assert!(output.stderr.lines().all(|line| line.matches(" dest=").count() <= 1), "{output:?}");
+}
+
 #[test]
 fn a_connection_that_breaks_during_or_after_an_upload_loses_nothing_and_stores_nothing_twice() {
     for fault in [Fault::CutBefore { bytes: 1000 }, Fault::CutBefore { bytes: 0 }, Fault::CutAfter] {
