@@ -8,7 +8,7 @@ use crate::printable::printable;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// All that was asked for is done.
+    /// All that was asked for is done. Also the orderly stop of a daemon, whatever files are left for its next start.
     Done = 0,
     /// Some files failed; also any failure that has no code of its own.
     SomeFailed = 1,
@@ -22,7 +22,7 @@ pub enum Exit {
     Unreachable = 5,
     /// Another instance holds the folder.
     Held = 6,
-    /// Interrupted by a signal.
+    /// Interrupted by a signal: a command that had work to finish by the first one, a daemon by the second one.
     Interrupted = 130,
 }
 

@@ -20,14 +20,14 @@ pub use args::{Completions, Get, History, HistoryCommand, Ls, Man, Push, Retry, 
 
 const AFTER_HELP: &str = "\
 Exit codes:
-    0  all done
+    0  all done, or watch was stopped by a signal
     1  some files failed
     2  the command line or the configuration can't be used
     3  the login was refused
     4  the destination or a local path is missing
     5  the service can't be reached
     6  another instance holds the folder
-  130  interrupted
+  130  interrupted; watch without --once only by a second signal
 
 Examples:
   astran-backup watch ./TemporaryFolder --dest /HR_Backup

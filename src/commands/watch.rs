@@ -24,17 +24,26 @@ use crate::upload::{MoveTargets, PATIENCE, Shared};
 
 /// Watches the configured folders.
 pub(super) async fn run(context: Context, once: bool, reloads: Reloads) -> Result<Exit, Fatal> {
-    let locked = LockedFolders::new();
+    let (locked, shutdown) = (LockedFolders::new(), context.shutdown.clone());
     let ended = watch(context, once, reloads, &locked).await;
     locked.tidy().await;
-    ended
+    match ended? {
+        Some(tally) => exit_of(&tally, once, &shutdown),
+        None => Ok(exit_of_stop(once, shutdown.requested())),
+    }
 }
 
-/// Opens and locks the folders, logs in, and runs the daemon until it ends by itself (`--once`) or by a signal.
-async fn watch(context: Context, once: bool, reloads: Reloads, locked: &LockedFolders) -> Result<Exit, Fatal> {
+/// Opens and locks the folders, logs in, and runs the daemon until it ends by itself (`--once`) or by a signal. Returns `None` where a
+/// stop is requested before the daemon runs.
+async fn watch(
+    context: Context,
+    once: bool,
+    reloads: Reloads,
+    locked: &LockedFolders,
+) -> Result<Option<Tally>, Fatal> {
     let health = Health::default();
     let metrics = Metrics::new(&health);
-    let Some(roots) = open_all(&context).await? else { return Ok(Exit::Interrupted) };
+    let Some(roots) = open_all(&context).await? else { return Ok(None) };
     let Local { journal, locks, breaks } = context.open_local().await?;
     let lock = {
         let (locked, metrics) = (locked.clone(), metrics.clone());
@@ -42,7 +51,7 @@ async fn watch(context: Context, once: bool, reloads: Reloads, locked: &LockedFo
     };
     let Context { config, global, mut shutdown } = context;
     let Some(folders) = for_each(config.folders.iter().cloned().zip(roots), lock, shutdown.clone()).await? else {
-        return Ok(Exit::Interrupted);
+        return Ok(None);
     };
     // The address is bound before anything is sent, so that a wrong one ends the program at once.
     let listener = match config.listen.filter(|_| !once) {
@@ -80,7 +89,7 @@ async fn watch(context: Context, once: bool, reloads: Reloads, locked: &LockedFo
         Err(fatal) => Err(fatal),
     };
     session.close().await;
-    ended?.map_or(Ok(Exit::Interrupted), |tally| exit_of(&tally, once, &shutdown))
+    ended
 }
 
 async fn bind(address: SocketAddr) -> Result<Listener, Fatal> {
@@ -196,7 +205,7 @@ fn make_folder(folder: &Folder) -> Result<(), Fatal> {
     std::fs::create_dir_all(&folder.path).map_err(|error| cannot_open(&folder.path, &error))
 }
 
-/// A stop signal ends a daemon successfully, but interrupts a run with `--once` or a push, which should have done all its work.
+/// The exit code of a run of the daemon or of a push.
 pub(super) fn exit_of(tally: &Tally, once: bool, shutdown: &Shutdown) -> Result<Exit, Fatal> {
     tracing::info!(stored = tally.stored, failed = tally.failed, left = tally.left, "done");
     if let Some(error) = &tally.stopped {
@@ -205,7 +214,13 @@ pub(super) fn exit_of(tally: &Tally, once: bool, shutdown: &Shutdown) -> Result<
     match shutdown.requested() {
         Stop::No if tally.failed > 0 || tally.left > 0 => Ok(Exit::SomeFailed),
         Stop::No => Ok(Exit::Done),
-        Stop::Gently if !once && tally.left == 0 => Ok(Exit::Done),
-        Stop::Gently | Stop::Now => Ok(Exit::Interrupted),
+        stop => Ok(exit_of_stop(once, stop)),
     }
+}
+
+/// The exit code after a stop signal. A stop is the only way in which a daemon can end, so the first signal is no failure: the files that are
+/// left lie whole in their folder, and the next start takes them. A run with `--once` or a push should have done all its work, so any
+/// signal interrupts it; a second signal interrupts the orderly stop of a daemon too.
+fn exit_of_stop(once: bool, stop: Stop) -> Exit {
+    if once || stop == Stop::Now { Exit::Interrupted } else { Exit::Done }
 }

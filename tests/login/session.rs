@@ -20,11 +20,11 @@ fn each_command_ends_its_session() {
 fn a_command_that_is_stopped_while_it_starts_ends_its_session_too() {
     let world = World::new();
     world.faults().add(Rule::new(Call::Filesystem, Fault::Stall { ms: 600_000 }).always());
-    for arguments in [["watch", "watched"], ["push", "watched"]] {
-        let daemon = Daemon::start(world.command().args(arguments));
+    for (command, code) in [("watch", 0), ("push", 130)] {
+        let daemon = Daemon::start(world.command().args([command, "watched"]));
         let before = world.sandbox().stats().requests["filesystem"];
         eventually("it looks for its destination", || world.sandbox().stats().requests["filesystem"] > before);
-        assert_eq!(daemon.stop().code, Some(130));
+        assert_eq!(daemon.stop().code, Some(code));
     }
     let stats = world.sandbox().stats();
     assert_eq!((stats.logins["password"], stats.logouts), (2, 2));

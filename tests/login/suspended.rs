@@ -92,6 +92,6 @@ fn a_stop_while_uploads_are_suspended_ends_at_once() {
     let asked = Instant::now();
     let output = daemon.stop();
     assert!(asked.elapsed() < Duration::from_secs(10), "took {:?}", asked.elapsed());
-    assert_eq!(output.code, Some(130), "a file is left: {output:?}");
+    assert_eq!(output.code, Some(0), "a file that is left is no failure: {output:?}");
     assert_eq!(world.files_left().len(), 1);
 }
