@@ -35,12 +35,7 @@ pub(super) async fn run(context: Context, once: bool, reloads: Reloads) -> Resul
 
 /// Opens and locks the folders, logs in, and runs the daemon until it ends by itself (`--once`) or by a signal. Returns `None` where a
 /// stop is requested before the daemon runs.
-async fn watch(
-    context: Context,
-    once: bool,
-    reloads: Reloads,
-    locked: &LockedFolders,
-) -> Result<Option<Tally>, Fatal> {
+async fn watch(context: Context, once: bool, reloads: Reloads, locked: &LockedFolders) -> Result<Option<Tally>, Fatal> {
     let health = Health::default();
     let metrics = Metrics::new(&health);
     let Some(roots) = open_all(&context).await? else { return Ok(None) };

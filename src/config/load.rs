@@ -179,5 +179,9 @@ fn given_state_dir(inputs: &Inputs<'_>) -> Result<PathBuf, ConfigError> {
         || environment.absolute("XDG_STATE_HOME").or_else(|| Some(environment.absolute("HOME")?.join(".local/state")));
     of_service
         .or_else(|| base().map(|base| base.join("astran-backup")))
-        .ok_or_else(|| ConfigError::new("no place for the journal, as HOME is not set: give --state-dir DIR"))
+        .ok_or_else(|| {
+            ConfigError::new(
+                "no place for the journal, as HOME is not set: give --state-dir DIR (in a systemd unit: StateDirectory=astran-backup)",
+            )
+        })
 }

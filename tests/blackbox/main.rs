@@ -30,5 +30,6 @@ mod push;
 mod readers;
 mod sandbox_command;
 mod secrets;
+mod service;
 mod standard_input;
 mod tls;

@@ -1,0 +1,152 @@
+//! The systemd units of `deploy/`: the program takes their command lines, and they say what the program's contracts need.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)] // a failed `unwrap` fails the test; the tests read files
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use astran_backup::cli::{Cli, Command as Subcommand};
+use astran_backup::exit::Exit;
+use clap::Parser as _;
+
+const SERVICE: &str = "astran-backup.service";
+const TEMPLATE: &str = "astran-backup@.service";
+const DROP_IN: &str = "astran-backup.service.d/folders.conf";
+
+/// The highest exposure that `systemd-analyze security` may give to a unit, in tenths.
+const EXPOSURE: &str = "25";
+
+fn deploy() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy")
+}
+
+/// The lines of a unit file, each with its section.
+fn settings(file: &str) -> Vec<(String, String, String)> {
+    parse(&std::fs::read_to_string(deploy().join(file)).unwrap())
+}
+
+fn parse(text: &str) -> Vec<(String, String, String)> {
+    let mut section = String::new();
+    let mut settings = Vec::new();
+    for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        if let Some(name) = line.strip_prefix('[') {
+            name.strip_suffix(']').unwrap().clone_into(&mut section);
+        } else {
+            let (key, value) = line.split_once('=').unwrap_or_else(|| panic!("{line:?} is no setting"));
+            settings.push((section.clone(), key.to_owned(), value.to_owned()));
+        }
+    }
+    settings
+}
+
+/// The value of a key of `[Service]` that stands there once.
+fn value(file: &str, key: &str) -> String {
+    let mut values =
+        settings(file).into_iter().filter(|(section, name, _)| section == "Service" && name == key).map(|it| it.2);
+    let value = values.next().unwrap_or_else(|| panic!("{file} has no {key}"));
+    assert_eq!(values.next(), None, "{file} has {key} twice");
+    value
+}
+
+#[test]
+fn the_program_takes_the_command_line_of_each_unit() {
+    for (file, config) in [(SERVICE, "/etc/astran-backup/config.toml"), (TEMPLATE, "/etc/astran-backup/instance.toml")]
+    {
+        let line = value(file, "ExecStart").replace("%i", "instance");
+        assert!(line.starts_with("/usr/bin/astran-backup "), "systemd wants the full path: {line}");
+        let cli = Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{file}: {error}"));
+        assert_eq!(cli.global.config.as_deref(), Some(Path::new(config)));
+        let Subcommand::Watch(watch) = cli.command else { panic!("{file} runs another command: {line}") };
+        assert!(!watch.once && watch.dir.is_none(), "{line}");
+    }
+}
+
+#[test]
+fn a_unit_is_not_restarted_after_what_no_restart_mends() {
+    let never = [Exit::Usage, Exit::LoginRefused].map(|exit| (exit as u8).to_string()).join(" ");
+    for file in [SERVICE, TEMPLATE] {
+        assert_eq!(value(file, "Restart"), "on-failure");
+        assert_eq!(value(file, "RestartPreventExitStatus"), never);
+    }
+}
+
+/// The program finds the journal by STATE_DIRECTORY, and the password by the credential of this name.
+#[test]
+fn a_unit_gives_a_user_a_state_folder_and_the_password() {
+    for file in [SERVICE, TEMPLATE] {
+        assert_eq!(value(file, "User"), "astran-backup");
+        assert!(value(file, "StateDirectory").starts_with("astran-backup"));
+        assert_eq!(value(file, "StateDirectoryMode"), "0700", "the journal is private");
+        assert!(value(file, "LoadCredential").starts_with("password:/etc/astran-backup/"));
+    }
+    let user = std::fs::read_to_string(deploy().join("astran-backup.sysusers")).unwrap();
+    assert!(user.contains("\nu astran-backup - "), "{user}");
+}
+
+#[test]
+fn the_template_differs_from_the_service_only_in_what_belongs_to_an_instance() {
+    let (service, template) = (settings(SERVICE), settings(TEMPLATE));
+    assert_eq!(service.len(), template.len());
+    let differing: Vec<_> = service.iter().zip(&template).filter(|(one, other)| one != other).collect();
+    let keys: Vec<_> = differing.iter().map(|(_, (_, key, _))| key.as_str()).collect();
+    assert_eq!(keys, ["Description", "ExecStart", "StateDirectory", "LoadCredential"]);
+    for (_, (_, key, value)) in differing {
+        assert!(value.contains("%i"), "{key}={value} is the same for all instances");
+    }
+}
+
+/// The drop-in for files of other users must be right when its lines are taken into use.
+fn units_with_the_whole_drop_in() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for file in [SERVICE, TEMPLATE] {
+        std::fs::copy(deploy().join(file), dir.path().join(file)).unwrap();
+    }
+    let drop_in = std::fs::read_to_string(deploy().join(DROP_IN)).unwrap();
+    let whole = drop_in.replace("#CapabilityBoundingSet=", "CapabilityBoundingSet=");
+    let whole = whole.replace("#AmbientCapabilities=", "AmbientCapabilities=");
+    assert_eq!(parse(&whole).len(), parse(&drop_in).len() + 2);
+    std::fs::create_dir(dir.path().join("astran-backup.service.d")).unwrap();
+    std::fs::write(dir.path().join(DROP_IN), whole).unwrap();
+    dir
+}
+
+/// Runs `systemd-analyze` on unit files, which needs no running systemd. `None` where it is not installed.
+fn analyze(arguments: &[&str], unit: &Path) -> Option<Output> {
+    let output = Command::new("systemd-analyze").args(arguments).arg(unit).env("SYSTEMD_COLORS", "0").output();
+    if output.is_err() {
+        eprintln!("skipped: systemd-analyze is not installed");
+    }
+    output.ok()
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn systemd_rates_the_exposure_of_each_unit_as_low() {
+    let with_drop_in = units_with_the_whole_drop_in();
+    let threshold = format!("--threshold={EXPOSURE}");
+    for unit in [deploy().join(SERVICE), deploy().join(TEMPLATE), with_drop_in.path().join(SERVICE)] {
+        let Some(output) = analyze(&["security", "--offline=true", "--no-pager", &threshold], &unit) else { return };
+        assert!(output.status.success(), "{}", text(&output));
+        println!("{}", text(&output).lines().last().unwrap_or_default());
+    }
+}
+
+#[test]
+fn systemd_understands_each_line_of_the_units() {
+    let with_drop_in = units_with_the_whole_drop_in();
+    // The program and its manual page are perhaps not installed where this runs.
+    let not_installed = |line: &&str| line.contains("is not executable") || line.contains("Command 'man ");
+    for file in [SERVICE, TEMPLATE] {
+        let Some(output) = analyze(&["verify"], &with_drop_in.path().join(file)) else { return };
+        let complaints = text(&output);
+        let of_the_unit: Vec<_> = complaints
+            .lines()
+            .filter(|line| line.contains("astran-backup") || line.contains("folders.conf"))
+            .filter(|line| !not_installed(line))
+            .collect();
+        assert!(of_the_unit.is_empty(), "{of_the_unit:#?}");
+    }
+}
