@@ -1,5 +1,6 @@
 //! The commands, a module for each.
 
+mod awaited;
 mod check;
 mod completions;
 mod context;

@@ -35,7 +35,12 @@ impl LockedFolders {
 
     /// Forgets all folders: from now on the daemon tidies them.
     pub(super) fn hand_over(&self) {
-        self.roots().take();
+        self.roots().iter_mut().for_each(Vec::clear);
+    }
+
+    /// Forgets a folder that was locked later: from now on the daemon tidies it.
+    pub(super) fn hand_over_one(&self, root: &Arc<Root>) {
+        self.roots().iter_mut().for_each(|roots| roots.retain(|known| !Arc::ptr_eq(known, root)));
     }
 
     /// Tidies all folders that were not handed over.

@@ -5,13 +5,14 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::awaited::{self, Missing, Opening};
 use super::context::{Context, Local};
 use super::open_folders::{LockedFolders, for_each};
 use super::print::Printer;
 use super::session::Session;
 use crate::astran::Client;
 use crate::config::Folder;
-use crate::daemon::{self, Mode, Tally, WatchedFolder};
+use crate::daemon::{self, Folders, Mode, Tally, WatchedFolder};
 use crate::exit::{Exit, Fatal};
 use crate::file::lock::Locks;
 use crate::file::{FolderError, Root, lease};
@@ -21,6 +22,7 @@ use crate::observe::metrics::Metrics;
 use crate::removal::MoveTargetError;
 use crate::shutdown::{Reloads, Shutdown, Stop};
 use crate::upload::{MoveTargets, PATIENCE, Shared};
+use crate::vault::RemotePath;
 
 /// Watches the configured folders.
 pub(super) async fn run(context: Context, once: bool, reloads: Reloads) -> Result<Exit, Fatal> {
@@ -38,22 +40,26 @@ pub(super) async fn run(context: Context, once: bool, reloads: Reloads) -> Resul
 async fn watch(context: Context, once: bool, reloads: Reloads, locked: &LockedFolders) -> Result<Option<Tally>, Fatal> {
     let health = Health::default();
     let metrics = Metrics::new(&health);
-    let Some(roots) = open_all(&context).await? else { return Ok(None) };
+    let Some(openings) = open_all(&context).await? else { return Ok(None) };
+    let (open, missing) = awaited::divide(openings, !once)?;
     let Local { journal, locks, breaks } = context.open_local().await?;
     let lock = {
         let (locked, metrics) = (locked.clone(), metrics.clone());
         move |folder: &Folder, root| lock_folder(folder, root, &locks, &metrics, &locked)
     };
     let Context { config, global, mut shutdown } = context;
-    let Some(folders) = for_each(config.folders.iter().cloned().zip(roots), lock, shutdown.clone()).await? else {
+    let Some(present) = for_each(open.into_iter(), lock.clone(), shutdown.clone()).await? else {
         return Ok(None);
     };
+    let wait_for = |missing| awaited::wait_for(missing, lock.clone(), locked.clone());
+    let folders = Folders { present, awaited: missing.into_iter().map(wait_for).collect() };
     // The address is bound before anything is sent, so that a wrong one ends the program at once.
     let listener = match config.listen.filter(|_| !once) {
         Some(address) => Some(bind(address).await?),
         None => None,
     };
     let allowed_hosts = config.allowed_hosts.clone();
+    let destinations: Vec<_> = config.folders.iter().filter_map(|folder| folder.policy.dest.clone()).collect();
     let (grace, keep_receipts) = (config.grace, config.keep_receipts);
     let mode = Mode { once, grace, keep_receipts, anchor: config.anchor_folder() };
     let session = Session::open(config, &global).await?;
@@ -62,7 +68,7 @@ async fn watch(context: Context, once: bool, reloads: Reloads, locked: &LockedFo
     health.add(Component::Login, Arc::new(session.client.login_health()));
     let _server = listener.map(|listener| listener.serve(health.clone(), metrics, allowed_hosts));
     let started = tokio::select! {
-        started = start(&session, &folders, once) => started.map(Some),
+        started = start(&session, &destinations, &folders.present, once) => started.map(Some),
         () = shutdown.reached(Stop::Gently) => Ok(None),
     };
     let ended = match started {
@@ -91,11 +97,18 @@ async fn bind(address: SocketAddr) -> Result<Listener, Fatal> {
     Listener::bind(address).await.map_err(|error| Fatal::new(Exit::Usage, error.to_string()))
 }
 
-/// Logs in and looks up the destinations, so that a mistake shows at the start.
-async fn start(session: &Session, folders: &[WatchedFolder], once: bool) -> Result<(), Fatal> {
+/// Logs in and looks up the destinations, also those of missing folders, so that a mistake shows at the start.
+async fn start(
+    session: &Session,
+    destinations: &[RemotePath],
+    present: &[WatchedFolder],
+    once: bool,
+) -> Result<(), Fatal> {
     session.log_in(!once).await?;
-    for folder in folders {
-        session.has_destination(&folder.dest, !once).await?;
+    for destination in destinations {
+        session.has_destination(destination, !once).await?;
+    }
+    for folder in present {
         tracing::info!(folder = %folder.root.path().display(), dest = %folder.dest, "watching");
     }
     session.trouble.clear();
@@ -113,18 +126,22 @@ async fn reload(session: &Session, shared: &Shared<Client>, mut reloads: Reloads
 }
 
 /// Opens all folders. With `--sandbox` missing ones are made, so that a first trial needs no preparation.
-async fn open_all(context: &Context) -> Result<Option<Vec<Root>>, Fatal> {
+async fn open_all(context: &Context) -> Result<Option<Vec<Opening>>, Fatal> {
     let make = context.global.sandbox();
     let folders = context.config.folders.iter().map(|folder| (folder.clone(), ()));
     for_each(folders, move |folder, ()| open_folder(folder, make), context.shutdown.clone()).await
 }
 
 /// Blocks.
-fn open_folder(folder: &Folder, make: bool) -> Result<Root, Fatal> {
+fn open_folder(folder: &Folder, make: bool) -> Result<Opening, Fatal> {
     if make {
         make_folder(folder)?;
     }
-    Root::open_trusted(&folder.path).map_err(|error| not_taken(&folder.path, &error))
+    match Root::open_trusted(&folder.path) {
+        Ok(root) => Ok(Opening::Open(folder.clone(), root)),
+        Err(error @ FolderError::Io(_)) => Ok(Opening::Missing(Missing::new(folder, not_taken(&folder.path, &error)))),
+        Err(error @ FolderError::Controlled(_)) => Err(not_taken(&folder.path, &error)),
+    }
 }
 
 /// Locks a folder for this process alone, and opens the folders to which its files are moved. Blocks.

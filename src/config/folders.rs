@@ -159,7 +159,7 @@ pub(super) fn same(one: &Path, other: &Path) -> bool {
 }
 
 /// Where a path leads once its links are followed. The part that does not exist is taken as it is written.
-fn real(path: &Path) -> PathBuf {
+pub(super) fn real(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     resolve(&path, Path::canonicalize)
 }

@@ -108,3 +108,10 @@ pub struct Folder {
     /// What happens to its files.
     pub policy: Policy,
 }
+
+impl Folder {
+    /// Where its path leads once its links are followed. The part that does not exist is taken as it is written. Blocks.
+    pub(crate) fn place(&self) -> PathBuf {
+        folders::real(&self.path)
+    }
+}

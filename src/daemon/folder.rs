@@ -40,8 +40,7 @@ where
     V: Vault,
     F: Fn(&Report) + Send + Sync + 'static,
 {
-    let folder = FolderRun::new(run, started.folder)?;
-    folder.add_health_checks();
+    let folder = FolderRun::new(run, started.folder, started.condition)?;
     if let Some(late) = started.late
         && let Err(tally) = catch_up(late, &folder.options.condition, folder.run.shutdown.clone()).await
     {
@@ -61,20 +60,21 @@ struct FolderRun<V, F> {
 }
 
 impl<V: Vault, F: Fn(&Report)> FolderRun<V, F> {
-    fn new(run: Arc<Run<V, F>>, folder: WatchedFolder) -> Result<Self, Fatal> {
-        let options = watch_options(&folder, run.mode.once)?;
+    /// Adds the folder's checks to the health; not its condition, if that is given, because that is there already.
+    fn new(run: Arc<Run<V, F>>, folder: WatchedFolder, condition: Option<Condition>) -> Result<Self, Fatal> {
+        let mut options = watch_options(&folder, run.mode.once)?;
+        let name = folder.root.path().display().to_string();
+        match condition {
+            Some(known) => options.condition = known,
+            None => run.health.add(Component::Folder(name.clone()), Arc::new(options.condition.clone())),
+        }
         let (reports, reported) = mpsc::unbounded_channel();
         let WatchedFolder { root, policy, targets, dest, counts } = folder;
         let uploads = Options { policy, targets, dest, forced: false, counts };
         let uploader = Uploader::new(Arc::clone(&run.shared), uploads, reports);
+        run.health.add(Component::Destination(name), uploader.destination());
+        run.stall_detector.add(options.inspections.clone());
         Ok(Self { run, root, options, uploader, reported })
-    }
-
-    fn add_health_checks(&self) {
-        let (health, name) = (&self.run.health, self.root.path().display().to_string());
-        health.add(Component::Destination(name.clone()), self.uploader.destination());
-        health.add(Component::Folder(name), Arc::new(self.options.condition.clone()));
-        self.run.stall_detector.add(self.options.inspections.clone());
     }
 
     async fn run_loops(mut self) -> Tally {

@@ -1,11 +1,13 @@
 //! Runs the folders of `watch`: puts watching, uploads and the journal together, starts them and stops them.
 
+mod awaited;
 mod folder;
 mod start;
 mod stop;
 mod tally;
 mod upkeep;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +24,7 @@ use crate::shutdown::Shutdown;
 use crate::upload::{MoveTargets, Report, Shared};
 use crate::vault::{RemotePath, Vault};
 
+pub use awaited::AwaitedFolder;
 use start::Started;
 pub(crate) use stop::{patience_after_stop, tidy_all};
 pub use tally::Tally;
@@ -39,6 +42,21 @@ pub struct WatchedFolder {
     pub dest: RemotePath,
     /// Its metrics.
     pub counts: FolderMetrics,
+}
+
+/// The folders of a run.
+#[derive(Debug)]
+pub struct Folders {
+    /// Those that are there at the start.
+    pub present: Vec<WatchedFolder>,
+    /// Those that are waited for. With `--once` there are none.
+    pub awaited: Vec<AwaitedFolder>,
+}
+
+impl From<Vec<WatchedFolder>> for Folders {
+    fn from(present: Vec<WatchedFolder>) -> Self {
+        Self { present, awaited: Vec::new() }
+    }
 }
 
 /// How the daemon runs.
@@ -72,11 +90,12 @@ struct Run<V, F> {
 /// A run has four parts, one after the other:
 /// 1. Upkeep begins: what the journal needs once an hour or once a day, beside the uploads.
 /// 2. Each folder recovers: what a stopped run left there is resolved, before any folder starts.
-/// 3. All folders run side by side, each until its end (see `folder::run`).
+/// 3. All folders run side by side, each until its end (see `folder::run`). One that was missing recovers and joins when it appears
+///    (see `awaited::run`).
 /// 4. Upkeep ends, with what a run does for the journal at its end.
 pub async fn run<V: Vault>(
     shared: Arc<Shared<V>>,
-    folders: Vec<WatchedFolder>,
+    folders: impl Into<Folders>,
     mode: Mode,
     on_report: impl Fn(&Report) + Send + Sync + 'static,
     health: &Health,
@@ -90,10 +109,11 @@ pub async fn run<V: Vault>(
         stall_detector: StallDetector::default(),
         shutdown,
     });
+    let Folders { present, awaited } = folders.into();
     let upkeep = upkeep::start(&run);
-    let started = start::recover_all(run.shared.journal(), folders).await?;
+    let started = start::recover_all(run.shared.journal(), present).await?;
     run.add_health_checks();
-    let tally = run_folders(&run, started).await?;
+    let tally = run_folders(&run, started, awaited).await?;
     upkeep.finish(&run, &tally).await;
     Ok(tally)
 }
@@ -110,7 +130,11 @@ impl<V: Vault, F> Run<V, F> {
 }
 
 /// Runs all folders side by side until the last one has ended.
-async fn run_folders<V, F>(run: &Arc<Run<V, F>>, folders: Vec<Started>) -> Result<Tally, Fatal>
+async fn run_folders<V, F>(
+    run: &Arc<Run<V, F>>,
+    folders: Vec<Started>,
+    awaited: Vec<AwaitedFolder>,
+) -> Result<Tally, Fatal>
 where
     V: Vault,
     F: Fn(&Report) + Send + Sync + 'static,
@@ -119,6 +143,10 @@ where
     for started in folders {
         let span = span_of(&started.folder.root);
         running.spawn(folder::run(Arc::clone(run), started).instrument(span));
+    }
+    for awaited in awaited {
+        let (span, run) = (span_at(&awaited.place), Arc::clone(run));
+        running.spawn(async move { Ok(awaited::run(run, awaited).await) }.instrument(span));
     }
     let mut tally = Tally::default();
     while let Some(ended) = running.join_next().await {
@@ -130,7 +158,11 @@ where
 /// The span of all that is done for one folder: its log lines carry the folder's path. It has the level of errors, so that no line that
 /// is logged lacks it.
 fn span_of(root: &Root) -> Span {
-    tracing::error_span!("folder", path = %root.path().display())
+    span_at(root.path())
+}
+
+fn span_at(path: &Path) -> Span {
+    tracing::error_span!("folder", path = %path.display())
 }
 
 /// A task has panicked: a fault of this program.

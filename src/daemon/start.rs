@@ -25,6 +25,8 @@ pub(super) struct Started<T = WatchedFolder> {
     pub(super) folder: T,
     /// Its recovery, where that has not ended in time: the folder starts after it.
     pub(super) late: Option<Recovery>,
+    /// The condition of a folder that was waited for, which is part of the health already.
+    pub(super) condition: Option<Condition>,
 }
 
 /// Recovers all folders side by side, before any of them starts: an error that keeps one folder from starting ends the whole start,
@@ -43,7 +45,7 @@ pub(super) async fn recover_all(journal: &Journal, folders: Vec<WatchedFolder>) 
     started
 }
 
-fn recover(journal: Journal, root: Arc<Root>) -> Recovery {
+pub(super) fn recover(journal: Journal, root: Arc<Root>) -> Recovery {
     let span = span_of(&root);
     tokio::spawn(async move { Ok(startup::resolve(&journal, &root).await?) }.instrument(span))
 }
@@ -68,7 +70,7 @@ async fn all_within<T>(limit: Duration, recoveries: Vec<(T, Recovery)>) -> Resul
             }
             Err(_elapsed) => Some(recovery),
         };
-        started.push(Started { folder, late });
+        started.push(Started { folder, late, condition: None });
     }
     Ok(started)
 }
@@ -79,17 +81,23 @@ fn result_of(ended: Result<Result<(), Fatal>, JoinError>) -> Result<(), Fatal> {
 
 /// Waits, without a limit, for a recovery that is late. A failure ends only this folder, because the others run already. After a
 /// failure or a stop the folder does not start, and its tally is returned as the error.
-pub(super) async fn catch_up(late: Recovery, condition: &Condition, mut shutdown: Shutdown) -> Result<(), Tally> {
+pub(super) async fn catch_up(late: Recovery, condition: &Condition, shutdown: Shutdown) -> Result<(), Tally> {
     condition.raise("its file system does not answer");
     tracing::warn!("its file system does not answer; the other folders start now, and this one when it answers");
+    recovered(late, condition, shutdown).await?;
+    tracing::info!("its file system answers; watching it from now on");
+    Ok(())
+}
+
+/// Waits for a recovery while other folders run already, and clears the condition.
+pub(super) async fn recovered(recovery: Recovery, condition: &Condition, mut shutdown: Shutdown) -> Result<(), Tally> {
     let recovered = tokio::select! {
-        ended = late => result_of(ended),
+        ended = recovery => result_of(ended),
         () = shutdown.reached(Stop::Gently) => return Err(Tally::default()),
     };
     match recovered {
         Ok(()) => {
             condition.clear();
-            tracing::info!("its file system answers; watching it from now on");
             Ok(())
         }
         Err(error) => {

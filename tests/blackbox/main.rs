@@ -21,6 +21,7 @@ mod kept_elsewhere;
 mod left_alone;
 mod locks;
 mod look;
+mod missing_folders;
 mod monitor;
 mod mounts;
 mod names;
