@@ -40,9 +40,12 @@ impl Missing {
     }
 }
 
+/// The folders that are open, and those that are waited for.
+pub(super) type Divided = (Vec<(Folder, Root)>, Vec<Missing>);
+
 /// Divides the folders into those that are open and those that are waited for. The first missing one is the error where nothing else can
 /// be done: without `may_wait`, or where no folder at all is open.
-pub(super) fn divide(openings: Vec<Opening>, may_wait: bool) -> Result<(Vec<(Folder, Root)>, Vec<Missing>), Fatal> {
+pub(super) fn divide(openings: Vec<Opening>, may_wait: bool) -> Result<Divided, Fatal> {
     let (mut open, mut missing) = (Vec::new(), Vec::new());
     for opening in openings {
         match opening {

@@ -167,23 +167,47 @@ mod tests {
         assert_eq!(answers(failing, shutdown).await.unwrap_err().exit, Exit::Held);
     }
 
+    /// A new folder, locked.
+    fn take(dir: &tempfile::TempDir, locks: &Arc<Locks>, name: &str) -> Arc<Root> {
+        let path = dir.path().join(name);
+        std::fs::create_dir(&path).unwrap();
+        let root = Arc::new(Root::open(&path).unwrap().with_locks(locks, true));
+        assert!(root.lock().unwrap());
+        root
+    }
+
+    fn private(root: &Root) -> bool {
+        root.path().join(crate::file::PRIVATE).exists()
+    }
+
     #[tokio::test]
     async fn a_folder_that_is_locked_after_the_command_has_ended_is_tidied_too() {
         let dir = tempfile::tempdir().unwrap();
         let locks = Locks::open(dir.path()).unwrap();
-        let take = |name: &str| {
-            let path = dir.path().join(name);
-            std::fs::create_dir(&path).unwrap();
-            let root = Arc::new(Root::open(&path).unwrap().with_locks(&locks, true));
-            assert!(root.lock().unwrap());
-            root
-        };
-        let private = |root: &Root| root.path().join(crate::file::PRIVATE).exists();
-        let (locked, early, late) = (LockedFolders::new(), take("early"), take("late"));
+        let (locked, early, late) = (LockedFolders::new(), take(&dir, &locks, "early"), take(&dir, &locks, "late"));
         locked.add(&early);
         assert!(private(&early) && private(&late));
         locked.tidy().await;
         locked.add(&late);
         assert!(!private(&early) && !private(&late));
+    }
+
+    #[tokio::test]
+    async fn after_the_daemon_has_begun_only_folders_that_it_did_not_get_are_tidied() {
+        let dir = tempfile::tempdir().unwrap();
+        let locks = Locks::open(dir.path()).unwrap();
+        let (locked, of_the_daemon, joins, stopped) = (
+            LockedFolders::new(),
+            take(&dir, &locks, "daemon"),
+            take(&dir, &locks, "joins"),
+            take(&dir, &locks, "stopped"),
+        );
+        locked.add(&of_the_daemon);
+        locked.hand_over();
+        locked.add(&joins);
+        locked.add(&stopped);
+        locked.hand_over_one(&joins);
+        locked.tidy().await;
+        assert!(private(&of_the_daemon) && private(&joins) && !private(&stopped));
     }
 }

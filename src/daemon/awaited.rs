@@ -25,7 +25,7 @@ pub struct AwaitedFolder {
 
 impl fmt::Debug for AwaitedFolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AwaitedFolder").field("place", &self.place).field("condition", &self.condition).finish()
+        f.debug_struct("AwaitedFolder").field("place", &self.place).finish_non_exhaustive()
     }
 }
 
