@@ -9,12 +9,12 @@ use crate::support::{Daemon, World, eventually, run_to_end};
 /// The binary with the variables that systemd sets, and no others. The configuration names all the rest.
 fn as_a_service(world: &World) -> Command {
     let dir = world.dir.path();
-    let (access, watched) = (&world.access, world.watched());
+    let (access, watched) = (&world.access, world.watched().display().to_string());
     world.configure(&format!(
         "[service]\nrealm = {:?}\napi_url = {:?}\nauth_url = {:?}\n\
          [login]\nclient_id = {:?}\nusername = {:?}\n\
          [journal]\nanchor = \"off\"\n\
-         [[folder]]\npath = {watched:?}\ndest = \"/HR_Backup\"\nsettle = \"50ms\"\n",
+         [[folder]]\npath = \"{watched}\"\ndest = \"/HR_Backup\"\nsettle = \"50ms\"\n",
         access.realm, access.api_url, access.auth_url, access.client_id, access.username
     ));
     let (credentials, state) = (dir.join("credentials"), dir.join("state"));
