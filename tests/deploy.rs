@@ -70,7 +70,7 @@ fn a_unit_is_not_restarted_after_what_no_restart_mends() {
     }
 }
 
-/// The program finds the journal by STATE_DIRECTORY, and the password by the credential of this name.
+/// The program finds the journal by `STATE_DIRECTORY`, and the password by the credential of this name.
 #[test]
 fn a_unit_gives_a_user_a_state_folder_and_the_password() {
     for file in [SERVICE, TEMPLATE] {
