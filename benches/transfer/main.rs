@@ -30,13 +30,15 @@ fn main() {
     let far_mib = setting("ASTRAN_BENCH_FAR_MIB", 512);
     let far = Duration::from_millis(setting("ASTRAN_BENCH_DELAY_MS", 25) as u64);
     let only = std::env::var("ASTRAN_BENCH_ONLY").unwrap_or_default();
-    let cases: [(&str, &dyn Fn()); 6] = [
+    let cases: [(&str, &dyn Fn()); 8] = [
         ("small plain", &|| small_files(files)),
         ("small tls", &|| small_files_over_tls(files, Duration::ZERO)),
         ("small far", &|| small_files_over_tls(files, far)),
         ("large plain", &|| large_file(mib, None)),
         ("large tls", &|| large_file(mib, Some(Duration::ZERO))),
         ("large far", &|| large_file(far_mib, Some(far))),
+        ("get tls", &|| get(mib, Duration::ZERO)),
+        ("get far", &|| get(far_mib, far)),
     ];
     for (_, case) in cases.iter().filter(|(name, _)| name.starts_with(&only)) {
         case();
@@ -151,16 +153,49 @@ fn large_file(mib: usize, delay: Option<Duration>) {
         ours.push(timed(program(&world, link.as_ref()).arg("push").arg(&file).arg("-q")));
         assert_eq!(world.times_stored("/HR_Backup/large.bin"), 1);
     }
-    let ours = median(ours);
-    let rate = |took: Took| mib as f64 / took.wall.as_secs_f64();
     println!("1 file of {mib} MiB over {}, sent and hashed:", where_it_is(delay));
+    let others = versions.iter().map(|version| format!("curl {version} + openssl")).zip(others);
+    large_rows(mib, ("push", ours), others);
+}
+
+/// `get` of one large document, beside curl.
+fn get(mib: usize, delay: Duration) {
+    let versions = ["--http1.1", "--http2"];
+    let mut ours = Vec::new();
+    let mut others = versions.map(|_| Vec::new());
+    for _ in 0..runs() {
+        let world = world();
+        let link = Link::start(&world, delay);
+        fill(&world.dir.path().join("vault/HR_Backup/large.bin"), mib);
+        for (version, took) in versions.iter().zip(&mut others) {
+            let mut curl = Command::new("curl");
+            curl.args([version, "-sS", "--fail", "-o"]).arg(world.dir.path().join("curl.bin"));
+            curl.arg("-H").arg(format!("Authorization: Bearer {}", others::token(&world)));
+            curl.arg("--cacert")
+                .arg(&link.ca_file)
+                .arg(format!("{}/api/v2.1/filesystem/HR_Backup/large.bin?children=false", link.url));
+            took.push(timed(&mut curl));
+        }
+        ours.push(timed(program(&world, Some(&link)).args(["get", "/HR_Backup/large.bin", "-o", "ours.bin"])));
+        for file in ["curl.bin", "ours.bin"] {
+            assert_eq!(std::fs::metadata(world.dir.path().join(file)).unwrap().len(), (mib as u64) << 20);
+        }
+    }
+    println!("1 document of {mib} MiB over {}, read back:", where_it_is(Some(delay)));
+    large_rows(mib, ("get", ours), versions.map(|version| format!("curl {version}")).into_iter().zip(others));
+}
+
+/// Prints the rows of a large file: ours, and the others with our rate compared.
+fn large_rows(mib: usize, ours: (&str, Vec<Took>), others: impl Iterator<Item = (String, Vec<Took>)>) {
+    let (name, ours) = (ours.0, median(ours.1));
+    let rate = |took: Took| mib as f64 / took.wall.as_secs_f64();
     let row = |name: &str, took: Took| {
         let (seconds, rate, times) = (took.wall.as_secs_f64(), rate(took), rate(ours) / rate(took));
         println!("  {name:<24} {seconds:8.3} s {rate:8.0} MiB/s {:7} KiB   ours: {times:5.2} x its rate", took.peak);
     };
-    row("push", ours);
-    for (version, took) in versions.iter().zip(others) {
-        row(&format!("curl {version} + openssl"), median(took));
+    row(name, ours);
+    for (name, took) in others {
+        row(&name, median(took));
     }
 }
 
