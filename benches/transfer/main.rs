@@ -2,13 +2,17 @@
 //!
 //! - `watch --once` on small files, beside curl with one kept connection and the login done already, and beside the way of
 //!   the vendor's tutorial (a login for each file, whole files in memory; in Python);
-//! - `push` of one large file, beside `curl -T` and `openssl dgst -sha256` of that file side by side.
+//! - `push` of one large file, beside `curl -T` and `openssl dgst -sha256` of that file side by side;
+//! - both also over TLS, near by and at a distance, where curl does it over HTTP/1.1 and over HTTP/2.
 //!
-//! `ASTRAN_BENCH_FILES` (5000), `ASTRAN_BENCH_MIB` (1024) and `ASTRAN_BENCH_RUNS` (3) change the sizes; `TMPDIR` says on
-//! which disk. Figures are medians; memory is the program's peak, read every few milliseconds while it runs.
+//! `ASTRAN_BENCH_FILES` (5000), `ASTRAN_BENCH_MIB` (1024), `ASTRAN_BENCH_FAR_MIB` (512) and `ASTRAN_BENCH_RUNS` (3) change the sizes,
+//! `ASTRAN_BENCH_DELAY_MS` (25) the delay of the distant service each way; `ASTRAN_BENCH_PROGRAM` measures another build of the program;
+//! `ASTRAN_BENCH_ONLY` leaves out all rows whose names do not begin so; `TMPDIR` says on which disk. Figures are medians; memory is the
+//! program's peak, read every few milliseconds while it runs.
 
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::cast_precision_loss, missing_docs)]
 
+mod link;
 mod others;
 #[path = "../../tests/support/mod.rs"]
 mod support;
@@ -18,12 +22,31 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use link::Link;
 use support::World;
 
 fn main() {
-    let runs = setting("ASTRAN_BENCH_RUNS", 3);
-    small_files(setting("ASTRAN_BENCH_FILES", 5000), runs);
-    large_file(setting("ASTRAN_BENCH_MIB", 1024), runs);
+    let (files, mib) = (setting("ASTRAN_BENCH_FILES", 5000), setting("ASTRAN_BENCH_MIB", 1024));
+    let far_mib = setting("ASTRAN_BENCH_FAR_MIB", 512);
+    let far = Duration::from_millis(setting("ASTRAN_BENCH_DELAY_MS", 25) as u64);
+    let only = std::env::var("ASTRAN_BENCH_ONLY").unwrap_or_default();
+    let cases: [(&str, &dyn Fn()); 8] = [
+        ("small plain", &|| small_files(files)),
+        ("small tls", &|| small_files_over_tls(files, Duration::ZERO)),
+        ("small far", &|| small_files_over_tls(files, far)),
+        ("large plain", &|| large_file(mib, None)),
+        ("large tls", &|| large_file(mib, Some(Duration::ZERO))),
+        ("large far", &|| large_file(far_mib, Some(far))),
+        ("get tls", &|| get(mib, Duration::ZERO)),
+        ("get far", &|| get(far_mib, far)),
+    ];
+    for (_, case) in cases.iter().filter(|(name, _)| name.starts_with(&only)) {
+        case();
+    }
+}
+
+fn runs() -> usize {
+    setting("ASTRAN_BENCH_RUNS", 3)
 }
 
 fn setting(name: &str, default: usize) -> usize {
@@ -38,22 +61,64 @@ struct Took {
     peak: u64,
 }
 
-fn small_files(files: usize, runs: usize) {
+/// The program in this world: the one that was built now, or the one that is named.
+fn program(world: &World, link: Option<&Link>) -> Command {
+    let mut command = world.command();
+    if let Some(other) = std::env::var_os("ASTRAN_BENCH_PROGRAM") {
+        let mut named = Command::new(other);
+        named.env_clear().current_dir(world.dir.path()).stdin(Stdio::null());
+        named.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command = named;
+    }
+    if let Some(link) = link {
+        link.lead(&mut command);
+    }
+    command.stdout(Stdio::null());
+    command
+}
+
+fn watch_once(world: &World, link: Option<&Link>, files: usize) -> Took {
+    let took = timed(program(world, link).args(["watch", "watched", "--once", "-q"]));
+    assert_eq!(world.files_left().len(), 0, "files were left");
+    assert_eq!(world.sandbox().uploads().len(), files);
+    took
+}
+
+fn where_it_is(delay: Option<Duration>) -> String {
+    match delay {
+        None => "plain http".to_owned(),
+        Some(Duration::ZERO) => "TLS".to_owned(),
+        Some(delay) => format!("TLS, {} ms away", 2 * delay.as_millis()),
+    }
+}
+
+fn small_files_over_tls(files: usize, delay: Duration) {
+    let ours = (0..runs()).map(|_| {
+        let world = filled(files);
+        watch_once(&world, Some(&Link::start(&world, delay)), files)
+    });
+    let ours = median(ours.collect());
+    println!("{files} files of 4 KiB over {}:", where_it_is(Some(delay)));
+    let (seconds, rate) = (ours.wall.as_secs_f64(), files as f64 / ours.wall.as_secs_f64());
+    println!("  {:<22} {seconds:8.3} s {rate:8.0} files/s {:7} KiB", "watch --once", ours.peak);
+}
+
+fn small_files(files: usize) {
     let mut ours = Vec::new();
     let mut rows: Vec<(&str, Vec<Took>)> = others::ALL.iter().map(|(name, _)| (*name, Vec::new())).collect();
-    for _ in 0..runs {
+    for _ in 0..runs() {
         for ((_, other), (_, took)) in others::ALL.iter().zip(&mut rows) {
             let world = filled(files);
             took.extend(other(&world, files));
         }
         let world = filled(files);
-        ours.push(timed(world.command().args(["watch", "watched", "--once", "-q"]).stdout(Stdio::null())));
-        assert_eq!(world.files_left().len(), 0, "files were left");
-        assert_eq!(world.sandbox().uploads().len(), files);
+        ours.push(watch_once(&world, None, files));
     }
     let rate = |took: Took| files as f64 / took.wall.as_secs_f64();
     let ours = median(ours);
-    println!("{files} files of 4 KiB (ours with settling (1 s), durable receipts and the grace (1 s)):");
+    println!(
+        "{files} files of 4 KiB over plain http (ours with settling (1 s), durable receipts and the grace (1 s)):"
+    );
     let row = |name: &str, took: Took| {
         let (seconds, rate, times) = (took.wall.as_secs_f64(), rate(took), rate(ours) / rate(took));
         println!("  {name:<22} {seconds:8.3} s {rate:8.0} files/s {:7} KiB   ours: {times:5.2} x its rate", took.peak);
@@ -73,32 +138,79 @@ fn filled(files: usize) -> World {
     world
 }
 
-fn large_file(mib: usize, runs: usize) {
+fn large_file(mib: usize, delay: Option<Duration>) {
+    let versions: &[&str] = if delay.is_some() { &["--http1.1", "--http2"] } else { &["--http1.1"] };
     let mut ours = Vec::new();
-    let mut others = Vec::new();
-    for _ in 0..runs {
+    let mut others: Vec<Vec<Took>> = versions.iter().map(|_| Vec::new()).collect();
+    for _ in 0..runs() {
         let world = world();
+        let link = delay.map(|delay| Link::start(&world, delay));
         let file = world.dir.path().join("large.bin");
         fill(&file, mib);
-        others.push(curl_and_openssl(&world, &file));
-        ours.push(timed(world.command().arg("push").arg(&file).arg("-q").stdout(Stdio::null())));
+        for (version, took) in versions.iter().zip(&mut others) {
+            took.push(curl_and_openssl(&world, link.as_ref(), version, &file));
+        }
+        ours.push(timed(program(&world, link.as_ref()).arg("push").arg(&file).arg("-q")));
         assert_eq!(world.times_stored("/HR_Backup/large.bin"), 1);
     }
-    let (ours, other) = (median(ours), median(others));
+    println!("1 file of {mib} MiB over {}, sent and hashed:", where_it_is(delay));
+    let others = versions.iter().map(|version| format!("curl {version} + openssl")).zip(others);
+    large_rows(mib, ("push", ours), others);
+}
+
+/// `get` of one large document, beside curl.
+fn get(mib: usize, delay: Duration) {
+    let versions = ["--http1.1", "--http2"];
+    let mut ours = Vec::new();
+    let mut others = versions.map(|_| Vec::new());
+    for _ in 0..runs() {
+        let world = world();
+        let link = Link::start(&world, delay);
+        fill(&world.dir.path().join("vault/HR_Backup/large.bin"), mib);
+        for (version, took) in versions.iter().zip(&mut others) {
+            let mut curl = Command::new("curl");
+            curl.args([version, "-sS", "--fail", "-o"]).arg(world.dir.path().join("curl.bin"));
+            curl.arg("-H").arg(format!("Authorization: Bearer {}", others::token(&world)));
+            curl.arg("--cacert")
+                .arg(&link.ca_file)
+                .arg(format!("{}/api/v2.1/filesystem/HR_Backup/large.bin?children=false", link.url));
+            took.push(timed(&mut curl));
+        }
+        ours.push(timed(program(&world, Some(&link)).args(["get", "/HR_Backup/large.bin", "-o", "ours.bin"])));
+        for file in ["curl.bin", "ours.bin"] {
+            assert_eq!(std::fs::metadata(world.dir.path().join(file)).unwrap().len(), (mib as u64) << 20);
+        }
+    }
+    println!("1 document of {mib} MiB over {}, read back:", where_it_is(Some(delay)));
+    large_rows(mib, ("get", ours), versions.map(|version| format!("curl {version}")).into_iter().zip(others));
+}
+
+/// Prints the rows of a large file: ours, and the others with our rate compared.
+fn large_rows(mib: usize, ours: (&str, Vec<Took>), others: impl Iterator<Item = (String, Vec<Took>)>) {
+    let (name, ours) = (ours.0, median(ours.1));
     let rate = |took: Took| mib as f64 / took.wall.as_secs_f64();
-    println!("1 file of {mib} MiB, sent and hashed:");
-    println!("  push            {:8.3} s  {:8.0} MiB/s  {:6} KiB", ours.wall.as_secs_f64(), rate(ours), ours.peak);
-    println!("  curl + openssl  {:8.3} s  {:8.0} MiB/s  {:6} KiB", other.wall.as_secs_f64(), rate(other), other.peak);
-    println!("  ratio           {:8.2} x their rate", rate(ours) / rate(other));
+    let row = |name: &str, took: Took| {
+        let (seconds, rate, times) = (took.wall.as_secs_f64(), rate(took), rate(ours) / rate(took));
+        println!("  {name:<24} {seconds:8.3} s {rate:8.0} MiB/s {:7} KiB   ours: {times:5.2} x its rate", took.peak);
+    };
+    row(name, ours);
+    for (name, took) in others {
+        row(&name, median(took));
+    }
 }
 
 /// The same work by others, side by side: the time until both have ended.
-fn curl_and_openssl(world: &World, file: &Path) -> Took {
-    let (api, token) = (world.sandbox().access().api_url.clone(), others::token(world));
-    let url = format!("{api}/api/v2.1/files/{}/children?name=curl.bin&isMajor=true", others::folder_id(&api, &token));
+fn curl_and_openssl(world: &World, link: Option<&Link>, version: &str, file: &Path) -> Took {
+    let (plain, token) = (world.sandbox().access().api_url.clone(), others::token(world));
+    let api = link.map_or(&plain, |link| &link.url);
+    let folder = others::folder_id(&plain, &token);
+    let url = format!("{api}/api/v2.1/files/{folder}/children?name=curl.bin&isMajor=true");
     let mut curl = Command::new("curl");
-    curl.args(["-sS", "--fail", "-X", "POST", "-H", "Expect:", "-o", "/dev/null", "-T"]).arg(file);
+    curl.args([version, "-sS", "--fail", "-X", "POST", "-H", "Expect:", "-o", "/dev/null", "-T"]).arg(file);
     curl.arg("-H").arg(format!("Authorization: Bearer {token}")).arg(url);
+    if let Some(link) = link {
+        curl.arg("--cacert").arg(&link.ca_file);
+    }
     let start = Instant::now();
     let mut hashing =
         Command::new("openssl").args(["dgst", "-sha256"]).arg(file).stdout(Stdio::null()).spawn().unwrap();

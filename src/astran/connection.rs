@@ -11,18 +11,27 @@ use super::address::Addresses;
 use super::call::Call;
 use super::client_config::{ClientConfig, Timeouts};
 use super::error::ClientError;
-use super::http;
+use super::http::{self, ApiClients, ContentClient, Versions};
 use super::path_lookup::PathLookup;
 use super::session::{Token, TokenNeed, Tokens};
-use super::transport::{self, Answer, Limits};
+use super::transport::{self, Answer, Limits, TransportError};
 use crate::printable::printable;
 use crate::vault::{DocumentId, RemotePath, VaultError};
 
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
+/// What a request without content asks for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Wanted {
+    /// An answer about documents or users.
+    Small,
+    /// A document's content.
+    Content,
+}
+
 /// What all clones of a client share.
 pub(super) struct Connection {
-    pub(super) http: reqwest::Client,
+    pub(super) http: ApiClients,
     pub(super) addresses: Addresses,
     pub(super) tokens: Tokens,
     pub(super) timeouts: Timeouts,
@@ -36,12 +45,13 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn new(config: ClientConfig) -> Result<Self, ClientError> {
-        let client_for = |address| http::client(config.ca_file.as_deref(), address, &config.timeouts);
-        let http = client_for(&config.api_url)?;
-        // One pool of connections, unless a proxy stands before one of the two addresses only.
+        let (ca_file, timeouts) = (config.ca_file.as_deref(), &config.timeouts);
+        let http = ApiClients::new(ca_file, &config.api_url, timeouts)?;
+        // One pool of connections for small calls, unless a proxy stands before one of the two addresses only.
         let same = http::is_loopback(&config.api_url) == http::is_loopback(&config.auth_url)
             && config.api_url.scheme() == config.auth_url.scheme();
-        let login_http = if same { http.clone() } else { client_for(&config.auth_url)? };
+        let login_http =
+            if same { http.small.clone() } else { http::client(ca_file, &config.auth_url, timeouts, Versions::All)? };
         let addresses = Addresses::new(&config.api_url, &config.auth_url, &config.realm);
         let tokens = Tokens::new(login_http, &addresses, &config);
         let content_type = HeaderValue::from_str(&config.content_type)
@@ -60,25 +70,44 @@ impl Connection {
 
     /// Requests something that comes as JSON. The answer may have any status; a 401 is returned only if a new token was refused too.
     pub(super) async fn get_json(&self, call: &Call<'_>, limits: Limits) -> Result<Answer, VaultError> {
-        let response = self.get(call, JSON).await?;
+        let response = self.get(call, JSON, Wanted::Small).await?;
         transport::read(response, limits).await.map_err(|e| call.failed(&e))
     }
 
     /// Sends a request; returns its answer before the body is read.
-    pub(super) async fn get(&self, call: &Call<'_>, accept: HeaderValue) -> Result<Response, VaultError> {
+    pub(super) async fn get(
+        &self,
+        call: &Call<'_>,
+        accept: HeaderValue,
+        wanted: Wanted,
+    ) -> Result<Response, VaultError> {
         let token = self.tokens.token(TokenNeed::Short).await?;
-        let response = self.get_with(call, accept.clone(), &token).await?;
+        let response = self.get_with(call, &accept, wanted, &token).await?;
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
         let token = self.tokens.replacement_for(&token).await?;
-        self.get_with(call, accept, &token).await
+        self.get_with(call, &accept, wanted, &token).await
     }
 
-    async fn get_with(&self, call: &Call<'_>, accept: HeaderValue, token: &Token) -> Result<Response, VaultError> {
-        let request = request(Method::GET, call.url, token, accept);
-        let response =
-            transport::send(&self.http, request, self.timeouts.idle).await.map_err(|error| call.failed(&error))?;
+    async fn get_with(
+        &self,
+        call: &Call<'_>,
+        accept: &HeaderValue,
+        wanted: Wanted,
+        token: &Token,
+    ) -> Result<Response, VaultError> {
+        let request = || request(Method::GET, call.url, token, accept.clone());
+        let client = match wanted {
+            Wanted::Small => ContentClient { http: &self.http.small, http1_only: false },
+            Wanted::Content => self.http.content(),
+        };
+        let mut result = transport::send(client.http, request(), self.timeouts.idle).await;
+        if client.http1_only && result.as_ref().is_err_and(TransportError::is_http1_refused) {
+            self.http.refuse_http1();
+            result = transport::send(self.http.content().http, request(), self.timeouts.idle).await;
+        }
+        let response = result.map_err(|error| call.failed(&error))?;
         note_status(token, response.status());
         Ok(response)
     }

@@ -40,7 +40,7 @@ impl Client {
     async fn reach(&self, url: &Url) -> Reachability {
         let start = Instant::now();
         let request = Request::new(Method::GET, url.clone());
-        let result = match transport::send(&self.connection.http, request, self.connection.timeouts.idle).await {
+        let result = match transport::send(&self.connection.http.small, request, self.connection.timeouts.idle).await {
             Ok(response) if response.status().is_server_error() || response.status().is_redirection() => {
                 Err(format!("something answers {} there: is the address right, and the service up?", response.status()))
             }

@@ -8,7 +8,7 @@ use reqwest::header::HeaderValue;
 use tokio::time::{Instant, timeout_at};
 
 use super::client_config::Timeouts;
-use super::connection::{Connection, shown};
+use super::connection::{Connection, Wanted, shown};
 use super::transport::{self, Limits, describe};
 use crate::budget;
 use crate::vault::{Download, Kind, RemotePath, VaultError};
@@ -21,7 +21,7 @@ impl Connection {
         let url = self.addresses.filesystem(path)?;
         let what = format!("the download of {}", shown(path));
         let call = self.call(&what, &url);
-        let response = self.get(&call, ANYTHING).await?;
+        let response = self.get(&call, ANYTHING, Wanted::Content).await?;
         if response.status().is_success() {
             return Ok(ContentStream::new(what, response, &self.timeouts));
         }

@@ -1,6 +1,7 @@
 //! How connections to the service are made.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use reqwest::{Certificate, Client, ClientBuilder, redirect};
@@ -10,13 +11,85 @@ use super::client_config::Timeouts;
 use super::error::ClientError;
 use crate::budget;
 
+/// The HTTP clients for the API.
+///
+/// Content goes over HTTP/1.1, each transfer on a connection of its own. In HTTP/2 all uploads share one connection, and the server's
+/// flow-control windows, often no more than 64 KiB to 1 MiB, limit all of them together to one window in each round trip.
+#[derive(Debug)]
+pub(super) struct ApiClients {
+    /// For calls whose requests and answers are small: HTTP/2 where the service offers it.
+    pub(super) small: Client,
+    /// For content: HTTP/1.1 only.
+    content: Client,
+    /// The service has refused HTTP/1.1.
+    http1_refused: AtomicBool,
+}
+
+/// A client for content.
+pub(super) struct ContentClient<'a> {
+    pub(super) http: &'a Client,
+    /// The client speaks nothing but HTTP/1.1.
+    pub(super) http1_only: bool,
+}
+
+impl ApiClients {
+    pub(super) fn new(ca_file: Option<&Path>, address: &Url, timeouts: &Timeouts) -> Result<Self, ClientError> {
+        let small = || client(ca_file, address, timeouts, Versions::All);
+        let content = || client(ca_file, address, timeouts, Versions::Http1);
+        let (small, content) = if address.scheme() == "http" {
+            // HTTP/1.1 is spoken anyway, and one pool of connections is enough.
+            let http = small()?;
+            (http.clone(), http)
+        } else {
+            // Side by side, because reading the system's certificates takes some milliseconds each time.
+            let (small, content) = std::thread::scope(|scope| {
+                let content = scope.spawn(content);
+                (small(), content.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            });
+            (small?, content?)
+        };
+        Ok(Self { small, content, http1_refused: AtomicBool::new(false) })
+    }
+
+    /// The client for content.
+    pub(super) fn content(&self) -> ContentClient<'_> {
+        if self.http1_refused.load(Ordering::Relaxed) {
+            ContentClient { http: &self.small, http1_only: false }
+        } else {
+            ContentClient { http: &self.content, http1_only: true }
+        }
+    }
+
+    /// The service has refused HTTP/1.1: content goes over HTTP/2 from now on.
+    pub(super) fn refuse_http1(&self) {
+        if !self.http1_refused.swap(true, Ordering::Relaxed) {
+            tracing::info!("the service speaks HTTP/2 only, so content goes over HTTP/2, which may be slower");
+        }
+    }
+}
+
+/// The versions of HTTP that a client offers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Versions {
+    All,
+    Http1,
+}
+
 /// An HTTP client for one of the service's two addresses. A loopback address is never reached through a proxy of the environment: a
 /// login over plain http would hand it the password.
-pub(super) fn client(ca_file: Option<&Path>, address: &Url, timeouts: &Timeouts) -> Result<Client, ClientError> {
+pub(super) fn client(
+    ca_file: Option<&Path>,
+    address: &Url,
+    timeouts: &Timeouts,
+    versions: Versions,
+) -> Result<Client, ClientError> {
     // Fails only where a provider is installed already, which is as good.
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let extra = ca_file.map(certificates).transpose()?.unwrap_or_default();
-    let base = || if is_loopback(address) { base(timeouts).no_proxy() } else { base(timeouts) };
+    let base = || {
+        let base = if is_loopback(address) { base(timeouts).no_proxy() } else { base(timeouts) };
+        if versions == Versions::Http1 { base.http1_only() } else { base }
+    };
     if is_loopback(address) && address.scheme() == "http" {
         // Reading the system's certificates would take longer than a small upload.
         return build(base().tls_certs_only([]));
@@ -68,7 +141,7 @@ mod tests {
     use std::io::Write as _;
 
     fn client_with(ca_file: &Path) -> Result<Client, ClientError> {
-        client(Some(ca_file), &Url::parse("https://r.api.example").unwrap(), &Timeouts::default())
+        client(Some(ca_file), &Url::parse("https://r.api.example").unwrap(), &Timeouts::default(), Versions::All)
     }
 
     #[test]

@@ -51,6 +51,23 @@ impl TransportError {
     pub(super) fn is_connect(&self) -> bool {
         matches!(self, Self::Request(error) if error.is_connect())
     }
+
+    /// Returns whether the TLS handshake failed because the service speaks none of the versions of HTTP that were offered.
+    pub(super) fn is_http1_refused(&self) -> bool {
+        let Self::Request(error) = self else { return false };
+        let mut next = std::error::Error::source(error);
+        while let Some(error) = next {
+            if let Some(rustls::Error::AlertReceived(alert)) = error.downcast_ref() {
+                return *alert == rustls::AlertDescription::NoApplicationProtocol;
+            }
+            // An I/O error does not count the error that it wraps among its sources.
+            next = match error.downcast_ref::<std::io::Error>() {
+                Some(io) => io.get_ref().map(|wrapped| wrapped as &dyn std::error::Error),
+                None => error.source(),
+            };
+        }
+        false
+    }
 }
 
 /// Sends a request whose answer must begin within `idle`.

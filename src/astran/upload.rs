@@ -31,6 +31,19 @@ struct UploadAnswer {
     token: Arc<Token>,
 }
 
+/// Why an upload has no answer.
+enum NotAnswered {
+    /// There is no connection, because the service does not speak HTTP/1.1. Nothing was sent.
+    Http1Refused,
+    Failed(VaultError),
+}
+
+impl From<VaultError> for NotAnswered {
+    fn from(error: VaultError) -> Self {
+        Self::Failed(error)
+    }
+}
+
 impl Connection {
     pub(super) async fn upload(
         &self,
@@ -58,12 +71,20 @@ impl Connection {
         call: &mut Call<'_>,
         content: &OpenContent<'_>,
     ) -> Result<UploadAnswer, VaultError> {
-        let opened = content()
-            .map_err(|e| VaultError::new(Kind::Content, format!("{}: the content can't be opened: {e}", call.what)))?;
-        call.upload_length = Some(opened.length);
-        let need = if opened.length >= LONG { TokenNeed::Long } else { TokenNeed::Short };
-        let token = self.tokens.token(need).await?;
-        self.send_content(call, token, opened).await
+        loop {
+            let opened = content().map_err(|e| {
+                VaultError::new(Kind::Content, format!("{}: the content can't be opened: {e}", call.what))
+            })?;
+            call.upload_length = Some(opened.length);
+            let need = if opened.length >= LONG { TokenNeed::Long } else { TokenNeed::Short };
+            let token = self.tokens.token(need).await?;
+            match self.send_content(call, token, opened).await {
+                Ok(answer) => return Ok(answer),
+                // At most once: the client that is used from now on offers HTTP/2 as well.
+                Err(NotAnswered::Http1Refused) => self.http.refuse_http1(),
+                Err(NotAnswered::Failed(error)) => return Err(error),
+            }
+        }
     }
 
     async fn send_content(
@@ -71,15 +92,16 @@ impl Connection {
         call: &Call<'_>,
         token: Arc<Token>,
         content: Content,
-    ) -> Result<UploadAnswer, VaultError> {
+    ) -> Result<UploadAnswer, NotAnswered> {
         let length = content.length;
         let (body, progress) = ExactBody::new(content);
         let mut request = request(Method::POST, call.url, &token, JSON);
         request.headers_mut().insert(CONTENT_TYPE, self.content_type.clone());
         request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
         *request.body_mut() = Some(Body::wrap(body));
+        let client = self.http.content();
         let sending = async {
-            let response = transport::execute(&self.http, request).await?;
+            let response = transport::execute(client.http, request).await?;
             transport::read(response, Limits::small(&self.timeouts)).await
         };
         let result = tokio::select! {
@@ -87,19 +109,21 @@ impl Connection {
             stall = progress.stalled(&self.timeouts) => Err(stall),
         };
         if let Some(why) = progress.failure() {
-            return Err(call.error(Kind::Content, &format!("the content could not be read to its end: {why}")));
+            return Err(call.error(Kind::Content, &format!("the content could not be read to its end: {why}")).into());
         }
         match result {
             Ok(answer) => {
                 note_status(&token, answer.status);
                 Ok(UploadAnswer { answer, all_sent: progress.all_sent(), token })
             }
+            Err(error) if client.http1_only && error.is_http1_refused() => Err(NotAnswered::Http1Refused),
             // An empty document counts as all sent even before there is a connection.
             Err(error) if error.is_connect() || !progress.all_sent() => {
-                Err(call.error(Kind::Unavailable, &error.to_string()))
+                Err(call.error(Kind::Unavailable, &error.to_string()).into())
             }
             Err(error) => Err(call
-                .error(Kind::Unknown, &format!("{error}; whether it was stored is not known until it is looked up"))),
+                .error(Kind::Unknown, &format!("{error}; whether it was stored is not known until it is looked up"))
+                .into()),
         }
     }
 }

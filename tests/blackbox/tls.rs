@@ -72,7 +72,7 @@ async fn take(
 }
 
 #[test]
-fn http_2_is_spoken_where_the_service_can_and_an_own_authority_is_trusted_where_named() {
+fn content_goes_over_http_1_small_calls_over_http_2_and_an_own_authority_is_trusted_where_named() {
     let world = World::new();
     for file in 0..20 {
         world.put(file.to_string(), vec![7; 50_000]);
@@ -82,7 +82,26 @@ fn http_2_is_spoken_where_the_service_can_and_an_own_authority_is_trusted_where_
     assert_eq!(output.code, Some(0), "{output:?}");
     assert_eq!(world.sandbox().uploads().len(), 20);
     let agreed = terminator.agreed();
-    assert!(!agreed.is_empty() && agreed.iter().all(|protocol| protocol.as_deref() == Some(b"h2")), "{agreed:?}");
+    let connections = |protocol: &[u8]| agreed.iter().filter(|agreed| agreed.as_deref() == Some(protocol)).count();
+    assert!(connections(b"h2") >= 1, "{agreed:?}");
+    assert_eq!(connections(b"h2") + connections(b"http/1.1"), agreed.len(), "{agreed:?}");
+    // No more than one for each upload.
+    assert!((1..=20).contains(&connections(b"http/1.1")), "{agreed:?}");
+}
+
+#[test]
+fn content_goes_over_http_2_where_the_service_speaks_nothing_else() {
+    let world = World::new();
+    for file in 0..20 {
+        world.put(file.to_string(), vec![7; 50_000]);
+    }
+    let terminator = Terminator::start(&world, &[b"h2"]);
+    let output = terminator.run(&world, "", Some("ca.pem"), &["watch", "watched", "--once", "--settle", "50ms"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert_eq!(world.sandbox().uploads().len(), 20);
+    let output = terminator.run(&world, "", Some("ca.pem"), &["get", "/HR_Backup/7", "-o", "again"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert_eq!(std::fs::read(world.dir.path().join("again")).unwrap(), vec![7; 50_000]);
 }
 
 #[test]
