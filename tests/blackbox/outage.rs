@@ -88,6 +88,20 @@ fn each_log_line_about_a_file_names_one_attempt() {
     assert!(output.stderr.lines().all(|line| line.matches(" dest=").count() <= 1), "{output:?}");
 }
 
+/// A file's story is read with one filter; the login is every file's.
+#[test]
+fn requests_log_in_the_span_of_their_file_and_the_login_in_a_span_of_its_own() {
+    let world = World::new();
+    world.put("a.pdf", "content");
+    let output = world.once_quick(&["-v"]);
+    let line =
+        |part: &str| output.stderr.lines().find(|line| line.contains(part)).unwrap_or_else(|| panic!("{output:?}"));
+    for of_the_login in ["/openid-connect/token", "a token was granted"] {
+        assert!(line(of_the_login).contains("login:") && !line(of_the_login).contains("file{"), "{output:?}");
+    }
+    assert!(line("/children").contains("file{path=a.pdf}"), "{output:?}");
+}
+
 #[test]
 fn a_connection_that_breaks_during_or_after_an_upload_loses_nothing_and_stores_nothing_twice() {
     for fault in [Fault::CutBefore { bytes: 1000 }, Fault::CutBefore { bytes: 0 }, Fault::CutAfter] {

@@ -9,7 +9,6 @@ use crate::vault::{Content, Document, DocumentId, RemotePath, Vault, VaultError}
 
 mod budgets;
 mod find;
-mod spans;
 mod tls;
 mod upload;
 
