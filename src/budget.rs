@@ -49,8 +49,8 @@ pub(crate) const FIRST_LOOK: Duration = Duration::from_secs(1);
 pub(crate) const LATE: Duration = Duration::from_secs(600);
 /// Attempts of one name that are looked through for one that was cut off in an earlier process: the newest are the ones that count.
 pub(crate) const LATE_ATTEMPTS: usize = 16;
-/// Open attempts of one file that the store is asked for before the file is sent: each is an upload that was cut off, so more are a sign of
-/// a file that is renamed all the time. Further ones are asked for at the file's next transfer, or end at the next start.
+/// How many open attempts of one file the store is asked for before the file is sent. Each such attempt is an upload that was cut off, so a
+/// file with more of them is renamed all the time. The store is asked for the others at the file's next transfer, or the next start ends them.
 pub(crate) const OPEN_ATTEMPTS: usize = 100;
 /// Files that wait for a late store without a place among the uploads; more keep their places, which slows the sending to a
 /// service that loses every answer.

@@ -11,7 +11,7 @@ use super::address::Addresses;
 use super::call::Call;
 use super::client_config::{ClientConfig, Timeouts};
 use super::error::ClientError;
-use super::http::{self, ApiClients, ContentClient, Versions};
+use super::http::{self, ApiClients, Versions};
 use super::path_lookup::PathLookup;
 use super::session::{Token, TokenNeed, Tokens};
 use super::transport::{self, Answer, Limits, TransportError};
@@ -50,8 +50,11 @@ impl Connection {
         // One pool of connections for small calls, unless a proxy stands before one of the two addresses only.
         let same = http::is_loopback(&config.api_url) == http::is_loopback(&config.auth_url)
             && config.api_url.scheme() == config.auth_url.scheme();
-        let login_http =
-            if same { http.small.clone() } else { http::client(ca_file, &config.auth_url, timeouts, Versions::All)? };
+        let login_http = if same {
+            http.small().http.clone()
+        } else {
+            http::client(ca_file, &config.auth_url, timeouts, Versions::All)?
+        };
         let addresses = Addresses::new(&config.api_url, &config.auth_url, &config.realm);
         let tokens = Tokens::new(login_http, &addresses, &config);
         let content_type = HeaderValue::from_str(&config.content_type)
@@ -99,7 +102,7 @@ impl Connection {
     ) -> Result<Response, VaultError> {
         let request = || request(Method::GET, call.url, token, accept.clone());
         let client = match wanted {
-            Wanted::Small => ContentClient { http: &self.http.small, http1_only: false },
+            Wanted::Small => self.http.small(),
             Wanted::Content => self.http.content(),
         };
         let mut result = transport::send(client.http, request(), self.timeouts.idle).await;

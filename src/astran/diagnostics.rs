@@ -40,16 +40,17 @@ impl Client {
     async fn reach(&self, url: &Url) -> Reachability {
         let start = Instant::now();
         let request = Request::new(Method::GET, url.clone());
-        let result = match transport::send(&self.connection.http.small, request, self.connection.timeouts.idle).await {
-            Ok(response) if response.status().is_server_error() || response.status().is_redirection() => {
-                Err(format!("something answers {} there: is the address right, and the service up?", response.status()))
-            }
-            Ok(response) => {
-                let from = response.remote_addr().map(|at| format!("{at} ")).unwrap_or_default();
-                Ok(format!("{from}answers in {} ms", start.elapsed().as_millis()))
-            }
-            Err(error) => Err(error.to_string()),
-        };
+        let result =
+            match transport::send(self.connection.http.small().http, request, self.connection.timeouts.idle).await {
+                Ok(response) if response.status().is_server_error() || response.status().is_redirection() => Err(
+                    format!("something answers {} there: is the address right, and the service up?", response.status()),
+                ),
+                Ok(response) => {
+                    let from = response.remote_addr().map(|at| format!("{at} ")).unwrap_or_default();
+                    Ok(format!("{from}answers in {} ms", start.elapsed().as_millis()))
+                }
+                Err(error) => Err(error.to_string()),
+            };
         Reachability { address: without_query(url), result }
     }
 }

@@ -18,15 +18,15 @@ use crate::budget;
 #[derive(Debug)]
 pub(super) struct ApiClients {
     /// For calls whose requests and answers are small: HTTP/2 where the service offers it.
-    pub(super) small: Client,
+    small: Client,
     /// For content: HTTP/1.1 only.
     content: Client,
     /// The service has refused HTTP/1.1.
     http1_refused: AtomicBool,
 }
 
-/// A client for content.
-pub(super) struct ContentClient<'a> {
+/// A client for one kind of call.
+pub(super) struct ApiClient<'a> {
     pub(super) http: &'a Client,
     /// The client speaks nothing but HTTP/1.1.
     pub(super) http1_only: bool,
@@ -51,13 +51,17 @@ impl ApiClients {
         Ok(Self { small, content, http1_refused: AtomicBool::new(false) })
     }
 
+    /// The client for calls whose requests and answers are small.
+    pub(super) fn small(&self) -> ApiClient<'_> {
+        ApiClient { http: &self.small, http1_only: false }
+    }
+
     /// The client for content.
-    pub(super) fn content(&self) -> ContentClient<'_> {
+    pub(super) fn content(&self) -> ApiClient<'_> {
         if self.http1_refused.load(Ordering::Relaxed) {
-            ContentClient { http: &self.small, http1_only: false }
-        } else {
-            ContentClient { http: &self.content, http1_only: true }
+            return self.small();
         }
+        ApiClient { http: &self.content, http1_only: true }
     }
 
     /// The service has refused HTTP/1.1: content goes over HTTP/2 from now on.

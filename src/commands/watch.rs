@@ -144,7 +144,8 @@ fn open_folder(folder: &Folder, make: bool) -> Result<Opening, Fatal> {
     }
 }
 
-/// Locks a folder for this process alone, and opens the folders to which its files are moved. Blocks.
+/// Locks a folder for this process alone, and opens the folders to which its files are moved. The lock comes last, because it is held until
+/// the program ends: a folder that is waited for is tried again after a failure, and its own lock would shut it out. Blocks.
 fn lock_folder(
     folder: &Folder,
     root: Root,
@@ -153,6 +154,10 @@ fn lock_folder(
     locked: &LockedFolders,
 ) -> Result<WatchedFolder, Fatal> {
     let shown = folder.path.display();
+    let Some(dest) = folder.policy.dest.clone() else {
+        return Err(Fatal::new(Exit::Usage, format!("no destination for {shown}: give --dest PATH")));
+    };
+    let targets = MoveTargets::open(&folder.policy).map_err(|error| cannot_move(&error))?;
     let root = Arc::new(root.with_locks(locks, folder.policy.removes()));
     match root.lock() {
         Ok(true) => {}
@@ -168,10 +173,6 @@ fn lock_folder(
              this user CAP_LEASE (systemd: AmbientCapabilities=CAP_LEASE), or set allow_unleased = true"
         );
     }
-    let Some(dest) = folder.policy.dest.clone() else {
-        return Err(Fatal::new(Exit::Usage, format!("no destination for {shown}: give --dest PATH")));
-    };
-    let targets = MoveTargets::open(&folder.policy).map_err(|error| cannot_move(&error))?;
     let counts = metrics.folder(root.path());
     Ok(WatchedFolder { root, policy: folder.policy.clone(), targets, dest, counts })
 }

@@ -28,7 +28,7 @@ impl Environment {
         Self { variables, terminal: false }
     }
 
-    /// The same environment with a terminal, so that the user can be asked for a password.
+    /// The same environment with a terminal: the program can then ask the user for a password.
     #[must_use]
     pub fn at_terminal(self) -> Self {
         Self { terminal: true, ..self }

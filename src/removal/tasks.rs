@@ -3,9 +3,8 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::{Disposition, GRACE, NotRemoved, RemovalError, Staged, finish, set_aside};
@@ -59,17 +58,19 @@ pub(crate) struct Removals {
 /// How many files are being removed.
 #[derive(Debug, Default)]
 struct InFlight {
-    count: AtomicUsize,
-    none: Notify,
-    flow: Activity,
+    count: watch::Sender<usize>,
+    activity: Activity,
 }
 
 impl InFlight {
+    fn started(&self) {
+        self.activity.started();
+        self.count.send_modify(|files| *files += 1);
+    }
+
     fn ended(&self, count: usize) {
-        self.flow.finished(count);
-        if self.count.fetch_sub(count, Ordering::AcqRel) == count {
-            self.none.notify_waiters();
-        }
+        self.activity.finished(count);
+        self.count.send_modify(|files| *files -= count);
     }
 }
 
@@ -79,10 +80,10 @@ const BATCH: usize = 256;
 impl Removals {
     /// Starts the tasks. `until_written` is dropped once no more files can come and the journal has the end of each: whoever waits for
     /// the drop may end the program.
-    pub(crate) fn start(journal: Journal, flow: Activity, until_written: impl Any + Send + Sync) -> Self {
+    pub(crate) fn start(journal: Journal, activity: Activity, until_written: impl Any + Send + Sync) -> Self {
         let (requests, to_set_aside) = mpsc::channel(BATCH);
         let (staged, to_finish) = mpsc::unbounded_channel();
-        let in_flight = Arc::new(InFlight { flow, ..InFlight::default() });
+        let in_flight = Arc::new(InFlight { activity, ..InFlight::default() });
         let until_written = Arc::new(until_written);
         let reporter = Reporter { journal, in_flight: Arc::clone(&in_flight), _until_written: until_written };
         tokio::spawn(set_aside_all(to_set_aside, staged, reporter.clone()));
@@ -94,22 +95,14 @@ impl Removals {
     pub(crate) async fn add(&self, request: RemovalRequest, uploaded: UploadedFile) {
         // The receiving task lives as long as this sender.
         let Ok(place) = self.requests.reserve().await else { return };
-        self.in_flight.count.fetch_add(1, Ordering::AcqRel);
-        self.in_flight.flow.started();
+        self.in_flight.started();
         place.send((request, uploaded));
     }
 
     /// Resolves when no file is being removed.
     pub(crate) async fn drained(&self) {
-        loop {
-            let none = self.in_flight.none.notified();
-            tokio::pin!(none);
-            none.as_mut().enable();
-            if self.in_flight.count.load(Ordering::Acquire) == 0 {
-                return;
-            }
-            none.await;
-        }
+        // The sender lives as long as this does.
+        self.in_flight.count.subscribe().wait_for(|files| *files == 0).await.ok();
     }
 }
 

@@ -63,8 +63,8 @@ impl<V: Vault> Context<V> {
         }
         if !self.unleased_announced.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                "files of other users are uploaded but stay here, for nobody may tell this user of their writers: give it CAP_LEASE, or \
-                 set allow_unleased = true"
+                "files of other users are uploaded but stay here, because the kernel does not tell this user of their writers: give this user \
+                 CAP_LEASE, or set allow_unleased = true"
             );
         }
         &After::Keep

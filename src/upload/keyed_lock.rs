@@ -20,7 +20,7 @@ pub(super) struct KeyedLock {
 pub(super) struct KeyedGuard<'a> {
     keyed: &'a KeyedLock,
     path: PathBuf,
-    lock: Arc<AsyncMutex<()>>,
+    lock: Option<Arc<AsyncMutex<()>>>,
     held: Option<OwnedMutexGuard<()>>,
 }
 
@@ -28,8 +28,8 @@ impl KeyedLock {
     /// Waits until this path is free, and locks it. Files that wait for one path get it in the order in which they came.
     pub(super) async fn lock(&self, path: PathBuf) -> KeyedGuard<'_> {
         let lock = Arc::clone(self.locks().entry(path.clone()).or_default());
-        let mut guard = KeyedGuard { keyed: self, path, lock, held: None };
-        guard.held = Some(Arc::clone(&guard.lock).lock_owned().await);
+        let mut guard = KeyedGuard { keyed: self, path, lock: Some(Arc::clone(&lock)), held: None };
+        guard.held = Some(lock.lock_owned().await);
         guard
     }
 
@@ -42,8 +42,9 @@ impl Drop for KeyedGuard<'_> {
     fn drop(&mut self) {
         self.held = None;
         let mut locks = self.keyed.locks();
-        // One count is the map's, one this guard's.
-        if Arc::strong_count(&self.lock) == 2 {
+        // Dropped while the map is locked: of two guards that end at the same moment, the second one sees that it is the last.
+        self.lock = None;
+        if locks.get(&self.path).is_some_and(|lock| Arc::strong_count(lock) == 1) {
             locks.remove(&self.path);
         }
     }

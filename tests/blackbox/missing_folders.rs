@@ -15,12 +15,17 @@ struct Lacking {
 
 impl Lacking {
     fn new() -> Self {
+        Self::with("")
+    }
+
+    /// With more keys for the missing folder.
+    fn with(keys: &str) -> Self {
         let world = World::new();
         let missing = world.dir.path().canonicalize().unwrap().join("missing");
-        world.configure(
+        world.configure(&format!(
             "[daemon]\nlisten = \"127.0.0.1:0\"\n[upload]\nsettle = \"50ms\"\n\
-             [[folder]]\npath = \"missing\"\n[[folder]]\npath = \"watched\"\n",
-        );
+             [[folder]]\npath = \"missing\"\n{keys}[[folder]]\npath = \"watched\"\n",
+        ));
         Self { world, missing }
     }
 
@@ -109,4 +114,20 @@ fn once_or_without_any_folder_a_missing_one_ends_with_4() {
     let output = it.world.run(["watch", "--config", "config.toml"]);
     assert_eq!(output.code, Some(4), "{output:?}");
     assert!(output.stderr.contains("missing is missing: make it"), "{output:?}");
+}
+
+/// A try that fails after the folder was locked must not shut out the next try.
+#[test]
+fn a_folder_whose_files_can_not_be_moved_when_it_appears_joins_once_they_can() {
+    let it = Lacking::with("after = \"move\"\nmove_to = \"done\"\n");
+    let (daemon, address) = it.start();
+    let in_the_way = it.world.dir.path().join("done");
+    fs::write(&in_the_way, "no folder").unwrap();
+    fs::create_dir(&it.missing).unwrap();
+    daemon.wait_for("no file is moved there");
+    fs::remove_file(in_the_way).unwrap();
+    fs::write(it.missing.join("file"), "content").unwrap();
+    eventually("its file is stored", || it.world.times_stored("/HR_Backup/file") == 1);
+    eventually("the folder is ready", || it.gone(address) == ["0"]);
+    assert_eq!(daemon.stop().code, Some(0));
 }

@@ -49,7 +49,7 @@ impl Agreement {
 pub(super) struct Comparisons {
     /// In the order in which they were made.
     pub(super) all: Vec<Comparison>,
-    /// Why the journal was not compared with the vault; `None` where it was, or where that was not asked for.
+    /// The reason for which the journal was not compared with the vault. `None` where they were compared, or where the user did not ask for it.
     pub(super) not_compared: Option<String>,
     /// Whether the reason is that the service refused the login.
     pub(super) refused: bool,
