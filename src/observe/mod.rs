@@ -1,7 +1,8 @@
-//! What the program shows of itself: its health, its metrics, its log, and the listener that serves the first two over HTTP.
+//! What the program shows of itself: its health, its metrics, its uploads in flight, its log, and the listener that serves the first two over HTTP.
 
 pub mod health;
 pub mod http;
 pub mod logging;
 pub mod metrics;
 pub mod stall;
+pub mod transfers;

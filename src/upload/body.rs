@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use super::source::Source;
 use crate::failpoint::failpoint;
+use crate::observe::transfers::SentBytes;
 use crate::vault::Content;
 
 /// The size of a piece of a large file, in bytes.
@@ -23,18 +24,22 @@ const PIECE: usize = 256 * 1024;
 const AHEAD: usize = 2;
 
 impl Source {
-    /// The bytes, from the start.
-    pub(super) fn content(&self) -> Content {
+    /// The bytes, from the start. `sent` is told how many of them the connection has taken.
+    pub(super) fn content(&self, sent: &SentBytes) -> Content {
+        sent.restart();
         let length = self.opened.stamp.size;
         let body = match self.small() {
-            Some(bytes) => Full::new(bytes.clone()).map_err(|never| match never {}).boxed(),
-            None => self.pieces().boxed(),
+            Some(bytes) => {
+                sent.add(length);
+                Full::new(bytes.clone()).map_err(|never| match never {}).boxed()
+            }
+            None => self.pieces(sent.clone()).boxed(),
         };
         Content { length, body }
     }
 
-    fn pieces(&self) -> Pieces {
-        let (sender, pieces) = mpsc::channel(AHEAD);
+    fn pieces(&self, sent: SentBytes) -> Pieces {
+        let (sender, read) = mpsc::channel(AHEAD);
         let source = self.clone();
         tokio::task::spawn_blocking(move || {
             let ended = source.read(|piece| sender.blocking_send(Ok(piece)).map_err(io::Error::other));
@@ -43,7 +48,7 @@ impl Source {
                 sender.blocking_send(Err(error)).ok();
             }
         });
-        Pieces { pieces, left: self.opened.stamp.size }
+        Pieces { read, left: self.opened.stamp.size, sent }
     }
 
     /// Reads and hashes all of the file, and passes it on in pieces; the last one only if the file is unchanged, so that
@@ -124,8 +129,9 @@ pub(super) fn read_at(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usi
 
 /// The pieces that a reader sends, as the body of a request of exact length.
 struct Pieces {
-    pieces: mpsc::Receiver<io::Result<Bytes>>,
+    read: mpsc::Receiver<io::Result<Bytes>>,
     left: u64,
+    sent: SentBytes,
 }
 
 impl Body for Pieces {
@@ -136,12 +142,13 @@ impl Body for Pieces {
         if self.left == 0 {
             return Poll::Ready(None);
         }
-        let piece = match std::task::ready!(self.pieces.poll_recv(context)) {
+        let piece = match std::task::ready!(self.read.poll_recv(context)) {
             Some(Ok(piece)) => piece,
             Some(Err(error)) => return Poll::Ready(Some(Err(error))),
             None => return Poll::Ready(Some(Err(io::Error::other("reading the file ended early")))),
         };
         self.left = self.left.saturating_sub(piece.len() as u64);
+        self.sent.add(piece.len() as u64);
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 

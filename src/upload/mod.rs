@@ -46,6 +46,7 @@ use crate::journal::Journal;
 use crate::observe::health::{Component, HealthCheck};
 use crate::observe::metrics::FolderMetrics;
 use crate::observe::stall::Activity;
+use crate::observe::transfers::Transfers;
 use crate::removal::Removals;
 use crate::shutdown::{Shutdown, Stop};
 use crate::vault::{RemotePath, Vault, VaultError};
@@ -81,6 +82,7 @@ pub struct Shared<V> {
     late: Late,
     /// What waits in all uploaders, and what moves.
     activity: Activity,
+    transfers: Transfers,
 }
 
 /// How long the service may be in trouble before a command that is to end gives up: the whole then takes under a minute.
@@ -101,6 +103,7 @@ impl<V: Vault> Shared<V> {
             patience,
             late: Late::new(),
             activity: Activity::default(),
+            transfers: Transfers::default(),
         })
     }
 
@@ -120,6 +123,11 @@ impl<V: Vault> Shared<V> {
     /// What waits in all uploaders, and what moves.
     pub fn activity(&self) -> Activity {
         self.activity.clone()
+    }
+
+    /// The uploads in flight of all uploaders.
+    pub fn transfers(&self) -> Transfers {
+        self.transfers.clone()
     }
 
     /// The store.

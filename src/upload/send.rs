@@ -7,6 +7,7 @@ use super::error::TransferError;
 use super::source::Source;
 use super::target::Target;
 use crate::failpoint::failpoint;
+use crate::file::Settled;
 use crate::vault::{Document, Kind, Vault, VaultError};
 
 /// What the store answered to an upload.
@@ -25,10 +26,13 @@ pub(super) enum Answer {
 }
 
 /// Sends a file.
-pub(super) async fn send<V: Vault>(context: &Context<V>, source: &Source, target: &Target) -> Answer {
+pub(super) async fn send<V: Vault>(context: &Context<V>, file: &Settled, source: &Source, target: &Target) -> Answer {
     let mut sending = context.shared.late.sending(target.path(), source);
+    let (folder, path) = (file.root.path().to_owned(), file.origin.clone());
+    let in_flight = context.shared.transfers.begin(folder, path, source.opened.stamp.size);
     let start = Instant::now();
-    let answer = context.shared.vault.upload(&target.folder, &target.name, &|| Ok(source.content())).await;
+    let answer =
+        context.shared.vault.upload(&target.folder, &target.name, &|| Ok(source.content(in_flight.sent()))).await;
     if answer.is_ok() {
         context.counts.uploaded(start.elapsed());
     }

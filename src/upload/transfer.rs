@@ -213,7 +213,7 @@ impl<'a, V: Vault> Transfer<'a, V> {
         span.record("attempt", attempt.0);
         span.record("dest", tracing::field::display(target.path()));
         tracing::debug!(bytes = self.source.opened.stamp.size, "sending");
-        match send(self.context, &self.source, target).await {
+        match send(self.context, self.file, &self.source, target).await {
             Answer::Stored(document) => self.verify(attempt, target, document).await.map(Some),
             Answer::NameTaken => self.conflict(attempt, target).await,
             Answer::Refused(error) => self.refuse(attempt, Failure::Refused(error)).await.map(Some),
