@@ -189,6 +189,9 @@ pub struct Sandbox {
     /// Folder that the vault is kept in [default: a temporary one]
     #[arg(long, value_name = "DIR")]
     pub store: Option<PathBuf>,
+    /// Folder of the vault that is made where it is missing; can be given several times
+    #[arg(long, value_name = "PATH", default_value = "/HR_Backup", value_parser = values::remote_path)]
+    pub folder: Vec<RemotePath>,
     /// How long an access token lives
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = values::duration)]
     pub token_life: Duration,
