@@ -130,6 +130,16 @@ pub(crate) const SCARCE_STEP: Duration = Duration::from_secs(10);
 /// How often a shortage of descriptors is told while it lasts.
 pub(crate) const SCARCE_TOLD: Duration = Duration::from_secs(60);
 
+/// Files that one inventory of a folder lists, some 300 bytes each, and how long it may take: `status` and `history` show it to a
+/// person who waits. Beyond, there are "more".
+pub(crate) const INVENTORY_FILES: usize = 10_000;
+pub(crate) const INVENTORY_TIME: Duration = Duration::from_secs(5);
+/// Descriptors of other processes that are looked at to name those that write a file, and how long that may take.
+pub(crate) const WRITERS_DESCRIPTORS: usize = 100_000;
+pub(crate) const WRITERS_TIME: Duration = Duration::from_secs(1);
+/// Processes that are named for one file.
+pub(crate) const WRITERS_NAMED: usize = 4;
+
 // --- The journal ------------------------------------------------------------------------------------------------------
 
 /// Failures without a receipt that the journal keeps, some 300 bytes each; beyond, the oldest are forgotten. Any number of names that

@@ -36,6 +36,7 @@
 //! | `watch` | finds files, and tells which have settled | `file`, `observe` |
 //! | `anchors` | copies of the journal's head, kept in the vault | `journal`, `vault` |
 //! | `retention` | forgets old receipts, and failures whose files are gone | `file`, `journal`, `removal` |
+//! | `inventory` | which files lie in a folder now, and why: for people who look | `config`, `file`, `journal`, `retention`, `upload`, `vault`, `watch` |
 //! | `daemon` | runs watch, upload, anchors and retention together | `anchors`, `config`, `exit`, `file`, `journal`, `observe`, `removal`, `retention`, `upload`, `vault`, `watch` |
 //! | `cli` | the command line's grammar | `config`, `observe`, `vault` |
 //! | `commands` | one module for each command | `anchors`, `astran`, `cli`, `config`, `daemon`, `exit`, `file`, `journal`, `observe`, `read_back`, `removal`, `retention`, `sandbox`, `secret`, `upload`, `vault`, `watch` |
@@ -74,6 +75,8 @@ pub mod watch;
 
 pub mod anchors;
 pub mod retention;
+
+pub(crate) mod inventory;
 
 pub mod cli;
 pub mod commands;

@@ -70,15 +70,20 @@ async fn try_forget(journal: &Journal) -> Result<u64, JournalError> {
 
 /// The watched folders in which files are looked for, each opened and listed once. Blocks.
 #[derive(Debug, Default)]
-struct WatchedFolders {
+pub(crate) struct WatchedFolders {
     roots: HashMap<PathBuf, Option<Root>>,
     /// The original paths of files that lie set aside in a folder of a root.
     aside: HashMap<(PathBuf, PathBuf), HashSet<PathBuf>>,
 }
 
 impl WatchedFolders {
+    /// The folder at this path, if it can be opened.
+    pub(crate) fn root(&mut self, path: &Path) -> Option<&Root> {
+        self.roots.entry(path.to_owned()).or_insert_with(|| Root::open(path).ok()).as_ref()
+    }
+
     /// Whether a file is gone for certain: a file on a share that is not mounted comes back, and so does a file that lies set aside.
-    fn is_gone(&mut self, intent: &Intent) -> bool {
+    pub(crate) fn is_gone(&mut self, intent: &Intent) -> bool {
         let root = self.roots.entry(intent.root.clone()).or_insert_with(|| Root::open(&intent.root).ok());
         let Some(root) = root else { return false };
         let aside = &mut self.aside;

@@ -73,7 +73,7 @@ pub enum SpecialFile {
 }
 
 impl SpecialFile {
-    pub(super) fn of(kind: FileType) -> Self {
+    pub(crate) fn of(kind: FileType) -> Self {
         match kind {
             FileType::Symlink => Self::Link,
             FileType::Fifo => Self::Pipe,

@@ -135,6 +135,16 @@ impl<'a> Tree<'a> {
         }
     }
 
+    /// Leaves out the folder that was returned last: none of its names is read.
+    pub(crate) fn skip_folder(&mut self) {
+        if self.listing {
+            self.listing = false;
+            if let Some(level) = self.levels.last_mut() {
+                level.folders = Names::default();
+            }
+        }
+    }
+
     fn here(&self) -> &Path {
         Path::new(OsStr::from_bytes(&self.path))
     }

@@ -99,7 +99,7 @@ impl Journal {
     }
 }
 
-fn history_page(
+pub(super) fn history_page(
     connection: &Connection,
     filter: &Filter,
     after: Option<AttemptId>,

@@ -7,7 +7,8 @@
 //! stand beside the SQL that they run:
 //!
 //! - `attempts` writes an attempt from its intent to its end; `failures` writes and forgets those that failed;
-//! - `query` answers what an upload asks before it begins; `history` pages through attempts and receipts for those who look;
+//! - `query` answers what an upload asks before it begins; `history` pages through attempts and receipts for those who look; `look`
+//!   answers what a look at a folder asks about many files;
 //! - `chain` checks and prunes the chain of receipts; `local_ends` is the chain of what became of the local files; `heads` reads,
 //!   signs and compares the ends of both chains, `anchor_lock` lets one process at a time put anchors;
 //! - `service` says which service the journal belongs to; `state_dir` finds the journal of a service.
@@ -32,6 +33,7 @@ mod history;
 mod key;
 mod known_head;
 mod local_ends;
+mod look;
 mod marks;
 mod open;
 mod query;
@@ -59,6 +61,7 @@ pub use self::heads::{AnchorRecord, SignedAnchor};
 pub use self::history::{Filter, NamePattern, Receipt};
 pub use self::key::{KeyError, KeyProblem};
 pub use self::known_head::{Chain, HeadComparison, KnownHead, NotAHead};
+pub(crate) use self::look::Known;
 use self::readers::Readers;
 pub use self::report::{ChainDefect, ChainEnd, CheckReport, DefectKind};
 pub use self::state_dir::Ownership;

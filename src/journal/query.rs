@@ -91,7 +91,7 @@ fn latest(connection: &Connection, root: &Path, relative: &Path) -> rusqlite::Re
     statement.query_row(params![path_bytes(root), path_bytes(relative)], entry).optional()
 }
 
-fn of_file(
+pub(super) fn of_file(
     connection: &Connection,
     root: &Path,
     relative: &Path,

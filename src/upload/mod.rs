@@ -21,6 +21,7 @@ mod local;
 mod naming;
 mod outcome;
 mod plan;
+pub(crate) mod preview;
 mod rate;
 mod receipt;
 pub(crate) mod reconcile;

@@ -2,6 +2,9 @@
 
 use std::path::Path;
 
+use crate::config::Layout;
+use crate::vault::RemotePath;
+
 /// The longest name that is sent, in bytes: as long as file systems allow.
 const LONGEST: usize = 255;
 
@@ -16,14 +19,24 @@ pub enum NameError {
     None,
 }
 
+/// Where a file at this path below its folder goes, by the layout, and as what.
+pub(super) fn dest_and_name(path: &Path, dest: &RemotePath, layout: Layout) -> Result<(RemotePath, String), NameError> {
+    let name = remote_name(path)?;
+    let folders = match layout {
+        Layout::Flat => Vec::new(),
+        Layout::Mirror => remote_folders(path)?,
+    };
+    Ok((folders.iter().fold(dest.clone(), |dest, folder| dest.join(folder)), name))
+}
+
 /// The name for a file at this path.
-pub(super) fn remote_name(path: &Path) -> Result<String, NameError> {
+fn remote_name(path: &Path) -> Result<String, NameError> {
     let name = path.file_name().ok_or(NameError::None)?;
     name.to_str().map(str::to_owned).ok_or_else(|| NameError::NotText(name.to_owned()))
 }
 
 /// The sub-folders of the destination that a file at this path belongs to, in layout "mirror".
-pub(super) fn remote_folders(path: &Path) -> Result<Vec<String>, NameError> {
+fn remote_folders(path: &Path) -> Result<Vec<String>, NameError> {
     let folders = path.parent().into_iter().flat_map(Path::iter);
     folders.map(|name| name.to_str().map(str::to_owned).ok_or_else(|| NameError::NotText(name.to_owned()))).collect()
 }

@@ -19,7 +19,7 @@ use super::source::Source;
 use super::target::{Sent, Target};
 use super::unreadable;
 use super::verify::{self, Found};
-use crate::config::{Layout, OnConflict};
+use crate::config::OnConflict;
 use crate::failpoint::failpoint;
 use crate::file::Settled;
 use crate::journal::{AttemptId, Begun, End, Entry, Intent, State, Stored};
@@ -157,7 +157,8 @@ impl<'a, V: Vault> Transfer<'a, V> {
             return self.refuse_unsent(too_large).await;
         }
         self.source.load().await?;
-        let target = match self.dest_and_name() {
+        let named = naming::dest_and_name(&self.file.origin, &self.context.dest, self.context.policy.layout);
+        let target = match named {
             Ok((dest, name)) => Target { folder: self.folder(&dest).await?, dest, name },
             Err(error) => return self.refuse_unsent(Failure::Name(error)).await,
         };
@@ -178,17 +179,6 @@ impl<'a, V: Vault> Transfer<'a, V> {
     fn too_large(&self) -> Option<Failure> {
         let (size, allowed) = (self.source.opened.stamp.size, self.context.policy.max_size.0?);
         (size > allowed).then_some(Failure::TooLarge { size, allowed })
-    }
-
-    /// Where the file goes, and as what.
-    fn dest_and_name(&self) -> Result<(RemotePath, String), naming::NameError> {
-        let name = naming::remote_name(&self.file.origin)?;
-        let dest = self.context.dest.clone();
-        if self.context.policy.layout == Layout::Flat {
-            return Ok((dest, name));
-        }
-        let folders = naming::remote_folders(&self.file.origin)?;
-        Ok((folders.iter().fold(dest, |dest, folder| dest.join(folder)), name))
     }
 
     /// The id of a folder of the vault.

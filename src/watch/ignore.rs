@@ -10,7 +10,11 @@ use crate::file::staged_name::is_beside;
 
 /// The names that are ignored. A file of such a name is uploaded after a rename to another name.
 #[derive(Debug, Clone)]
-pub(crate) struct IgnorePatterns(GlobSet);
+pub(crate) struct IgnorePatterns {
+    set: GlobSet,
+    /// As they were written, in the order of the set.
+    globs: Vec<String>,
+}
 
 impl IgnorePatterns {
     /// From globs over a single name, such as `*.part`.
@@ -19,12 +23,18 @@ impl IgnorePatterns {
         for glob in globs {
             set.add(Glob::new(glob)?);
         }
-        Ok(Self(set.build()?))
+        Ok(Self { set: set.build()?, globs: globs.to_vec() })
     }
 
     /// Returns whether a file's or folder's name is ignored: by a pattern, or because this program made it.
     pub(crate) fn ignores(&self, name: &OsStr) -> bool {
-        name == PRIVATE || is_beside(name) || self.0.is_match(Path::new(name))
+        name == PRIVATE || is_beside(name) || self.set.is_match(Path::new(name))
+    }
+
+    /// Returns the pattern by which a name is ignored. `None` for a name that is not ignored, and for one that this program made.
+    pub(crate) fn pattern_of(&self, name: &OsStr) -> Option<&str> {
+        let first = self.set.matches(Path::new(name)).into_iter().next()?;
+        self.globs.get(first).map(String::as_str)
     }
 
     /// Returns whether any part of a path below the root is ignored.

@@ -78,6 +78,14 @@ impl Rules {
         }
     }
 
+    /// How much longer a file must stay untouched that a walk finds, that changed `age` ago and that nobody writes; zero for a file
+    /// that is ready. `writers_known` is false where the file system can't tell of writers.
+    pub(crate) fn left(&self, size: u64, age: Duration, writers_known: bool) -> Duration {
+        let by_size = if size == 0 { self.scanned.max(self.empty) } else { self.scanned };
+        let needed = if writers_known { by_size } else { by_size.max(self.writers_unknown) };
+        needed.saturating_sub(age)
+    }
+
     /// The same rules, with a limit for files that stay open for writing and unchanged.
     #[must_use]
     pub fn with_patience(self, patience: Duration) -> Self {

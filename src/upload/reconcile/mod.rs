@@ -27,6 +27,7 @@ use crate::journal::{AttemptId, Begun, End, Entry, Intent, JournalError, State};
 use crate::vault::Vault;
 use decide::{Action, Claim, NEVER_SENT, before_sending};
 pub(super) use search::is_link_of;
+pub(crate) use search::is_other_link;
 use search::{is_gone, is_of_root, is_same_inode, locate};
 
 /// A file that is sent or written just now is asked for so often, so far apart; then the file that waits for it goes on.

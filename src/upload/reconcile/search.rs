@@ -67,10 +67,22 @@ pub(super) fn is_same_inode(one: &FileStamp, other: &FileStamp) -> bool {
 
 /// Whether the file of an entry has another name still: a hard link is another document, not a file that was moved.
 pub(in crate::upload) async fn is_link_of(file: &Settled, entry: &Entry) -> bool {
-    let (theirs, inode) = (entry.intent.root.join(&entry.intent.relative), entry.intent.stamp.inode);
-    theirs != file.root.path().join(&file.origin)
-        && on_disk(move || std::fs::symlink_metadata(theirs).is_ok_and(|found| found.ino() == inode)).await
-            == Some(true)
+    let path = file.root.path().join(&file.origin);
+    if path == path_of(entry) {
+        return false;
+    }
+    let entry = entry.clone();
+    on_disk(move || is_other_link(&path, &entry)).await == Some(true)
+}
+
+/// The same for a file at this path. Blocks.
+pub(crate) fn is_other_link(path: &Path, entry: &Entry) -> bool {
+    let theirs = path_of(entry);
+    theirs != path && std::fs::symlink_metadata(theirs).is_ok_and(|found| found.ino() == entry.intent.stamp.inode)
+}
+
+fn path_of(entry: &Entry) -> PathBuf {
+    entry.intent.root.join(&entry.intent.relative)
 }
 
 /// Whether an entry is of a file of this root. Files of other roots are another uploader's.

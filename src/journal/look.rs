@@ -1,0 +1,60 @@
+//! What a look at a folder asks about many files at once. Reads only; blocks.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OptionalExtension as _};
+
+use super::history::history_page;
+use super::query::of_file;
+use super::{AttemptId, Entry, Filter, Journal, JournalError};
+use crate::file::FileStamp;
+
+/// What the journal knows of one file.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Known {
+    /// The entry that speaks for the file: see [`Journal::of_file`].
+    pub(crate) entry: Entry,
+    /// The number of the entry's receipt, where it has one.
+    pub(crate) receipt: Option<i64>,
+}
+
+impl Journal {
+    /// What the journal knows of each of these files below a root, in their order. One read for all of them. Blocks.
+    pub(crate) fn known_of_files(
+        &self,
+        root: &Path,
+        files: &[(PathBuf, FileStamp)],
+    ) -> Result<Vec<Option<Known>>, JournalError> {
+        self.inner.readers.read(|connection| {
+            files.iter().map(|(relative, stamp)| known_of(connection, root, relative, stamp)).collect()
+        })
+    }
+}
+
+/// How many failures [`Journal::failed_files`] returns at a time.
+const FAILED_AT_ONCE: usize = 1000;
+
+impl Journal {
+    /// Some failures of files of which nothing newer is known, oldest first, from the one behind `after` on. Blocks.
+    pub(crate) fn failed_files(&self, after: AttemptId) -> Result<Vec<Entry>, JournalError> {
+        let filter = Filter { failed: true, ..Filter::default() };
+        let page = self.inner.readers.read(|connection| history_page(connection, &filter, Some(after), FAILED_AT_ONCE));
+        Ok(page?.into_iter().map(|record| record.entry).collect())
+    }
+}
+
+fn known_of(
+    connection: &Connection,
+    root: &Path,
+    relative: &Path,
+    stamp: &FileStamp,
+) -> rusqlite::Result<Option<Known>> {
+    let Some(entry) = of_file(connection, root, relative, stamp)? else { return Ok(None) };
+    let receipt = receipt_of(connection, entry.id)?;
+    Ok(Some(Known { entry, receipt }))
+}
+
+fn receipt_of(connection: &Connection, id: AttemptId) -> rusqlite::Result<Option<i64>> {
+    let mut statement = connection.prepare_cached("SELECT seq FROM attempt WHERE id = ?1")?;
+    Ok(statement.query_row([id.0], |row| row.get(0)).optional()?.flatten())
+}
