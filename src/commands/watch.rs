@@ -10,6 +10,7 @@ use super::context::{Context, Local};
 use super::open_folders::{LockedFolders, for_each};
 use super::print::Printer;
 use super::session::Session;
+use super::totals::Counts;
 use crate::astran::Client;
 use crate::config::Folder;
 use crate::daemon::{self, Folders, Mode, Tally, WatchedFolder};
@@ -26,18 +27,26 @@ use crate::vault::RemotePath;
 
 /// Watches the configured folders.
 pub(super) async fn run(context: Context, once: bool, reloads: Reloads) -> Result<Exit, Fatal> {
-    let (locked, shutdown) = (LockedFolders::new(), context.shutdown.clone());
+    let (locked, shutdown, totals) = (LockedFolders::new(), context.shutdown.clone(), context.totals.clone());
     let ended = watch(context, once, reloads, &locked).await;
     locked.tidy().await;
     match ended? {
-        Some(tally) => exit_of(&tally, once, &shutdown),
+        Some((tally, lines_dropped)) => {
+            totals.set(Counts::of_uploads(&tally, lines_dropped));
+            exit_of(&tally, once, &shutdown)
+        }
         None => Ok(exit_of_stop(once, shutdown.requested())),
     }
 }
 
-/// Opens and locks the folders, logs in, and runs the daemon until it ends by itself (`--once`) or by a signal. Returns `None` where a
-/// stop is requested before the daemon runs.
-async fn watch(context: Context, once: bool, reloads: Reloads, locked: &LockedFolders) -> Result<Option<Tally>, Fatal> {
+/// Opens and locks the folders, logs in, and runs the daemon until it ends by itself (`--once`) or by a signal. Returns the files' tally, and
+/// how many lines about files were dropped; `None` where a stop is requested before the daemon runs.
+async fn watch(
+    context: Context,
+    once: bool,
+    reloads: Reloads,
+    locked: &LockedFolders,
+) -> Result<Option<(Tally, u64)>, Fatal> {
     let health = Health::default();
     let metrics = Metrics::new(&health);
     let Some(openings) = open_all(&context).await? else { return Ok(None) };
@@ -47,7 +56,7 @@ async fn watch(context: Context, once: bool, reloads: Reloads, locked: &LockedFo
         let (locked, metrics) = (locked.clone(), metrics.clone());
         move |folder: &Folder, root| lock_folder(folder, root, &locks, &metrics, &locked)
     };
-    let Context { config, global, mut shutdown } = context;
+    let Context { config, global, mut shutdown, .. } = context;
     let Some(present) = for_each(open.into_iter(), lock.clone(), shutdown.clone()).await? else {
         return Ok(None);
     };
@@ -81,11 +90,11 @@ async fn watch(context: Context, once: bool, reloads: Reloads, locked: &LockedFo
             locked.hand_over();
             let running = daemon::run(Arc::clone(&shared), folders, mode, print, &health, shutdown.clone());
             let ended = tokio::select! {
-                ended = running => ended.map(Some),
+                ended = running => ended,
                 never = reload(&session, &shared, reloads) => match never {},
             };
-            printed.wait();
-            ended
+            let lines_dropped = printed.wait();
+            ended.map(|tally| Some((tally, lines_dropped)))
         }
         Ok(None) => Ok(None),
         Err(fatal) => Err(fatal),
@@ -221,12 +230,12 @@ fn make_folder(folder: &Folder) -> Result<(), Fatal> {
 
 /// The exit code of a run of the daemon or of a push.
 pub(super) fn exit_of(tally: &Tally, once: bool, shutdown: &Shutdown) -> Result<Exit, Fatal> {
-    tracing::info!(stored = tally.stored, failed = tally.failed, left = tally.left, "done");
+    tracing::info!(stored = tally.stored, failed = tally.failed, waiting = tally.waiting, left = tally.left, "done");
     if let Some(error) = &tally.stopped {
         return Err(error.clone().into());
     }
     match shutdown.requested() {
-        Stop::No if tally.failed > 0 || tally.left > 0 => Ok(Exit::SomeFailed),
+        Stop::No if tally.failed > 0 || tally.waiting > 0 || tally.left > 0 => Ok(Exit::SomeFailed),
         Stop::No => Ok(Exit::Done),
         stop => Ok(exit_of_stop(once, stop)),
     }
