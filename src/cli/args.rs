@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use crate::config::values;
-use crate::config::{Layout, OnConflict, Transfers, Verify};
+use crate::config::{Layout, OnConflict, RateLimit, Transfers, Verify};
 use crate::vault::RemotePath;
 
 /// The flags that `watch` and `push` have in common: how files are sent.
@@ -21,6 +21,9 @@ pub struct Sending {
     /// How many uploads at once: a number, or auto to find out by measuring
     #[arg(long, value_name = "N|auto", value_parser = values::transfers)]
     pub transfers: Option<Transfers>,
+    /// How fast all uploads together may send in a second, such as 10MiB, or off
+    #[arg(long, value_name = "RATE", value_parser = values::rate_limit)]
+    pub limit_rate: Option<RateLimit>,
     /// What it takes to believe that the store has a file
     #[arg(long, value_enum, value_name = "HOW")]
     pub verify: Option<Verify>,
@@ -189,6 +192,9 @@ pub struct Sandbox {
     /// Folder that the vault is kept in [default: a temporary one]
     #[arg(long, value_name = "DIR")]
     pub store: Option<PathBuf>,
+    /// Folder of the vault that is made where it is missing; can be given several times
+    #[arg(long, value_name = "PATH", default_value = "/HR_Backup", value_parser = values::remote_path)]
+    pub folder: Vec<RemotePath>,
     /// How long an access token lives
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = values::duration)]
     pub token_life: Duration,

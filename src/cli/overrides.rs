@@ -21,9 +21,18 @@ impl Cli {
             password_file: flags.password_file,
             state_dir: flags.state_dir,
             anchor: self.anchor(),
+            limit_rate: self.sending().and_then(|sending| sending.limit_rate.clone()),
             sandbox,
             task: self.command.task(),
         })
+    }
+
+    fn sending(&self) -> Option<&Sending> {
+        match &self.command {
+            Command::Watch(typed) => Some(&typed.sending),
+            Command::Push(typed) => Some(&typed.sending),
+            _ => None,
+        }
     }
 
     fn anchor(&self) -> Option<String> {

@@ -8,6 +8,7 @@ use crate::exit::{Exit, Fatal};
 use crate::removal;
 use crate::sandbox::{Access, Options, Sandbox, SandboxError, random_password};
 use crate::shutdown::{Shutdown, Stop};
+use crate::vault::RemotePath;
 
 /// Runs the sandbox. Where no folder for the vault is named, a temporary one is made, and discarded at the end.
 pub(super) async fn run(typed: &cli::Sandbox, json: bool, stop: Shutdown) -> Result<Exit, Fatal> {
@@ -22,6 +23,7 @@ pub(super) async fn run(typed: &cli::Sandbox, json: bool, stop: Shutdown) -> Res
     };
     let store = typed.store.as_deref().or(temporary.as_deref()).unwrap_or(Path::new("."));
     let mut options = Options::new(store);
+    options.folders = typed.folder.clone();
     options.listen = typed.listen;
     options.token_life = typed.token_life;
     options.password = match &typed.password {
@@ -39,8 +41,9 @@ pub(super) async fn run(typed: &cli::Sandbox, json: bool, stop: Shutdown) -> Res
 /// Starts a sandbox, prints its address and how to log in, and runs it until `stop`.
 async fn serve(options: Options, json: bool, mut stop: Shutdown) -> Result<Exit, Fatal> {
     let store = options.store.display().to_string();
+    let first = options.folders.first().cloned().unwrap_or_default();
     let sandbox = Sandbox::start(options).await.map_err(|error| Fatal::new(exit_of(&error), error.to_string()))?;
-    let text = if json { as_json(sandbox.access()) } else { as_text(sandbox.access(), &store) };
+    let text = if json { as_json(sandbox.access()) } else { as_text(sandbox.access(), &store, &first) };
     say(&text).map_err(|error| {
         Fatal::new(Exit::SomeFailed, format!("can't say on standard output where the sandbox is: {error}"))
     })?;
@@ -69,7 +72,7 @@ fn as_json(access: &Access) -> String {
     line
 }
 
-fn as_text(access: &Access, store: &str) -> String {
+fn as_text(access: &Access, store: &str, dest: &RemotePath) -> String {
     let token_url = format!("{}/auth/realms/{}/protocol/openid-connect/token", access.auth_url, access.realm);
     let Access { api_url, auth_url, realm, client_id, username, password } = access;
     format!(
@@ -80,7 +83,8 @@ To use it, in another terminal:
 
   export ASTRAN_BACKUP_REALM='{realm}' ASTRAN_BACKUP_API_URL='{api_url}' ASTRAN_BACKUP_AUTH_URL='{auth_url}'
   export ASTRAN_BACKUP_CLIENT_ID='{client_id}' ASTRAN_BACKUP_USERNAME='{username}' ASTRAN_BACKUP_PASSWORD='{password}'
-  astran-backup check
+  mkdir -p TemporaryFolder
+  astran-backup watch ./TemporaryFolder --dest '{dest}'
 
 Or by hand, for a token:
 
@@ -117,7 +121,8 @@ mod tests {
 
     #[test]
     fn people_get_what_they_can_paste() {
-        let text = as_text(&access(), "/store");
+        let text = as_text(&access(), "/store", &RemotePath::parse("/HR_Backup").unwrap());
+        assert!(text.contains("--dest '/HR_Backup'"), "{text}");
         for variable in ["REALM='r'", "API_URL='http://127.0.0.1:1'", "CLIENT_ID='c'", "USERNAME='u'", "PASSWORD='p'"] {
             assert!(text.contains(&format!("ASTRAN_BACKUP_{variable}")), "{variable} is not in {text}");
         }

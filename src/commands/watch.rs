@@ -76,6 +76,7 @@ async fn watch(context: Context, once: bool, reloads: Reloads, locked: &LockedFo
             let (printer, printed) = Printer::start(global.json);
             let patience = once.then_some(PATIENCE);
             let shared = Shared::new(Arc::new(session.client.clone()), journal, breaks, patience);
+            shared.rate().set(session.config.limit_rate.clone());
             let print = move |report: &_| printer.print(report);
             locked.hand_over();
             let running = daemon::run(Arc::clone(&shared), folders, mode, print, &health, shutdown.clone());

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::values::KeepReceipts;
-use super::{AnchorFolder, Layout, MaxSize, OnConflict, Transfers, Verify, read};
+use super::{AnchorFolder, Layout, MaxSize, OnConflict, RateLimit, Transfers, Verify, read};
 use crate::vault::RemotePath;
 
 /// All tables.
@@ -36,6 +36,8 @@ pub(super) struct ServiceKeys {
     pub(super) content_type: Option<String>,
     #[serde(deserialize_with = "read::path")]
     pub(super) ca_file: Option<PathBuf>,
+    #[serde(deserialize_with = "read::rate_limit")]
+    pub(super) limit_rate: Option<RateLimit>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

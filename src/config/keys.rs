@@ -26,6 +26,7 @@ pub(super) const KEYS: &[(Table, &str, &str)] = &[
     (Service, "auth_url", r#""https://my-realm.auth.astran.io""#),
     (Service, "content_type", r#""application/octet-stream""#),
     (Service, "ca_file", r#""/etc/ssl/our-ca.pem""#),
+    (Service, "limit_rate", r#""10MiB""#),
     (Login, "client_id", r#""my-client-id""#),
     (Login, "username", r#""me@example.com""#),
     (Login, "password_file", r#""/etc/astran-backup/password""#),

@@ -35,6 +35,7 @@ impl Config {
             login_missing,
             folders: watched_folders(&inputs, &upload, &configured)?,
             upload: upload.with_overrides(&overrides.task),
+            limit_rate: overrides.limit_rate.clone().or_else(|| keys.service.limit_rate.clone()).unwrap_or_default(),
             grace: keys.daemon.grace.unwrap_or(GRACE),
             listen: keys.daemon.listen,
             allowed_hosts: keys.daemon.allowed_hosts.clone().unwrap_or_default(),

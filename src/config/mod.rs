@@ -19,6 +19,7 @@ pub mod overrides;
 mod parsed;
 mod policy;
 mod policy_builder;
+mod rate;
 mod read;
 mod service;
 pub(crate) mod values;
@@ -35,6 +36,7 @@ pub use error::ConfigError;
 pub use login::{Grant, Login};
 pub use overrides::Overrides;
 pub use policy::{After, Layout, MaxSize, OnConflict, Policy, Transfers, Verify};
+pub use rate::RateLimit;
 pub use service::Service;
 
 use crate::vault::RemotePath;
@@ -52,6 +54,8 @@ pub struct Config {
     pub(crate) login_missing: Vec<String>,
     /// The policy of `push`, and of every folder that has no keys of its own; flags included.
     pub upload: Policy,
+    /// How fast all uploads together may send.
+    pub limit_rate: RateLimit,
     /// The folders that `watch` watches: DIR with the flags, or each `[[folder]]`.
     pub folders: Vec<Folder>,
     /// How long uploads under way may go on after a stop signal.

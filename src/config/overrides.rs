@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{After, Layout, OnConflict, Transfers, Verify};
+use super::{After, Layout, OnConflict, RateLimit, Transfers, Verify};
 use crate::vault::RemotePath;
 
 /// What the command line says about the configuration; `None` where it says nothing.
@@ -32,6 +32,8 @@ pub struct Overrides {
     pub state_dir: Option<PathBuf>,
     /// `--anchor`
     pub anchor: Option<String>,
+    /// `--limit-rate`
+    pub limit_rate: Option<RateLimit>,
     /// `--sandbox`: the service is the embedded one, and configured folders are left alone.
     pub sandbox: bool,
     /// What the command does, which decides what the configuration must contain.

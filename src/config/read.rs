@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::de::{Deserialize, Deserializer, Error, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use url::Url;
 
 use super::values::KeepReceipts;
-use super::{AnchorFolder, MaxSize, Transfers, addresses, values};
+use super::{AnchorFolder, MaxSize, RateLimit, Transfers, addresses, values};
 use crate::vault::RemotePath;
 
 type Read<'de, D, T> = Result<Option<T>, <D as Deserializer<'de>>::Error>;
@@ -79,6 +79,37 @@ pub(super) fn transfers<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, Transf
 
 pub(super) fn max_size<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, MaxSize> {
     text_or_number(de, values::max_size)
+}
+
+/// One rate, or a table of times of the day with the rate from then on.
+pub(super) fn rate_limit<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, RateLimit> {
+    de.deserialize_any(RateText).map(Some)
+}
+
+struct RateText;
+
+impl<'de> Visitor<'de> for RateText {
+    type Value = RateLimit;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text in quotes, or a table of times and rates")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<RateLimit, E> {
+        RateLimit::parse(text).map_err(E::custom)
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<RateLimit, E> {
+        RateLimit::parse(&number.to_string()).map_err(E::custom)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RateLimit, A::Error> {
+        let mut periods = Vec::new();
+        while let Some(period) = map.next_entry::<String, String>()? {
+            periods.push(period);
+        }
+        RateLimit::of_day(periods.iter().map(|(time, rate)| (time.as_str(), rate.as_str()))).map_err(A::Error::custom)
+    }
 }
 
 pub(super) fn globs<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, Vec<String>> {

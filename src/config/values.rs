@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::{AnchorFolder, MaxSize, Transfers};
+use super::{AnchorFolder, MaxSize, RateLimit, Transfers};
 use crate::budget;
 use crate::vault::RemotePath;
 
@@ -71,7 +71,7 @@ pub(super) fn max_size(text: &str) -> Result<MaxSize, String> {
 }
 
 /// A number of bytes with its unit: `8MiB`, `100 GiB`, `2GB`.
-fn size(text: &str) -> Result<u64, String> {
+pub(super) fn size(text: &str) -> Result<u64, String> {
     let text = text.trim();
     let (number, unit) = text.split_at(text.bytes().take_while(u8::is_ascii_digit).count());
     let number: u64 =
@@ -92,6 +92,11 @@ fn size(text: &str) -> Result<u64, String> {
         other => return Err(format!("`{other}` is no unit of size: write B, KiB, MiB, GiB or TiB")),
     };
     number.checked_mul(factor).ok_or_else(|| "is larger than any file".into())
+}
+
+/// One rate for all uploads together, or `off`.
+pub(crate) fn rate_limit(text: &str) -> Result<RateLimit, String> {
+    RateLimit::parse(text)
 }
 
 /// Where anchors go: `dest`, `off`, or a folder of the vault.

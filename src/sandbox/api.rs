@@ -124,10 +124,7 @@ async fn carry_out(
         (Route::Me, &Method::GET) => me(state, query),
         (Route::Children { id }, &Method::GET) => children(state, id, query).await,
         (Route::Children { id }, &Method::POST) => upload(state, id, parts, body).await,
-        (Route::Filesystem { path }, &Method::GET) if wants_metadata(&parts.headers) => {
-            metadata(state, path, query).await
-        }
-        (Route::Filesystem { path }, &Method::GET) => content(state, path, query),
+        (Route::Filesystem { path }, &Method::GET) => filesystem(state, path, query, &parts.headers).await,
         (Route::Children { .. }, _) => Err(Problem::Method("GET, POST")),
         _ => Err(Problem::Method("GET")),
     }
@@ -162,9 +159,28 @@ async fn children(state: &State, id: &str, query: Option<&str>) -> Result<Respon
     Ok(answer::json(StatusCode::OK, &entries.iter().map(document).collect::<Vec<_>>()))
 }
 
-async fn metadata(state: &State, path: &str, query: Option<&str>) -> Result<Response<Body>, Problem> {
+/// A file without `Accept: application/json` is answered with its content. A folder has none: the service answers its metadata whatever
+/// `Accept` says, and the vendor's published client relies on that.
+async fn filesystem(
+    state: &State,
+    path: &str,
+    query: Option<&str>,
+    headers: &HeaderMap,
+) -> Result<Response<Body>, Problem> {
     let (place, with_children) = looked_up(path, query)?;
-    let mut entry = state.vault.find(&place)?;
+    let entry = state.vault.find(&place)?;
+    if entry.folder || wants_metadata(headers) {
+        return metadata(state, place, entry, with_children).await;
+    }
+    content(state, &place)
+}
+
+async fn metadata(
+    state: &State,
+    place: Place,
+    mut entry: Entry,
+    with_children: bool,
+) -> Result<Response<Body>, Problem> {
     if state.options.checksums && !entry.folder && entry.sha256.is_none() {
         entry.sha256 = Some(in_vault(state, move |vault| vault.sha256(&place)).await?);
     }
@@ -178,9 +194,8 @@ async fn metadata(state: &State, path: &str, query: Option<&str>) -> Result<Resp
     Ok(answer::json(StatusCode::OK, &answer))
 }
 
-fn content(state: &State, path: &str, query: Option<&str>) -> Result<Response<Body>, Problem> {
-    let (place, _) = looked_up(path, query)?;
-    let (file, length) = state.vault.content(&place)?;
+fn content(state: &State, place: &Place) -> Result<Response<Body>, Problem> {
+    let (file, length) = state.vault.content(place)?;
     let mut response = Response::new(Body::of_file(file, length));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     Ok(response)

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -13,6 +14,7 @@ use http_body_util::{BodyExt, Full};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
+use super::rate::RateLimiter;
 use super::source::Source;
 use crate::failpoint::failpoint;
 use crate::observe::transfers::SentBytes;
@@ -22,10 +24,13 @@ use crate::vault::Content;
 const PIECE: usize = 256 * 1024;
 /// Pieces that may wait while one is hashed and one is sent.
 const AHEAD: usize = 2;
+/// How often a wait for the limited rate looks whether the request has ended.
+const STEP: Duration = Duration::from_millis(100);
 
 impl Source {
-    /// The bytes, from the start. `sent` is told how many of them the connection has taken.
-    pub(super) fn content(&self, sent: &SentBytes) -> Content {
+    /// The bytes, from the start. `sent` is told how many of them the connection has taken. A large file keeps to the limit of `rate`; for a
+    /// small one, which goes in one piece, the caller waits.
+    pub(super) fn content(&self, sent: &SentBytes, rate: &Arc<RateLimiter>) -> Content {
         sent.restart();
         let length = self.opened.stamp.size;
         let body = match self.small() {
@@ -33,16 +38,18 @@ impl Source {
                 sent.add(length);
                 Full::new(bytes.clone()).map_err(|never| match never {}).boxed()
             }
-            None => self.pieces(sent.clone()).boxed(),
+            None => self.pieces(sent.clone(), Arc::clone(rate)).boxed(),
         };
         Content { length, body }
     }
 
-    fn pieces(&self, sent: SentBytes) -> Pieces {
+    fn pieces(&self, sent: SentBytes, rate: Arc<RateLimiter>) -> Pieces {
         let (sender, read) = mpsc::channel(AHEAD);
         let source = self.clone();
         tokio::task::spawn_blocking(move || {
-            let ended = source.read(|piece| sender.blocking_send(Ok(piece)).map_err(io::Error::other));
+            // The wait for the rate comes before a piece is read, because nothing may come between the last check of the file and its last piece.
+            let pace = |wanted| allowed(&rate, wanted, || sender.is_closed());
+            let ended = source.read(pace, |piece| sender.blocking_send(Ok(piece)).map_err(io::Error::other));
             if let Err(error) = ended {
                 // The request may have ended already.
                 sender.blocking_send(Err(error)).ok();
@@ -52,8 +59,12 @@ impl Source {
     }
 
     /// Reads and hashes all of the file, and passes it on in pieces; the last one only if the file is unchanged, so that
-    /// the store never has all bytes of a file that was written meanwhile.
-    pub(super) fn read(&self, mut pass_on: impl FnMut(Bytes) -> io::Result<()>) -> io::Result<()> {
+    /// the store never has all bytes of a file that was written meanwhile. `pace` is asked how many bytes the next piece may have.
+    pub(super) fn read(
+        &self,
+        mut pace: impl FnMut(u64) -> u64,
+        mut pass_on: impl FnMut(Bytes) -> io::Result<()>,
+    ) -> io::Result<()> {
         let size = self.opened.stamp.size;
         let (mut hash, mut at, buffers) = (Sha256::new(), 0, Buffers::default());
         if size == 0 {
@@ -64,7 +75,7 @@ impl Source {
         while at < size {
             let mut piece = buffers.take();
             // At most PIECE, so it fits.
-            let length = usize::try_from(size - at).unwrap_or(PIECE).min(PIECE);
+            let length = usize::try_from(pace((size - at).min(PIECE as u64))).unwrap_or(PIECE).min(PIECE);
             piece.filled = read_at(&self.opened.file, &mut piece.buffer[..length], at)?;
             if piece.filled == 0 {
                 return Err(io::Error::other("the file became shorter while it was read"));
@@ -82,6 +93,17 @@ impl Source {
         }
         Ok(())
     }
+}
+
+/// How many of the wanted bytes may be sent next. Blocks until they may, or until the request has ended.
+fn allowed(rate: &RateLimiter, wanted: u64, has_ended: impl Fn() -> bool) -> u64 {
+    let (share, mut wait) = rate.share(wanted);
+    while !wait.is_zero() && !has_ended() {
+        let step = wait.min(STEP);
+        std::thread::sleep(step);
+        wait -= step;
+    }
+    share
 }
 
 /// Buffers that are used again: fresh memory for each piece would cost as much time as sending it.

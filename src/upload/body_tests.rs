@@ -14,6 +14,10 @@ fn settled(content: &[u8]) -> (tempfile::TempDir, Settled) {
     (dir, Settled::new(root, "x".into()))
 }
 
+fn no_limit() -> Arc<RateLimiter> {
+    Arc::default()
+}
+
 async fn sent(content: Content) -> Result<Vec<u8>, io::Error> {
     Ok(content.body.collect().await?.to_bytes().to_vec())
 }
@@ -27,12 +31,12 @@ async fn all_bytes_are_sent_and_hashed_whatever_the_size() {
         let source = Source::open_now(&settled, Activity::default()).unwrap();
         source.load_now().unwrap();
         let counted = SentBytes::default();
-        let content = source.content(&counted);
+        let content = source.content(&counted, &no_limit());
         assert_eq!(content.body.size_hint().exact(), Some(content.length));
         assert_eq!(sent(content).await.unwrap(), bytes);
         assert_eq!(source.sha256().unwrap(), hex(&Sha256::digest(&bytes)));
         assert_eq!(source.hash_now().unwrap(), hex(&Sha256::digest(&bytes)));
-        assert_eq!(sent(source.content(&counted)).await.unwrap(), bytes, "the body opens anew");
+        assert_eq!(sent(source.content(&counted, &no_limit())).await.unwrap(), bytes, "the body opens anew");
         assert_eq!(counted.get(), u64::from(size), "the second sending is counted from zero");
     }
 }
@@ -43,7 +47,7 @@ async fn a_file_that_grows_or_shrinks_while_it_is_sent_is_never_sent_whole() {
     for changed in [9_000_000, 10] {
         let (dir, settled) = settled(&vec![7; 4_000_000]);
         let source = Source::open_now(&settled, Activity::default()).unwrap();
-        let mut body = source.content(&SentBytes::default()).body;
+        let mut body = source.content(&SentBytes::default(), &no_limit()).body;
         body.frame().await.unwrap().unwrap();
         let file = dir.path().join("x");
         let writer = std::thread::spawn(move || {

@@ -22,6 +22,7 @@ mod naming;
 mod outcome;
 mod plan;
 pub(crate) mod preview;
+mod rate;
 mod receipt;
 pub(crate) mod reconcile;
 mod send;
@@ -62,6 +63,7 @@ use late::Late;
 pub use local::MoveTargets;
 pub use naming::NameError;
 pub use outcome::{BlockedBy, Failure, Outcome, Report, Unreadable, Unsettled};
+pub use rate::RateLimiter;
 pub use verify::Doubt;
 
 /// What all uploaders of a process share.
@@ -84,6 +86,8 @@ pub struct Shared<V> {
     /// What waits in all uploaders, and what moves.
     activity: Activity,
     transfers: Transfers,
+    /// The limit for the rate of all uploads together.
+    rate: Arc<RateLimiter>,
 }
 
 /// How long the service may be in trouble before a command that is to end gives up: the whole then takes under a minute.
@@ -105,6 +109,7 @@ impl<V: Vault> Shared<V> {
             late: Late::new(),
             activity: Activity::default(),
             transfers: Transfers::default(),
+            rate: Arc::default(),
         })
     }
 
@@ -129,6 +134,11 @@ impl<V: Vault> Shared<V> {
     /// The uploads in flight of all uploaders.
     pub fn transfers(&self) -> Transfers {
         self.transfers.clone()
+    }
+
+    /// The limit for the rate of all uploads together.
+    pub fn rate(&self) -> &RateLimiter {
+        &self.rate
     }
 
     /// The store.

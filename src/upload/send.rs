@@ -1,6 +1,6 @@
 //! Sending a file, and what the store's answer means for the attempt.
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::context::Context;
 use super::error::TransferError;
@@ -28,11 +28,15 @@ pub(super) enum Answer {
 /// Sends a file.
 pub(super) async fn send<V: Vault>(context: &Context<V>, file: &Settled, source: &Source, target: &Target) -> Answer {
     let mut sending = context.shared.late.sending(target.path(), source);
+    keep_to_the_rate(context, source).await;
     let (folder, path) = (file.root.path().to_owned(), file.origin.clone());
     let in_flight = context.shared.transfers.begin(folder, path, source.opened.stamp.size);
     let start = Instant::now();
-    let answer =
-        context.shared.vault.upload(&target.folder, &target.name, &|| Ok(source.content(in_flight.sent()))).await;
+    let answer = context
+        .shared
+        .vault
+        .upload(&target.folder, &target.name, &|| Ok(source.content(in_flight.sent(), &context.shared.rate)))
+        .await;
     if answer.is_ok() {
         context.counts.uploaded(start.elapsed());
     }
@@ -45,6 +49,18 @@ pub(super) async fn send<V: Vault>(context: &Context<V>, file: &Settled, source:
         }
         Ok(document) => Answer::Stored(document),
         Err(error) => meaning(error),
+    }
+}
+
+/// Waits until all bytes of a small file may be sent. A large file waits piece by piece while it is sent.
+async fn keep_to_the_rate<V: Vault>(context: &Context<V>, source: &Source) {
+    let mut left = source.small().map_or(0, |bytes| bytes.len() as u64);
+    while left > 0 {
+        let (share, wait) = context.shared.rate.share(left);
+        sleep(wait).await;
+        left -= share;
+        // An upload that waits for the limit is no standstill.
+        context.shared.activity.advanced();
     }
 }
 

@@ -121,7 +121,7 @@ impl Source {
         if let Some(sha256) = self.sha256() {
             return Ok(sha256);
         }
-        self.read(|_| Ok(()))?;
+        self.read(|wanted| wanted, |_| Ok(()))?;
         self.sha256().ok_or_else(|| io::Error::other("it could not be hashed"))
     }
 

@@ -49,6 +49,19 @@ fn delete_deletes_what_is_stored_and_nothing_else() {
 }
 
 #[test]
+fn a_limited_rate_holds_for_large_and_small_files_together() {
+    let world = World::new();
+    world.put("large", vec![7; 1_000_000]);
+    world.put("small", vec![7; 100_000]);
+    let start = Instant::now();
+    let output = world.run(["push", "watched", "--limit-rate", "1000kB"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert_eq!(world.stored("/HR_Backup/large").unwrap().len(), 1_000_000);
+    // The first share is sent at once.
+    assert!(start.elapsed() >= Duration::from_secs(1), "{:?}", start.elapsed());
+}
+
+#[test]
 fn names_with_a_leading_dash_go_after_two_dashes() {
     let world = World::new();
     for name in ["-rf", "--delete"] {

@@ -28,7 +28,11 @@ fn json_is_one_line_with_all_that_a_login_needs() {
         ls.env(format!("ASTRAN_BACKUP_{}", key.to_uppercase()), value.as_str().unwrap());
     }
     let listed = run_to_end(ls.arg("ls"));
-    assert_eq!((listed.code, listed.stdout.as_str()), (Some(0), ""), "{listed:?}");
+    assert_eq!(
+        (listed.code, listed.stdout.trim()),
+        (Some(0), "HR_Backup/"),
+        "the tutorial's folder is there: {listed:?}"
+    );
     let ended = sandbox.stop();
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert_eq!(ended.stdout.lines().count(), 1, "{ended:?}");

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use astran_backup::config::{Config, Environment};
+use astran_backup::config::{Config, Environment, RateLimit};
 
 use crate::support::{Home, SERVICE, typed};
 
@@ -32,6 +32,28 @@ fn the_keys_of_daemon_and_journal_are_read() {
         (config.keep_receipts, config.grace, config.listen.map(|at| at.to_string()).as_deref()),
         (Some(Duration::from_secs(365 * 86_400)), Duration::from_secs(60), Some("[::1]:9464"))
     );
+}
+
+#[test]
+fn the_rate_of_all_uploads_is_limited_by_flag_or_key() {
+    let off = Home::with(SERVICE).load("push a --dest /x").unwrap().limit_rate;
+    assert_eq!(off, RateLimit::default());
+    let home = Home::with(
+        &SERVICE.replace("[service]", "[service]\nlimit_rate = { \"08:00\" = \"2MiB\", \"18:00\" = \"off\" }"),
+    );
+    let by_day = home.load("push a --dest /x").unwrap().limit_rate;
+    let by_flag = home.load("push a --dest /x --limit-rate 1MiB").unwrap().limit_rate;
+    assert!(by_day != off && by_flag != off && by_flag != by_day);
+    for (value, why) in [
+        ("10", "lacks a unit"),
+        ("\"1B\"", "lowest rate"),
+        ("{ \"8 o'clock\" = \"off\" }", "like 08:00"),
+        ("{}", "no time"),
+    ] {
+        let home = Home::with(&SERVICE.replace("[service]", &format!("[service]\nlimit_rate = {value}")));
+        let error = home.load("push a --dest /x").unwrap_err();
+        assert!(error.contains("limit_rate in [service]") && error.contains(why), "{value}: {error}");
+    }
 }
 
 #[cfg(feature = "sandbox")]

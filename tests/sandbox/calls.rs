@@ -45,7 +45,8 @@ async fn a_path_leads_to_metadata_or_to_content() {
     assert_eq!(content.body, b"the content");
     assert_eq!(content.headers["content-length"], "11");
     assert_eq!(service.user.metadata("/HR_Backup/other").await.status, 404);
-    assert_eq!(service.user.content("/HR_Backup").await.status, 400);
+    let folder = service.user.content("/HR_Backup").await;
+    assert_eq!((folder.status.as_u16(), &folder.json()["name"]), (200, &"HR_Backup".into()), "a folder has no content");
 }
 
 #[tokio::test]

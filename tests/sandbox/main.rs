@@ -9,5 +9,6 @@ mod login;
 mod names;
 mod speed;
 mod support;
+mod tutorial;
 mod uploads;
 mod vault;

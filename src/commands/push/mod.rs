@@ -68,6 +68,7 @@ async fn push(context: Context, typed: &Push, locked: &LockedFolders) -> Result<
         Ok(Some(())) => {
             let client = Arc::new(session.client.clone());
             let shared = Shared::new(client, local.journal, local.breaks, Some(PATIENCE));
+            shared.rate().set(session.config.limit_rate.clone());
             let (printer, printed) = Printer::start(global.json);
             let ended = upload(&session.config, shared, prepared, printer, shutdown.clone()).await;
             printed.wait();
