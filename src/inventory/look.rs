@@ -10,7 +10,7 @@ use rustix::fs::FileType;
 use super::owner::Owner;
 use super::writers::Writing;
 use super::{FileHere, Look, Standing, join};
-use crate::file::lease::Writers;
+use crate::file::lease::{NoLease, Writers};
 use crate::file::{FileStamp, LOCK, OpenError, PRIVATE, Tree, Unreadable, staged_name};
 use crate::journal::{JournalError, Known};
 use crate::upload::preview::{Preview, preview};
@@ -44,6 +44,8 @@ enum SeenWriters {
     None,
     Some,
     Unknown,
+    /// The kernel knows, and does not tell this user.
+    Denied,
 }
 
 impl<'a> Looking<'a> {
@@ -116,6 +118,7 @@ impl<'a> Looking<'a> {
             let here = FileHere {
                 relative: staged_name::origin(&path),
                 size: None,
+                may_leave: true,
                 standing: Standing::SetAside { place: path },
             };
             return Ok((self.with)(here));
@@ -161,6 +164,7 @@ impl<'a> Looking<'a> {
                 (opened.stamp, SeenWriters::None)
             }
             Writers::Some => (opened.stamp, SeenWriters::Some),
+            Writers::Unknown(NoLease::NotAllowed) => (opened.stamp, SeenWriters::Denied),
             Writers::Unknown(_) => (opened.stamp, SeenWriters::Unknown),
         };
         drop(opened);
@@ -194,7 +198,7 @@ impl<'a> Looking<'a> {
         };
         for (seen, known) in batch.into_iter().zip(known) {
             let standing = self.judge(&seen, known);
-            if self.tell(seen.relative, Some(seen.stamp.size), standing).is_break() {
+            if self.tell(seen.relative, Some((seen.stamp.size, seen.writers)), standing).is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
@@ -229,8 +233,11 @@ impl<'a> Looking<'a> {
         if left.is_zero() || self.look.forced { Standing::Ready { to } } else { Standing::Settling { left, to } }
     }
 
-    fn tell(&mut self, relative: PathBuf, size: Option<u64>, standing: Standing) -> ControlFlow<()> {
-        (self.with)(FileHere { relative, size, standing })
+    fn tell(&mut self, relative: PathBuf, seen: Option<(u64, SeenWriters)>, standing: Standing) -> ControlFlow<()> {
+        let size = seen.map(|(size, _)| size);
+        let is_denied = seen.is_some_and(|(_, writers)| writers == SeenWriters::Denied);
+        let may_leave = !is_denied || self.look.policy.allow_unleased;
+        (self.with)(FileHere { relative, size, may_leave, standing })
     }
 }
 

@@ -15,7 +15,7 @@ use crate::file::{FolderError, Root, Settled};
 use crate::watch::{IgnorePatterns, WalkEvent, Walker};
 
 /// Something that the command line names.
-pub(super) enum Argument {
+pub(in crate::commands) enum Argument {
     File(Settled),
     /// A folder: all files in it whose names are not ignored.
     Folder(Arc<Root>, Arc<IgnorePatterns>, Layout),
@@ -38,7 +38,7 @@ pub(super) enum Item {
 
 impl Argument {
     /// Finds out what a path is. Blocks.
-    pub(super) fn find(file: &Path, config: &Config, roots: &Roots) -> Result<Self, Fatal> {
+    pub(in crate::commands) fn find(file: &Path, config: &Config, roots: &Roots) -> Result<Self, Fatal> {
         let missing = |error: io::Error| missing(file, &error);
         if std::fs::symlink_metadata(file).map_err(missing)?.is_dir() {
             let names = IgnorePatterns::new(&config.upload.ignore)
@@ -67,7 +67,7 @@ fn missing(file: &Path, error: &io::Error) -> Fatal {
 
 /// The folders that the arguments are or lie in. Each is opened once, however many of its files are named. Clones share them.
 #[derive(Clone)]
-pub(super) struct Roots {
+pub(in crate::commands) struct Roots {
     by_path: Arc<Mutex<HashMap<PathBuf, Arc<Root>>>>,
     locks: Arc<Locks>,
     /// Whether files are removed from the folders. Then no other user may be able to put another folder in their place.
@@ -75,7 +75,7 @@ pub(super) struct Roots {
 }
 
 impl Roots {
-    pub(super) fn new(locks: Arc<Locks>, removes: bool) -> Self {
+    pub(in crate::commands) fn new(locks: Arc<Locks>, removes: bool) -> Self {
         Self { by_path: Arc::default(), locks, removes }
     }
 
