@@ -42,6 +42,7 @@ pub struct Sending {
 ///
 /// A login that is refused while it runs suspends uploads; SIGHUP makes it try again at once.
 #[derive(Debug, Clone, Default, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct Watch {
     /// Folder to watch; without it, every [[folder]] of the configuration
     #[arg(value_name = "DIR")]

@@ -42,13 +42,20 @@ fn line(found: &FailedHere) -> String {
         1 => "1 file that failed before still lies there".to_owned(),
         many => format!("{least}{many} files that failed before still lie there"),
     };
-    let named: Vec<String> =
-        found.newest.iter().map(|file| format!("{}: {}", file.path.display(), file.reason)).collect();
+    let named: Vec<String> = found
+        .newest
+        .iter()
+        .map(|file| format!("{} ({}): {}", file.path.display(), time(file.at), file.reason))
+        .collect();
     let more = if found.count > named.len() as u64 { "; and more" } else { "" };
     printable(&format!(
         "{files}; newest first: {}{more}. Mend the cause, then run `astran-backup retry`; `astran-backup history --failed` lists all",
         named.join("; ")
     ))
+}
+
+fn time(at: SystemTime) -> impl std::fmt::Display {
+    humantime::format_rfc3339_seconds(at.max(SystemTime::UNIX_EPOCH))
 }
 
 #[cfg(test)]
@@ -62,12 +69,12 @@ mod tests {
         let one = FailedHere { count: 1, newest: vec![file("/w/a\nb")], complete: true };
         assert_eq!(
             line(&one),
-            "1 file that failed before still lies there; newest first: /w/a\\nb: 413. Mend the cause, then run `astran-backup retry`; \
+            "1 file that failed before still lies there; newest first: /w/a\\nb (1970-01-01T00:00:00Z): 413. Mend the cause, then run `astran-backup retry`; \
              `astran-backup history --failed` lists all"
         );
         let many = FailedHere { count: 5, newest: vec![file("/w/a"), file("/w/b")], complete: false };
         assert!(line(&many).starts_with(
-            "at least 5 files that failed before still lie there; newest first: /w/a: 413; /w/b: 413; and more."
+            "at least 5 files that failed before still lie there; newest first: /w/a (1970-01-01T00:00:00Z): 413; /w/b"
         ));
     }
 }

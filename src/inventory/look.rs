@@ -70,7 +70,7 @@ impl<'a> Looking<'a> {
                 Ok(entry) if entry.kind == FileType::Directory => {
                     let (path, pattern) = (entry.path.to_owned(), self.pattern_of(entry.path));
                     match pattern {
-                        Some(pattern) => (self.ignored(path, pattern, true), true),
+                        Some(pattern) => (Ok(self.ignored(path, pattern, true)), true),
                         None => (Ok(ControlFlow::Continue(())), false),
                     }
                 }
@@ -78,7 +78,7 @@ impl<'a> Looking<'a> {
                     let (path, kind) = (entry.path.to_owned(), entry.kind);
                     (self.found(path, kind), false)
                 }
-                Err(unreadable) => (self.unreadable_folder(unreadable), false),
+                Err(unreadable) => (Ok(self.unreadable_folder(unreadable)), false),
             };
             if flow?.is_break() {
                 return Ok(false);
@@ -124,7 +124,7 @@ impl<'a> Looking<'a> {
             return Ok((self.with)(here));
         }
         if let Some(pattern) = self.pattern_of(&path) {
-            return self.ignored(path, pattern, false);
+            return Ok(self.ignored(path, pattern, false));
         }
         match kind {
             FileType::RegularFile => self.look_at(path),
@@ -136,18 +136,18 @@ impl<'a> Looking<'a> {
         }
     }
 
-    fn ignored(&mut self, path: PathBuf, pattern: String, is_folder: bool) -> Result<ControlFlow<()>, JournalError> {
-        Ok(self.tell(path, None, Standing::Ignored { pattern, is_folder }))
+    fn ignored(&mut self, path: PathBuf, pattern: String, is_folder: bool) -> ControlFlow<()> {
+        self.tell(path, None, Standing::Ignored { pattern, is_folder })
     }
 
-    fn unreadable_folder(&mut self, unreadable: Unreadable) -> Result<ControlFlow<()>, JournalError> {
+    fn unreadable_folder(&mut self, unreadable: Unreadable) -> ControlFlow<()> {
         let Unreadable { path, why } = unreadable;
         if why.kind() == io::ErrorKind::NotFound || is_own(&path) {
             // Gone before the walk came to it; or the private folder of another user, about which the removal warns.
-            return Ok(ControlFlow::Continue(()));
+            return ControlFlow::Continue(());
         }
         let owner = Owner::of(&self.look.root, &path);
-        Ok(self.tell(path, None, Standing::Unreadable { owner, is_folder: true, error: why }))
+        self.tell(path, None, Standing::Unreadable { owner, is_folder: true, error: why })
     }
 
     /// Opens a file for a moment, and takes it into the batch.

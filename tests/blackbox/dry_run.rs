@@ -151,6 +151,11 @@ fn a_dry_run_of_push_names_each_file_and_standard_input_and_changes_nothing() {
     let uploads = of_action(&world, &events(&output), "upload");
     assert_eq!(uploads, pairs(&[("a/x.pdf", "/HR_Backup/x.pdf"), ("y.part", "/HR_Backup/y.part")]));
     assert!(output.stdout.contains("\"local\":\"removed\""), "{output:?}");
+    let twice = changes_nothing(
+        &world,
+        &["push", "watched", "watched/a", "watched/a/x.pdf", "watched/y.part", "--dry-run", "--json"],
+    );
+    assert_eq!(twice.stdout.lines().count(), 3, "each file once, and the sum: {twice:?}");
     let output = changes_nothing(&world, &["push", "-", "--name", "input", "--dry-run"]);
     assert!(output.stdout.starts_with("upload  - -> /HR_Backup/input\n"), "{output:?}");
     let output = changes_nothing(&world, &["push", "watched/none", "--dry-run"]);

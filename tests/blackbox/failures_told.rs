@@ -29,7 +29,7 @@ fn each_later_run_tells_of_a_failed_file_also_quietly_until_it_is_mended() {
         assert_eq!(output.code, Some(1), "{output:?}");
         let lines: Vec<_> = output.stderr.lines().filter(|line| line.contains(TOLD)).collect();
         assert_eq!(lines.len(), 1, "run {run}: {output:?}");
-        assert!(lines[0].contains("1 file") && lines[0].contains("watched/bad: "), "run {run}: {output:?}");
+        assert!(lines[0].contains("1 file") && lines[0].contains("watched/bad (20"), "run {run}: {output:?}");
     }
     std::fs::remove_file(path).unwrap();
     let mended = world.once_quick(&["--quiet"]);
@@ -74,7 +74,7 @@ fn a_folder_that_can_not_be_read_is_in_the_history_until_it_can() {
     assert_eq!(told.lines().count(), 1, "{told}");
     let again = once();
     assert_eq!(again.code, Some(1), "{again:?}");
-    assert!(again.stderr.contains(TOLD) && again.stderr.contains("watched/locked: "), "{again:?}");
+    assert!(again.stderr.contains(TOLD) && again.stderr.contains("watched/locked (20"), "{again:?}");
     assert_eq!(failed().lines().count(), 1, "one row, however often it is tried");
     set_mode(0o700);
     let mended = once();

@@ -7,6 +7,7 @@
 mod plan;
 mod planner;
 
+use std::collections::HashSet;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ use super::context::Context;
 use super::journals;
 use super::open_folders::on_disk;
 use super::print::printed;
-use super::push::arguments::{Argument, Roots};
+use super::push::arguments::{Argument, Roots, is_named_itself};
 use super::push::is_standard_input;
 use super::session::Session;
 use super::watch as watch_command;
@@ -79,7 +80,7 @@ pub(super) async fn watch(context: Context, once: bool) -> Result<Exit, Fatal> {
         parts.push(Part::Folder { place, forced: false });
     }
     let destinations = context.config.folders.iter().filter_map(|folder| folder.policy.dest.clone()).collect();
-    run(context, destinations, parts).await
+    run(context, destinations, parts, HashSet::new()).await
 }
 
 /// Tells what `push` would do.
@@ -90,30 +91,38 @@ pub(super) async fn push(context: Context, typed: &Push) -> Result<Exit, Fatal> 
     check_targets(&config.upload).await?;
     // Locks of no state directory: nothing is locked.
     let (roots, shared) = (Roots::new(Arc::default(), config.upload.removes()), Arc::new(config.clone()));
-    let mut parts = Vec::with_capacity(typed.files.len());
+    let (mut parts, mut named) = (Vec::with_capacity(typed.files.len()), HashSet::new());
     for file in &typed.files {
-        parts.extend(part(&shared, &roots, typed, file, &dest).await?);
+        let Some((place, part)) = part(&shared, &roots, typed, file, &dest).await? else { continue };
+        // The patterns of a shell may overlap.
+        if place.is_none_or(|place| named.insert(place)) {
+            parts.push(part);
+        }
     }
-    run(context, vec![dest], parts).await
+    run(context, vec![dest], parts, named).await
 }
 
+/// What an argument of `push` stands for, and its path.
 async fn part(
     config: &Arc<Config>,
     roots: &Roots,
     typed: &Push,
     file: &Path,
     dest: &RemotePath,
-) -> Result<Option<Part>, Fatal> {
+) -> Result<Option<(Option<PathBuf>, Part)>, Fatal> {
     if is_standard_input(file) {
-        return Ok(typed.name.as_deref().map(|name| Part::StandardInput(dest.join(name))));
+        return Ok(typed.name.as_deref().map(|name| (None, Part::StandardInput(dest.join(name)))));
     }
     let place = |root| Place { root, policy: config.upload.clone(), dest: dest.clone() };
     let (roots, with, path) = (roots.clone(), Arc::clone(config), file.to_owned());
-    Ok(match on_disk(file, move || Argument::find(&path, &with, &roots)).await? {
-        Argument::File(file) => Some(Part::File { place: place(file.root), relative: file.relative }),
-        Argument::Folder(root, ..) => Some(Part::Folder { place: place(root), forced: true }),
-        Argument::StandardInput { .. } => None,
-    })
+    let argument = on_disk(file, move || Argument::find(&path, &with, &roots)).await?;
+    let named = argument.place();
+    let part = match argument {
+        Argument::File(file) => Part::File { place: place(file.root), relative: file.relative },
+        Argument::Folder(root, ..) => Part::Folder { place: place(root), forced: true },
+        Argument::StandardInput { .. } => return Ok(None),
+    };
+    Ok(Some((named, part)))
 }
 
 /// Checks the folders that files are moved to, as a run does; one that is missing would be made.
@@ -129,13 +138,18 @@ async fn check_targets(policy: &Policy) -> Result<(), Fatal> {
         .await
 }
 
-/// Looks, asks, and prints the plan.
-async fn run(context: Context, destinations: Vec<RemotePath>, parts: Vec<Part>) -> Result<Exit, Fatal> {
+/// Looks, asks, and prints the plan. A folder that is named leaves out what is named itself.
+async fn run(
+    context: Context,
+    destinations: Vec<RemotePath>,
+    parts: Vec<Part>,
+    named: HashSet<PathBuf>,
+) -> Result<Exit, Fatal> {
     let Context { config, global, mut shutdown } = context;
     let breaks = LeaseBreaks::install()
         .map_err(|error| Fatal::new(Exit::SomeFailed, format!("the signal for leases can't be taken: {error}")))?;
     let journal = journal(&config, &global).await?;
-    let mut printing = Printing { json: global.json, sum: Sum::default(), journal, breaks };
+    let mut printing = Printing { json: global.json, sum: Sum::default(), journal, breaks, named };
     if global.sandbox() {
         return tokio::select! {
             ended = printing.all(None, parts) => ended,
@@ -176,6 +190,8 @@ struct Printing {
     sum: Sum,
     journal: Option<Journal>,
     breaks: LeaseBreaks,
+    /// What the command line names.
+    named: HashSet<PathBuf>,
 }
 
 impl Printing {
@@ -187,12 +203,12 @@ impl Printing {
                 Part::Folder { place, forced } => {
                     let look = self.look(&place, forced)?;
                     let look = move |pass_on: PassOn<'_>| inventory::visit(&look, pass_on);
-                    self.files(&mut planner, &place, look).await?
+                    self.files(&mut planner, (&place, true), look).await?
                 }
                 Part::File { place, relative } => {
                     let look = self.look(&place, true)?;
                     let look = move |pass_on: PassOn<'_>| inventory::of_files(&look, &[relative], pass_on);
-                    self.files(&mut planner, &place, look).await?
+                    self.files(&mut planner, (&place, false), look).await?
                 }
             };
             if !has_reader {
@@ -216,13 +232,17 @@ impl Printing {
     async fn files(
         &mut self,
         planner: &mut Planner<'_, Client>,
-        Place { root, policy, dest }: &Place,
+        (Place { root, policy, dest }, skips_named): (&Place, bool),
         look: impl FnOnce(PassOn<'_>) -> Result<bool, JournalError> + Send + 'static,
     ) -> Result<bool, Fatal> {
         let (files, mut found) = mpsc::channel(AHEAD);
         let looking = spawn_blocking(move || look(&mut |file| hand_on(&files, file)));
         let source = Source { root, policy, dest };
         while let Some(file) = found.recv().await {
+            let is_other_argument = || is_named_itself(root.path(), &file.relative, policy.layout, &self.named);
+            if skips_named && is_other_argument() {
+                continue;
+            }
             let step = planner.step(&source, file).await?;
             if !self.step(&step)? {
                 return Ok(false);

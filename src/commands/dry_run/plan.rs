@@ -1,12 +1,12 @@
 //! The lines of a plan: text for people, or one JSON object a line; and their sum. Pure.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::planner::{Action, Step};
+use super::planner::{Action, Left, Step};
 use crate::config::After;
 use crate::printable::{json_line, printable};
 
@@ -28,7 +28,7 @@ impl Sum {
                 self.bytes += step.size.unwrap_or(0);
             }
             Action::Finish { .. } => self.finish += 1,
-            Action::Leave { .. } => self.leave += 1,
+            Action::Leave(_) => self.leave += 1,
         }
     }
 }
@@ -50,6 +50,8 @@ struct PlanEvent<'a> {
     exists: Option<bool>,
     standing: Option<&'a str>,
     reason: Option<&'a str>,
+    since: Option<String>,
+    receipt: Option<i64>,
     mend: Option<&'a str>,
 }
 
@@ -115,6 +117,8 @@ fn event(step: &Step, now: SystemTime) -> PlanEvent<'_> {
         exists: None,
         standing: None,
         reason: None,
+        since: None,
+        receipt: None,
         mend: None,
     };
     match &step.action {
@@ -123,22 +127,24 @@ fn event(step: &Step, now: SystemTime) -> PlanEvent<'_> {
             let (exists, reason) = (Some(*exists), note.as_deref());
             PlanEvent { action: "upload", remote_path: Some(to.to_string()), local, moved_to, exists, reason, ..base }
         }
-        Action::Finish { to, then } => {
-            let (local, moved_to) = local_end(then);
-            PlanEvent { action: "finish", remote_path: Some(to.to_string()), local, moved_to, ..base }
+        Action::Finish { to, then, receipt } => {
+            let ((local, moved_to), receipt) = (local_end(then), *receipt);
+            PlanEvent { action: "finish", remote_path: Some(to.to_string()), local, moved_to, receipt, ..base }
         }
-        Action::Leave { standing, reason, mend, moved_to } => PlanEvent {
-            local: if moved_to.is_some() { "moved" } else { "kept" },
-            moved_to: moved_to.as_ref().map(shown),
-            standing: Some(standing),
-            reason: Some(reason),
-            mend: mend.as_deref(),
+        Action::Leave(left) => PlanEvent {
+            local: if left.moved_to.is_some() { "moved" } else { "kept" },
+            moved_to: left.moved_to.as_deref().map(shown),
+            standing: Some(left.standing),
+            reason: Some(&left.reason),
+            since: left.since.map(time),
+            receipt: left.receipt,
+            mend: left.mend.as_deref(),
             ..base
         },
     }
 }
 
-fn shown(path: &PathBuf) -> String {
+fn shown(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
@@ -159,12 +165,12 @@ fn text(step: &Step) -> String {
             let note = note.as_ref().map(|note| format!(" ({note})")).unwrap_or_default();
             format!("upload  {local} -> {}{size}{}{note}", printable(&to.to_string()), end_words(then))
         }
-        Action::Finish { to, then } => {
+        Action::Finish { to, then, .. } => {
             format!("stored  {local} -> {}, nothing to send{}", printable(&to.to_string()), end_words(then))
         }
-        Action::Leave { reason, mend, moved_to, .. } => {
+        Action::Leave(Left { reason, mend, moved_to, .. }) => {
             let mend = mend.as_ref().map(|mend| format!("; {mend}")).unwrap_or_default();
-            let moved = moved_to.as_ref().map(|to| format!(", and move it to {}", printable(&shown(to))));
+            let moved = moved_to.as_deref().map(|to| format!(", and move it to {}", printable(&shown(to))));
             format!("leave   {local}: {reason}{mend}{}", moved.unwrap_or_default())
         }
     }
@@ -201,12 +207,8 @@ mod tests {
             line(&upload(After::Move("/done".into()))),
             "upload  /w/x\\n -> /HR/x (4 bytes), then move it to /done"
         );
-        let leave = Action::Leave {
-            standing: "ignored",
-            reason: "its name matches `*.part`".into(),
-            mend: None,
-            moved_to: None,
-        };
+        let leave =
+            Action::Leave(Left { standing: "ignored", reason: "its name matches `*.part`".into(), ..Left::default() });
         assert_eq!(line(&step(leave)), "leave   /w/x\\n: its name matches `*.part`");
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::budget;
 use crate::config::{After, OnConflict, Policy};
@@ -32,9 +33,25 @@ pub(super) enum Action {
     /// Send the file. `note` says what may come otherwise.
     Upload { to: RemotePath, exists: bool, then: After, note: Option<String> },
     /// Nothing is sent, for the vault has these bytes already: they are compared, and then the local file is dealt with.
-    Finish { to: RemotePath, then: After },
+    Finish { to: RemotePath, then: After, receipt: Option<i64> },
     /// Leave the file where it is, or move it to `moved_to`, the folder for failed files.
-    Leave { standing: &'static str, reason: String, mend: Option<String>, moved_to: Option<PathBuf> },
+    Leave(Left),
+}
+
+/// Why a file would be left.
+#[derive(Debug, Default)]
+pub(super) struct Left {
+    /// The reason in one word.
+    pub(super) standing: &'static str,
+    pub(super) reason: String,
+    /// Since when, where the journal knows.
+    pub(super) since: Option<SystemTime>,
+    /// The receipt's number, for a file that is stored and kept.
+    pub(super) receipt: Option<i64>,
+    /// What a person can do.
+    pub(super) mend: Option<String>,
+    /// The folder for failed files that the file would be moved to.
+    pub(super) moved_to: Option<PathBuf>,
 }
 
 /// The folder that the files come from, and where they go.
@@ -94,7 +111,7 @@ impl<'a, V: Vault> Planner<'a, V> {
     async fn action(&mut self, source: &Source<'_>, file: FileHere) -> Result<Action, Fatal> {
         let then = if file.may_leave { source.policy.after.clone() } else { After::Keep };
         match &file.standing {
-            Standing::Stored { to, .. } => Ok(Action::Finish { to: to.clone(), then }),
+            Standing::Stored { to, receipt, .. } => Ok(Action::Finish { to: to.clone(), then, receipt: *receipt }),
             Standing::Pending { to, .. } => {
                 let note = "an earlier upload of it has no outcome yet: the vault is asked first, and the file is not sent if it is there";
                 Ok(Action::Upload { to: to.clone(), exists: false, then, note: Some(note.to_owned()) })
@@ -122,7 +139,7 @@ impl<'a, V: Vault> Planner<'a, V> {
         };
         let place = self.place(source, relative, (&folder_path, &folder, &name)).await?;
         let to = match place {
-            Place::Same(to) => return Ok(Action::Finish { to, then }),
+            Place::Same(to) => return Ok(Action::Finish { to, then, receipt: None }),
             Place::None => return Ok(name_taken(to, source.policy)),
             Place::Free(to) => to,
         };
@@ -219,30 +236,33 @@ fn is_own_trouble(error: &VaultError, folder: &RemotePath, source: &Source<'_>) 
 
 fn leave(standing: &Standing, policy: &Policy) -> Action {
     let is_failure = matches!(standing, Standing::Failed { .. } | Standing::TooLarge { .. } | Standing::BadName(_));
-    Action::Leave {
+    Action::Leave(Left {
         standing: standing.word(),
         reason: standing.to_string(),
+        since: standing.since(),
+        receipt: standing.receipt(),
         mend: standing.mend(),
         moved_to: policy.failed_dir.clone().filter(|_| is_failure),
-    }
+    })
 }
 
 fn blocked(error: &VaultError) -> Action {
-    Action::Leave {
+    Action::Leave(Left {
         standing: "blocked",
         reason: format!("its folder in the vault can't be used: {error}"),
         mend: Some("make that folder in the vault; the file waits until then".to_owned()),
-        moved_to: None,
-    }
+        ..Left::default()
+    })
 }
 
 fn name_taken(to: &RemotePath, policy: &Policy) -> Action {
-    Action::Leave {
+    Action::Leave(Left {
         standing: "name_taken",
         reason: format!("there is a document of other content at {to} already"),
         mend: Some("rename it".to_owned()),
         moved_to: policy.failed_dir.clone(),
-    }
+        ..Left::default()
+    })
 }
 
 fn about_document_there(policy: &Policy) -> String {

@@ -32,6 +32,8 @@ struct HereEvent<'a> {
     size: Option<u64>,
     standing: &'static str,
     reason: String,
+    since: Option<String>,
+    receipt: Option<i64>,
     mend: Option<&'a str>,
 }
 
@@ -115,6 +117,8 @@ fn line(path: &Path, file: &FileHere, json: bool) -> String {
         size: file.size,
         standing: standing.word(),
         reason: standing.to_string(),
+        since: standing.since().map(rfc3339_seconds),
+        receipt: standing.receipt(),
         mend: mend.as_deref(),
     })
 }

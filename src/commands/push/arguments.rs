@@ -52,7 +52,7 @@ impl Argument {
     }
 
     /// The path, however it was written; standard input has none.
-    fn place(&self) -> Option<PathBuf> {
+    pub(in crate::commands) fn place(&self) -> Option<PathBuf> {
         match self {
             Self::File(file) => Some(file.root.path().join(&file.relative)),
             Self::Folder(root, ..) => Some(root.path().to_owned()),
@@ -142,7 +142,12 @@ pub(super) async fn expand(mut arguments: Vec<Argument>, items: mpsc::Sender<Ite
 
 /// Whether a file below a folder is an argument itself, or lies below another argument, a folder between the two. With layout
 /// "mirror" the same file becomes another document below that folder, so only the file itself counts.
-fn is_named_itself(folder: &Path, file: &Path, layout: Layout, named: &HashSet<PathBuf>) -> bool {
+pub(in crate::commands) fn is_named_itself(
+    folder: &Path,
+    file: &Path,
+    layout: Layout,
+    named: &HashSet<PathBuf>,
+) -> bool {
     let path = folder.join(file);
     match layout {
         Layout::Flat => path.ancestors().take_while(|above| *above != folder).any(|above| named.contains(above)),
