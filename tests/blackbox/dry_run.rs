@@ -46,7 +46,7 @@ fn of_action(world: &World, events: &[Value], action: &str) -> BTreeMap<String, 
     let below = std::fs::canonicalize(world.watched()).unwrap();
     let of_file = |event: &Value| {
         let local = Path::new(event["local_path"].as_str().unwrap()).strip_prefix(&below).unwrap().to_owned();
-        let what = event["remote_path"].as_str().or(event["standing"].as_str()).unwrap();
+        let what = event["standing"].as_str().or(event["remote_path"].as_str()).unwrap();
         (local.to_str().unwrap().to_owned(), what.to_owned())
     };
     events.iter().filter(|event| event["action"] == action).map(of_file).collect()
@@ -207,4 +207,40 @@ fn a_dry_run_with_the_sandbox_makes_no_vault() {
     assert_eq!(output.code, Some(0), "{output:?}");
     assert!(output.stdout.contains("-> /HR_Backup/x (7 bytes), then delete it here"), "{output:?}");
     assert_eq!(all_below(world.dir.path()), before);
+}
+
+#[test]
+fn a_document_that_is_there_already_is_told_and_a_file_whose_folder_is_missing_waits() {
+    let world = World::new();
+    for number in 0..30 {
+        world.put(format!("{number}.pdf"), "old");
+    }
+    assert_eq!(world.once_quick(&["--keep"]).code, Some(0));
+    let new = ["3.pdf", "29.pdf"];
+    for name in new {
+        std::fs::remove_file(world.watched().join(name)).unwrap();
+        world.put(name, "newer content");
+    }
+    world.put("sub/x", "content");
+    let output = changes_nothing(&world, &[&WATCH[..], &["--keep", "--json", "--layout", "mirror"]].concat());
+    let plan = events(&output);
+    let there: Vec<_> = plan.iter().filter(|event| event["exists"] == true).collect();
+    assert_eq!(there.len(), new.len(), "{output:?}");
+    assert!(there.iter().all(|event| event["reason"].as_str().unwrap().contains("new version")), "{output:?}");
+    let left = of_action(&world, &plan, "leave");
+    assert_eq!(left.get("sub/x").map(String::as_str), Some("blocked"), "{output:?}");
+    assert_eq!(left.values().filter(|standing| *standing == "kept").count(), 28, "{output:?}");
+    assert!(plan.iter().any(|event| event["standing"] == "kept" && event["receipt"].is_i64()), "{output:?}");
+}
+
+#[test]
+fn names_are_listed_in_one_call_where_there_are_many_files() {
+    let world = World::new();
+    for number in 0..100 {
+        world.put(format!("{number}.pdf"), "content");
+    }
+    let output = changes_nothing(&world, &WATCH);
+    assert!(output.stdout.contains("would upload 100 files"), "{output:?}");
+    let asked: u64 = world.sandbox().stats().requests.values().sum();
+    assert!(asked < 60, "{asked} requests");
 }

@@ -134,6 +134,7 @@ fn event(step: &Step, now: SystemTime) -> PlanEvent<'_> {
         Action::Leave(left) => PlanEvent {
             local: if left.moved_to.is_some() { "moved" } else { "kept" },
             moved_to: left.moved_to.as_deref().map(shown),
+            remote_path: left.to.as_ref().map(ToString::to_string),
             standing: Some(left.standing),
             reason: Some(&left.reason),
             since: left.since.map(time),

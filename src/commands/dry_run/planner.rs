@@ -44,6 +44,8 @@ pub(super) struct Left {
     /// The reason in one word.
     pub(super) standing: &'static str,
     pub(super) reason: String,
+    /// Where it is, or would go, in the vault, as far as that is known.
+    pub(super) to: Option<RemotePath>,
     /// Since when, where the journal knows.
     pub(super) since: Option<SystemTime>,
     /// The receipt's number, for a file that is stored and kept.
@@ -140,14 +142,15 @@ impl<'a, V: Vault> Planner<'a, V> {
         let place = self.place(source, relative, (&folder_path, &folder, &name)).await?;
         let to = match place {
             Place::Same(to) => return Ok(Action::Finish { to, then, receipt: None }),
-            Place::None => return Ok(name_taken(to, source.policy)),
+            Place::None => return Ok(name_taken(to.clone(), source.policy)),
             Place::Free(to) => to,
         };
         let exists = self.exists(&folder_path, &split(&to).1).await?;
         if self.planned.len() < budget::PLANNED_NAMES {
             self.planned.insert(to.clone(), (Arc::clone(source.root), relative.to_owned()));
         }
-        let note = note.or_else(|| exists.then(|| about_document_there(source.policy)));
+        let notes: Vec<String> = note.into_iter().chain(exists.then(|| about_document_there(source.policy))).collect();
+        let note = (!notes.is_empty()).then(|| notes.join("; "));
         Ok(Action::Upload { to, exists, then, note })
     }
 
@@ -239,6 +242,7 @@ fn leave(standing: &Standing, policy: &Policy) -> Action {
     Action::Leave(Left {
         standing: standing.word(),
         reason: standing.to_string(),
+        to: standing.remote().cloned(),
         since: standing.since(),
         receipt: standing.receipt(),
         mend: standing.mend(),
@@ -255,10 +259,11 @@ fn blocked(error: &VaultError) -> Action {
     })
 }
 
-fn name_taken(to: &RemotePath, policy: &Policy) -> Action {
+fn name_taken(to: RemotePath, policy: &Policy) -> Action {
     Action::Leave(Left {
         standing: "name_taken",
         reason: format!("there is a document of other content at {to} already"),
+        to: Some(to),
         mend: Some("rename it".to_owned()),
         moved_to: policy.failed_dir.clone(),
         ..Left::default()
