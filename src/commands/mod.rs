@@ -4,6 +4,7 @@ mod awaited;
 mod check;
 mod completions;
 mod context;
+mod dry_run;
 mod fatal;
 mod get;
 pub mod history;
@@ -60,6 +61,8 @@ async fn dispatch(cli: Cli, environment: Environment) -> Result<Exit, Fatal> {
     match command {
         #[cfg(feature = "sandbox")]
         Command::Sandbox(typed) => sandbox::run(&typed, context.global.json, context.shutdown).await,
+        Command::Watch(typed) if typed.dry_run => dry_run::watch(context, typed.once).await,
+        Command::Push(typed) if typed.dry_run => dry_run::push(context, &typed).await,
         Command::Watch(typed) => {
             let reloads = if typed.once { Reloads::never() } else { hangups(trigger)? };
             watch::run(context, typed.once, reloads).await

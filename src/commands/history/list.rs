@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use super::here::still_here;
 use super::time::{ago, rfc3339, rfc3339_seconds};
 use crate::commands::print::printed;
 use crate::exit::{Exit, Fatal};
@@ -39,8 +40,14 @@ pub async fn run(journal: &Journal, options: &Options, out: &mut dyn Write) -> R
     let mut after = None;
     loop {
         let page = journal.history_page(&filter, after, PAGE).await?;
-        for record in &page {
-            let line = if options.json { json_line(&object(record)) } else { line(record) };
+        let (page, still_here) = if options.failed {
+            still_here(page).await
+        } else {
+            let unknown = vec![None; page.len()];
+            (page, unknown)
+        };
+        for (record, still_here) in page.iter().zip(still_here) {
+            let line = if options.json { json_line(&object(record, still_here)) } else { line(record, still_here) };
             if !printed(writeln!(out, "{line}"))? {
                 return Ok(Exit::Done);
             }
@@ -59,7 +66,8 @@ fn filter(options: &Options) -> Result<Filter, Fatal> {
 }
 
 /// One entry as a line of text: time, state, size, local path, remote path, reason.
-fn line(record: &Record) -> String {
+/// `still_here` says of a failed file whether it lies there unchanged, where that was looked at.
+fn line(record: &Record, still_here: Option<bool>) -> String {
     let entry = &record.entry;
     let intent = &entry.intent;
     let (state, reason) = state_words(&entry.state);
@@ -76,11 +84,14 @@ fn line(record: &Record) -> String {
     if let Some(reason) = reason {
         let _infallible = write!(line, "  ({})", printable(reason));
     }
+    if still_here == Some(false) {
+        line += "  (gone, changed or mended since)";
+    }
     line
 }
 
 /// One entry as JSON. The keys are a stable contract: none is renamed or dropped, and a key without a value is null.
-fn object(record: &Record) -> Value {
+fn object(record: &Record, still_here: Option<bool>) -> Value {
     let entry = &record.entry;
     let intent = &entry.intent;
     let stored = entry.stored.as_ref();
@@ -105,6 +116,9 @@ fn object(record: &Record) -> Value {
     put("seq", json!(record.link.as_ref().map(|link| link.seq)));
     put("hash", json!(record.link.as_ref().map(|link| &link.hash)));
     put("prev", json!(record.link.as_ref().map(|link| &link.prev)));
+    if let Some(still_here) = still_here {
+        put("still_here", json!(still_here));
+    }
     if let State::Ended(End::Local(LocalEnd::Moved(to))) = &entry.state {
         put("moved_to", json!(to.to_string_lossy()));
     }

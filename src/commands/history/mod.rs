@@ -3,6 +3,7 @@
 mod anchor;
 mod check;
 mod comparison;
+mod here;
 mod list;
 pub(super) mod time;
 mod vault;
@@ -41,7 +42,9 @@ pub(super) async fn command(context: Context, typed: History) -> Result<Exit, Fa
         since: typed.since,
         name: typed.name.map(|name| name.to_string_lossy().into_owned()),
     };
-    run(&journal, &options, &mut out).await
+    let exit = run(&journal, &options, &mut out).await?;
+    here::print(&context.config.folders, &journal, &options, &mut out).await?;
+    Ok(exit)
 }
 
 /// Forgets the receipts that are older than `age`, if the chain is whole.
