@@ -139,6 +139,8 @@ pub(crate) const WRITERS_DESCRIPTORS: usize = 100_000;
 pub(crate) const WRITERS_TIME: Duration = Duration::from_secs(1);
 /// Processes that are named for one file.
 pub(crate) const WRITERS_NAMED: usize = 4;
+/// Names in the vault that a plan (`--dry-run`) remembers, some 200 bytes each, to tell two files that would get one name apart.
+pub(crate) const PLANNED_NAMES: usize = 100_000;
 
 // --- The journal ------------------------------------------------------------------------------------------------------
 

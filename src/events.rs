@@ -1,7 +1,7 @@
 //! Events: the lines of JSON that scripts read on standard output, version 1. One function makes every line.
 //!
 //! `docs/scripting.md` promises them: from version 1 on, fields and types are added, and none is renamed, dropped or given
-//! another meaning. Each type has a schema in `docs/schema/`; `tests/scripting/` compares both with the code.
+//! another meaning. Each type has a schema in `docs/schema/`; `tests/docs.rs` compares both with the code.
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;

@@ -42,6 +42,7 @@ pub struct Sending {
 ///
 /// A login that is refused while it runs suspends uploads; SIGHUP makes it try again at once.
 #[derive(Debug, Clone, Default, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct Watch {
     /// Folder to watch; without it, every [[folder]] of the configuration
     #[arg(value_name = "DIR")]
@@ -64,6 +65,9 @@ pub struct Watch {
     /// Watch this folder though it is a home or a system folder
     #[arg(long)]
     pub yes: bool,
+    /// Say for each file that is there what would be done with it, and why not, then exit: nothing is sent, written or removed
+    #[arg(long)]
+    pub dry_run: bool,
     /// How files are sent.
     #[command(flatten)]
     pub sending: Sending,
@@ -87,6 +91,9 @@ pub struct Push {
     /// Remove files from a folder though it is a home or a system folder
     #[arg(long)]
     pub yes: bool,
+    /// Say for each file what would be done with it, and why not, then exit: nothing is sent, written or removed
+    #[arg(long)]
+    pub dry_run: bool,
     /// How files are sent.
     #[command(flatten)]
     pub sending: Sending,
@@ -121,10 +128,10 @@ pub struct History {
     /// Only files of this name
     #[arg(value_name = "NAME")]
     pub name: Option<OsString>,
-    /// Only files that failed
+    /// Only files that failed, and what else in the folders of the configuration needs a person (unreadable, too large)
     #[arg(long)]
     pub failed: bool,
-    /// Only uploads whose outcome is open
+    /// Only uploads whose outcome is open, and what waits in the folders of the configuration (open for writing, settling)
     #[arg(long)]
     pub pending: bool,
     /// Only the last so long, such as 7d

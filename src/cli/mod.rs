@@ -61,7 +61,7 @@ impl Cli {
     pub fn level(&self) -> Level {
         match (self.global.quiet, self.global.verbose) {
             (true, _) => Level::ERROR,
-            (_, 0) if matches!(&self.command, Command::Watch(watch) if !watch.once) => Level::INFO,
+            (_, 0) if matches!(&self.command, Command::Watch(watch) if !watch.once && !watch.dry_run) => Level::INFO,
             (_, 0) => Level::WARN,
             (_, 1) => Level::DEBUG,
             _ => Level::TRACE,

@@ -4,6 +4,7 @@ mod awaited;
 mod check;
 mod completions;
 mod context;
+mod dry_run;
 mod fatal;
 mod get;
 pub mod history;
@@ -65,6 +66,8 @@ async fn dispatch(cli: Cli, environment: Environment, run: &Run) -> Result<Exit,
     match command {
         #[cfg(feature = "sandbox")]
         Command::Sandbox(typed) => sandbox::run(&typed, context.shutdown, &mut out).await,
+        Command::Watch(typed) if typed.dry_run => dry_run::watch(context, typed.once, &mut out).await,
+        Command::Push(typed) if typed.dry_run => dry_run::push(context, &typed, &mut out).await,
         Command::Watch(typed) => {
             let reloads = if typed.once { Reloads::never() } else { hangups(trigger)? };
             watch::run(context, typed.once, reloads).await
@@ -96,7 +99,7 @@ async fn load(cli: &Cli, environment: Environment) -> Result<Config, Fatal> {
              answer: see that all shares and disks work, or leave that file or folder out",
         ));
     };
-    Ok(loaded.map_err(|error| Fatal::internal(error))??)
+    Ok(loaded.map_err(Fatal::internal)??)
 }
 
 fn signals() -> Result<(Trigger, Shutdown), Fatal> {

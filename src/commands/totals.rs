@@ -14,7 +14,7 @@ use crate::exit::{Exit, Fatal};
 
 /// What a command counted, for its summary. Clones share the counts.
 #[derive(Debug, Clone, Default)]
-pub struct Totals(Arc<Mutex<Option<Counts>>>);
+pub(super) struct Totals(Arc<Mutex<Option<Counts>>>);
 
 impl Totals {
     /// Sets the counts. The last ones set are printed.
@@ -33,6 +33,8 @@ impl Totals {
 pub(super) enum Counts {
     /// `watch` and `push`.
     Uploads { stored: u64, bytes: u64, failed: u64, waiting: u64, skipped: u64, left: u64, lines_dropped: u64 },
+    /// `watch` and `push` with `--dry-run`.
+    Plan { dry_run: bool, upload: u64, bytes: u64, finish: u64, leave: u64 },
     /// `ls` and `get`.
     Documents { documents: u64, bytes: u64 },
     /// `check`.

@@ -49,7 +49,7 @@ async fn watch(
 ) -> Result<Option<(Tally, u64)>, Fatal> {
     let health = Health::default();
     let metrics = Metrics::new(&health);
-    let Some(openings) = open_all(&context).await? else { return Ok(None) };
+    let Some(openings) = open_all(&context, context.global.sandbox()).await? else { return Ok(None) };
     let (open, missing) = awaited::divide(openings, !once)?;
     let Local { journal, locks, breaks } = context.open_local().await?;
     let lock = {
@@ -135,9 +135,8 @@ async fn reload(session: &Session, shared: &Shared<Client>, mut reloads: Reloads
     }
 }
 
-/// Opens all folders. With `--sandbox` missing ones are made, so that a first trial needs no preparation.
-async fn open_all(context: &Context) -> Result<Option<Vec<Opening>>, Fatal> {
-    let make = context.global.sandbox();
+/// Opens all folders. With `make` missing ones are made: with `--sandbox`, so that a first trial needs no preparation.
+pub(super) async fn open_all(context: &Context, make: bool) -> Result<Option<Vec<Opening>>, Fatal> {
     let folders = context.config.folders.iter().map(|folder| (folder.clone(), ()));
     for_each(folders, move |folder, ()| open_folder(folder, make), context.shutdown.clone()).await
 }

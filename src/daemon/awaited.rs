@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use super::start::{Started, recover, recovered};
-use super::{Run, Tally, WatchedFolder, folder, stop};
+use super::{Run, Tally, WatchedFolder, failed_before, folder, stop};
 use crate::observe::health::{Component, Condition};
 use crate::shutdown::Stop;
 use crate::upload::Report;
@@ -50,6 +50,7 @@ where
         return tally;
     }
     tracing::info!("the folder is there; watching it from now on");
+    failed_before::remind(run.shared.journal().clone(), vec![root.path().to_owned()]);
     let started = Started { folder, late: None, condition: Some(condition.clone()) };
     match folder::run(run, started).await {
         Ok(tally) => tally,

@@ -1,6 +1,7 @@
 //! Runs the folders of `watch`: puts watching, uploads and the journal together, starts them and stops them.
 
 mod awaited;
+mod failed_before;
 mod folder;
 mod start;
 mod stop;
@@ -110,10 +111,13 @@ pub async fn run<V: Vault>(
         shutdown,
     });
     let Folders { present, awaited } = folders.into();
+    let places: Vec<_> = present.iter().map(|folder| folder.root.path().to_owned()).collect();
     let upkeep = upkeep::start(&run);
     let started = start::recover_all(run.shared.journal(), present).await?;
     run.add_health_checks();
+    let reminder = failed_before::remind(run.shared.journal().clone(), places);
     let tally = run_folders(&run, started, awaited).await?;
+    reminder.written().await;
     upkeep.finish(&run, &tally).await;
     Ok(tally)
 }

@@ -2,9 +2,8 @@
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use super::Limits;
 use crate::file::{FileStamp, OpenError, Root, beneath_folder, look_at};
 use crate::journal::{AttemptId, End, Entry, Intent, Journal, JournalError, State};
 use crate::retention::WatchedFolders;
@@ -34,16 +33,23 @@ pub(crate) struct FailedFile {
     pub(crate) at: SystemTime,
 }
 
-/// Counts the failed files that still lie in these folders, given by their absolute paths. Blocks.
-pub(crate) fn failed_here(journal: &Journal, folders: &[PathBuf], limits: Limits) -> Result<FailedHere, JournalError> {
-    let end = Instant::now().checked_add(limits.time);
+/// Counts the files that failed before this time and still lie in these folders, given by their absolute paths. Blocks for as long as
+/// the file systems of the folders take, and reads no further failure after `time`.
+pub(crate) fn failed_here(
+    journal: &Journal,
+    folders: &[PathBuf],
+    before: SystemTime,
+    time: Duration,
+) -> Result<FailedHere, JournalError> {
+    let end = Instant::now().checked_add(time);
+    let is_asked = |intent: &Intent| folders.contains(&intent.root);
     let (mut here, mut found, mut newest) = (StillHere::default(), FailedHere::default(), VecDeque::new());
     let mut after = AttemptId(0);
     loop {
         let page = journal.failed_files(after)?;
         let Some(last) = page.last() else { break };
         after = last.id;
-        for entry in page.into_iter().filter(|entry| folders.contains(&entry.intent.root)) {
+        for entry in page.into_iter().filter(|entry| entry.started < before && is_asked(&entry.intent)) {
             if end.is_some_and(|end| Instant::now() >= end) {
                 found.newest = newest.into_iter().rev().collect();
                 return Ok(found);

@@ -10,7 +10,7 @@ use rustix::fs::FileType;
 use super::owner::Owner;
 use super::writers::Writing;
 use super::{FileHere, Look, Standing, join};
-use crate::file::lease::Writers;
+use crate::file::lease::{NoLease, Writers};
 use crate::file::{FileStamp, LOCK, OpenError, PRIVATE, Tree, Unreadable, staged_name};
 use crate::journal::{JournalError, Known};
 use crate::upload::preview::{Preview, preview};
@@ -44,6 +44,8 @@ enum SeenWriters {
     None,
     Some,
     Unknown,
+    /// The kernel knows, and does not tell this user.
+    Denied,
 }
 
 impl<'a> Looking<'a> {
@@ -68,7 +70,7 @@ impl<'a> Looking<'a> {
                 Ok(entry) if entry.kind == FileType::Directory => {
                     let (path, pattern) = (entry.path.to_owned(), self.pattern_of(entry.path));
                     match pattern {
-                        Some(pattern) => (self.ignored(path, pattern, true), true),
+                        Some(pattern) => (Ok(self.ignored(path, pattern, true)), true),
                         None => (Ok(ControlFlow::Continue(())), false),
                     }
                 }
@@ -76,7 +78,7 @@ impl<'a> Looking<'a> {
                     let (path, kind) = (entry.path.to_owned(), entry.kind);
                     (self.found(path, kind), false)
                 }
-                Err(unreadable) => (self.unreadable_folder(unreadable), false),
+                Err(unreadable) => (Ok(self.unreadable_folder(unreadable)), false),
             };
             if flow?.is_break() {
                 return Ok(false);
@@ -116,12 +118,13 @@ impl<'a> Looking<'a> {
             let here = FileHere {
                 relative: staged_name::origin(&path),
                 size: None,
+                may_leave: true,
                 standing: Standing::SetAside { place: path },
             };
             return Ok((self.with)(here));
         }
         if let Some(pattern) = self.pattern_of(&path) {
-            return self.ignored(path, pattern, false);
+            return Ok(self.ignored(path, pattern, false));
         }
         match kind {
             FileType::RegularFile => self.look_at(path),
@@ -133,18 +136,18 @@ impl<'a> Looking<'a> {
         }
     }
 
-    fn ignored(&mut self, path: PathBuf, pattern: String, is_folder: bool) -> Result<ControlFlow<()>, JournalError> {
-        Ok(self.tell(path, None, Standing::Ignored { pattern, is_folder }))
+    fn ignored(&mut self, path: PathBuf, pattern: String, is_folder: bool) -> ControlFlow<()> {
+        self.tell(path, None, Standing::Ignored { pattern, is_folder })
     }
 
-    fn unreadable_folder(&mut self, unreadable: Unreadable) -> Result<ControlFlow<()>, JournalError> {
+    fn unreadable_folder(&mut self, unreadable: Unreadable) -> ControlFlow<()> {
         let Unreadable { path, why } = unreadable;
         if why.kind() == io::ErrorKind::NotFound || is_own(&path) {
             // Gone before the walk came to it; or the private folder of another user, about which the removal warns.
-            return Ok(ControlFlow::Continue(()));
+            return ControlFlow::Continue(());
         }
         let owner = Owner::of(&self.look.root, &path);
-        Ok(self.tell(path, None, Standing::Unreadable { owner, is_folder: true, error: why }))
+        self.tell(path, None, Standing::Unreadable { owner, is_folder: true, error: why })
     }
 
     /// Opens a file for a moment, and takes it into the batch.
@@ -161,6 +164,7 @@ impl<'a> Looking<'a> {
                 (opened.stamp, SeenWriters::None)
             }
             Writers::Some => (opened.stamp, SeenWriters::Some),
+            Writers::Unknown(NoLease::NotAllowed) => (opened.stamp, SeenWriters::Denied),
             Writers::Unknown(_) => (opened.stamp, SeenWriters::Unknown),
         };
         drop(opened);
@@ -194,7 +198,7 @@ impl<'a> Looking<'a> {
         };
         for (seen, known) in batch.into_iter().zip(known) {
             let standing = self.judge(&seen, known);
-            if self.tell(seen.relative, Some(seen.stamp.size), standing).is_break() {
+            if self.tell(seen.relative, Some((seen.stamp.size, seen.writers)), standing).is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
@@ -229,8 +233,11 @@ impl<'a> Looking<'a> {
         if left.is_zero() || self.look.forced { Standing::Ready { to } } else { Standing::Settling { left, to } }
     }
 
-    fn tell(&mut self, relative: PathBuf, size: Option<u64>, standing: Standing) -> ControlFlow<()> {
-        (self.with)(FileHere { relative, size, standing })
+    fn tell(&mut self, relative: PathBuf, seen: Option<(u64, SeenWriters)>, standing: Standing) -> ControlFlow<()> {
+        let size = seen.map(|(size, _)| size);
+        let is_denied = seen.is_some_and(|(_, writers)| writers == SeenWriters::Denied);
+        let may_leave = !is_denied || self.look.policy.allow_unleased;
+        (self.with)(FileHere { relative, size, may_leave, standing })
     }
 }
 

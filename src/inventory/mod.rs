@@ -34,7 +34,9 @@ use crate::vault::RemotePath;
 use crate::watch::IgnorePatterns;
 use crate::watch::settle::Rules;
 
-pub(crate) use failures::{FailedFile, FailedHere, StillHere, failed_here};
+#[cfg(test)]
+pub(crate) use failures::FailedFile;
+pub(crate) use failures::{FailedHere, StillHere, failed_here};
 pub(crate) use standing::{Process, Standing};
 
 /// What is looked at, and by which rules.
@@ -92,6 +94,9 @@ pub(crate) struct FileHere {
     pub(crate) relative: PathBuf,
     /// Its size in bytes; `None` where it can't be told, and for a folder.
     pub(crate) size: Option<u64>,
+    /// Whether the file may leave the folder once it is stored. False where the kernel knows the writers of the file and does not tell
+    /// this user of them: then the file stays, whatever the policy says.
+    pub(crate) may_leave: bool,
     /// Whether it would be uploaded, and why not.
     pub(crate) standing: Standing,
 }
@@ -132,11 +137,6 @@ pub(crate) fn of_files(
     with: &mut dyn FnMut(FileHere) -> ControlFlow<()>,
 ) -> Result<bool, JournalError> {
     look::Looking::new(look, None, with).files(files.iter().map(PathBuf::as_path))
-}
-
-/// Where a file lies, for messages.
-pub(crate) fn path_of(look: &Look, file: &FileHere) -> PathBuf {
-    join(&look.root, &file.relative)
 }
 
 fn join(root: &Root, relative: &Path) -> PathBuf {

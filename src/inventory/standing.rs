@@ -89,6 +89,25 @@ impl Standing {
         }
     }
 
+    /// Since when the file has this standing, as far as the journal knows: when it failed, when it was stored, or when its upload was
+    /// begun.
+    pub(crate) fn since(&self) -> Option<SystemTime> {
+        match self {
+            Self::Failed { at, .. } => Some(*at),
+            Self::Kept { at, .. } | Self::Stored { at, .. } => *at,
+            Self::Pending { since, .. } => Some(*since),
+            _ => None,
+        }
+    }
+
+    /// The number of the file's receipt, where it has one.
+    pub(crate) fn receipt(&self) -> Option<i64> {
+        match self {
+            Self::Kept { receipt, .. } | Self::Stored { receipt, .. } => *receipt,
+            _ => None,
+        }
+    }
+
     /// What a person can do; `None` where nothing need be done.
     pub(crate) fn mend(&self) -> Option<String> {
         let mend = match self {
@@ -148,7 +167,9 @@ impl fmt::Display for Standing {
             Self::BadName(why) => write!(f, "{why}"),
             Self::Kept { .. } => f.write_str("stored, and kept here as configured"),
             Self::Stored { .. } => f.write_str("stored; only the local file is still to be dealt with"),
-            Self::SetAside { .. } => f.write_str("stored, and set aside to be removed"),
+            Self::SetAside { place } => {
+                write!(f, "stored, and set aside as {} to be removed", printable(&place.to_string_lossy()))
+            }
             Self::Pending { .. } => f.write_str("an upload was begun and has no outcome yet"),
         }
     }

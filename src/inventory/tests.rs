@@ -2,7 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::symlink;
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::*;
 use crate::config::{After, MaxSize};
@@ -269,12 +269,16 @@ async fn failed_files_are_counted_until_they_are_gone_changed_or_readable() {
     }
     fs::remove_file(folder.path("gone")).unwrap();
     folder.put("changed", "12345");
-    let found = failed_here(&folder.journal, &[folder.root.path().to_owned()], Limits::default()).unwrap();
+    let found =
+        failed_here(&folder.journal, &[folder.root.path().to_owned()], SystemTime::now(), Duration::from_secs(60))
+            .unwrap();
     assert!(found.complete);
     assert_eq!(found.count, 4);
     let newest: Vec<_> = found.newest.iter().map(|file| file.reason.as_str()).collect();
     assert_eq!(newest, ["reason of d", "reason of c", "reason of b"]);
     assert_eq!(found.newest[0].path, folder.path("d"));
-    let other = failed_here(&folder.journal, &[folder.dir.path().join("other")], Limits::default()).unwrap();
+    let other =
+        failed_here(&folder.journal, &[folder.dir.path().join("other")], SystemTime::now(), Duration::from_secs(60))
+            .unwrap();
     assert_eq!(other.count, 0, "failures of other folders are told by those");
 }

@@ -242,7 +242,7 @@ fn string_id(connection: &Connection, value: &[u8]) -> rusqlite::Result<i64> {
     connection.prepare_cached("INSERT INTO term (value) VALUES (?1)")?.insert([value])
 }
 
-fn known_string(connection: &Connection, value: &[u8]) -> rusqlite::Result<Option<i64>> {
+pub(super) fn known_string(connection: &Connection, value: &[u8]) -> rusqlite::Result<Option<i64>> {
     let mut statement = connection.prepare_cached("SELECT id FROM term WHERE value = ?1")?;
     statement.query_row([value], |row| row.get("id")).optional()
 }

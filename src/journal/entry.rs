@@ -96,6 +96,13 @@ pub enum State {
     Ended(End),
 }
 
+impl State {
+    /// Whether the file itself could not be uploaded.
+    pub(crate) fn is_failed(&self) -> bool {
+        matches!(self, Self::Ended(End::Failed { .. }))
+    }
+}
+
 /// One attempt as the journal holds it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {

@@ -50,6 +50,14 @@ pub enum Unusable {
         .path.display()
     )]
     Newer { path: PathBuf, found: i64, known: usize },
+    #[error(
+        "the journal {} is of an older version of this program, and a look changes nothing: run `astran-backup history` once, which \
+         brings the journal to this version",
+        .path.display()
+    )]
+    Older { path: PathBuf },
+    #[error("the journal {} was opened for reads alone", .path.display())]
+    ReadOnly { path: PathBuf },
     #[error("the journal {}: {problem} ({source})", .path.display())]
     Database { path: PathBuf, problem: DatabaseProblem, source: Arc<rusqlite::Error> },
     #[error(

@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension as _};
 
+use super::attempts::known_string;
 use super::history::history_page;
-use super::query::of_file;
+use super::query::{of_file, owner};
 use super::{AttemptId, Entry, Filter, Journal, JournalError};
 use crate::file::FileStamp;
+use crate::vault::DocumentId;
 
 /// What the journal knows of one file.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +37,17 @@ impl Journal {
 const FAILED_AT_ONCE: usize = 1000;
 
 impl Journal {
+    /// The entry of the local path that owns a name in a folder of the vault, if one does. Another path's file of other content gets another
+    /// name.
+    pub(crate) async fn owner_of_name(&self, folder: &DocumentId, name: &str) -> Result<Option<Entry>, JournalError> {
+        let (folder, name) = (folder.clone(), name.to_owned());
+        self.read(move |connection| match known_string(connection, folder.0.as_bytes())? {
+            Some(folder) => owner(connection, folder, &name),
+            None => Ok(None),
+        })
+        .await
+    }
+
     /// Some failures of files of which nothing newer is known, oldest first, from the one behind `after` on. Blocks.
     pub(crate) fn failed_files(&self, after: AttemptId) -> Result<Vec<Entry>, JournalError> {
         let filter = Filter { failed: true, ..Filter::default() };

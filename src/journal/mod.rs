@@ -62,6 +62,7 @@ pub use self::history::{Filter, NamePattern, Receipt};
 pub use self::key::{KeyError, KeyProblem};
 pub use self::known_head::{Chain, HeadComparison, KnownHead, NotAHead};
 pub(crate) use self::look::Known;
+use self::open::Access;
 use self::readers::Readers;
 pub use self::report::{ChainDefect, ChainEnd, CheckReport, DefectKind};
 pub use self::state_dir::Ownership;
@@ -76,7 +77,8 @@ pub struct Journal {
 #[derive(Debug)]
 struct Inner {
     path: PathBuf,
-    writer: Writer,
+    /// `None` where the journal was opened for reads alone.
+    writer: Option<Writer>,
     readers: Readers,
     /// How many failures this process has written.
     failures: AtomicU64,
@@ -90,8 +92,16 @@ impl Journal {
     pub fn open(state_dir: &Path) -> Result<Self, JournalError> {
         let (connection, path) = open::open(state_dir)?;
         let writer = Writer::start(connection, path.clone())?;
-        let readers = Readers::new(path.clone());
-        Ok(Self { inner: Arc::new(Inner { path, writer, readers, failures: AtomicU64::new(0) }) })
+        let readers = Readers::new(path.clone(), Access::Full);
+        Ok(Self { inner: Arc::new(Inner { path, writer: Some(writer), readers, failures: AtomicU64::new(0) }) })
+    }
+
+    /// Opens the journal in this folder for reads alone. Makes and changes no file.
+    fn open_to_peek(dir: &Path) -> Result<Self, JournalError> {
+        let path = open::file_in(dir);
+        open::check_to_peek(&path)?;
+        let readers = Readers::new(path.clone(), Access::Peek);
+        Ok(Self { inner: Arc::new(Inner { path, writer: None, readers, failures: AtomicU64::new(0) }) })
     }
 
     /// The folder that the journal lies in.
@@ -104,7 +114,9 @@ impl Journal {
         &self,
         work: impl FnMut(&Connection) -> Result<T, RequestError> + Send + 'static,
     ) -> Result<T, JournalError> {
-        self.inner.writer.request(work).await
+        let Inner { writer, path, .. } = &*self.inner;
+        let writer = writer.as_ref().ok_or_else(|| Unusable::ReadOnly { path: path.clone() })?;
+        writer.request(work).await
     }
 
     /// A read that takes some microseconds, on the caller's thread: the way to another thread and back takes tens. A thread that

@@ -2,11 +2,13 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use rustix::process::geteuid;
@@ -41,7 +43,56 @@ pub(super) fn open(state_dir: &Path) -> Result<(Connection, PathBuf), JournalErr
 
 /// Whether there is a journal in a folder.
 pub(super) fn exists(state_dir: &Path) -> bool {
-    state_dir.join(NAME).exists()
+    file_in(state_dir).exists()
+}
+
+/// The journal's file in a folder.
+pub(super) fn file_in(state_dir: &Path) -> PathBuf {
+    state_dir.join(NAME)
+}
+
+/// How the connections to a journal are opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// For reads and writes.
+    Full,
+    /// For reads that leave no trace: see [`connect_to_peek`].
+    Peek,
+}
+
+/// A connection to a journal that exists.
+pub(super) fn connect_for(path: &Path, access: Access) -> rusqlite::Result<Connection> {
+    match access {
+        Access::Full => connect(path),
+        Access::Peek => connect_to_peek(path),
+    }
+}
+
+/// A connection that makes no file and changes none.
+///
+/// `SQLite` makes its files beside the journal even for a reader, unless it is told that nobody writes (`immutable`). That is so where
+/// there is no write-ahead log: every process that has the journal open has one. With a log, what the log holds must be read too,
+/// and the files beside the journal are there already.
+fn connect_to_peek(path: &Path) -> rusqlite::Result<Connection> {
+    let log = path.with_file_name(format!("{NAME}-wal"));
+    let mode = if log.exists() { "mode=ro" } else { "mode=ro&immutable=1" };
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    let encoded = percent_encode(path.as_os_str().as_bytes(), NON_ALPHANUMERIC);
+    let connection = Connection::open_with_flags(format!("file:{encoded}?{mode}"), flags)?;
+    connection.busy_timeout(BUSY)?;
+    Ok(connection)
+}
+
+/// Checks that a journal can be read as it is: only a run that may write brings an older one to this program's version.
+pub(super) fn check_to_peek(path: &Path) -> Result<(), JournalError> {
+    let version = connect_to_peek(path).and_then(|connection| schema::version(&connection));
+    let found = version.map_err(|error| JournalError::database(path, error))?;
+    let known = schema::STEPS.len();
+    match usize::try_from(found) {
+        Ok(found) if found == known => Ok(()),
+        Ok(older) if older < known => Err(Unusable::Older { path: path.to_owned() }.into()),
+        _ => Err(Unusable::Newer { path: path.to_owned(), found, known }.into()),
+    }
 }
 
 /// A connection to a journal that exists.

@@ -8,17 +8,18 @@ use rusqlite::Connection;
 
 use super::JournalError;
 use super::error::is_busy;
-use super::open;
+use super::open::{self, Access};
 
 #[derive(Debug)]
 pub(super) struct Readers {
     path: PathBuf,
+    access: Access,
     idle: Mutex<Vec<Connection>>,
 }
 
 impl Readers {
-    pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, idle: Mutex::default() }
+    pub(super) fn new(path: PathBuf, access: Access) -> Self {
+        Self { path, access, idle: Mutex::default() }
     }
 
     /// Reads without waiting; `None` where no connection is open yet, or another process holds the journal.
@@ -42,7 +43,7 @@ impl Readers {
     /// Reads, and waits where another process holds the journal. Blocks.
     pub(super) fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, JournalError> {
         let explain = |error| JournalError::database(&self.path, error);
-        let connection = self.take().map_or_else(|| open::connect(&self.path), Ok).map_err(explain)?;
+        let connection = self.take().map_or_else(|| open::connect_for(&self.path, self.access), Ok).map_err(explain)?;
         let value = work(&connection).map_err(explain);
         self.put_back(connection);
         value

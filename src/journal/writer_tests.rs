@@ -38,7 +38,7 @@ async fn limit_pages(journal: &Journal, pages: u32) {
     let work = move |connection: &Connection| {
         Ok(connection.pragma_update_and_check(None, "max_page_count", pages, |_row| Ok(()))?)
     };
-    journal.inner.writer.request(work).await.unwrap();
+    journal.inner.writer.as_ref().unwrap().request(work).await.unwrap();
 }
 
 /// Names that fill pages.
@@ -95,7 +95,7 @@ async fn a_refused_request_does_not_undo_its_group() {
 async fn a_group_that_fails_is_undone_for_each_and_the_next_one_goes() {
     let dir = tempfile::tempdir().unwrap();
     let journal = Journal::open(&dir.path().join("state")).unwrap();
-    let nonsense = journal.inner.writer.request(|connection| Ok(connection.execute("nonsense", [])?));
+    let nonsense = journal.inner.writer.as_ref().unwrap().request(|connection| Ok(connection.execute("nonsense", [])?));
     let (good, bad) = tokio::join!(journal.begin(intent("a")), nonsense);
     bad.unwrap_err();
     // The two may have shared a group or not: a request that failed has written nothing, one that succeeded has.
@@ -114,14 +114,14 @@ async fn a_commit_is_synced_before_it_is_answered() {
         Ok((ask("journal_mode")?, ask("synchronous")?))
     };
     let (wal, full) = ("wal".to_owned().into(), 2_i64.into());
-    assert_eq!(journal.inner.writer.request(settings).await.unwrap(), (wal, full));
+    assert_eq!(journal.inner.writer.as_ref().unwrap().request(settings).await.unwrap(), (wal, full));
 }
 
 #[tokio::test]
 async fn a_commit_that_fails_is_not_answered_as_written() {
     let dir = tempfile::tempdir().unwrap();
     let journal = Journal::open(&dir.path().join("state")).unwrap();
-    let unfounded = journal.inner.writer.request(|connection| {
+    let unfounded = journal.inner.writer.as_ref().unwrap().request(|connection| {
         // Only the commit checks this reference.
         Ok(connection.execute_batch(
             "CREATE TABLE parent (id INTEGER PRIMARY KEY); \

@@ -43,7 +43,7 @@ fn remote_folders(path: &Path) -> Result<Vec<String>, NameError> {
 
 /// Names to try in turn where `name` is taken by other content: by the sub-folder that the file comes from, if any, then
 /// by the start of its SHA-256. Each name says why it differs, and both are the same whenever the same file is tried again.
-pub(super) fn alternatives(name: &str, path: &Path, sha256: &str) -> Vec<String> {
+pub(crate) fn alternatives(name: &str, path: &Path, sha256: &str) -> Vec<String> {
     let folders = path.parent().map(|parent| parent.to_string_lossy().replace('/', "_")).unwrap_or_default();
     let from = (!folders.is_empty()).then(|| with_suffix(name, &format!(" (from {folders})")));
     let short = sha256.get(..8).unwrap_or(sha256);

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::SystemTime;
 
+pub(crate) use super::naming::alternatives;
 use super::naming::{self, NameError};
 use super::plan::{Plan, plan};
 use crate::config::Policy;

@@ -18,6 +18,7 @@ mod walk;
 mod watches;
 
 use std::collections::HashSet;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -181,8 +182,14 @@ impl Watch {
                 }
             }
             SourceEvent::Unreadable(path, error) => {
+                // The upload opens the folder too, fails as well, and writes the reason into the journal, where people look for it.
+                // Only a folder that can't even be opened: one that can would be walked through again, and again.
+                let is_handed_on = error.kind() == io::ErrorKind::PermissionDenied && !path.as_os_str().is_empty();
+                if is_handed_on {
+                    self.candidates.found(&path, true, Instant::now());
+                }
                 if self.unreadable.insert(path.clone()) {
-                    self.summary.unreadable += 1;
+                    self.summary.unreadable += u64::from(!is_handed_on);
                     tracing::warn!(path = %path.display(), "can't be read, so its files are not uploaded: {error}");
                 }
             }

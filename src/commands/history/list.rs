@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::here::still_here;
 use super::time::{ago, rfc3339, rfc3339_seconds};
 use crate::commands::output::Output;
 use crate::commands::totals::Counts;
@@ -35,9 +36,15 @@ pub async fn run(journal: &Journal, options: &Options, out: &mut Output<'_>) -> 
     let (mut after, mut attempts) = (None, 0);
     loop {
         let page = journal.history_page(&filter, after, PAGE).await?;
-        for record in &page {
+        let (page, still_here) = if options.failed {
+            still_here(page).await
+        } else {
+            let unknown = vec![None; page.len()];
+            (page, unknown)
+        };
+        for (record, still_here) in page.iter().zip(still_here) {
             attempts += 1;
-            out.print(&AttemptEvent::new(record), || line(record))?;
+            out.print(&AttemptEvent::new(record, still_here), || line(record, still_here))?;
             if !out.has_reader() {
                 return Ok(Exit::Done);
             }
@@ -57,7 +64,8 @@ fn filter(options: &Options) -> Result<Filter, Fatal> {
 }
 
 /// One entry as a line of text: time, state, size, local path, remote path, reason.
-fn line(record: &Record) -> String {
+/// `still_here` says of a failed file whether it lies there unchanged, where that was looked at.
+fn line(record: &Record, still_here: Option<bool>) -> String {
     let entry = &record.entry;
     let intent = &entry.intent;
     let (state, reason) = state_words(&entry.state);
@@ -73,6 +81,9 @@ fn line(record: &Record) -> String {
     }
     if let Some(reason) = reason {
         let _infallible = write!(line, "  ({})", printable(reason));
+    }
+    if still_here == Some(false) {
+        line += "  (gone, changed or mended since)";
     }
     line
 }
@@ -100,6 +111,9 @@ struct AttemptEvent<'a> {
     receipt: Option<i64>,
     receipt_hash: Option<&'a str>,
     previous_hash: Option<&'a str>,
+    /// Only with `--failed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    still_here: Option<bool>,
 }
 
 impl Event for AttemptEvent<'_> {
@@ -107,7 +121,7 @@ impl Event for AttemptEvent<'_> {
 }
 
 impl<'a> AttemptEvent<'a> {
-    fn new(record: &'a Record) -> Self {
+    fn new(record: &'a Record, still_here: Option<bool>) -> Self {
         let (entry, link) = (&record.entry, record.link.as_ref());
         let (intent, stored) = (&entry.intent, entry.stored.as_ref());
         let (state, reason) = state_words(&entry.state);
@@ -134,6 +148,7 @@ impl<'a> AttemptEvent<'a> {
             receipt: link.map(|link| link.seq),
             receipt_hash: link.map(|link| &*link.hash),
             previous_hash: link.map(|link| &*link.prev),
+            still_here,
         }
     }
 }

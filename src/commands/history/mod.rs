@@ -3,6 +3,7 @@
 mod anchor;
 mod check;
 mod comparison;
+mod here;
 mod list;
 pub(super) mod time;
 mod vault;
@@ -51,7 +52,9 @@ pub(super) async fn command(context: Context, typed: History, out: &mut Output<'
         since: typed.since,
         name: typed.name.map(|name| name.to_string_lossy().into_owned()),
     };
-    run(&journal, &options, out).await
+    let exit = run(&journal, &options, out).await?;
+    here::print(&context.config.folders, &journal, &options, out).await?;
+    Ok(exit)
 }
 
 /// Forgets the receipts that are older than `age`, if the chain is whole.

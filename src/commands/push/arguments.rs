@@ -15,7 +15,7 @@ use crate::file::{FolderError, Root, Settled};
 use crate::watch::{IgnorePatterns, WalkEvent, Walker};
 
 /// Something that the command line names.
-pub(super) enum Argument {
+pub(in crate::commands) enum Argument {
     File(Settled),
     /// A folder: all files in it whose names are not ignored.
     Folder(Arc<Root>, Arc<IgnorePatterns>, Layout),
@@ -38,7 +38,7 @@ pub(super) enum Item {
 
 impl Argument {
     /// Finds out what a path is. Blocks.
-    pub(super) fn find(file: &Path, config: &Config, roots: &Roots) -> Result<Self, Fatal> {
+    pub(in crate::commands) fn find(file: &Path, config: &Config, roots: &Roots) -> Result<Self, Fatal> {
         let missing = |error: io::Error| missing(file, &error);
         if std::fs::symlink_metadata(file).map_err(missing)?.is_dir() {
             let names = IgnorePatterns::new(&config.upload.ignore)
@@ -52,7 +52,7 @@ impl Argument {
     }
 
     /// The path, however it was written; standard input has none.
-    fn place(&self) -> Option<PathBuf> {
+    pub(in crate::commands) fn place(&self) -> Option<PathBuf> {
         match self {
             Self::File(file) => Some(file.root.path().join(&file.relative)),
             Self::Folder(root, ..) => Some(root.path().to_owned()),
@@ -67,7 +67,7 @@ fn missing(file: &Path, error: &io::Error) -> Fatal {
 
 /// The folders that the arguments are or lie in. Each is opened once, however many of its files are named. Clones share them.
 #[derive(Clone)]
-pub(super) struct Roots {
+pub(in crate::commands) struct Roots {
     by_path: Arc<Mutex<HashMap<PathBuf, Arc<Root>>>>,
     locks: Arc<Locks>,
     /// Whether files are removed from the folders. Then no other user may be able to put another folder in their place.
@@ -75,7 +75,7 @@ pub(super) struct Roots {
 }
 
 impl Roots {
-    pub(super) fn new(locks: Arc<Locks>, removes: bool) -> Self {
+    pub(in crate::commands) fn new(locks: Arc<Locks>, removes: bool) -> Self {
         Self { by_path: Arc::default(), locks, removes }
     }
 
@@ -142,7 +142,12 @@ pub(super) async fn expand(mut arguments: Vec<Argument>, items: mpsc::Sender<Ite
 
 /// Whether a file below a folder is an argument itself, or lies below another argument, a folder between the two. With layout
 /// "mirror" the same file becomes another document below that folder, so only the file itself counts.
-fn is_named_itself(folder: &Path, file: &Path, layout: Layout, named: &HashSet<PathBuf>) -> bool {
+pub(in crate::commands) fn is_named_itself(
+    folder: &Path,
+    file: &Path,
+    layout: Layout,
+    named: &HashSet<PathBuf>,
+) -> bool {
     let path = folder.join(file);
     match layout {
         Layout::Flat => path.ancestors().take_while(|above| *above != folder).any(|above| named.contains(above)),
@@ -177,5 +182,5 @@ async fn walk(
             }
         }
     }
-    walking.await.map_err(|error| Fatal::internal(error))
+    walking.await.map_err(Fatal::internal)
 }

@@ -1,6 +1,6 @@
 //! `push FILE…`: uploads files, folders or standard input now.
 
-mod arguments;
+pub(super) mod arguments;
 mod spool;
 mod submit;
 
@@ -110,7 +110,7 @@ async fn prepare(config: &Config, typed: &Push, local: &Local, locked: &LockedFo
     Ok(Prepared { dest, targets, arguments })
 }
 
-fn is_standard_input(file: &Path) -> bool {
+pub(super) fn is_standard_input(file: &Path) -> bool {
     file.as_os_str() == "-"
 }
 

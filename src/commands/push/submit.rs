@@ -74,7 +74,7 @@ impl Submitter {
         }
         match expanding.await {
             Err(error) if error.is_cancelled() => self.tally.left += 1,
-            ended => ended.map_err(|error| Fatal::internal(error))??,
+            ended => ended.map_err(Fatal::internal)??,
         }
         if let Some(input) = self.input {
             log_kept(&input.file);
