@@ -99,3 +99,17 @@ fn history_tells_what_needs_a_person_or_waits_in_the_configured_folders_and_leav
     assert_eq!(here("--failed"), [("big".to_owned(), "too_large".to_owned())]);
     assert!(matches!(&here("--pending")[..], [(name, _)] if name == "waits"), "{:?}", here("--pending"));
 }
+
+#[test]
+fn a_folder_that_is_ignored_and_can_not_be_read_needs_nobody() {
+    let world = World::new();
+    world.configure("[[folder]]\npath = \"watched\"\n");
+    world.put(".hidden/inside", "content");
+    let hidden = world.watched().join(".hidden");
+    std::fs::set_permissions(&hidden, std::fs::Permissions::from_mode(0o000)).unwrap();
+    let failed = as_ordinary_user(&world, &["--config", "config.toml", "history", "--failed"]);
+    let plan = as_ordinary_user(&world, &["watch", "watched", "--dry-run"]);
+    std::fs::set_permissions(&hidden, std::fs::Permissions::from_mode(0o700)).unwrap();
+    assert_eq!((failed.code, failed.stdout.as_str()), (Some(0), ""), "{failed:?}");
+    assert!(plan.stdout.contains(".hidden: its name matches `.*`, so nothing in it is uploaded"), "{plan:?}");
+}
