@@ -179,6 +179,11 @@ pub(crate) const LOG_LINES: usize = 10_000;
 /// Lines that one place of the program may log in a second; beyond, they are counted and left out. A folder with thousands of files
 /// in the same trouble says the same of each.
 pub(crate) const LOG_LINES_A_SECOND: u32 = 20;
+/// Connections to the status socket at once: more wait. How long one may take, the look at the folders included; and how long an answer may
+/// be in bytes, which is some thousand files.
+pub(crate) const STATUS_CONNECTIONS: usize = 4;
+pub(crate) const STATUS_CONNECTION: Duration = Duration::from_secs(15);
+pub(crate) const STATUS_BYTES: u64 = 64 << 20;
 /// Connections to the metrics at once: the oldest makes room for the newest.
 pub(crate) const MONITOR_CONNECTIONS: usize = 16;
 /// How long such a connection may take from its first byte to its last; a scrape takes milliseconds.

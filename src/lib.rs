@@ -19,6 +19,7 @@
 //! | *ground* `budget` | limits of everything that comes from outside | |
 //! | *ground* `failpoint` | named steps at which tests kill the program | |
 //! | *ground* `hex` | digests as text | |
+//! | *ground* `measure` | sizes and lengths of time as people read them | |
 //! | *ground* `printable` | names from outside, made safe for terminals and logs | |
 //! | *ground* `shutdown` | stop and reload signals | |
 //! | *ground* `events` | the lines of JSON that scripts read | |
@@ -39,8 +40,9 @@
 //! | `retention` | forgets old receipts, and failures whose files are gone | `file`, `journal`, `removal` |
 //! | `inventory` | which files lie in a folder now, and why: for people who look | `config`, `file`, `journal`, `retention`, `upload`, `vault`, `watch` |
 //! | `daemon` | runs watch, upload, anchors and retention together | `anchors`, `config`, `exit`, `file`, `inventory`, `journal`, `observe`, `removal`, `retention`, `upload`, `vault`, `watch` |
+//! | `status` | what the program does now, as one snapshot, and the socket where a daemon tells it | `file`, `inventory`, `journal`, `observe`, `removal`, `upload`, `vault` |
 //! | `cli` | the command line's grammar | `config`, `observe`, `vault` |
-//! | `commands` | one module for each command | `anchors`, `astran`, `cli`, `config`, `daemon`, `exit`, `file`, `inventory`, `journal`, `observe`, `read_back`, `removal`, `retention`, `sandbox`, `secret`, `upload`, `vault`, `watch` |
+//! | `commands` | one module for each command | `anchors`, `astran`, `cli`, `config`, `daemon`, `exit`, `file`, `inventory`, `journal`, `observe`, `read_back`, `removal`, `retention`, `sandbox`, `secret`, `status`, `upload`, `vault`, `watch` |
 //! | `fuzzing` | private parts made reachable for the fuzz targets | `astran`, `commands`, `observe`, `upload` |
 //! | `main` | the program | `cli`, `commands`, `config`, `exit`, `observe` |
 //!
@@ -53,6 +55,7 @@ pub(crate) mod budget;
 pub(crate) mod events;
 pub(crate) mod failpoint;
 mod hex;
+pub(crate) mod measure;
 pub(crate) mod printable;
 pub mod shutdown;
 
@@ -79,6 +82,8 @@ pub mod anchors;
 pub mod retention;
 
 pub(crate) mod inventory;
+
+pub(crate) mod status;
 
 pub mod cli;
 pub mod commands;

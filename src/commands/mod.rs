@@ -18,6 +18,7 @@ pub mod retry;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod session;
+mod status;
 mod totals;
 pub mod verify;
 mod watch;
@@ -73,6 +74,7 @@ async fn dispatch(cli: Cli, environment: Environment, run: &Run) -> Result<Exit,
             watch::run(context, typed.once, reloads).await
         }
         Command::Push(typed) => push::run(context, &typed).await,
+        Command::Status => status::run(context, &mut out).await,
         Command::Ls(typed) => context.ask(async |vault| ls::run(vault, &typed.path, &mut out).await).await,
         Command::Get(typed) => get::command(context, typed, &mut out).await,
         Command::History(typed) => history::command(context, typed, &mut out).await,

@@ -10,18 +10,23 @@ use super::context::{Context, Local};
 use super::open_folders::{LockedFolders, for_each};
 use super::print::Printer;
 use super::session::Session;
+use super::status;
 use super::totals::Counts;
 use crate::astran::Client;
 use crate::config::Folder;
 use crate::daemon::{self, Folders, Mode, Tally, WatchedFolder};
 use crate::exit::{Exit, Fatal};
+use crate::file::lease::{self, LeaseBreaks};
 use crate::file::lock::Locks;
-use crate::file::{FolderError, Root, lease};
+use crate::file::{FolderError, Root};
+use crate::inventory::Look;
+use crate::journal::Journal;
 use crate::observe::health::{Component, Health};
 use crate::observe::http::Listener;
 use crate::observe::metrics::Metrics;
 use crate::removal::MoveTargetError;
 use crate::shutdown::{Reloads, Shutdown, Stop};
+use crate::status::{Gatherer, Place};
 use crate::upload::{MoveTargets, PATIENCE, Shared};
 use crate::vault::RemotePath;
 
@@ -52,11 +57,17 @@ async fn watch(
     let Some(openings) = open_all(&context, context.global.sandbox()).await? else { return Ok(None) };
     let (open, missing) = awaited::divide(openings, !once)?;
     let Local { journal, locks, breaks } = context.open_local().await?;
+    let status = Gatherer::new(health.clone(), Some(journal.clone()), status::user_of(&context.config));
     let lock = {
-        let (locked, metrics) = (locked.clone(), metrics.clone());
-        move |folder: &Folder, root| lock_folder(folder, root, &locks, &metrics, &locked)
+        let (locked, metrics, status, breaks) = (locked.clone(), metrics.clone(), status.clone(), breaks.clone());
+        move |folder: &Folder, root| {
+            let watched = lock_folder(folder, root, &locks, &metrics, &locked)?;
+            status.add(status_place(&watched, status.journal(), breaks.clone())?);
+            Ok(watched)
+        }
     };
     let Context { config, global, mut shutdown, .. } = context;
+    let _status = status::serve(&config.state_dir, status.clone()).await;
     let Some(present) = for_each(open.into_iter(), lock.clone(), shutdown.clone()).await? else {
         return Ok(None);
     };
@@ -86,6 +97,7 @@ async fn watch(
             let patience = once.then_some(PATIENCE);
             let shared = Shared::new(Arc::new(session.client.clone()), journal, breaks, patience);
             shared.rate().set(session.config.limit_rate.clone());
+            status.uploads(shared.transfers(), Arc::clone(shared.rate()));
             let print = move |report: &_| printer.print(report);
             locked.hand_over();
             let running = daemon::run(Arc::clone(&shared), folders, mode, print, &health, shutdown.clone());
@@ -101,6 +113,14 @@ async fn watch(
     };
     session.close().await;
     ended
+}
+
+/// Where the status looks at a folder that is watched.
+fn status_place(watched: &WatchedFolder, journal: Option<Journal>, breaks: LeaseBreaks) -> Result<Place, Fatal> {
+    let WatchedFolder { root, policy, dest, counts, .. } = watched;
+    let look = Look::new(Arc::clone(root), policy.clone(), dest.clone(), journal, breaks)
+        .map_err(|error| Fatal::new(Exit::Usage, format!("a pattern of names to ignore can't be used: {error}")))?;
+    Ok(Place { look, dest: dest.clone(), waiting: Some(counts.waiting.clone()) })
 }
 
 async fn bind(address: SocketAddr) -> Result<Listener, Fatal> {

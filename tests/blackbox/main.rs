@@ -36,4 +36,5 @@ mod scripting;
 mod secrets;
 mod service;
 mod standard_input;
+mod status;
 mod tls;
