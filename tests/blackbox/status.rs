@@ -93,7 +93,7 @@ fn without_a_daemon_journal_and_folders_tell_and_its_socket_is_removed_by_the_ne
     let now = sockets(&world);
     assert!(now.len() == 1 && now != left, "{now:?}");
     assert_eq!(daemon.stop().code, Some(0));
-    assert_eq!(sockets(&world), [PathBuf::new(); 0], "a daemon that ends takes its socket with it");
+    assert!(sockets(&world).is_empty(), "a daemon that ends takes its socket with it");
 }
 
 #[test]
@@ -110,7 +110,8 @@ fn each_daemon_of_a_state_directory_tells_for_itself() {
     expected.sort_unstable();
     assert_eq!(pids, expected);
     assert_eq!(world.run(["status"]).stdout.matches("is running").count(), 2);
-    (first.kill(), second.kill());
+    first.kill();
+    second.kill();
 }
 
 #[test]
