@@ -10,6 +10,8 @@ mod get;
 pub mod history;
 mod journals;
 mod ls;
+mod notified;
+mod notify;
 mod open_folders;
 mod print;
 mod push;
@@ -37,7 +39,8 @@ pub(crate) use print::line;
 /// Runs the command that was typed.
 pub async fn run(cli: Cli, environment: Environment) -> Result<Exit, Fatal> {
     let span = tracing::info_span!("run", command = cli.command.name());
-    dispatch(cli, environment).instrument(span).await
+    // On the heap: the state of the largest command would fill a good part of a stack.
+    Box::pin(dispatch(cli, environment)).instrument(span).await
 }
 
 async fn dispatch(cli: Cli, environment: Environment) -> Result<Exit, Fatal> {
@@ -83,6 +86,7 @@ async fn dispatch(cli: Cli, environment: Environment) -> Result<Exit, Fatal> {
             let journal = journals::open_known(&context.config, &context.global).await?;
             retry::run(&journal, &typed.paths, &mut io::stdout()).await
         }
+        Command::Notify(_) => notify::run(&context.config, context.global.json, &mut io::stdout()).await,
         Command::Check | Command::Completions(_) | Command::Man(_) => Ok(Exit::Done),
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::awaited::{self, Missing, Opening};
 use super::context::{Context, Local};
+use super::notified::Notified;
 use super::open_folders::{LockedFolders, for_each};
 use super::print::Printer;
 use super::session::Session;
@@ -26,23 +27,33 @@ use crate::vault::RemotePath;
 
 /// Watches the configured folders.
 pub(super) async fn run(context: Context, once: bool, reloads: Reloads) -> Result<Exit, Fatal> {
-    let (locked, shutdown) = (LockedFolders::new(), context.shutdown.clone());
-    let ended = watch(context, once, reloads, &locked).await;
+    let (locked, shutdown, health) = (LockedFolders::new(), context.shutdown.clone(), Health::default());
+    let notified = Notified::start(&context, &health, once).await?;
+    let ended = watch(context, once, reloads, &locked, (health, &notified)).await;
     locked.tidy().await;
-    match ended? {
-        Some(tally) => exit_of(&tally, once, &shutdown),
-        None => Ok(exit_of_stop(once, shutdown.requested())),
-    }
+    let ended = match ended {
+        Ok(Some(tally)) => exit_of(&tally, once, &shutdown),
+        Ok(None) => Ok(exit_of_stop(once, shutdown.requested())),
+        Err(fatal) => Err(fatal),
+    };
+    notified.end(&ended).await;
+    ended
 }
 
 /// Opens and locks the folders, logs in, and runs the daemon until it ends by itself (`--once`) or by a signal. Returns `None` where a
 /// stop is requested before the daemon runs.
-async fn watch(context: Context, once: bool, reloads: Reloads, locked: &LockedFolders) -> Result<Option<Tally>, Fatal> {
-    let health = Health::default();
+async fn watch(
+    context: Context,
+    once: bool,
+    reloads: Reloads,
+    locked: &LockedFolders,
+    (health, notified): (Health, &Notified),
+) -> Result<Option<Tally>, Fatal> {
     let metrics = Metrics::new(&health);
     let Some(openings) = open_all(&context, context.global.sandbox()).await? else { return Ok(None) };
     let (open, missing) = awaited::divide(openings, !once)?;
     let Local { journal, locks, breaks } = context.open_local().await?;
+    notified.use_journal(&journal);
     let lock = {
         let (locked, metrics) = (locked.clone(), metrics.clone());
         move |folder: &Folder, root| lock_folder(folder, root, &locks, &metrics, &locked)
@@ -77,7 +88,13 @@ async fn watch(context: Context, once: bool, reloads: Reloads, locked: &LockedFo
             let patience = once.then_some(PATIENCE);
             let shared = Shared::new(Arc::new(session.client.clone()), journal, breaks, patience);
             shared.rate().set(session.config.limit_rate.clone());
-            let print = move |report: &_| printer.print(report);
+            let files = notified.files();
+            let print = move |report: &_| {
+                printer.print(report);
+                if let Some(files) = &files {
+                    files.take(report);
+                }
+            };
             locked.hand_over();
             let running = daemon::run(Arc::clone(&shared), folders, mode, print, &health, shutdown.clone());
             let ended = tokio::select! {

@@ -74,7 +74,7 @@ impl NotifyEvents {
     /// The list as it is written. The error names the nearest word.
     pub(super) fn parse(words: &[String]) -> Result<Self, String> {
         const ALL: [&str; 4] = ["failed", "stuck", "login", "recovered"];
-        for word in words.iter().filter(|word| !ALL.contains(&word.as_str())) {
+        if let Some(word) = words.iter().find(|word| !ALL.contains(&word.as_str())) {
             return Err(match keys::nearest(word, ALL.into_iter()) {
                 Some(near) => format!("`{word}` is no event: did you mean `{near}`?"),
                 None => format!("`{word}` is no event: there are failed, stuck, login and recovered"),
@@ -90,12 +90,8 @@ impl NotifyEvents {
 
     /// The words of the list.
     pub fn words(self) -> Vec<&'static str> {
-        let all = [
-            ("failed", self.failed),
-            ("stuck", self.stuck),
-            ("login", self.login),
-            ("recovered", self.recovered),
-        ];
+        let all =
+            [("failed", self.failed), ("stuck", self.stuck), ("login", self.login), ("recovered", self.recovered)];
         all.into_iter().filter_map(|(word, is_in)| is_in.then_some(word)).collect()
     }
 }

@@ -10,8 +10,9 @@ use std::io::{self, Write};
 
 use super::session::Session;
 use crate::cli::Global;
-use crate::config::{Config, Grant, Login};
+use crate::config::{Config, Grant, Login, Notify};
 use crate::exit::{Exit, Fatal};
+use crate::notifier;
 use crate::secret::Source;
 use crate::shutdown::{Shutdown, Stop};
 
@@ -66,7 +67,19 @@ async fn all<W: Write>(session: &Session, steps: &mut Steps<'_, W>) -> Result<()
     let folders = local::folders(&session.config, steps)?;
     watches::check(folders, steps)?;
     conditions::process(steps)?;
+    notify(&session.config.notify, steps)?;
     local::state(&session.config.state_dir, steps)
+}
+
+/// Names those whom `[notify]` tells of trouble. None of them is tried: a check that runs each hour would tell each hour.
+fn notify<W: Write>(config: &Notify, steps: &mut Steps<'_, W>) -> Result<(), Fatal> {
+    let ways = notifier::names(config);
+    if ways.is_empty() {
+        return Ok(());
+    }
+    let on = config.on.words().join(", ");
+    let found = format!("{}; on {on}; not tried (astran-backup notify --test)", ways.join(", "));
+    steps.print("notify", &StepResult::Fine(found))
 }
 
 /// Returns whether all secrets can be read; each is read as a login reads it.
