@@ -39,10 +39,11 @@
 //! | `anchors` | copies of the journal's head, kept in the vault | `journal`, `vault` |
 //! | `retention` | forgets old receipts, and failures whose files are gone | `file`, `journal`, `removal` |
 //! | `inventory` | which files lie in a folder now, and why: for people who look | `config`, `file`, `journal`, `retention`, `upload`, `vault`, `watch` |
+//! | `notifier` | tells people of trouble, by a command, a web address or a ping | `astran`, `config`, `exit`, `inventory`, `journal`, `observe`, `upload` |
 //! | `daemon` | runs watch, upload, anchors and retention together | `anchors`, `config`, `exit`, `file`, `inventory`, `journal`, `observe`, `removal`, `retention`, `upload`, `vault`, `watch` |
 //! | `status` | what the program does now, as one snapshot, and the socket where a daemon tells it | `file`, `inventory`, `journal`, `observe`, `removal`, `upload`, `vault` |
 //! | `cli` | the command line's grammar | `config`, `observe`, `vault` |
-//! | `commands` | one module for each command | `anchors`, `astran`, `cli`, `config`, `daemon`, `exit`, `file`, `inventory`, `journal`, `observe`, `read_back`, `removal`, `retention`, `sandbox`, `secret`, `status`, `upload`, `vault`, `watch` |
+//! | `commands` | one module for each command | `anchors`, `astran`, `cli`, `config`, `daemon`, `exit`, `file`, `inventory`, `journal`, `notifier`, `observe`, `read_back`, `removal`, `retention`, `sandbox`, `secret`, `status`, `upload`, `vault`, `watch` |
 //! | `fuzzing` | private parts made reachable for the fuzz targets | `astran`, `commands`, `observe`, `upload` |
 //! | `main` | the program | `cli`, `commands`, `config`, `exit`, `observe` |
 //!
@@ -83,6 +84,7 @@ pub mod retention;
 
 pub(crate) mod inventory;
 
+pub(crate) mod notifier;
 pub(crate) mod status;
 
 pub mod cli;

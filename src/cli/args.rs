@@ -189,6 +189,14 @@ pub struct Retry {
     pub paths: Vec<PathBuf>,
 }
 
+/// Send a trial message to those whom [notify] tells of trouble.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Notify {
+    /// Send the message by each configured way, and say which way does not work
+    #[arg(long, required = true)]
+    pub test: bool,
+}
+
 /// Run a local stand-in of the service.
 #[cfg(feature = "sandbox")]
 #[derive(Debug, Clone, Args)]

@@ -16,7 +16,9 @@ use crate::observe::logging::Format;
 
 #[cfg(feature = "sandbox")]
 pub use args::Sandbox;
-pub use args::{Completions, Get, History, HistoryCommand, Ls, Man, Push, Retry, Sending, VerifyReceipts, Watch};
+pub use args::{
+    Completions, Get, History, HistoryCommand, Ls, Man, Notify, Push, Retry, Sending, VerifyReceipts, Watch,
+};
 
 const AFTER_HELP: &str = "\
 Exit codes:
@@ -155,6 +157,8 @@ pub enum Command {
     Verify(VerifyReceipts),
     /// Try failed files again
     Retry(Retry),
+    /// Send a trial message to those whom [notify] tells of trouble
+    Notify(Notify),
     /// Run a local stand-in of the service
     #[cfg(feature = "sandbox")]
     Sandbox(Sandbox),
@@ -177,6 +181,7 @@ impl Command {
             Self::History(_) => "history",
             Self::Verify(_) => "verify",
             Self::Retry(_) => "retry",
+            Self::Notify(_) => "notify",
             #[cfg(feature = "sandbox")]
             Self::Sandbox(_) => "sandbox",
             Self::Completions(_) => "completions",
@@ -199,6 +204,7 @@ mod tests {
                 "push" => Some("file"),
                 "get" => Some("/document"),
                 "completions" => Some("bash"),
+                "notify" => Some("--test"),
                 _ => None,
             };
             let line = ["astran-backup", name].into_iter().chain(argument);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::awaited::{self, Missing, Opening};
 use super::context::{Context, Local};
+use super::notified::Notified;
 use super::open_folders::{LockedFolders, for_each};
 use super::print::Printer;
 use super::session::Session;
@@ -33,15 +34,20 @@ use crate::vault::RemotePath;
 /// Watches the configured folders.
 pub(super) async fn run(context: Context, once: bool, reloads: Reloads) -> Result<Exit, Fatal> {
     let (locked, shutdown, totals) = (LockedFolders::new(), context.shutdown.clone(), context.totals.clone());
-    let ended = watch(context, once, reloads, &locked).await;
+    let health = Health::default();
+    let notified = Notified::start(&context, &health, once).await?;
+    let ended = watch(context, once, reloads, &locked, (health, &notified)).await;
     locked.tidy().await;
-    match ended? {
-        Some((tally, lines_dropped)) => {
+    let ended = match ended {
+        Ok(Some((tally, lines_dropped))) => {
             totals.set(Counts::of_uploads(&tally, lines_dropped));
             exit_of(&tally, once, &shutdown)
         }
-        None => Ok(exit_of_stop(once, shutdown.requested())),
-    }
+        Ok(None) => Ok(exit_of_stop(once, shutdown.requested())),
+        Err(fatal) => Err(fatal),
+    };
+    notified.end(&ended).await;
+    ended
 }
 
 /// Opens and locks the folders, logs in, and runs the daemon until it ends by itself (`--once`) or by a signal. Returns the files' tally, and
@@ -51,13 +57,14 @@ async fn watch(
     once: bool,
     reloads: Reloads,
     locked: &LockedFolders,
+    (health, notified): (Health, &Notified),
 ) -> Result<Option<(Tally, u64)>, Fatal> {
-    let health = Health::default();
     let metrics = Metrics::new(&health);
     let Some(openings) = open_all(&context, context.global.sandbox()).await? else { return Ok(None) };
     let (open, missing) = awaited::divide(openings, !once)?;
     let Local { journal, locks, breaks } = context.open_local().await?;
     let status = Gatherer::new(health.clone(), Some(journal.clone()), status::user_of(&context.config));
+    notified.use_journal(&journal);
     let lock = {
         let (locked, metrics, status, breaks) = (locked.clone(), metrics.clone(), status.clone(), breaks.clone());
         move |folder: &Folder, root| {
@@ -98,7 +105,13 @@ async fn watch(
             let shared = Shared::new(Arc::new(session.client.clone()), journal, breaks, patience);
             shared.rate().set(session.config.limit_rate.clone());
             status.uploads(shared.transfers(), Arc::clone(shared.rate()));
-            let print = move |report: &_| printer.print(report);
+            let files = notified.files();
+            let print = move |report: &_| {
+                printer.print(report);
+                if let Some(files) = &files {
+                    files.take(report);
+                }
+            };
             locked.hand_over();
             let running = daemon::run(Arc::clone(&shared), folders, mode, print, &health, shutdown.clone());
             let ended = tokio::select! {

@@ -27,6 +27,7 @@ mod missing_folders;
 mod monitor;
 mod mounts;
 mod names;
+mod notified;
 mod outage;
 mod places;
 mod push;
