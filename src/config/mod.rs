@@ -89,6 +89,11 @@ impl Config {
         }
     }
 
+    /// Where a new configuration file belongs; `None` for a user without a home.
+    pub(crate) fn place_of_new_file(environment: &Environment, is_root: bool) -> Option<PathBuf> {
+        inputs::place_of_new_file(environment, is_root)
+    }
+
     /// Who logs in. Where the login is not complete, the error says what is missing and how to give it.
     pub fn login(&self) -> Result<&Login, ConfigError> {
         let missing = || format!("the login is not complete: {}", self.login_missing.join("; "));
