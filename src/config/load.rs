@@ -175,7 +175,8 @@ fn no_folder(inputs: &Inputs<'_>) -> ConfigError {
     }
     let file = inputs.file_name();
     ConfigError::new(format!(
-        "no folder to watch: name one (astran-backup watch DIR), or add a [[folder]] with its path to {file}"
+        "no folder to watch: name one (astran-backup watch DIR), or add a [[folder]] with its path to {file}{}",
+        super::or_init(inputs.file.origin.as_deref())
     ))
 }
 

@@ -29,7 +29,7 @@ pub(crate) mod values;
 mod example;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use environment::Environment;
@@ -96,9 +96,15 @@ impl Config {
 
     /// Who logs in. Where the login is not complete, the error says what is missing and how to give it.
     pub fn login(&self) -> Result<&Login, ConfigError> {
-        let missing = || format!("the login is not complete: {}", self.login_missing.join("; "));
+        let or = or_init(self.file.as_deref());
+        let missing = || format!("the login is not complete: {}{or}", self.login_missing.join("; "));
         self.login.as_ref().ok_or_else(|| ConfigError::new(missing()))
     }
+}
+
+/// The end of a message about a missing value: where there is no configuration file yet, how to get one.
+fn or_init(file: Option<&Path>) -> &'static str {
+    if file.is_some() { "" } else { "; `astran-backup init` asks for all that is needed, and writes that file" }
 }
 
 /// Where anchors of the receipts go in the vault.

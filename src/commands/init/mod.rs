@@ -211,18 +211,19 @@ fn print(place: &Place, next: &[String], answers: &Answers, found: Found, out: &
 fn as_text(place: &Place, next: &[String], answers: &Answers, found: Found) -> String {
     let Found { files, bytes, ignored, others, complete } = found;
     let least = if complete { "" } else { "at least " };
-    let others = if others == 0 { String::new() } else { format!(", {} can't be uploaded as they are", count(others)) };
+    let noun = if files == 1 { "file" } else { "files" };
+    let others = if others == 0 { String::new() } else { format!(", {} can't be uploaded", count(others)) };
     let (folder, dest) = (printable(&answers.folder.to_string_lossy()), printable(&answers.dest.to_string()));
     let shown = |path: &Path| printable(&path.to_string_lossy());
     format!(
-        "From {folder} {least}{} files ({}) would go to {dest} now; {} are ignored{others}.\n\
-         Written: {} and {}\n\
-         Next: {}",
+        "{least}{} {noun} ({}) would go from {folder} to {dest} now; {} ignored{others}\n\
+         written: {} and {}\n\
+         next: {}",
         count(files),
         size(bytes),
         count(ignored),
         shown(&place.config),
         shown(&place.password),
-        next.join("\n      "),
+        next.join(", then "),
     )
 }
