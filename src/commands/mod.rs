@@ -17,6 +17,7 @@ pub mod retry;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod session;
+mod take_folder;
 pub mod verify;
 mod watch;
 
@@ -65,7 +66,8 @@ async fn dispatch(cli: Cli, environment: Environment) -> Result<Exit, Fatal> {
         Command::Push(typed) if typed.dry_run => dry_run::push(context, &typed).await,
         Command::Watch(typed) => {
             let reloads = if typed.once { Reloads::never() } else { hangups(trigger)? };
-            watch::run(context, typed.once, reloads).await
+            let options = watch::Options { once: typed.once, strict: typed.strict };
+            watch::run(context, options, reloads).await
         }
         Command::Push(typed) => push::run(context, &typed).await,
         Command::Ls(typed) => {

@@ -25,7 +25,7 @@ use super::print::printed;
 use super::push::arguments::{Argument, Roots, is_named_itself};
 use super::push::is_standard_input;
 use super::session::Session;
-use super::watch as watch_command;
+use super::take_folder::cannot_move;
 use crate::astran::Client;
 use crate::cli::{Global, Push};
 use crate::config::{After, Config, Policy};
@@ -63,10 +63,11 @@ struct Place {
 
 /// Tells what `watch` would do.
 pub(super) async fn watch(context: Context, once: bool) -> Result<Exit, Fatal> {
-    let Some(openings) = watch_command::open_all(&context, false).await? else { return Ok(Exit::Interrupted) };
+    let Some((open, missing)) = awaited::open_all(&context, false).await? else { return Ok(Exit::Interrupted) };
     // With --sandbox a run makes the folders that are missing.
-    let (open, missing) = awaited::divide(openings, !once || context.global.sandbox())
-        .or_else(|fatal| if context.global.sandbox() { Ok((Vec::new(), Vec::new())) } else { Err(fatal) })?;
+    if let Some(first) = missing.first().filter(|_| !context.global.sandbox() && (once || open.is_empty())) {
+        return Err(first.why.clone());
+    }
     for missing in &missing {
         tracing::warn!("the folder {} is missing: it would be waited for", missing.folder.path.display());
     }
@@ -134,8 +135,7 @@ async fn check_targets(policy: &Policy) -> Result<(), Fatal> {
     let there = moved.iter().chain(&policy.failed_dir).all(|folder| folder.exists());
     let (Some(folder), true) = (moved.or_else(|| policy.failed_dir.clone()), there) else { return Ok(()) };
     let policy = policy.clone();
-    on_disk(&folder, move || MoveTargets::open(&policy).map(drop).map_err(|error| watch_command::cannot_move(&error)))
-        .await
+    on_disk(&folder, move || MoveTargets::open(&policy).map(drop).map_err(|error| cannot_move(&error))).await
 }
 
 /// Looks, asks, and prints the plan. A folder that is named leaves out what is named itself.

@@ -14,6 +14,7 @@ use super::context::{Context, Local};
 use super::open_folders::{LockedFolders, on_disk};
 use super::print::Printer;
 use super::session::Session;
+use super::take_folder::cannot_move;
 use super::watch;
 use crate::cli::Push;
 use crate::config::{After, Config};
@@ -113,7 +114,7 @@ pub(super) fn is_standard_input(file: &Path) -> bool {
 async fn open_targets(config: &Config) -> Result<MoveTargets, Fatal> {
     let policy = config.upload.clone();
     let After::Move(folder) = &config.upload.after else { return Ok(MoveTargets::default()) };
-    on_disk(folder, move || MoveTargets::open(&policy).map_err(|error| watch::cannot_move(&error))).await
+    on_disk(folder, move || MoveTargets::open(&policy).map_err(|error| cannot_move(&error))).await
 }
 
 /// Finds out what an argument is.
