@@ -21,6 +21,7 @@
 //! | *ground* `hex` | digests as text | |
 //! | *ground* `printable` | names from outside, made safe for terminals and logs | |
 //! | *ground* `shutdown` | stop and reload signals | |
+//! | *ground* `events` | the lines of JSON that scripts read | |
 //! | `exit` | exit codes, and the error that ends the program | |
 //! | `vault` | the port: what the program needs of a store | |
 //! | `read_back` | reads a document back from the vault, and hashes it | `vault` |
@@ -49,6 +50,7 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
 
 pub(crate) mod budget;
+pub(crate) mod events;
 pub(crate) mod failpoint;
 mod hex;
 pub(crate) mod printable;

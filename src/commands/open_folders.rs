@@ -97,7 +97,7 @@ async fn answers<T>(asked: Vec<Working<T>>, mut shutdown: Shutdown) -> Option<Ve
 
 /// The result of work that has ended.
 pub(super) fn result_of<T>(ended: Result<Result<T, Fatal>, JoinError>) -> Result<T, Fatal> {
-    ended.unwrap_or_else(|error| Err(Fatal::new(Exit::SomeFailed, format!("internal error: {error}"))))
+    ended.unwrap_or_else(|error| Err(Fatal::internal(error)))
 }
 
 /// Does work, which may block, on one path. A file system that does not answer in time is a failure.

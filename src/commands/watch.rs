@@ -10,6 +10,7 @@ use super::open_folders::LockedFolders;
 use super::print::Printer;
 use super::session::Session;
 use super::take_folder::FolderTaker;
+use super::totals::Counts;
 use crate::astran::Client;
 use crate::daemon::{self, Folders, Mode, Tally, WatchedFolder};
 use crate::exit::{Exit, Fatal};
@@ -33,15 +34,18 @@ struct Ended {
     tally: Tally,
     /// A folder or a destination was missing, so that not all folders were done. Only with `--once`.
     some_missing: bool,
+    /// Lines about files that were not printed, because they came too fast.
+    lines_dropped: u64,
 }
 
 /// Watches the configured folders.
 pub(super) async fn run(context: Context, options: Options, reloads: Reloads) -> Result<Exit, Fatal> {
-    let (locked, shutdown) = (LockedFolders::new(), context.shutdown.clone());
+    let (locked, shutdown, totals) = (LockedFolders::new(), context.shutdown.clone(), context.totals.clone());
     let ended = watch(context, options, reloads, &locked).await;
     locked.tidy().await;
     match ended? {
-        Some(Ended { tally, some_missing }) => {
+        Some(Ended { tally, some_missing, lines_dropped }) => {
+            totals.set(Counts::of_uploads(&tally, lines_dropped));
             let exit = exit_of(&tally, options.once, &shutdown)?;
             // That a whole folder was not done weighs more than single files.
             let weighs_less = matches!(exit, Exit::Done | Exit::SomeFailed);
@@ -73,7 +77,7 @@ async fn watch(
     };
     missing.extend(unlocked);
     may_begin(options, present.len(), &missing)?;
-    let Context { config, global, mut shutdown } = context;
+    let Context { config, global, mut shutdown, .. } = context;
     let mut some_missing = once && !missing.is_empty();
     let awaited = if once {
         missing.iter().for_each(report_left_out);
@@ -110,11 +114,11 @@ async fn watch(
             let folders = Folders { present, awaited };
             let running = daemon::run(Arc::clone(&shared), folders, mode, print, &health, shutdown.clone());
             let ended = tokio::select! {
-                ended = running => ended.map(|tally| Some(Ended { tally, some_missing })),
+                ended = running => ended,
                 never = reload(&session, &shared, reloads) => match never {},
             };
-            printed.wait();
-            ended
+            let lines_dropped = printed.wait();
+            ended.map(|tally| Some(Ended { tally, some_missing, lines_dropped }))
         }
         Ok(None) => Ok(None),
         Err(fatal) => Err(fatal),
@@ -181,12 +185,12 @@ async fn reload(session: &Session, shared: &Shared<Client>, mut reloads: Reloads
 
 /// The exit code of a run of the daemon or of a push.
 pub(super) fn exit_of(tally: &Tally, once: bool, shutdown: &Shutdown) -> Result<Exit, Fatal> {
-    tracing::info!(stored = tally.stored, failed = tally.failed, left = tally.left, "done");
+    tracing::info!(stored = tally.stored, failed = tally.failed, waiting = tally.waiting, left = tally.left, "done");
     if let Some(error) = &tally.stopped {
         return Err(error.clone().into());
     }
     match shutdown.requested() {
-        Stop::No if tally.failed > 0 || tally.left > 0 => Ok(Exit::SomeFailed),
+        Stop::No if tally.failed > 0 || tally.waiting > 0 || tally.left > 0 => Ok(Exit::SomeFailed),
         Stop::No => Ok(Exit::Done),
         stop => Ok(exit_of_stop(once, stop)),
     }

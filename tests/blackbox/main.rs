@@ -32,6 +32,7 @@ mod places;
 mod push;
 mod readers;
 mod sandbox_command;
+mod scripting;
 mod secrets;
 mod service;
 mod standard_input;

@@ -6,8 +6,7 @@ mod service;
 mod steps;
 mod watches;
 
-use std::io::{self, Write};
-
+use super::output::Output;
 use super::session::Session;
 use crate::cli::Global;
 use crate::config::{Config, Grant, Login};
@@ -18,9 +17,13 @@ use crate::shutdown::{Shutdown, Stop};
 use steps::{StepResult, Steps};
 
 /// Checks everything and prints the results. The exit code is that of the first step that is broken.
-pub(super) async fn run(loaded: Result<Config, Fatal>, global: &Global, mut shutdown: Shutdown) -> Result<Exit, Fatal> {
-    let mut out = io::stdout();
-    let mut steps = Steps::new(&mut out, global.json);
+pub(super) async fn run(
+    loaded: Result<Config, Fatal>,
+    global: &Global,
+    mut shutdown: Shutdown,
+    out: &mut Output<'_>,
+) -> Result<Exit, Fatal> {
+    let mut steps = Steps::new(out);
     let Some(config) = configured(loaded, global, &mut steps)? else { return Ok(steps.exit()) };
     let session = Session::unchecked(config, global).await?;
     let interrupted = tokio::select! {
@@ -32,10 +35,10 @@ pub(super) async fn run(loaded: Result<Config, Fatal>, global: &Global, mut shut
 }
 
 /// Prints whether the configuration can be used, and returns it if so.
-fn configured<W: Write>(
+fn configured(
     loaded: Result<Config, Fatal>,
     global: &Global,
-    steps: &mut Steps<'_, W>,
+    steps: &mut Steps<'_, '_>,
 ) -> Result<Option<Config>, Fatal> {
     let complete = loaded.and_then(|config| {
         if !global.sandbox() {
@@ -60,7 +63,7 @@ fn configured<W: Write>(
     }
 }
 
-async fn all<W: Write>(session: &Session, steps: &mut Steps<'_, W>) -> Result<(), Fatal> {
+async fn all(session: &Session, steps: &mut Steps<'_, '_>) -> Result<(), Fatal> {
     let secrets = secrets(session.config.login().ok(), steps).await?;
     service::check(session, secrets, steps).await?;
     let folders = local::folders(&session.config, steps)?;
@@ -70,7 +73,7 @@ async fn all<W: Write>(session: &Session, steps: &mut Steps<'_, W>) -> Result<()
 }
 
 /// Returns whether all secrets can be read; each is read as a login reads it.
-async fn secrets<W: Write>(login: Option<&Login>, steps: &mut Steps<'_, W>) -> Result<bool, Fatal> {
+async fn secrets(login: Option<&Login>, steps: &mut Steps<'_, '_>) -> Result<bool, Fatal> {
     let mut sources = Vec::new();
     if let Some(login) = login {
         if let Grant::Password { password, .. } = &login.grant {
