@@ -102,6 +102,9 @@ pub struct Global {
     /// File with the password, readable by its owner only
     #[arg(long, global = true, value_name = "FILE")]
     pub password_file: Option<PathBuf>,
+    /// Log in though the same login was refused in an earlier run
+    #[arg(long, global = true)]
+    pub retry_login: bool,
     /// Folder for the journal [default: ~/.local/state/astran-backup]
     #[arg(long, global = true, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,

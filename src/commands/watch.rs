@@ -8,7 +8,7 @@ use super::awaited::{self, Missing};
 use super::context::{Context, Local};
 use super::open_folders::LockedFolders;
 use super::print::Printer;
-use super::session::Session;
+use super::session::{Memory, Session};
 use super::take_folder::FolderTaker;
 use super::totals::Counts;
 use crate::astran::Client;
@@ -93,7 +93,7 @@ async fn watch(
     let allowed_hosts = config.allowed_hosts.clone();
     let (grace, keep_receipts) = (config.grace, config.keep_receipts);
     let mode = Mode { once, grace, keep_receipts, anchor: config.anchor_folder() };
-    let session = Session::open(config, &global).await?;
+    let session = Session::open(config, &global, if once { Memory::OfCommand } else { Memory::OfDaemon }).await?;
     session.trouble.raise("not logged in yet");
     health.add(Component::Start, Arc::new(session.trouble.clone()));
     health.add(Component::Login, Arc::new(session.client.login_health()));

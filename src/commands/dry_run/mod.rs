@@ -22,7 +22,7 @@ use super::open_folders::on_disk;
 use super::output::Output;
 use super::push::arguments::{Argument, Roots, is_named_itself};
 use super::push::is_standard_input;
-use super::session::Session;
+use super::session::{Memory, Session};
 use super::take_folder::cannot_move;
 use super::totals::Counts;
 use crate::astran::Client;
@@ -156,7 +156,7 @@ async fn run(
             () = shutdown.reached(Stop::Gently) => Ok(Exit::Interrupted),
         };
     }
-    let session = Session::open(config, &global).await?;
+    let session = Session::open(config, &global, Memory::ReadOnly).await?;
     let planning = async {
         session.log_in(false).await?;
         for destination in &destinations {
