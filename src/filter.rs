@@ -85,11 +85,8 @@ impl Filter {
     pub(crate) fn excludes_any_part(&self, relative: &Path, is_folder: bool) -> Option<Excluded<'_>> {
         let mut folders: Vec<&Path> = relative.ancestors().skip(1).collect();
         folders.reverse();
-        let on_the_way = folders.into_iter().filter(|folder| !folder.as_os_str().is_empty());
-        on_the_way
-            .filter_map(|folder| self.excludes(folder, true))
-            .next()
-            .or_else(|| self.excludes(relative, is_folder))
+        let mut on_the_way = folders.into_iter().filter(|folder| !folder.as_os_str().is_empty());
+        on_the_way.find_map(|folder| self.excludes(folder, true)).or_else(|| self.excludes(relative, is_folder))
     }
 
     fn includes(&self, file: &Path) -> bool {
