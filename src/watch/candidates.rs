@@ -150,7 +150,7 @@ impl Candidates {
         match readiness {
             // The event may tell of a file that came after the inspection.
             Readiness::StillOpen | Readiness::TooYoung | Readiness::Folder | Readiness::Forget if touched => {
-                self.set_due(path, now)
+                self.set_due(path, now);
             }
             Readiness::Ready => {
                 file.stage = Stage::Ready;

@@ -1,8 +1,11 @@
-//! `--include`, `--exclude`, `--min-age` and `--max-size`: what is chosen goes, and all else stays as it is.
+//! `--include`, `--exclude`, `--min-age` and `--max-size`: what is chosen goes, and all else stays as it is. `--prune-empty`: of the
+//! sub-folders, those go that were emptied.
 
 use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
+
+use astran_backup::vault::RemotePath;
 
 use crate::support::{World, eventually};
 
@@ -109,4 +112,77 @@ fn a_file_larger_than_max_size_fails_and_stays() {
     assert_eq!(output.code, Some(1), "{output:?}");
     assert!(output.stdout.contains("max_size allows 4"), "{output:?}");
     assert_eq!(left(&world), [PathBuf::from("large")]);
+}
+
+#[test]
+fn emptied_sub_folders_are_removed_and_all_others_stay() {
+    let world = World::with(|options| {
+        options.folders.extend(
+            ["/HR_Backup/a", "/HR_Backup/a/b", "/HR_Backup/mixed"].map(|path| RemotePath::parse(path).unwrap()),
+        );
+    });
+    for file in ["top", "a/x", "a/b/y", "mixed/z", "mixed/left.tmp"] {
+        world.put(file, file);
+    }
+    fs::create_dir(world.watched().join("empty-before")).unwrap();
+    let moved = world.dir.path().join("moved");
+    let output = world.once_quick(&["--prune-empty", "--layout", "mirror", "--move-to", moved.to_str().unwrap()]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert_eq!(left(&world), [PathBuf::from("mixed/left.tmp")]);
+    let mut there: Vec<_> = fs::read_dir(world.watched()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    there.sort();
+    assert_eq!(there, ["empty-before", "mixed"]);
+    assert_eq!(world.stored("/HR_Backup/a/b/y").unwrap(), b"a/b/y");
+}
+
+#[test]
+fn without_prune_empty_and_with_keep_every_folder_stays() {
+    for arguments in [&[][..], &["--prune-empty", "--keep"]] {
+        let world = World::new();
+        world.put("a/x", "x");
+        assert_eq!(world.once_quick(arguments).code, Some(0));
+        assert!(world.watched().join("a").is_dir(), "{arguments:?}");
+    }
+}
+
+/// The writers make their folder again where it is gone, as a program does that knows of `prune_empty`.
+#[test]
+fn writers_that_race_with_the_removal_of_their_folders_lose_nothing() {
+    const FILES: usize = 60;
+    let world = World::new();
+    let daemon = world.watch_quick(&["--prune-empty"]);
+    let writers: Vec<_> = (0..3)
+        .map(|writer| {
+            let folder = world.watched().join(format!("deep/{}", writer % 2));
+            std::thread::spawn(move || {
+                for number in 0..FILES {
+                    let name = format!("w{writer}-{number}");
+                    while fs::create_dir_all(&folder).is_err() || fs::write(folder.join(&name), &name).is_err() {}
+                    std::thread::sleep(Duration::from_millis(if number % 10 == 0 { 400 } else { 5 }));
+                }
+            })
+        })
+        .collect();
+    for writer in writers {
+        writer.join().unwrap();
+    }
+    eventually("all files are gone", || left(&world).is_empty());
+    eventually("the folders are gone", || !world.watched().join("deep").exists());
+    assert_eq!(daemon.stop().code, Some(0));
+    for (writer, number) in (0..3).flat_map(|writer| (0..FILES).map(move |number| (writer, number))) {
+        let name = format!("w{writer}-{number}");
+        assert_eq!(world.stored(&format!("/HR_Backup/{name}")).as_deref(), Some(name.as_bytes()), "{name}");
+    }
+}
+
+#[test]
+fn push_removes_emptied_folders_only_when_it_deletes_and_never_the_one_that_was_named() {
+    let world = World::new();
+    world.put("a/b/x", "x");
+    world.put("y", "y");
+    assert_eq!(world.run(["push", "watched", "--prune-empty"]).code, Some(0));
+    assert!(world.watched().join("a/b/x").exists());
+    let output = world.run(["push", "watched", "--prune-empty", "--delete"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(world.watched().is_dir() && !world.watched().join("a").exists());
 }
