@@ -40,6 +40,8 @@ pub(crate) const SMALL_ANSWER: Duration = Duration::from_secs(60);
 pub(crate) const LISTING: Duration = Duration::from_secs(600);
 /// From a request for a token to the last byte of its answer: all uploads wait for it.
 pub(crate) const TOKEN_ANSWER: Duration = Duration::from_secs(30);
+/// How long a process waits while others log in with the same account: twice what one login may take.
+pub(crate) const LOGIN_TURN: Duration = Duration::from_secs(60);
 /// A request for a token that takes longer than this is reported as trouble, in the log and by `/readyz`.
 pub(crate) const TOKEN_SLOW: Duration = Duration::from_secs(10);
 /// The first wait before the store is asked again for an upload that was cut off; each further one is as long as all before it.
@@ -104,6 +106,8 @@ pub(crate) const RECOVERY: Duration = Duration::from_secs(10);
 pub(crate) const TIDY: Duration = Duration::from_secs(5);
 /// Files in the table of one folder's candidates, some 300 bytes each. Beyond, walks pause, and more files wait in the folder.
 pub(crate) const CANDIDATES: usize = 32_768;
+/// The same for files that are too young, which may wait for days. Beyond, a later walk finds them again.
+pub(crate) const CANDIDATES_TOO_YOUNG: usize = CANDIDATES / 4;
 /// The same for files that events bring. Beyond, events are dropped, and the folder is walked through later.
 pub(crate) const CANDIDATES_BY_EVENTS: usize = 2 * CANDIDATES;
 /// Files of one folder whose upload has ended and that are known to remain there. Beyond, a walk may take one for a file of which no
