@@ -13,8 +13,8 @@ use crate::astran::Reachability;
 use crate::budget;
 use crate::cli::Global;
 use crate::commands::open_folders::on_disk;
-use crate::commands::session::Session;
-use crate::commands::watch::not_taken;
+use crate::commands::session::{Memory, Session};
+use crate::commands::take_folder::not_taken;
 use crate::config::{Config, Environment, Grant, Login, Overrides};
 use crate::exit::{Exit, Fatal};
 use crate::file::lease::LeaseBreaks;
@@ -61,7 +61,7 @@ impl<'a> Live<'a> {
     /// A session of this login. Sends nothing yet.
     async fn session(&self, answers: &Answers, login: Login) -> Result<Session, Fatal> {
         let config = self.checked(answers.as_flags()).await?;
-        Session::unchecked(Config { login: Some(login), ..config }, self.global).await
+        Session::unchecked(Config { login: Some(login), ..config }, self.global, Memory::Unused).await
     }
 
     /// The configuration that these flags make with an empty file at the place of the new one.
