@@ -152,29 +152,35 @@ fn a_refused_login_is_told_at_once_and_so_is_its_end() {
     let check = Server::start("200 OK");
     let world = configured(&format!("{}ping = \"{}/uuid\"\n", telling(""), check.address));
     world.faults().add(Rule::new(Call::Any, Fault::DisableUser));
-    let daemon = world.start(&[&QUICK[..], &CONFIG].concat());
-    assert_eq!(daemon.end().code, Some(3));
+    assert_eq!(world.start(&[&QUICK[..], &CONFIG].concat()).end().code, Some(3));
     eventually("the end is told", || events(&world) == ["login"]);
     assert_eq!(check.paths(), ["/uuid/fail"]);
     world.faults().clear();
     let daemon = watch(&world);
     eventually("the login works again", || events(&world) == ["login", "recovered"]);
     eventually("the check is well", || check.paths().last().unwrap() == "/uuid");
-    // The login is refused while the daemon runs.
-    std::fs::write(world.state().join("astran-backup/notify.json"), "[]").unwrap();
+    assert_eq!(daemon.stop().code, Some(0));
+    assert_eq!(events(&world).len(), 2, "a stop is not told");
+}
+
+#[test]
+fn a_login_that_is_refused_while_the_daemon_runs_is_told_until_it_is_mended() {
+    let check = Server::start("200 OK");
+    let world = configured(&format!("{}ping = \"{}/uuid\"\n", telling(""), check.address));
+    let daemon = watch(&world);
+    eventually("the check is well", || check.paths() == ["/uuid"]);
     for fault in [Fault::DisableUser, Fault::ExpireAll] {
         world.faults().add(Rule::new(Call::Any, fault));
     }
     world.put("a.pdf", "content");
-    eventually("the refused login is told", || events(&world) == ["login", "recovered", "login"]);
-    assert!(check.paths().last().unwrap().ends_with("/fail"));
+    eventually("it is told", || events(&world) == ["login"]);
+    eventually("the check fails", || check.paths() == ["/uuid", "/uuid/fail"]);
     world.faults().clear();
     daemon.signal("-HUP");
     eventually("the file is stored", || world.files_left().is_empty());
-    eventually("the end is told", || events(&world).len() == 4);
-    assert_eq!(told(&world)[3]["of"], "login");
-    assert_eq!(daemon.stop().code, Some(0));
-    assert_eq!(events(&world).len(), 4, "a stop is not told");
+    eventually("the end is told", || events(&world) == ["login", "recovered"]);
+    assert_eq!(told(&world)[1]["of"], "login");
+    eventually("the check is well again", || check.paths() == ["/uuid", "/uuid/fail", "/uuid"]);
 }
 
 #[test]
