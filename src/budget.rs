@@ -202,6 +202,11 @@ pub(crate) const NOTIFY_MARKS: usize = 1000;
 pub(crate) const NOTIFY_MARKS_BYTES: u64 = 8 << 20;
 /// How long one process waits for another that uses this file, which takes a millisecond.
 pub(crate) const NOTIFY_LOCK: Duration = Duration::from_secs(1);
+/// Connections to the status socket at once: more wait. How long one may take, the look at the folders included; and how long an answer may
+/// be in bytes, which is some thousand files.
+pub(crate) const STATUS_CONNECTIONS: usize = 4;
+pub(crate) const STATUS_CONNECTION: Duration = Duration::from_secs(15);
+pub(crate) const STATUS_BYTES: u64 = 64 << 20;
 /// Connections to the metrics at once: the oldest makes room for the newest.
 pub(crate) const MONITOR_CONNECTIONS: usize = 16;
 /// How long such a connection may take from its first byte to its last; a scrape takes milliseconds.

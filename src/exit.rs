@@ -26,9 +26,52 @@ pub enum Exit {
     Interrupted = 130,
 }
 
+impl Exit {
+    /// The number as a word, for the field `code` of JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::SomeFailed => "some_failed",
+            Self::Usage => "usage",
+            Self::LoginRefused => "login_refused",
+            Self::Missing => "missing",
+            Self::Unreachable => "unreachable",
+            Self::Held => "held",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
 impl Termination for Exit {
     fn report(self) -> ExitCode {
         ExitCode::from(self as u8)
+    }
+}
+
+/// A cause of [`Exit::SomeFailed`] that scripts can tell from the others by its word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The journal can't be used.
+    Journal,
+    /// Standard output can't be written.
+    Output,
+    /// `get`: the local file exists, and is not replaced.
+    Exists,
+    /// `get`: the document is not what its receipt says.
+    Differs,
+    /// A fault of this program.
+    Internal,
+}
+
+impl Cause {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Journal => "journal",
+            Self::Output => "output",
+            Self::Exists => "exists",
+            Self::Differs => "differs",
+            Self::Internal => "internal",
+        }
     }
 }
 
@@ -41,11 +84,31 @@ pub struct Fatal {
     pub exit: Exit,
     /// Printed on standard error. Holds nothing secret.
     pub message: String,
+    /// The cause of [`Exit::SomeFailed`], where it has a word of its own.
+    pub cause: Option<Cause>,
 }
 
 impl Fatal {
     /// Ends the program with this code and message.
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into() }
+        Self { exit, message: message.into(), cause: None }
+    }
+
+    /// Ends the program with [`Exit::SomeFailed`] for this cause.
+    pub fn because(cause: Cause, message: impl Into<String>) -> Self {
+        Self { exit: Exit::SomeFailed, message: message.into(), cause: Some(cause) }
+    }
+
+    /// A fault of this program, for example a task that panicked.
+    pub fn internal(error: impl std::fmt::Display) -> Self {
+        Self::because(Cause::Internal, format!("internal error: {error}"))
+    }
+
+    /// The error as a word, for the field `code` of JSON. The words are a stable contract.
+    pub fn code(&self) -> &'static str {
+        match self.cause {
+            Some(cause) if self.exit == Exit::SomeFailed => cause.word(),
+            _ => self.exit.word(),
+        }
     }
 }

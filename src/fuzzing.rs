@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tracing::Dispatch;
 use tracing_subscriber::filter::EnvFilter;
@@ -19,7 +19,7 @@ pub fn printable(text: &str) -> String {
 
 /// The line on standard output that reports a file, as text or as JSON.
 pub fn told(report: &Report, json: bool) -> Option<String> {
-    crate::commands::line(report, json)
+    crate::commands::line(report, json, SystemTime::now())
 }
 
 /// The log lines in which the text is a field, a quoted field and the message.

@@ -19,8 +19,10 @@
 //! | *ground* `budget` | limits of everything that comes from outside | |
 //! | *ground* `failpoint` | named steps at which tests kill the program | |
 //! | *ground* `hex` | digests as text | |
+//! | *ground* `measure` | sizes and lengths of time as people read them | |
 //! | *ground* `printable` | names from outside, made safe for terminals and logs | |
 //! | *ground* `shutdown` | stop and reload signals | |
+//! | *ground* `events` | the lines of JSON that scripts read | |
 //! | `exit` | exit codes, and the error that ends the program | |
 //! | `vault` | the port: what the program needs of a store | |
 //! | `read_back` | reads a document back from the vault, and hashes it | `vault` |
@@ -39,8 +41,9 @@
 //! | `inventory` | which files lie in a folder now, and why: for people who look | `config`, `file`, `journal`, `retention`, `upload`, `vault`, `watch` |
 //! | `notifier` | tells people of trouble, by a command, a web address or a ping | `astran`, `config`, `exit`, `inventory`, `journal`, `observe`, `upload` |
 //! | `daemon` | runs watch, upload, anchors and retention together | `anchors`, `config`, `exit`, `file`, `inventory`, `journal`, `observe`, `removal`, `retention`, `upload`, `vault`, `watch` |
+//! | `status` | what the program does now, as one snapshot, and the socket where a daemon tells it | `file`, `inventory`, `journal`, `observe`, `removal`, `upload`, `vault` |
 //! | `cli` | the command line's grammar | `config`, `observe`, `vault` |
-//! | `commands` | one module for each command | `anchors`, `astran`, `cli`, `config`, `daemon`, `exit`, `file`, `inventory`, `journal`, `notifier`, `observe`, `read_back`, `removal`, `retention`, `sandbox`, `secret`, `upload`, `vault`, `watch` |
+//! | `commands` | one module for each command | `anchors`, `astran`, `cli`, `config`, `daemon`, `exit`, `file`, `inventory`, `journal`, `notifier`, `observe`, `read_back`, `removal`, `retention`, `sandbox`, `secret`, `status`, `upload`, `vault`, `watch` |
 //! | `fuzzing` | private parts made reachable for the fuzz targets | `astran`, `commands`, `observe`, `upload` |
 //! | `main` | the program | `cli`, `commands`, `config`, `exit`, `observe` |
 //!
@@ -50,8 +53,10 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
 
 pub(crate) mod budget;
+pub(crate) mod events;
 pub(crate) mod failpoint;
 mod hex;
+pub(crate) mod measure;
 pub(crate) mod printable;
 pub mod shutdown;
 
@@ -78,6 +83,8 @@ pub mod anchors;
 pub mod retention;
 
 pub(crate) mod inventory;
+
+pub(crate) mod status;
 
 pub(crate) mod notifier;
 

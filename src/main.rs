@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::process::{ExitCode, Termination};
 
 use astran_backup::cli::Cli;
-use astran_backup::commands;
+use astran_backup::commands::{self, Run};
 use astran_backup::config::Environment;
 use astran_backup::exit::{Exit, Fatal};
 use astran_backup::observe::logging;
@@ -13,7 +13,11 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     leave_no_core();
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
+    let run = Run::of(&cli);
     let environment = Environment::of_process();
     let variable = |name: &str| environment.get(name).map(OsStr::to_owned);
     let log = match logging::init(cli.global.log_format, cli.level(), variable) {
@@ -22,11 +26,13 @@ fn main() -> ExitCode {
             let fatal = Fatal::new(Exit::Usage, error.to_string());
             // `eprintln!` would panic where standard error is closed, and so change the exit code.
             writeln!(std::io::stderr(), "{}", last_message(&fatal)).ok();
+            run.end(Err(&fatal));
             return fatal.exit.report();
         }
     };
-    let ended = run(cli, environment);
+    let ended = start(cli, environment, &run);
     log.finish(ended.as_ref().err().map(last_message).as_deref());
+    run.end(ended.as_ref().copied());
     ended.unwrap_or_else(|fatal| fatal.exit).report()
 }
 
@@ -34,10 +40,25 @@ fn last_message(fatal: &Fatal) -> String {
     format!("astran-backup: {fatal}")
 }
 
-fn run(cli: Cli, environment: Environment) -> Result<Exit, Fatal> {
+/// Ends the program where the command line can't be understood, or asks for help or the version only.
+fn refuse(error: &clap::Error) -> ExitCode {
+    // Where standard output or standard error is closed, nobody wants the text.
+    error.print().ok();
+    if !error.use_stderr() {
+        return Exit::Done.report();
+    }
+    let mut typed = std::env::args_os().skip(1).take_while(|argument| argument != "--");
+    let text = error.render().to_string();
+    let message = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ").trim_end();
+    let fatal = Fatal::new(Exit::Usage, message);
+    Run::refused(typed.any(|argument| argument == "--json")).end(Err(&fatal));
+    fatal.exit.report()
+}
+
+fn start(cli: Cli, environment: Environment, run: &Run) -> Result<Exit, Fatal> {
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|error| Fatal::new(Exit::SomeFailed, format!("the program can't start: {error}")))?;
-    let ended = runtime.block_on(commands::run(cli, environment));
+    let ended = runtime.block_on(commands::run(cli, environment, run));
     // The program does not wait for threads that block, at a prompt or in a share that does not answer.
     runtime.shutdown_background();
     ended

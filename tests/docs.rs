@@ -3,12 +3,23 @@
 // What the tests are about is text.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
-use std::collections::BTreeSet;
+#[path = "support/schema.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod schema;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 const DOCUMENTS: [&str; 2] = ["docs/architecture.md", "docs/CONTRIBUTING.md"];
-const WITH_LINKS: [&str; 5] =
-    ["README.md", "CHANGELOG.md", "docs/architecture.md", "docs/CONTRIBUTING.md", "docs/SECURITY.md"];
+const WITH_LINKS: [&str; 7] = [
+    "README.md",
+    "CHANGELOG.md",
+    "docs/architecture.md",
+    "docs/CONTRIBUTING.md",
+    "docs/notify.md",
+    "docs/scripting.md",
+    "docs/SECURITY.md",
+];
 
 fn read(path: impl AsRef<Path>) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -130,4 +141,65 @@ fn each_variable_of_the_tests_is_explained() {
     };
     let used = variables(&sources("tests").iter().map(read).collect::<String>());
     assert_eq!(variables(&read("docs/CONTRIBUTING.md")), used);
+}
+
+/// The types of events that the code can emit: each has a constant in the source.
+fn emitted() -> BTreeSet<String> {
+    let code: String = sources("src").iter().map(read).collect();
+    let types = code.split("const TYPE: &'static str = \"").skip(1);
+    types.map(|rest| rest.split('"').next().unwrap().to_owned()).collect()
+}
+
+/// The examples of `docs/scripting.md`, by the type under whose heading they stand.
+fn examples() -> BTreeMap<String, Vec<String>> {
+    let text = read("docs/scripting.md");
+    let sections = text.split("\n### `").skip(1).map(|section| section.split_once('`').unwrap());
+    let blocks = |section: &str| -> Vec<String> {
+        section
+            .split("```json\n")
+            .skip(1)
+            .flat_map(|block| block.split("```").next().unwrap().lines())
+            .map(str::to_owned)
+            .collect()
+    };
+    sections.map(|(kind, section)| (kind.to_owned(), blocks(section))).collect()
+}
+
+#[test]
+fn each_type_of_event_has_a_schema_and_a_section_with_an_example() {
+    let emitted = emitted();
+    assert!(emitted.len() >= 17, "only {emitted:?} were found: are the types still written as `const TYPE`?");
+    let schemas: BTreeSet<String> = schema::schemas().into_keys().collect();
+    assert_eq!(schemas, emitted, "docs/schema/ and the code");
+    let examples = examples();
+    assert_eq!(examples.keys().cloned().collect::<BTreeSet<_>>(), emitted, "docs/scripting.md and the code");
+    for (kind, lines) in &examples {
+        assert!(!lines.is_empty(), "{kind} has no example");
+        for line in lines {
+            assert_eq!(schema::fault(line), None, "{line}");
+            assert!(line.contains(&format!("\"type\":\"{kind}\"")), "another event stands under {kind}: {line}");
+        }
+        assert!(
+            read("docs/scripting.md").contains(&format!("](schema/{kind}.json)")),
+            "no link to the schema of {kind}"
+        );
+    }
+}
+
+#[test]
+fn a_schema_lets_additions_pass_for_scripts_and_not_for_the_tests() {
+    let mut event: serde_json::Value = serde_json::from_str(&examples()["retry"][0]).unwrap();
+    event["later"] = 1.into();
+    assert!(jsonschema::is_valid(&schema::schemas()["retry"], &event));
+    assert!(schema::fault(&event.to_string()).unwrap().contains("later"));
+}
+
+#[test]
+fn each_exit_code_and_its_words_are_documented_for_scripts() {
+    let code = read("src/exit.rs");
+    let words = code.split("=> \"").skip(1).map(|rest| rest.split('"').next().unwrap());
+    let table = read("docs/scripting.md");
+    for word in words {
+        assert!(table.contains(&format!("| `{word}` |")), "{word} is not in the table of docs/scripting.md");
+    }
 }

@@ -32,7 +32,7 @@ fn receipts_older_than_configured_are_pruned_and_the_rest_can_be_checked() {
     let output = world.run(["--config", config.to_str().unwrap(), "watch", "watched", "--once", "--settle", "10ms"]);
     assert_eq!(output.code, Some(0), "{output:?}");
     let left = world.run(["history", "--json"]).stdout;
-    assert!(!left.contains("\"name\":\"old\"") && left.contains("\"name\":\"new\""), "{left}");
+    assert!(!left.contains("/HR_Backup/old\"") && left.contains("/HR_Backup/new\""), "{left}");
     assert_eq!(world.run(["history", "--check"]).code, Some(0));
 }
 

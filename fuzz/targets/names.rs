@@ -68,7 +68,7 @@ fn told(report: &Report, reason: &str, name: &str) {
     let value: Value = serde_json::from_str(&json).unwrap();
     // Whoever reads the JSON gets the very name and reason.
     assert_eq!(
-        value["file"].as_str(),
+        value["relative"].as_str(),
         Some(&*String::from_utf8_lossy(report.file.origin.as_os_str().as_bytes())),
         "{name}"
     );

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 use std::time::SystemTime;
 
-use astran_backup::commands::history;
+use astran_backup::commands::{Output, history};
 use astran_backup::file::FileStamp;
 use astran_backup::journal::{Begun, Intent, Journal, Stored};
 use astran_backup::vault::{DocumentId, RemotePath};
@@ -105,14 +105,14 @@ impl World {
             self.journal.receipt_of(&RemotePath::default().join("a")).await.ok();
             self.journal.check().await.ok();
             for (json, failed, pending) in [(true, false, false), (false, false, false), (true, true, true)] {
-                let options = history::Options { json, failed, pending, since: None, name: None };
+                let options = history::Options { failed, pending, since: None, name: None };
                 let mut out = Vec::new();
-                history::run(&self.journal, &options, &mut out).await.ok();
+                history::run(&self.journal, &options, &mut Output::new(&mut out, json)).await.ok();
                 printed(&out, json);
             }
             for json in [true, false] {
                 let mut out = Vec::new();
-                history::check(&self.journal, json, &mut out).await.ok();
+                history::check(&self.journal, &mut Output::new(&mut out, json)).await.ok();
                 printed(&out, json);
             }
         });

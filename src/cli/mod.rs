@@ -149,6 +149,8 @@ pub enum Command {
     Get(Get),
     /// Try configuration, login, destinations and folders, and say how to mend them
     Check,
+    /// Show what a running daemon does, and why each file is still here
+    Status,
     /// Show the receipts of what was uploaded
     History(History),
     /// Read documents back and compare them with their receipts
@@ -175,6 +177,7 @@ impl Command {
             Self::Ls(_) => "ls",
             Self::Get(_) => "get",
             Self::Check => "check",
+            Self::Status => "status",
             Self::History(_) => "history",
             Self::Verify(_) => "verify",
             Self::Retry(_) => "retry",

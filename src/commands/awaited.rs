@@ -81,7 +81,7 @@ pub(super) fn wait_for(
                 }
                 Ok(Err(fatal)) => report(&missing.folder, &waits, &fatal),
                 Err(error) => {
-                    report(&missing.folder, &waits, &Fatal::new(Exit::SomeFailed, format!("internal error: {error}")));
+                    report(&missing.folder, &waits, &Fatal::internal(error));
                 }
             }
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::journals;
 use super::session::Session;
+use super::totals::Totals;
 use crate::astran::Client;
 use crate::cli::Global;
 use crate::config::Config;
@@ -18,6 +19,8 @@ pub(super) struct Context {
     pub(super) config: Config,
     pub(super) global: Global,
     pub(super) shutdown: Shutdown,
+    /// Where the command puts its counts.
+    pub(super) totals: Totals,
 }
 
 /// What an upload needs on this machine.
@@ -30,7 +33,7 @@ pub(super) struct Local {
 impl Context {
     /// Logs in, asks the service something, and ends the session. A signal ends this at once.
     pub(super) async fn ask(self, question: impl AsyncFnOnce(&Client) -> Result<Exit, Fatal>) -> Result<Exit, Fatal> {
-        let Self { config, global, mut shutdown } = self;
+        let Self { config, global, mut shutdown, .. } = self;
         let session = Session::open(config, &global).await?;
         let ended = tokio::select! {
             ended = question(&session.client) => ended,

@@ -1,7 +1,7 @@
 //! What the errors of the rooms below mean for a command: the exit code by which a script tells whose trouble it was.
 
 use crate::config::ConfigError;
-use crate::exit::{Exit, Fatal};
+use crate::exit::{Cause, Exit, Fatal};
 use crate::journal::JournalError;
 use crate::vault::{Kind, VaultError};
 
@@ -19,9 +19,9 @@ impl From<VaultError> for Fatal {
 }
 
 impl From<JournalError> for Fatal {
-    /// The journal's trouble is this program's own, and has no code of its own.
+    /// The journal's trouble is this program's own, and has no exit code of its own.
     fn from(error: JournalError) -> Self {
-        Self::new(Exit::SomeFailed, error.to_string())
+        Self::because(Cause::Journal, error.to_string())
     }
 }
 

@@ -1,45 +1,38 @@
 //! `ls [PATH]`: lists a folder of the vault.
 
-use std::io::Write;
-
 use serde::Serialize;
 
+use super::output::Output;
+use super::totals::Counts;
+use crate::events::Event;
 use crate::exit::{Exit, Fatal};
-use crate::printable::{json_line, printable};
+use crate::printable::printable;
 use crate::vault::{Document, Kind, RemotePath, Vault};
 
-/// What is listed, and how.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Options {
-    /// The folder; or a document, which is listed alone.
-    pub(super) path: RemotePath,
-    /// One JSON object a line.
-    pub(super) json: bool,
-}
-
-/// A line of `--json`: a stable contract.
+/// A document or a folder of the vault.
 #[derive(Debug, Serialize)]
-struct Line<'a> {
+struct DocumentEvent<'a> {
     name: Option<&'a str>,
-    path: String,
-    id: &'a str,
-    size: Option<u64>,
+    remote_path: Option<String>,
+    document_id: &'a str,
+    document_version: Option<&'a str>,
     folder: Option<bool>,
-    version: Option<&'a str>,
+    size: Option<u64>,
     sha256: Option<&'a str>,
 }
 
-/// Lists the folder at the path, or the one document there, onto `out`.
-pub(super) async fn run(vault: &impl Vault, options: &Options, out: &mut impl Write) -> Result<Exit, Fatal> {
-    let (parent, mut found) = collect(vault, &options.path).await?;
+impl Event for DocumentEvent<'_> {
+    const TYPE: &'static str = "document";
+}
+
+/// Lists the folder at the path, or the one document there.
+pub(super) async fn run(vault: &impl Vault, path: &RemotePath, out: &mut Output<'_>) -> Result<Exit, Fatal> {
+    let (parent, mut found) = collect(vault, path).await?;
     found.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
-    let written = if options.json { print_json(&parent, &found, out) } else { print_text(&found, out) };
-    match written.and_then(|()| out.flush()) {
-        // The reader has read enough, as in `ls | head`.
-        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(Exit::Done),
-        Err(e) => Err(Fatal::new(Exit::SomeFailed, format!("the listing can't be written to standard output: {e}"))),
-        Ok(()) => Ok(Exit::Done),
-    }
+    let bytes = found.iter().filter_map(|document| document.size).sum();
+    out.count(Counts::Documents { documents: found.len() as u64, bytes });
+    print(&parent, &found, out)?;
+    Ok(Exit::Done)
 }
 
 /// The documents to show, and the path of the folder that they lie in.
@@ -68,33 +61,30 @@ fn alone(path: &RemotePath, mut document: Document) -> (RemotePath, Vec<Document
     (above.iter().fold(RemotePath::default(), |p, s| p.join(s)), vec![document])
 }
 
-fn print_json(parent: &RemotePath, found: &[Document], out: &mut impl Write) -> std::io::Result<()> {
+fn print(parent: &RemotePath, found: &[Document], out: &mut Output<'_>) -> Result<(), Fatal> {
     for document in found {
-        let line = Line {
+        let event = DocumentEvent {
             name: document.name.as_deref(),
-            path: document.name.as_ref().map_or_else(|| parent.to_string(), |n| parent.join(n).to_string()),
-            id: &document.id.0,
-            size: document.size,
+            remote_path: document.name.as_ref().map(|name| parent.join(name).to_string()),
+            document_id: &document.id.0,
+            document_version: document.version.as_deref(),
             folder: document.folder,
-            version: document.version.as_deref(),
+            size: document.size,
             sha256: document.sha256.as_deref(),
         };
-        writeln!(out, "{}", json_line(&line))?;
+        out.print(&event, || text(document))?;
     }
     Ok(())
 }
 
-fn print_text(found: &[Document], out: &mut impl Write) -> std::io::Result<()> {
-    for document in found {
-        let name = document.name.as_deref().map_or_else(|| format!("({})", printable(&document.id.0)), printable);
-        let (size, slash) = match (document.folder, document.size) {
-            (Some(true), _) => (String::new(), "/"),
-            (_, Some(size)) => (human(size), ""),
-            (_, None) => ("?".to_owned(), ""),
-        };
-        writeln!(out, "{size:>10}  {name}{slash}")?;
-    }
-    Ok(())
+fn text(document: &Document) -> String {
+    let name = document.name.as_deref().map_or_else(|| format!("({})", printable(&document.id.0)), printable);
+    let (size, slash) = match (document.folder, document.size) {
+        (Some(true), _) => (String::new(), "/"),
+        (_, Some(size)) => (human(size), ""),
+        (_, None) => ("?".to_owned(), ""),
+    };
+    format!("{size:>10}  {name}{slash}")
 }
 
 /// A size in units of 1024, with one decimal.
@@ -140,8 +130,8 @@ mod tests {
             vault.put_described(&at.to_string(), Document { sha256: None, ..document(&at, content) }, Ok(content));
         }
         let mut out = Vec::new();
-        let options = Options { path: RemotePath::parse(path).unwrap(), json };
-        assert_eq!(run(&vault, &options, &mut out).await?, Exit::Done);
+        let path = RemotePath::parse(path).unwrap();
+        assert_eq!(run(&vault, &path, &mut Output::new(&mut out, json)).await?, Exit::Done);
         Ok(String::from_utf8(out).unwrap())
     }
 
@@ -161,8 +151,8 @@ mod tests {
         let document = |name| Document { id: id.clone(), name, size: None, sha256: None, folder: None, version: None };
         let (mut text, mut json) = (Vec::new(), Vec::new());
         let found = [document(None), document(Some(odd))];
-        print_text(&found, &mut text).unwrap();
-        print_json(&RemotePath::default(), &found, &mut json).unwrap();
+        print(&RemotePath::default(), &found, &mut Output::new(&mut text, false)).unwrap();
+        print(&RemotePath::default(), &found, &mut Output::new(&mut json, true)).unwrap();
         for shown in [text, json] {
             let shown = String::from_utf8(shown).unwrap();
             assert_eq!(shown.lines().count(), 2, "{shown:?}");
@@ -172,10 +162,12 @@ mod tests {
 
     #[tokio::test]
     async fn the_json_fields_are_a_stable_contract() {
+        let line = list("docs/b.pdf", true).await.unwrap();
+        let own = line.split_once("Z\",").unwrap().1;
         assert_eq!(
-            list("docs/b.pdf", true).await.unwrap(),
-            "{\"name\":\"b.pdf\",\"path\":\"/docs/b.pdf\",\"id\":\"/docs/b.pdf\",\"size\":5,\"folder\":false,\
-             \"version\":null,\"sha256\":null}\n"
+            own,
+            "\"name\":\"b.pdf\",\"remote_path\":\"/docs/b.pdf\",\"document_id\":\"/docs/b.pdf\",\"document_version\":null,\
+             \"folder\":false,\"size\":5,\"sha256\":null}\n"
         );
         assert_eq!(list("/docs", true).await.unwrap().lines().count(), 2);
     }

@@ -13,12 +13,15 @@ mod ls;
 mod notified;
 mod notify;
 mod open_folders;
+mod output;
 mod print;
 mod push;
 pub mod retry;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod session;
+mod status;
+mod totals;
 pub mod verify;
 mod watch;
 
@@ -33,17 +36,20 @@ use crate::exit::{Exit, Fatal};
 use crate::shutdown::{self, Reloads, Shutdown, Trigger};
 
 use context::Context;
+pub use output::Output;
 #[cfg(feature = "fuzzing")]
 pub(crate) use print::line;
+pub use totals::Run;
 
-/// Runs the command that was typed.
-pub async fn run(cli: Cli, environment: Environment) -> Result<Exit, Fatal> {
+/// Runs the command that was typed. What it counts goes into the summary of `run`.
+pub async fn run(cli: Cli, environment: Environment, run: &Run) -> Result<Exit, Fatal> {
     let span = tracing::info_span!("run", command = cli.command.name());
     // On the heap: the state of the largest command would fill a good part of a stack.
-    Box::pin(dispatch(cli, environment)).instrument(span).await
+    Box::pin(dispatch(cli, environment, run)).instrument(span).await
 }
 
-async fn dispatch(cli: Cli, environment: Environment) -> Result<Exit, Fatal> {
+async fn dispatch(cli: Cli, environment: Environment, run: &Run) -> Result<Exit, Fatal> {
+    let mut out = Output::standard(cli.global.json, run.totals());
     match &cli.command {
         Command::Completions(typed) => {
             return completions::completions(typed.shell, &mut io::stdout()).map(|()| Exit::Done);
@@ -53,40 +59,37 @@ async fn dispatch(cli: Cli, environment: Environment) -> Result<Exit, Fatal> {
         }
         Command::Check => {
             let loaded = load(&cli, environment).await;
-            return check::run(loaded, &cli.global, signals()?.1).await;
+            return check::run(loaded, &cli.global, signals()?.1, &mut out).await;
         }
         _ => {}
     }
     let config = load(&cli, environment).await?;
     let (trigger, shutdown) = signals()?;
     let Cli { global, command } = cli;
-    let context = Context { config, global, shutdown };
+    let context = Context { config, global, shutdown, totals: run.totals().clone() };
     match command {
         #[cfg(feature = "sandbox")]
-        Command::Sandbox(typed) => sandbox::run(&typed, context.global.json, context.shutdown).await,
-        Command::Watch(typed) if typed.dry_run => dry_run::watch(context, typed.once).await,
-        Command::Push(typed) if typed.dry_run => dry_run::push(context, &typed).await,
+        Command::Sandbox(typed) => sandbox::run(&typed, context.shutdown, &mut out).await,
+        Command::Watch(typed) if typed.dry_run => dry_run::watch(context, typed.once, &mut out).await,
+        Command::Push(typed) if typed.dry_run => dry_run::push(context, &typed, &mut out).await,
         Command::Watch(typed) => {
             let reloads = if typed.once { Reloads::never() } else { hangups(trigger)? };
             watch::run(context, typed.once, reloads).await
         }
         Command::Push(typed) => push::run(context, &typed).await,
-        Command::Ls(typed) => {
-            let options = ls::Options { path: typed.path, json: context.global.json };
-            context.ask(async |vault| ls::run(vault, &options, &mut io::stdout()).await).await
-        }
-        Command::Get(typed) => get::command(context, typed).await,
-        Command::History(typed) => history::command(context, typed).await,
+        Command::Status => status::run(context, &mut out).await,
+        Command::Ls(typed) => context.ask(async |vault| ls::run(vault, &typed.path, &mut out).await).await,
+        Command::Get(typed) => get::command(context, typed, &mut out).await,
+        Command::History(typed) => history::command(context, typed, &mut out).await,
         Command::Verify(typed) => {
             let journal = journals::open_known(&context.config, &context.global).await?;
-            let options = verify::Options { json: context.global.json, since: typed.since };
-            context.ask(async |vault| verify::run(&journal, vault, &options, &mut io::stdout()).await).await
+            context.ask(async |vault| verify::run(&journal, vault, typed.since, &mut out).await).await
         }
         Command::Retry(typed) => {
             let journal = journals::open_known(&context.config, &context.global).await?;
-            retry::run(&journal, &typed.paths, &mut io::stdout()).await
+            retry::run(&journal, &typed.paths, &mut out).await
         }
-        Command::Notify(_) => notify::run(&context.config, context.global.json, &mut io::stdout()).await,
+        Command::Notify(_) => notify::run(&context.config, &mut out).await,
         Command::Check | Command::Completions(_) | Command::Man(_) => Ok(Exit::Done),
     }
 }
@@ -102,7 +105,7 @@ async fn load(cli: &Cli, environment: Environment) -> Result<Config, Fatal> {
              answer: see that all shares and disks work, or leave that file or folder out",
         ));
     };
-    Ok(loaded.map_err(|error| Fatal::new(Exit::SomeFailed, format!("internal error: {error}")))??)
+    Ok(loaded.map_err(Fatal::internal)??)
 }
 
 fn signals() -> Result<(Trigger, Shutdown), Fatal> {

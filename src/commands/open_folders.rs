@@ -100,7 +100,7 @@ pub(super) async fn on_disk<T: Send + 'static>(
 
 async fn answer_by<T>(end: Instant, path: &str, answer: JoinHandle<Result<T, Fatal>>) -> Result<T, Fatal> {
     let answer = timeout_at(end, answer).await.map_err(|_| no_answer(path))?;
-    answer.map_err(|error| Fatal::new(Exit::SomeFailed, format!("internal error: {error}")))?
+    answer.map_err(Fatal::internal)?
 }
 
 fn no_answer(path: &str) -> Fatal {

@@ -1,17 +1,18 @@
 //! Standard output: a line for each file, as text or JSON.
 
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, mpsc};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::budget;
-use crate::exit::{Exit, Fatal};
+use crate::events::{self, Event, LocalPath, MovedTo};
+use crate::file::Settled;
 use crate::journal::LocalEnd;
-use crate::printable::{json_line, printable};
+use crate::printable::printable;
 use crate::upload::{Outcome, Report};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -22,8 +23,8 @@ pub(super) struct Printer {
     /// One JSON object a line.
     json: bool,
     lines: mpsc::SyncSender<Line>,
-    /// Whether a line was dropped already, which is logged once.
-    has_dropped: Arc<AtomicBool>,
+    /// How many lines were dropped.
+    dropped: Arc<AtomicU64>,
 }
 
 /// A line that waits to be printed.
@@ -36,7 +37,10 @@ struct Line {
 
 /// Tells when all is printed.
 #[derive(Debug)]
-pub(super) struct Printed(mpsc::Receiver<()>);
+pub(super) struct Printed {
+    end: mpsc::Receiver<()>,
+    dropped: Arc<AtomicU64>,
+}
 
 impl Printer {
     pub(super) fn start(json: bool) -> (Self, Printed) {
@@ -46,15 +50,18 @@ impl Printer {
             print_all(&to_print, io::stdout().lock());
             drop(printed);
         });
-        (Self { json, lines, has_dropped: Arc::default() }, Printed(end))
+        let dropped = Arc::default();
+        (Self { json, lines, dropped: Arc::clone(&dropped) }, Printed { end, dropped })
     }
 
     /// Prints what became of a file. An outcome that concerns no user prints nothing.
     pub(super) fn print(&self, report: &Report) {
-        let Some(text) = line(report, self.json) else { return };
+        let Some(text) = line(report, self.json, SystemTime::now()) else { return };
         // Scripts get a line for every file.
         let is_limited = !self.json && matches!(report.outcome, Outcome::Failed { .. } | Outcome::Blocked { .. });
-        if self.lines.try_send(Line { text, is_limited }).is_err() && !self.has_dropped.swap(true, Ordering::Relaxed) {
+        // The first dropped line is logged, and all are counted.
+        if self.lines.try_send(Line { text, is_limited }).is_err() && self.dropped.fetch_add(1, Ordering::Relaxed) == 0
+        {
             tracing::warn!(
                 "standard output is not read fast enough, so lines about some files are dropped; see history"
             );
@@ -63,10 +70,12 @@ impl Printer {
 }
 
 impl Printed {
-    /// Waits until all lines are printed. All printers must have been dropped.
-    pub(super) fn wait(self) {
+    /// Waits until all lines are printed. All printers must have been dropped. Returns how many lines were dropped, as standard
+    /// output was not read fast enough.
+    pub(super) fn wait(self) -> u64 {
         // A timeout and the end mean the same: there is nothing more to do.
-        self.0.recv_timeout(budget::LAST_LINES_ABOUT_FILES).ok();
+        self.end.recv_timeout(budget::LAST_LINES_ABOUT_FILES).ok();
+        self.dropped.load(Ordering::Relaxed)
     }
 }
 
@@ -100,18 +109,9 @@ fn print_all(lines: &mpsc::Receiver<Line>, mut out: impl Write) {
     }
 }
 
-/// Returns whether standard output still has a reader. A reader that has read enough (`history | head`) is no failure.
-pub(super) fn printed(written: io::Result<()>) -> Result<bool, Fatal> {
-    match written {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(Fatal::new(Exit::SomeFailed, format!("the output can't be written: {error}"))),
-    }
-}
-
 /// The line about a file.
-pub(crate) fn line(report: &Report, json: bool) -> Option<String> {
-    if json { as_json(report).map(|json| json_line(&json)) } else { as_text(report) }
+pub(crate) fn line(report: &Report, json: bool, now: SystemTime) -> Option<String> {
+    if json { as_json(report, now) } else { as_text(report) }
 }
 
 fn as_text(report: &Report) -> Option<String> {
@@ -139,35 +139,90 @@ fn as_text(report: &Report) -> Option<String> {
     })
 }
 
-/// One JSON object, a stable contract: always `event`, `file` and `path`; the other fields depend on the event.
-fn as_json(report: &Report) -> Option<Value> {
-    let path = report.file.root.path().join(&report.file.origin);
-    let of = |event: &str| json!({ "event": event, "file": report.file.origin.to_string_lossy(), "path": path.to_string_lossy() });
-    let with = |mut object: Value, more: Value| {
-        if let (Some(object), Value::Object(more)) = (object.as_object_mut(), more) {
-            object.extend(more);
-        }
-        object
-    };
-    Some(match &report.outcome {
+/// The fields that every event about a file has.
+#[derive(Serialize)]
+struct FileFields {
+    #[serde(flatten)]
+    path: LocalPath,
+    /// The path below the folder that is watched or pushed.
+    relative: String,
+}
+
+/// The store has the file.
+#[derive(Serialize)]
+struct StoredEvent<'a> {
+    #[serde(flatten)]
+    file: FileFields,
+    local: &'static str,
+    #[serde(flatten)]
+    moved: MovedTo,
+    remote_path: String,
+    document_id: &'a str,
+    document_version: Option<&'a str>,
+    size: u64,
+    sha256: &'a str,
+    already_present: bool,
+}
+
+impl Event for StoredEvent<'_> {
+    const TYPE: &'static str = "stored";
+}
+
+/// The file itself is the trouble.
+#[derive(Serialize)]
+struct FailedEvent {
+    #[serde(flatten)]
+    file: FileFields,
+    #[serde(flatten)]
+    moved: MovedTo,
+    reason: String,
+}
+
+impl Event for FailedEvent {
+    const TYPE: &'static str = "failed";
+}
+
+/// The file waits for something that must be mended elsewhere.
+#[derive(Serialize)]
+struct WaitingEvent {
+    #[serde(flatten)]
+    file: FileFields,
+    reason: String,
+}
+
+impl Event for WaitingEvent {
+    const TYPE: &'static str = "waiting";
+}
+
+fn as_json(report: &Report, now: SystemTime) -> Option<String> {
+    let Report { file: Settled { root, origin, .. }, outcome, .. } = report;
+    let file =
+        || FileFields { path: LocalPath::new(&root.path().join(origin)), relative: origin.to_string_lossy().into() };
+    Some(match outcome {
         Outcome::Stored { remote, stored, local } => {
             let (local, moved_to) = match local {
                 LocalEnd::Removed => ("removed", None),
-                LocalEnd::Moved(path) => ("moved", Some(path.to_string_lossy())),
+                LocalEnd::Moved(path) => ("moved", Some(path.as_path())),
                 LocalEnd::Kept => ("kept", None),
             };
-            let more = json!({
-                "remote": remote.to_string(), "id": stored.document.0, "version": stored.document_version,
-                "size": stored.size, "sha256": stored.sha256, "adopted": stored.already_present,
-                "local": local, "moved_to": moved_to,
-            });
-            with(of("stored"), more)
+            let event = StoredEvent {
+                file: file(),
+                local,
+                moved: MovedTo::new(moved_to),
+                remote_path: remote.to_string(),
+                document_id: &stored.document.0,
+                document_version: stored.document_version.as_deref(),
+                size: stored.size,
+                sha256: &stored.sha256,
+                already_present: stored.already_present,
+            };
+            events::line(&event, now)
         }
-        Outcome::Failed { reason, moved } => with(
-            of("failed"),
-            json!({ "reason": reason.to_string(), "moved_to": moved.as_ref().map(|path| path.to_string_lossy()) }),
-        ),
-        Outcome::Blocked { reason } => with(of("waits"), json!({ "reason": reason.to_string() })),
+        Outcome::Failed { reason, moved } => {
+            let moved = MovedTo::new(moved.as_deref());
+            events::line(&FailedEvent { file: file(), moved, reason: reason.to_string() }, now)
+        }
+        Outcome::Blocked { reason } => events::line(&WaitingEvent { file: file(), reason: reason.to_string() }, now),
         Outcome::Again { .. } | Outcome::Skipped { .. } | Outcome::Gone | Outcome::Left => return None,
     })
 }

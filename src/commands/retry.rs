@@ -1,24 +1,36 @@
 //! `retry`: lets failed files be tried again.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::print::printed;
+use serde::Serialize;
+
+use super::output::Output;
+use crate::events::Event;
 use crate::exit::{Exit, Fatal};
 use crate::journal::Journal;
+
+/// How many failed files will be tried again.
+#[derive(Serialize)]
+struct RetryEvent {
+    files: usize,
+}
+
+impl Event for RetryEvent {
+    const TYPE: &'static str = "retry";
+}
 
 /// Clears the failures of these files and of all files below these folders; without paths, clears all failures.
 ///
 /// The files are uploaded at the next scan of their folder; a running `watch` makes such scans.
-pub async fn run(journal: &Journal, paths: &[PathBuf], out: &mut dyn Write) -> Result<Exit, Fatal> {
+pub async fn run(journal: &Journal, paths: &[PathBuf], out: &mut Output<'_>) -> Result<Exit, Fatal> {
     let count = journal.retry(spellings(paths)?).await?;
-    let line = match count {
+    let text = match count {
         0 if paths.is_empty() => "no failed files".to_owned(),
         0 => "no failed files there".to_owned(),
         1 => "1 failed file will be tried again".to_owned(),
         many => format!("{many} failed files will be tried again"),
     };
-    printed(writeln!(out, "{line}"))?;
+    out.print(&RetryEvent { files: count }, || text)?;
     Ok(Exit::Done)
 }
 

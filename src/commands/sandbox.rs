@@ -1,17 +1,32 @@
 //! `sandbox`: runs the local stand-in of the service until a signal stops it.
 
-use std::io::{self, Write};
 use std::path::Path;
 
+use serde::Serialize;
+
+use super::output::Output;
 use crate::cli;
+use crate::events::Event;
 use crate::exit::{Exit, Fatal};
 use crate::removal;
 use crate::sandbox::{Access, Options, Sandbox, SandboxError, random_password};
 use crate::shutdown::{Shutdown, Stop};
 use crate::vault::RemotePath;
 
+/// Where the sandbox listens, and the login that it takes.
+#[derive(Serialize)]
+struct SandboxEvent<'a> {
+    #[serde(flatten)]
+    access: &'a Access,
+    store: &'a str,
+}
+
+impl Event for SandboxEvent<'_> {
+    const TYPE: &'static str = "sandbox";
+}
+
 /// Runs the sandbox. Where no folder for the vault is named, a temporary one is made, and discarded at the end.
-pub(super) async fn run(typed: &cli::Sandbox, json: bool, stop: Shutdown) -> Result<Exit, Fatal> {
+pub(super) async fn run(typed: &cli::Sandbox, stop: Shutdown, out: &mut Output<'_>) -> Result<Exit, Fatal> {
     let temporary = match &typed.store {
         Some(_) => None,
         None => Some(removal::temporary_folder("sandbox").map_err(|error| {
@@ -31,7 +46,7 @@ pub(super) async fn run(typed: &cli::Sandbox, json: bool, stop: Shutdown) -> Res
         None => random_password()
             .map_err(|error| Fatal::new(Exit::SomeFailed, format!("the sandbox can't make a password: {error}")))?,
     };
-    let ended = serve(options, json, stop).await;
+    let ended = serve(options, stop, out).await;
     if let Some(folder) = temporary {
         removal::discard(&folder);
     }
@@ -39,24 +54,15 @@ pub(super) async fn run(typed: &cli::Sandbox, json: bool, stop: Shutdown) -> Res
 }
 
 /// Starts a sandbox, prints its address and how to log in, and runs it until `stop`.
-async fn serve(options: Options, json: bool, mut stop: Shutdown) -> Result<Exit, Fatal> {
+async fn serve(options: Options, mut stop: Shutdown, out: &mut Output<'_>) -> Result<Exit, Fatal> {
     let store = options.store.display().to_string();
     let first = options.folders.first().cloned().unwrap_or_default();
     let sandbox = Sandbox::start(options).await.map_err(|error| Fatal::new(exit_of(&error), error.to_string()))?;
-    let text = if json { as_json(sandbox.access()) } else { as_text(sandbox.access(), &store, &first) };
-    say(&text).map_err(|error| {
-        Fatal::new(Exit::SomeFailed, format!("can't say on standard output where the sandbox is: {error}"))
-    })?;
+    let access = sandbox.access();
+    out.print(&SandboxEvent { access, store: &store }, || as_text(access, &store, &first))?;
     stop.reached(Stop::Gently).await;
     sandbox.stop().await;
     Ok(Exit::Done)
-}
-
-/// Prints and flushes: a script that started the sandbox waits for the text, and a pipe would buffer it.
-fn say(text: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()
 }
 
 fn exit_of(error: &SandboxError) -> Exit {
@@ -64,12 +70,6 @@ fn exit_of(error: &SandboxError) -> Exit {
         SandboxError::Store { .. } => Exit::Missing,
         _ => Exit::Usage,
     }
-}
-
-fn as_json(access: &Access) -> String {
-    let mut line = serde_json::json!(access).to_string();
-    line.push('\n');
-    line
 }
 
 fn as_text(access: &Access, store: &str, dest: &RemotePath) -> String {
@@ -89,8 +89,7 @@ To use it, in another terminal:
 Or by hand, for a token:
 
   curl -d grant_type=password -d client_id='{client_id}' -d username='{username}' -d password='{password}' \\
-    {token_url}
-"
+    {token_url}"
     )
 }
 
@@ -110,16 +109,6 @@ mod tests {
     }
 
     #[test]
-    fn scripts_get_one_line_with_all_they_need() {
-        let line = as_json(&access());
-        assert_eq!(line.matches('\n').count(), 1);
-        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
-        let mut keys: Vec<_> = value.as_object().unwrap().keys().cloned().collect();
-        keys.sort();
-        assert_eq!(keys, ["api_url", "auth_url", "client_id", "password", "realm", "username"]);
-    }
-
-    #[test]
     fn people_get_what_they_can_paste() {
         let text = as_text(&access(), "/store", &RemotePath::parse("/HR_Backup").unwrap());
         assert!(text.contains("--dest '/HR_Backup'"), "{text}");
@@ -135,7 +124,7 @@ mod tests {
         let mut options = Options::new(store.path());
         options.listen = first.access().api_url.strip_prefix("http://").unwrap().parse().unwrap();
         let (_trigger, stop) = crate::shutdown::channel();
-        let fatal = serve(options, true, stop).await.unwrap_err();
+        let fatal = serve(options, stop, &mut Output::new(Vec::new(), true)).await.unwrap_err();
         assert_eq!(fatal.exit, Exit::Usage);
         assert!(fatal.message.contains("something else does already"), "{}", fatal.message);
     }
@@ -145,6 +134,7 @@ mod tests {
         let store = tempfile::tempdir().unwrap();
         let (trigger, stop) = crate::shutdown::channel();
         trigger.raise();
-        assert_eq!(serve(Options::new(store.path()), true, stop).await.unwrap(), Exit::Done);
+        let mut out = Output::new(Vec::new(), true);
+        assert_eq!(serve(Options::new(store.path()), stop, &mut out).await.unwrap(), Exit::Done);
     }
 }

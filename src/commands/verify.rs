@@ -1,27 +1,19 @@
 //! `verify`: reads documents back and compares them with their receipts.
 
 use std::fmt::Write as _;
-use std::io::Write;
 use std::time::{Duration, SystemTime};
 
-use serde_json::json;
+use serde::Serialize;
 
 use super::history::time::ago;
-use super::print::printed;
+use super::output::Output;
+use super::totals::Counts;
+use crate::events::{Event, LocalPath};
 use crate::exit::{Exit, Fatal};
 use crate::journal::{Journal, Record, Stored};
-use crate::printable::{json_line, printable};
+use crate::printable::printable;
 use crate::read_back::{self, ContentDigest};
 use crate::vault::{Kind, RemotePath, Vault, VaultError};
-
-/// Which receipts are compared, and how the result is printed.
-#[derive(Debug, Clone, Default)]
-pub struct Options {
-    /// One JSON object a line: one for each document, and one at the end.
-    pub json: bool,
-    /// Only documents that were stored this long ago, or later.
-    pub since: Option<Duration>,
-}
 
 /// How many receipts are read from the journal at a time.
 const PAGE: usize = 200;
@@ -35,8 +27,26 @@ enum Finding {
     Unreadable(String),
 }
 
+/// A document that was compared with its receipt.
+#[derive(Serialize)]
+struct VerifiedEvent<'a> {
+    result: &'static str,
+    reason: Option<&'a str>,
+    #[serde(flatten)]
+    path: LocalPath,
+    remote_path: String,
+    document_id: &'a str,
+    receipt: Option<i64>,
+    size: u64,
+    sha256: &'a str,
+}
+
+impl Event for VerifiedEvent<'_> {
+    const TYPE: &'static str = "verified";
+}
+
 #[derive(Debug, Default)]
-struct Counts {
+struct Compared {
     same: u64,
     bad: u64,
     superseded: u64,
@@ -44,16 +54,18 @@ struct Counts {
 
 /// Downloads the document of each receipt, one after the other, and prints which ones differ or are missing.
 ///
-/// The store hands out a document's newest content, so of several receipts for one name only the last is compared.
+/// The store hands out a document's newest content, so of several receipts for one name only the last is compared. With `since`, only
+/// documents are compared that were stored this long ago, or later.
 pub async fn run<V: Vault>(
     journal: &Journal,
     vault: &V,
-    options: &Options,
-    out: &mut dyn Write,
+    since: Option<Duration>,
+    out: &mut Output<'_>,
 ) -> Result<Exit, Fatal> {
-    let since = ago(options.since);
-    let counts = compare_all(journal, vault, since, options.json, out).await?;
-    printed(writeln!(out, "{}", summary(&counts, options.json)))?;
+    let counts = compare_all(journal, vault, ago(since), out).await?;
+    let Compared { same, bad, superseded } = counts;
+    out.count(Counts::Compared { same, bad, superseded });
+    out.text(&summary(&counts))?;
     Ok(if counts.bad == 0 { Exit::Done } else { Exit::SomeFailed })
 }
 
@@ -61,10 +73,9 @@ async fn compare_all<V: Vault>(
     journal: &Journal,
     vault: &V,
     since: Option<SystemTime>,
-    json: bool,
-    out: &mut dyn Write,
-) -> Result<Counts, Fatal> {
-    let mut counts = Counts::default();
+    out: &mut Output<'_>,
+) -> Result<Compared, Fatal> {
+    let mut counts = Compared::default();
     let mut after = 0;
     loop {
         let page = journal.receipts_page(since, after, PAGE).await?;
@@ -77,10 +88,8 @@ async fn compare_all<V: Vault>(
             let Some(stored) = &receipt.record.entry.stored else { continue };
             let finding = compare(vault, &path(&receipt.record), stored).await?;
             *(if finding == Finding::Same { &mut counts.same } else { &mut counts.bad }) += 1;
-            if let Some(line) = line(&receipt.record, stored, &finding, json) {
-                // Where standard output has no reader any more, the exit code still tells the result.
-                printed(writeln!(out, "{line}"))?;
-            }
+            // Where standard output has no reader any more, the exit code still tells the result.
+            print(&receipt.record, stored, &finding, out)?;
         }
         if page.len() < PAGE {
             return Ok(counts);
@@ -124,30 +133,33 @@ async fn read_back<V: Vault>(vault: &V, path: &RemotePath, most: u64) -> Result<
     read_back::read(&mut vault.download(path).await?, most, |_| Ok(())).await
 }
 
-/// The line for one document. As text, a document that is as its receipt says gets no line.
-fn line(record: &Record, stored: &Stored, finding: &Finding, json: bool) -> Option<String> {
+/// Prints the result for one document. As text, a document that is as its receipt says gets no line.
+fn print(record: &Record, stored: &Stored, finding: &Finding, out: &mut Output<'_>) -> Result<(), Fatal> {
     let (result, reason) = match finding {
         Finding::Same => ("same", None),
-        Finding::Differs(reason) => ("differs", Some(reason)),
+        Finding::Differs(reason) => ("differs", Some(reason.as_str())),
         Finding::Missing => ("missing", None),
-        Finding::Unreadable(reason) => ("unreadable", Some(reason)),
+        Finding::Unreadable(reason) => ("unreadable", Some(reason.as_str())),
     };
-    let path = path(record).to_string();
-    if json {
-        let seq = record.link.as_ref().map(|link| link.seq);
-        let (document, sha256) = (&stored.document.0, &stored.sha256);
-        return Some(json_line(&json!({ "path": path, "result": result, "reason": reason, "seq": seq,
-            "document_id": document, "sha256": sha256, "size": stored.size })));
+    let (intent, remote_path) = (&record.entry.intent, path(record).to_string());
+    if *finding != Finding::Same {
+        let reason = reason.map_or(String::new(), |reason| format!(": {}", printable(reason)));
+        out.text(&format!("{result:<10}  {}{reason}", printable(&remote_path)))?;
     }
-    let reason = reason.map_or(String::new(), |reason| format!(": {}", printable(reason)));
-    (*finding != Finding::Same).then(|| format!("{result:<10}  {}{reason}", printable(&path)))
+    out.event(&VerifiedEvent {
+        result,
+        reason,
+        path: LocalPath::new(&intent.root.join(&intent.relative)),
+        remote_path,
+        document_id: &stored.document.0,
+        receipt: record.link.as_ref().map(|link| link.seq),
+        size: stored.size,
+        sha256: &stored.sha256,
+    })
 }
 
-fn summary(counts: &Counts, json: bool) -> String {
-    let Counts { same, bad, superseded } = counts;
-    if json {
-        return json!({ "same": same, "bad": bad, "superseded": superseded }).to_string();
-    }
+fn summary(counts: &Compared) -> String {
+    let Compared { same, bad, superseded } = counts;
     let mut text = format!("{} documents compared: {same} as their receipts say, {bad} not", same + bad);
     if *superseded > 0 {
         let _infallible = write!(text, "\n{superseded} receipts of earlier versions were not compared");

@@ -11,28 +11,38 @@ use super::notified::Notified;
 use super::open_folders::{LockedFolders, for_each};
 use super::print::Printer;
 use super::session::Session;
+use super::status;
+use super::totals::Counts;
 use crate::astran::Client;
 use crate::config::Folder;
 use crate::daemon::{self, Folders, Mode, Tally, WatchedFolder};
 use crate::exit::{Exit, Fatal};
+use crate::file::lease::{self, LeaseBreaks};
 use crate::file::lock::Locks;
-use crate::file::{FolderError, Root, lease};
+use crate::file::{FolderError, Root};
+use crate::inventory::Look;
+use crate::journal::Journal;
 use crate::observe::health::{Component, Health};
 use crate::observe::http::Listener;
 use crate::observe::metrics::Metrics;
 use crate::removal::MoveTargetError;
 use crate::shutdown::{Reloads, Shutdown, Stop};
+use crate::status::{Gatherer, Place};
 use crate::upload::{MoveTargets, PATIENCE, Shared};
 use crate::vault::RemotePath;
 
 /// Watches the configured folders.
 pub(super) async fn run(context: Context, once: bool, reloads: Reloads) -> Result<Exit, Fatal> {
-    let (locked, shutdown, health) = (LockedFolders::new(), context.shutdown.clone(), Health::default());
+    let (locked, shutdown, totals) = (LockedFolders::new(), context.shutdown.clone(), context.totals.clone());
+    let health = Health::default();
     let notified = Notified::start(&context, &health, once).await?;
     let ended = watch(context, once, reloads, &locked, (health, &notified)).await;
     locked.tidy().await;
     let ended = match ended {
-        Ok(Some(tally)) => exit_of(&tally, once, &shutdown),
+        Ok(Some((tally, lines_dropped))) => {
+            totals.set(Counts::of_uploads(&tally, lines_dropped));
+            exit_of(&tally, once, &shutdown)
+        }
         Ok(None) => Ok(exit_of_stop(once, shutdown.requested())),
         Err(fatal) => Err(fatal),
     };
@@ -40,25 +50,35 @@ pub(super) async fn run(context: Context, once: bool, reloads: Reloads) -> Resul
     ended
 }
 
-/// Opens and locks the folders, logs in, and runs the daemon until it ends by itself (`--once`) or by a signal. Returns `None` where a
-/// stop is requested before the daemon runs.
+/// Opens and locks the folders, logs in, and runs the daemon until it ends by itself (`--once`) or by a signal. Returns the files' tally, and
+/// how many lines about files were dropped; `None` where a stop is requested before the daemon runs.
 async fn watch(
     context: Context,
     once: bool,
     reloads: Reloads,
     locked: &LockedFolders,
     (health, notified): (Health, &Notified),
-) -> Result<Option<Tally>, Fatal> {
+) -> Result<Option<(Tally, u64)>, Fatal> {
     let metrics = Metrics::new(&health);
     let Some(openings) = open_all(&context, context.global.sandbox()).await? else { return Ok(None) };
     let (open, missing) = awaited::divide(openings, !once)?;
     let Local { journal, locks, breaks } = context.open_local().await?;
     notified.use_journal(&journal);
+    let status = Gatherer::new(health.clone(), Some(journal.clone()), status::user_of(&context.config));
     let lock = {
-        let (locked, metrics) = (locked.clone(), metrics.clone());
-        move |folder: &Folder, root| lock_folder(folder, root, &locks, &metrics, &locked)
+        let (locked, metrics, status, breaks) = (locked.clone(), metrics.clone(), status.clone(), breaks.clone());
+        let notified = notified.files();
+        move |folder: &Folder, root| {
+            let watched = lock_folder(folder, root, &locks, &metrics, &locked)?;
+            if let Some(notified) = &notified {
+                notified.watches(watched.root.path(), watched.counts.waiting.clone());
+            }
+            status.add(status_place(&watched, status.journal(), breaks.clone())?);
+            Ok(watched)
+        }
     };
-    let Context { config, global, mut shutdown } = context;
+    let Context { config, global, mut shutdown, .. } = context;
+    let _status = status::serve(&config.state_dir, status.clone()).await;
     let Some(present) = for_each(open.into_iter(), lock.clone(), shutdown.clone()).await? else {
         return Ok(None);
     };
@@ -88,6 +108,7 @@ async fn watch(
             let patience = once.then_some(PATIENCE);
             let shared = Shared::new(Arc::new(session.client.clone()), journal, breaks, patience);
             shared.rate().set(session.config.limit_rate.clone());
+            status.uploads(shared.transfers(), Arc::clone(shared.rate()));
             let files = notified.files();
             let print = move |report: &_| {
                 printer.print(report);
@@ -98,17 +119,25 @@ async fn watch(
             locked.hand_over();
             let running = daemon::run(Arc::clone(&shared), folders, mode, print, &health, shutdown.clone());
             let ended = tokio::select! {
-                ended = running => ended.map(Some),
+                ended = running => ended,
                 never = reload(&session, &shared, reloads) => match never {},
             };
-            printed.wait();
-            ended
+            let lines_dropped = printed.wait();
+            ended.map(|tally| Some((tally, lines_dropped)))
         }
         Ok(None) => Ok(None),
         Err(fatal) => Err(fatal),
     };
     session.close().await;
     ended
+}
+
+/// Where the status looks at a folder that is watched.
+fn status_place(watched: &WatchedFolder, journal: Option<Journal>, breaks: LeaseBreaks) -> Result<Place, Fatal> {
+    let WatchedFolder { root, policy, dest, counts, .. } = watched;
+    let look = Look::new(Arc::clone(root), policy.clone(), dest.clone(), journal, breaks)
+        .map_err(|error| Fatal::new(Exit::Usage, format!("a pattern of names to ignore can't be used: {error}")))?;
+    Ok(Place { look, dest: dest.clone(), waiting: Some(counts.waiting.clone()) })
 }
 
 async fn bind(address: SocketAddr) -> Result<Listener, Fatal> {
@@ -237,12 +266,12 @@ fn make_folder(folder: &Folder) -> Result<(), Fatal> {
 
 /// The exit code of a run of the daemon or of a push.
 pub(super) fn exit_of(tally: &Tally, once: bool, shutdown: &Shutdown) -> Result<Exit, Fatal> {
-    tracing::info!(stored = tally.stored, failed = tally.failed, left = tally.left, "done");
+    tracing::info!(stored = tally.stored, failed = tally.failed, waiting = tally.waiting, left = tally.left, "done");
     if let Some(error) = &tally.stopped {
         return Err(error.clone().into());
     }
     match shutdown.requested() {
-        Stop::No if tally.failed > 0 || tally.left > 0 => Ok(Exit::SomeFailed),
+        Stop::No if tally.failed > 0 || tally.waiting > 0 || tally.left > 0 => Ok(Exit::SomeFailed),
         Stop::No => Ok(Exit::Done),
         stop => Ok(exit_of_stop(once, stop)),
     }

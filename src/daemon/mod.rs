@@ -16,7 +16,7 @@ use tokio::task::{JoinError, JoinSet};
 use tracing::{Instrument as _, Span};
 
 use crate::config::Policy;
-use crate::exit::{Exit, Fatal};
+use crate::exit::Fatal;
 use crate::file::Root;
 use crate::observe::health::{Component, Health};
 use crate::observe::metrics::FolderMetrics;
@@ -171,5 +171,5 @@ fn span_at(path: &Path) -> Span {
 
 /// A task has panicked: a fault of this program.
 fn panicked(error: &JoinError) -> Fatal {
-    Fatal::new(Exit::SomeFailed, format!("internal error: {error}"))
+    Fatal::internal(error)
 }

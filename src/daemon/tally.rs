@@ -9,8 +9,14 @@ use crate::vault::VaultError;
 pub struct Tally {
     /// Files that the vault has now.
     pub stored: u64,
-    /// Files that failed, could not be read, or wait for something that a person must mend.
+    /// The bytes of these files.
+    pub bytes: u64,
+    /// Files that failed or could not be read.
     pub failed: u64,
+    /// Files that wait for something that a person must mend.
+    pub waiting: u64,
+    /// Files that were kept or have failed before, and have not changed: nothing was done.
+    pub skipped: u64,
     /// Files left for later, because of a stop or because the service could not be used.
     pub left: u64,
     /// The error that ended the run before all files were done.
@@ -21,17 +27,25 @@ impl Tally {
     /// Counts the outcome of one file.
     pub fn count(&mut self, outcome: &Outcome) {
         match outcome {
-            Outcome::Stored { .. } => self.stored += 1,
-            Outcome::Failed { .. } | Outcome::Blocked { .. } => self.failed += 1,
+            Outcome::Stored { stored, .. } => {
+                self.stored += 1;
+                self.bytes += stored.size;
+            }
+            Outcome::Failed { .. } => self.failed += 1,
+            Outcome::Blocked { .. } => self.waiting += 1,
+            Outcome::Skipped { .. } => self.skipped += 1,
             Outcome::Left => self.left += 1,
-            Outcome::Again { .. } | Outcome::Skipped { .. } | Outcome::Gone => {}
+            Outcome::Again { .. } | Outcome::Gone => {}
         }
     }
 
     /// Adds the result of another folder.
     pub fn add(&mut self, other: Self) {
         self.stored += other.stored;
+        self.bytes += other.bytes;
         self.failed += other.failed;
+        self.waiting += other.waiting;
+        self.skipped += other.skipped;
         self.left += other.left;
         self.stopped = self.stopped.take().or(other.stopped);
     }
@@ -63,7 +77,9 @@ mod tests {
             tally.count(&outcome);
         }
         tally.count(&Outcome::Left);
-        tally.add(Tally { stored: 1, failed: 10, left: 10, stopped: None });
-        assert_eq!((tally.stored, tally.failed, tally.left), (1, 12, 11));
+        tally.count(&Outcome::Skipped { failed: false });
+        tally.add(Tally { stored: 1, bytes: 5, failed: 10, waiting: 10, skipped: 10, left: 10, stopped: None });
+        assert_eq!((tally.stored, tally.bytes, tally.failed), (1, 5, 11));
+        assert_eq!((tally.waiting, tally.skipped, tally.left), (11, 11, 11));
     }
 }

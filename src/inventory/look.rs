@@ -146,6 +146,9 @@ impl<'a> Looking<'a> {
             // Gone before the walk came to it; or the private folder of another user, about which the removal warns.
             return ControlFlow::Continue(());
         }
+        if let Some(pattern) = self.pattern_of(&path) {
+            return self.ignored(path, pattern, true);
+        }
         let owner = Owner::of(&self.look.root, &path);
         self.tell(path, None, Standing::Unreadable { owner, is_folder: true, error: why })
     }

@@ -67,6 +67,11 @@ impl Look {
         Ok(Self { root, policy, dest, journal, ignore, rules, forced: false, _breaks: breaks })
     }
 
+    /// The folder that is looked at.
+    pub(crate) fn root(&self) -> &Path {
+        self.root.path()
+    }
+
     /// The same look for `push`: a person asks for just these files, so an earlier success or failure is no reason to leave them, and
     /// they need not settle.
     pub(crate) fn forced(self) -> Self {

@@ -127,9 +127,9 @@ impl Troubles {
         Self { rules, present: BTreeMap::new(), failures: BTreeMap::new(), folders: BTreeSet::new(), started: None }
     }
 
-    /// This process watches these folders.
-    pub(super) fn watches(&mut self, folders: impl IntoIterator<Item = PathBuf>) {
-        self.folders.extend(folders);
+    /// This process watches this folder.
+    pub(super) fn watches(&mut self, folder: &Path) {
+        self.folders.insert(folder.to_owned());
     }
 
     /// A file of a folder failed, or the run as a whole (`None`).
@@ -187,6 +187,7 @@ impl Troubles {
     /// Takes note of all other troubles that are there now. `started` tells whether the start is over.
     pub(super) fn look(&mut self, seen: Vec<Seen>, started: bool, up: Duration) {
         for seen in seen {
+            self.folders.extend(seen.topic.folder.clone());
             let key = (seen.topic.clone(), seen.cause);
             let first = self.present.get(&key).map_or(up, |present| present.first);
             self.present.insert(key, Present { seen, first, last: up });
@@ -265,12 +266,14 @@ impl Troubles {
     fn in_trouble(&self, when: When, up: Duration) -> Vec<Message> {
         let failed = self.failures.iter().filter(|(_, failures)| failures.is_due(when, up));
         let mut messages: Vec<_> = failed.map(|(folder, failures)| failures.message(folder.clone())).collect();
-        let login = self.present.values().any(|present| present.seen.topic.kind == Kind::Login);
+        let shared = |kind| self.present.keys().any(|(topic, _)| topic.kind == kind && topic.folder.is_none());
+        let (login, all) = (shared(Kind::Login), shared(Kind::Stuck));
         let mut topics: Vec<_> = self.present.keys().map(|(topic, _)| topic).collect();
         topics.dedup();
         for topic in topics {
-            // Where the login is refused, all else that waits waits for that.
-            if topic.kind == Kind::Login || !login {
+            // Where the login is refused, all else that waits waits for that; and the files of a folder wait where all do.
+            let is_explained = topic.kind != Kind::Login && (login || (all && topic.folder.is_some()));
+            if !is_explained {
                 messages.extend(self.lasting(topic, up));
             }
         }

@@ -24,7 +24,7 @@ struct Story {
 impl Story {
     fn new() -> Self {
         let mut troubles = Troubles::new(rules());
-        troubles.watches([FOLDER.into()]);
+        troubles.watches(Path::new(FOLDER));
         Self { troubles, marks: Marks::default(), up: Duration::ZERO, told: Vec::new() }
     }
 

@@ -24,10 +24,10 @@ pub(crate) fn journal(world: &World) -> Connection {
 /// The heads of both chains, as a check prints them.
 pub(crate) fn heads(world: &World) -> [String; 2] {
     let output = run(world, &["history", "--check", "--json"]);
-    let report: serde_json::Value = serde_json::from_str(&output.stdout).unwrap();
+    let report = &output.events("history_check")[0];
     let head =
         |prefix: &str, seq: &str, hash: &str| format!("{prefix}{}:{}", report[seq], report[hash].as_str().unwrap());
-    [head("", "head_seq", "head_hash"), head("f", "fates_seq", "fates_hash")]
+    [head("", "head_receipt", "head_hash"), head("f", "local_ends_number", "local_ends_hash")]
 }
 
 pub(crate) fn anchors(world: &World) -> Vec<String> {

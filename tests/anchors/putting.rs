@@ -84,17 +84,17 @@ fn an_anchor_is_printed_as_json_too() {
     upload(&world, &["1"]);
     for arguments in [["history", "anchor", "--json"], ["history", "--json", "anchor"]] {
         let output = run(&world, &arguments);
-        let object: serde_json::Value = serde_json::from_str(&output.stdout).unwrap();
+        let object = &output.events("anchor")[0];
         let [receipts, fates] = heads(&world);
         assert_eq!(
-            (output.code, object["anchor"].as_str(), object["fates"].as_str()),
+            (output.code, object["anchor"].as_str(), object["local_ends"].as_str()),
             (Some(0), Some(&*receipts), Some(&*fates))
         );
-        assert!(world.stored(object["document"].as_str().unwrap()).is_some());
+        assert!(world.stored(object["remote_path"].as_str().unwrap()).is_some());
     }
     let checked = run(&world, &["history", "--check", "--json"]);
-    let report: serde_json::Value = serde_json::from_str(&checked.stdout).unwrap();
-    assert_eq!((&report["whole"], &report["anchors"][0]["result"]), (&true.into(), &"same".into()));
+    let report = &checked.events("history_check")[0];
+    assert_eq!((&report["conclusion"], &report["anchors"][0]["result"]), (&"whole".into(), &"same".into()));
     assert_eq!(run(&world, &["history", "--failed", "anchor"]).code, Some(2));
     assert_eq!(world.run(["history", "anchor"]).code, Some(2), "anchors are off there");
 }

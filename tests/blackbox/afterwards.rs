@@ -12,10 +12,6 @@ fn lines(output: &Output) -> Vec<Value> {
     output.stdout.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{output:?}"))).collect()
 }
 
-fn keys(line: &Value) -> Vec<&str> {
-    line.as_object().unwrap().keys().map(String::as_str).collect()
-}
-
 fn refused() -> Rule {
     let (body, content_type) = (None, None);
     Rule::new(Call::Upload, Fault::Status { status: 422, retry_after: None, body, content_type, carried_out: false })
@@ -85,7 +81,7 @@ fn a_folder_of_ours_inside_the_watched_one_is_a_usage_error() {
 }
 
 #[test]
-fn each_event_of_json_has_just_its_keys() {
+fn json_tells_of_each_file_and_the_summary_counts_them() {
     let world = World::new();
     world.faults().add(refused().named("bad").always());
     world.put("good", "good");
@@ -93,20 +89,21 @@ fn each_event_of_json_has_just_its_keys() {
     world.put("sub/waits", "waits");
     let output = world.once_quick(&["--json", "--layout", "mirror"]);
     assert_eq!(output.code, Some(1), "{output:?}");
-    let mut events = lines(&output);
-    events.sort_by_key(|line| line["event"].as_str().unwrap().to_owned());
-    let [failed, stored, waits] = &events[..] else { panic!("{output:?}") };
-    assert_eq!(keys(failed), ["event", "file", "moved_to", "path", "reason"]);
-    assert_eq!(keys(waits), ["event", "file", "path", "reason"]);
-    let all = ["adopted", "event", "file", "id", "local", "moved_to", "path", "remote", "sha256", "size", "version"];
-    assert_eq!(keys(stored), all);
+    let one = |kind: &str| match &output.events(kind)[..] {
+        [event] => event.clone(),
+        _ => panic!("not one {kind}: {output:?}"),
+    };
+    let (stored, failed, waiting) = (one("stored"), one("failed"), one("waiting"));
     let path = world.watched().canonicalize().unwrap().join("good");
-    assert_eq!((stored["file"].as_str(), stored["path"].as_str()), (Some("good"), path.to_str()));
-    assert_eq!((stored["remote"].as_str(), stored["local"].as_str()), (Some("/HR_Backup/good"), Some("removed")));
-    assert_eq!((stored["size"].as_u64(), stored["adopted"].as_bool()), (Some(4), Some(false)));
+    assert_eq!((stored["relative"].as_str(), stored["local_path"].as_str()), (Some("good"), path.to_str()));
+    assert_eq!((stored["remote_path"].as_str(), stored["local"].as_str()), (Some("/HR_Backup/good"), Some("removed")));
+    assert_eq!((stored["size"].as_u64(), stored["already_present"].as_bool()), (Some(4), Some(false)));
     let sha256 = "770e607624d689265ca6c44884d0807d9b054d23c473c106c72be9de08b7376c";
     assert_eq!((stored["sha256"].as_str(), stored["moved_to"].is_null()), (Some(sha256), true));
-    assert!(failed["file"] == "bad" && waits["file"] == "sub/waits");
+    assert!(failed["relative"] == "bad" && waiting["relative"] == "sub/waits");
+    let summary = one("summary");
+    let counts = ["stored", "bytes", "failed", "waiting", "skipped", "left", "lines_dropped", "exit"];
+    assert_eq!(counts.map(|count| summary[count].as_u64().unwrap()), [1, 4, 1, 1, 0, 0, 0, 1]);
 }
 
 #[test]
@@ -114,6 +111,7 @@ fn json_is_all_that_is_on_standard_output() {
     let world = World::new();
     world.put("a", "a");
     let output = world.once_quick(&["--json", "-vv"]);
-    assert_eq!(lines(&output).len(), 1);
+    let types: Vec<_> = lines(&output).into_iter().map(|line| line["type"].clone()).collect();
+    assert_eq!(types, ["stored", "summary"]);
     assert!(output.stderr.contains("DEBUG") || output.stderr.contains("TRACE"), "{output:?}");
 }

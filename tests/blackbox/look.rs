@@ -31,16 +31,14 @@ fn ls_shows_documents_and_folders() {
 }
 
 #[test]
-fn each_line_of_ls_json_has_just_its_keys() {
+fn ls_json_has_an_event_for_each_document_and_a_summary() {
     let world = world();
     let output = world.run(["ls", "/HR_Backup", "--json"]);
     assert_eq!(output.code, Some(0), "{output:?}");
-    for line in output.stdout.lines() {
-        let line: serde_json::Value = serde_json::from_str(line).unwrap();
-        let keys: Vec<&String> = line.as_object().unwrap().keys().collect();
-        assert_eq!(keys, ["folder", "id", "name", "path", "sha256", "size", "version"]);
-    }
-    assert!(output.stdout.contains(r#""path":"/HR_Backup/report.pdf""#), "{output:?}");
+    let documents = output.events("document");
+    let paths: Vec<_> = documents.iter().map(|document| document["remote_path"].as_str().unwrap()).collect();
+    assert_eq!(paths, ["/HR_Backup/2026", "/HR_Backup/report.pdf"]);
+    assert_eq!(output.events("summary")[0]["documents"], 2);
 }
 
 #[test]

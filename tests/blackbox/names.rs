@@ -75,8 +75,8 @@ fn hostile_names_are_pushed_listed_and_taken_out_again() {
     let output = crate::support::run_to_end(&mut push);
     assert_eq!(output.code, Some(0), "{output:?}");
     all_stored(&world);
-    let listed: Vec<String> = (world.run(["ls", "/HR_Backup", "--json"]).stdout.lines())
-        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["name"].as_str().unwrap().to_owned())
+    let listed: Vec<String> = (world.run(["ls", "/HR_Backup", "--json"]).events("document").iter())
+        .map(|document| document["name"].as_str().unwrap().to_owned())
         .collect();
     let mut expected = names();
     expected.sort();

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use astran_backup::sandbox::faults::{Call, Fault, Rule};
 use serde_json::Value;
 
+use crate::support::schema::fault;
 use crate::support::{Daemon, Output, PATIENCE, QUICK, World, eventually, run_to_end};
 
 /// A web server that notes the requests: path and body. It answers as it is told.
@@ -81,7 +82,12 @@ fn configured_as(world: World, notify: &str) -> World {
 /// The messages that the command got.
 fn told(world: &World) -> Vec<Value> {
     let text = std::fs::read_to_string(world.dir.path().join("told")).unwrap_or_default();
-    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    // The last line may be half written yet.
+    let messages: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    for message in &messages {
+        assert_eq!(fault(&message.to_string()), None, "{message}");
+    }
+    messages
 }
 
 fn events(world: &World) -> Vec<String> {
@@ -197,6 +203,18 @@ fn uploads_that_are_stuck_are_told_after_a_while_and_that_they_go_on() {
     );
     world.start_sandbox();
     daemon.signal("-HUP");
+    eventually("the end is told", || events(&world) == ["stuck", "recovered"]);
+}
+
+#[test]
+fn a_file_that_a_program_keeps_open_is_stuck_until_it_is_closed() {
+    let world = configured(&format!("stuck_after = \"2s\"\n{}", telling("")));
+    let _daemon = watch(&world);
+    let open = std::fs::File::create(world.watched().join("open.pdf")).unwrap();
+    eventually("it is told", || events(&world) == ["stuck"]);
+    let stuck = &told(&world)[0];
+    assert_eq!((&stuck["count"], stuck["folder"].as_str()), (&1.into(), Some(&*folder(&world))), "{stuck}");
+    drop(open);
     eventually("the end is told", || events(&world) == ["stuck", "recovered"]);
 }
 

@@ -141,14 +141,16 @@ fn a_large_file_is_streamed_and_never_held_in_memory() {
 }
 
 #[test]
-fn json_has_one_line_for_each_file_and_no_other() {
+fn json_has_one_line_for_each_file_and_the_summary() {
     let world = World::new();
     world.put("a", "a");
     world.put("b", "b");
     let output = world.run(["push", "watched", "--json"]);
-    let lines: Vec<serde_json::Value> = output.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(lines.len(), 2, "{output:?}");
-    assert!(lines.iter().all(|line| line["event"] == "stored" && line["local"] == "kept"), "{output:?}");
+    let stored = output.events("stored");
+    assert_eq!((stored.len(), output.stdout.lines().count()), (2, 3), "{output:?}");
+    assert!(stored.iter().all(|event| event["local"] == "kept"), "{output:?}");
+    let summary = &output.events("summary")[0];
+    assert_eq!((&summary["stored"], &summary["bytes"], &summary["exit"]), (&2.into(), &2.into(), &0.into()));
 }
 
 #[test]

@@ -100,19 +100,19 @@ impl Clock {
         }
         let receipts = self.run(&["history", "--json"]).stdout;
         assert_eq!(receipts.matches("\"state\":\"removed\"").count(), closed.len(), "{receipts}");
-        assert_eq!(self.run(&["history", "--failed", "--json"]).stdout, "");
+        assert!(self.run(&["history", "--failed", "--json"]).events("attempt").is_empty());
     }
 
     /// The years of the history's entries, each once.
     fn years(&self, arguments: &[&str]) -> Vec<i64> {
         let output = self.run(&[&["history", "--json"], arguments].concat());
         assert_eq!(output.code, Some(0), "{output:?}");
-        let year = |line: &str| {
-            let line: serde_json::Value = serde_json::from_str(line).unwrap();
-            let times = ["started", "stored"].map(|key| line[key].as_str().map(|time| time[..4].parse().unwrap()));
+        let year = |line: &serde_json::Value| {
+            let times =
+                ["started_at", "stored_at"].map(|key| line[key].as_str().map(|time| time[..4].parse().unwrap()));
             times.into_iter().flatten().max()
         };
-        let mut years: Vec<i64> = output.stdout.lines().filter_map(year).collect();
+        let mut years: Vec<i64> = output.events("attempt").iter().filter_map(year).collect();
         years.sort_unstable();
         years.dedup();
         years

@@ -126,10 +126,11 @@ fn assert_only_the_odd_ones_are_left(world: &World, closed: &Closed) {
     let left = world.files_left();
     assert_eq!(left.len(), closed.odd, "{left:?}");
     assert!(left.iter().all(|file| file.to_str().is_none()), "{left:?}");
-    let failed = world.run(["history", "--failed", "--json"]).stdout;
-    let (odd, blamed): (Vec<&str>, Vec<&str>) = failed.lines().partition(|line| line.contains("not valid UTF-8"));
-    assert_eq!(blamed, Vec::<&str>::new(), "blamed for what the service did");
-    assert!(odd.len() >= closed.odd, "{} must be reported, and are not: {failed}", closed.odd);
+    let failed = world.attempts(&["--failed"]);
+    let is_odd = |attempt: &serde_json::Value| attempt["reason"].as_str().unwrap().contains("not valid UTF-8");
+    let (odd, blamed): (Vec<_>, Vec<_>) = failed.iter().partition(|attempt| is_odd(attempt));
+    assert_eq!(blamed, Vec::<&serde_json::Value>::new(), "blamed for what the service did");
+    assert!(odd.len() >= closed.odd, "{} must be reported, and are not: {failed:?}", closed.odd);
 }
 
 /// Removes the files that must stay: their writer takes them back.

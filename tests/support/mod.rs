@@ -7,6 +7,7 @@
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::disallowed_methods, clippy::unwrap_used)]
 
 pub mod proof;
+pub mod schema;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -36,6 +37,16 @@ pub struct Output {
     pub code: Option<i32>,
     pub stdout: String,
     pub stderr: String,
+}
+
+impl Output {
+    /// The events of this type that the program printed with `--json`.
+    pub fn events(&self, kind: &str) -> Vec<serde_json::Value> {
+        let event = |line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line} is no JSON: {self:?}"));
+        let mut events: Vec<serde_json::Value> = self.stdout.lines().map(event).collect();
+        events.retain(|event| event["type"] == kind);
+        events
+    }
 }
 
 impl World {
@@ -144,6 +155,11 @@ impl World {
         command
     }
 
+    /// The attempts that `history` lists with these arguments.
+    pub fn attempts(&self, arguments: &[&str]) -> Vec<serde_json::Value> {
+        self.run([&["history", "--json"], arguments].concat()).events("attempt")
+    }
+
     /// Writes a configuration file, to be given as `--config config.toml`.
     pub fn configure(&self, text: &str) {
         let mut options = std::fs::OpenOptions::new();
@@ -226,7 +242,10 @@ pub fn run_within(patience: Duration, command: &mut Command) -> Output {
     let stdout = std::thread::spawn(move || read_all(&mut out));
     let stderr = std::thread::spawn(move || read_all(&mut err));
     let code = wait(patience, &mut child);
-    Output { code, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() }
+    let (stdout, stderr) = (stdout.join().unwrap(), stderr.join().unwrap());
+    // A killed program may have been writing its last line.
+    schema::check_events(stdout.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')));
+    Output { code, stdout, stderr }
 }
 
 fn read_all(from: &mut impl Read) -> String {
@@ -309,6 +328,9 @@ impl Daemon {
         let code = wait(PATIENCE, &mut self.child);
         let mut all = self.seen.take();
         all.extend(self.lines.iter());
+        if code.is_some() {
+            schema::check_events(all.iter().map(String::as_str));
+        }
         Output { code, stdout: all.join("\n"), stderr: String::new() }
     }
 

@@ -1,8 +1,6 @@
 //! Conditions without which the program works, but worse. Each one that does not hold gets a line with its mend; one that holds
 //! gets none.
 
-use std::io::Write;
-
 use rustix::fs::{AtFlags, FileType, fstat, statat};
 use rustix::process::geteuid;
 
@@ -85,7 +83,7 @@ pub(super) fn mounts(root: &Root) -> Vec<(String, StepResult)> {
 }
 
 /// The conditions that concern the whole process.
-pub(super) fn process<W: Write>(steps: &mut Steps<'_, W>) -> Result<(), Fatal> {
+pub(super) fn process(steps: &mut Steps<'_, '_>) -> Result<(), Fatal> {
     if !hard_links_are_protected() {
         let found = "every user can make hard links to this user's files, so files with several links are left alone";
         steps.print("hard links", &StepResult::Worse(found.into(), "fs.protected_hardlinks = 1 (sysctl)".into()))?;

@@ -1,6 +1,5 @@
 //! The steps about this machine: the folders, and the state folder with the journal.
 
-use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -21,7 +20,7 @@ use crate::removal;
 const ROOM: u64 = 64 << 20;
 
 /// Checks each folder. Returns how many folders in all are watched by events, each of which takes a watch of the kernel.
-pub(super) fn folders<W: Write>(config: &Config, steps: &mut Steps<'_, W>) -> Result<u64, Fatal> {
+pub(super) fn folders(config: &Config, steps: &mut Steps<'_, '_>) -> Result<u64, Fatal> {
     let mut watched = 0;
     for folder in &config.folders {
         let step = format!("folder {}", folder.path.display());
@@ -129,7 +128,7 @@ fn missing(message: String) -> Fatal {
 }
 
 /// Checks the state folder: the journal and the locks can be used, no other user may enter, and there is room.
-pub(super) fn state<W: Write>(dir: &Path, steps: &mut Steps<'_, W>) -> Result<(), Fatal> {
+pub(super) fn state(dir: &Path, steps: &mut Steps<'_, '_>) -> Result<(), Fatal> {
     let usable = Journal::open(dir).map_err(|error| error.to_string()).and_then(|_| {
         Locks::open(dir).map_err(|error| format!("the locks in {} can't be used: {error}", dir.display()))
     });

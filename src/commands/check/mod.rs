@@ -6,8 +6,7 @@ mod service;
 mod steps;
 mod watches;
 
-use std::io::{self, Write};
-
+use super::output::Output;
 use super::session::Session;
 use crate::cli::Global;
 use crate::config::{Config, Grant, Login, Notify};
@@ -19,9 +18,13 @@ use crate::shutdown::{Shutdown, Stop};
 use steps::{StepResult, Steps};
 
 /// Checks everything and prints the results. The exit code is that of the first step that is broken.
-pub(super) async fn run(loaded: Result<Config, Fatal>, global: &Global, mut shutdown: Shutdown) -> Result<Exit, Fatal> {
-    let mut out = io::stdout();
-    let mut steps = Steps::new(&mut out, global.json);
+pub(super) async fn run(
+    loaded: Result<Config, Fatal>,
+    global: &Global,
+    mut shutdown: Shutdown,
+    out: &mut Output<'_>,
+) -> Result<Exit, Fatal> {
+    let mut steps = Steps::new(out);
     let Some(config) = configured(loaded, global, &mut steps)? else { return Ok(steps.exit()) };
     let session = Session::unchecked(config, global).await?;
     let interrupted = tokio::select! {
@@ -33,10 +36,10 @@ pub(super) async fn run(loaded: Result<Config, Fatal>, global: &Global, mut shut
 }
 
 /// Prints whether the configuration can be used, and returns it if so.
-fn configured<W: Write>(
+fn configured(
     loaded: Result<Config, Fatal>,
     global: &Global,
-    steps: &mut Steps<'_, W>,
+    steps: &mut Steps<'_, '_>,
 ) -> Result<Option<Config>, Fatal> {
     let complete = loaded.and_then(|config| {
         if !global.sandbox() {
@@ -61,7 +64,7 @@ fn configured<W: Write>(
     }
 }
 
-async fn all<W: Write>(session: &Session, steps: &mut Steps<'_, W>) -> Result<(), Fatal> {
+async fn all(session: &Session, steps: &mut Steps<'_, '_>) -> Result<(), Fatal> {
     let secrets = secrets(session.config.login().ok(), steps).await?;
     service::check(session, secrets, steps).await?;
     let folders = local::folders(&session.config, steps)?;
@@ -72,7 +75,7 @@ async fn all<W: Write>(session: &Session, steps: &mut Steps<'_, W>) -> Result<()
 }
 
 /// Names those whom `[notify]` tells of trouble. None of them is tried: a check that runs each hour would tell each hour.
-fn notify<W: Write>(config: &Notify, steps: &mut Steps<'_, W>) -> Result<(), Fatal> {
+fn notify(config: &Notify, steps: &mut Steps<'_, '_>) -> Result<(), Fatal> {
     let ways = notifier::names(config);
     if ways.is_empty() {
         return Ok(());
@@ -83,7 +86,7 @@ fn notify<W: Write>(config: &Notify, steps: &mut Steps<'_, W>) -> Result<(), Fat
 }
 
 /// Returns whether all secrets can be read; each is read as a login reads it.
-async fn secrets<W: Write>(login: Option<&Login>, steps: &mut Steps<'_, W>) -> Result<bool, Fatal> {
+async fn secrets(login: Option<&Login>, steps: &mut Steps<'_, '_>) -> Result<bool, Fatal> {
     let mut sources = Vec::new();
     if let Some(login) = login {
         if let Grant::Password { password, .. } = &login.grant {

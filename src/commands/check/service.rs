@@ -1,6 +1,5 @@
 //! The steps about the service: its addresses, the login, the user, the destinations.
 
-use std::io::Write;
 use std::time::Duration;
 
 use super::steps::{StepResult, Steps};
@@ -10,7 +9,7 @@ use crate::config::Config;
 use crate::exit::{Exit, Fatal};
 use crate::vault::{RemotePath, Vault};
 
-pub(super) async fn check<W: Write>(session: &Session, secrets: bool, steps: &mut Steps<'_, W>) -> Result<(), Fatal> {
+pub(super) async fn check(session: &Session, secrets: bool, steps: &mut Steps<'_, '_>) -> Result<(), Fatal> {
     let (api, auth) = tokio::join!(session.client.reach_api(), session.client.reach_login());
     let (api_answers, login_answers) = (api.result.is_ok(), auth.result.is_ok());
     steps.print("api address", &reached(api))?;

@@ -1,11 +1,12 @@
 //! The results of the steps, printed as lines of text or JSON.
 
-use std::io::Write;
-
 use serde::Serialize;
 
+use crate::commands::output::Output;
+use crate::commands::totals::Counts;
+use crate::events::Event;
 use crate::exit::{Exit, Fatal};
-use crate::printable::{json_line, printable};
+use crate::printable::printable;
 
 /// The result of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,25 +41,51 @@ impl From<Fatal> for StepResult {
     }
 }
 
-/// A line of `--json`: a stable contract.
+/// The result of a step.
 #[derive(Serialize)]
-struct Line<'a> {
+struct CheckEvent<'a> {
     step: &'a str,
-    ok: bool,
+    status: &'static str,
     detail: Option<&'a str>,
     mend: Option<&'a str>,
+    exit: Option<u8>,
+}
+
+impl Event for CheckEvent<'_> {
+    const TYPE: &'static str = "check";
+}
+
+impl<'a> CheckEvent<'a> {
+    fn new(step: &'a str, result: &'a StepResult) -> Self {
+        let (status, detail, mend, exit) = match result {
+            StepResult::Fine(detail) => ("ok", Some(detail), None, None),
+            StepResult::Worse(detail, mend) => ("warning", Some(detail), Some(mend), None),
+            StepResult::Broken(exit, mend) => ("failed", None, Some(mend), Some(*exit as u8)),
+            StepResult::Skipped(why) => ("not_tried", Some(why), None, None),
+        };
+        Self { step, status, detail: detail.map(String::as_str), mend: mend.map(String::as_str), exit }
+    }
+}
+
+/// How many steps had each result.
+#[derive(Debug, Default)]
+struct StepCounts {
+    ok: u64,
+    warnings: u64,
+    failed: u64,
+    not_tried: u64,
 }
 
 /// Tells each step as it ends.
-pub(super) struct Steps<'a, W> {
-    out: &'a mut W,
-    json: bool,
+pub(super) struct Steps<'a, 'o> {
+    out: &'a mut Output<'o>,
+    counts: StepCounts,
     first: Option<Exit>,
 }
 
-impl<'a, W: Write> Steps<'a, W> {
-    pub(super) fn new(out: &'a mut W, json: bool) -> Self {
-        Self { out, json, first: None }
+impl<'a, 'o> Steps<'a, 'o> {
+    pub(super) fn new(out: &'a mut Output<'o>) -> Self {
+        Self { out, counts: StepCounts::default(), first: None }
     }
 
     /// The code of the first step that is broken.
@@ -67,12 +94,22 @@ impl<'a, W: Write> Steps<'a, W> {
     }
 
     pub(super) fn print(&mut self, step: &str, result: &StepResult) -> Result<(), Fatal> {
-        let line = if self.json { as_json(step, result) } else { as_text(step, result) };
         if let StepResult::Broken(exit, _) = result {
             self.first.get_or_insert(*exit);
         }
-        writeln!(self.out, "{line}")
-            .map_err(|error| Fatal::new(Exit::SomeFailed, format!("standard output can't be written: {error}")))
+        self.count(result);
+        self.out.print(&CheckEvent::new(step, result), || as_text(step, result))
+    }
+
+    fn count(&mut self, result: &StepResult) {
+        let StepCounts { ok, warnings, failed, not_tried } = &mut self.counts;
+        *match result {
+            StepResult::Fine(_) => &mut *ok,
+            StepResult::Worse(..) => &mut *warnings,
+            StepResult::Broken(..) => &mut *failed,
+            StepResult::Skipped(_) => &mut *not_tried,
+        } += 1;
+        self.out.count(Counts::Steps { ok: *ok, warnings: *warnings, failed: *failed, not_tried: *not_tried });
     }
 }
 
@@ -86,27 +123,19 @@ fn as_text(step: &str, result: &StepResult) -> String {
     printable(&format!("{mark} {step}: {text}"))
 }
 
-fn as_json(step: &str, result: &StepResult) -> String {
-    let (ok, detail, mend) = match result {
-        StepResult::Fine(detail) => (true, Some(detail.as_str()), None),
-        StepResult::Worse(detail, mend) => (true, Some(detail.as_str()), Some(mend.as_str())),
-        StepResult::Broken(_, mend) => (false, None, Some(mend.as_str())),
-        StepResult::Skipped(why) => (false, Some(why.as_str()), None),
-    };
-    json_line(&Line { step, ok, detail, mend })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn printed(json: bool, results: &[(&str, StepResult)]) -> (Vec<String>, Exit) {
         let mut out = Vec::new();
-        let mut steps = Steps::new(&mut out, json);
+        let mut to = Output::new(&mut out, json);
+        let mut steps = Steps::new(&mut to);
         for (step, result) in results {
             steps.print(step, result).unwrap();
         }
         let exit = steps.exit();
+        drop(to);
         (String::from_utf8(out).unwrap().lines().map(str::to_owned).collect(), exit)
     }
 
@@ -130,7 +159,11 @@ mod tests {
         ];
         assert_eq!(lines, expected);
         let (lines, _) = printed(true, &steps);
-        assert_eq!(lines[1], r#"{"step":"login","ok":false,"detail":null,"mend":"wrong: do this"}"#);
+        let broken = r#""step":"login","status":"failed","detail":null,"mend":"wrong: do this","exit":3}"#;
+        assert!(lines[1].ends_with(broken), "{}", lines[1]);
+        for (line, status) in lines.iter().zip(["ok", "failed", "not_tried", "failed", "warning"]) {
+            assert!(line.contains(&format!(r#""status":"{status}""#)), "{line}");
+        }
         assert_eq!(printed(false, &steps[..1]).1, Exit::Done);
     }
 

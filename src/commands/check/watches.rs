@@ -1,7 +1,6 @@
 //! The step about inotify watches: whether the kernel has enough left for all folders.
 
 use std::fs;
-use std::io::Write;
 
 use super::steps::{StepResult, Steps};
 use crate::exit::Fatal;
@@ -10,7 +9,7 @@ use crate::exit::Fatal;
 const MOST: &str = "/proc/sys/fs/inotify/max_user_watches";
 
 /// Prints whether `folders` watches are left; prints nothing where the system has no such limit.
-pub(super) fn check<W: Write>(folders: u64, steps: &mut Steps<'_, W>) -> Result<(), Fatal> {
+pub(super) fn check(folders: u64, steps: &mut Steps<'_, '_>) -> Result<(), Fatal> {
     let most = fs::read_to_string(MOST).ok().and_then(|text| text.trim().parse::<u64>().ok());
     match most {
         Some(most) if folders > 0 => steps.print("watches", &result(folders, most.saturating_sub(used()))),

@@ -8,11 +8,9 @@ mod plan;
 mod planner;
 
 use std::collections::HashSet;
-use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
@@ -21,10 +19,11 @@ use super::awaited;
 use super::context::Context;
 use super::journals;
 use super::open_folders::on_disk;
-use super::print::printed;
+use super::output::Output;
 use super::push::arguments::{Argument, Roots, is_named_itself};
 use super::push::is_standard_input;
 use super::session::Session;
+use super::totals::Counts;
 use super::watch as watch_command;
 use crate::astran::Client;
 use crate::cli::{Global, Push};
@@ -62,7 +61,7 @@ struct Place {
 }
 
 /// Tells what `watch` would do.
-pub(super) async fn watch(context: Context, once: bool) -> Result<Exit, Fatal> {
+pub(super) async fn watch(context: Context, once: bool, out: &mut Output<'_>) -> Result<Exit, Fatal> {
     let Some(openings) = watch_command::open_all(&context, false).await? else { return Ok(Exit::Interrupted) };
     // With --sandbox a run makes the folders that are missing.
     let (open, missing) = awaited::divide(openings, !once || context.global.sandbox())
@@ -80,11 +79,11 @@ pub(super) async fn watch(context: Context, once: bool) -> Result<Exit, Fatal> {
         parts.push(Part::Folder { place, forced: false });
     }
     let destinations = context.config.folders.iter().filter_map(|folder| folder.policy.dest.clone()).collect();
-    run(context, destinations, parts, HashSet::new()).await
+    run(context, destinations, parts, HashSet::new(), out).await
 }
 
 /// Tells what `push` would do.
-pub(super) async fn push(context: Context, typed: &Push) -> Result<Exit, Fatal> {
+pub(super) async fn push(context: Context, typed: &Push, out: &mut Output<'_>) -> Result<Exit, Fatal> {
     let config = &context.config;
     let dest = config.upload.dest.clone();
     let dest = dest.ok_or_else(|| Fatal::new(Exit::Usage, "no destination: give --dest PATH"))?;
@@ -99,7 +98,7 @@ pub(super) async fn push(context: Context, typed: &Push) -> Result<Exit, Fatal> 
             parts.push(part);
         }
     }
-    run(context, vec![dest], parts, named).await
+    run(context, vec![dest], parts, named, out).await
 }
 
 /// What an argument of `push` stands for, and its path.
@@ -144,12 +143,13 @@ async fn run(
     destinations: Vec<RemotePath>,
     parts: Vec<Part>,
     named: HashSet<PathBuf>,
+    out: &mut Output<'_>,
 ) -> Result<Exit, Fatal> {
-    let Context { config, global, mut shutdown } = context;
+    let Context { config, global, mut shutdown, .. } = context;
     let breaks = LeaseBreaks::install()
         .map_err(|error| Fatal::new(Exit::SomeFailed, format!("the signal for leases can't be taken: {error}")))?;
     let journal = journal(&config, &global).await?;
-    let mut printing = Printing { json: global.json, sum: Sum::default(), journal, breaks, named };
+    let mut printing = Printing { out, sum: Sum::default(), journal, breaks, named };
     if global.sandbox() {
         return tokio::select! {
             ended = printing.all(None, parts) => ended,
@@ -184,9 +184,8 @@ async fn journal(config: &Config, global: &Global) -> Result<Option<Journal>, Fa
 }
 
 /// Prints the plan, a line for each file, and the sum.
-struct Printing {
-    /// One JSON object a line.
-    json: bool,
+struct Printing<'a, 'o> {
+    out: &'a mut Output<'o>,
     sum: Sum,
     journal: Option<Journal>,
     breaks: LeaseBreaks,
@@ -194,7 +193,7 @@ struct Printing {
     named: HashSet<PathBuf>,
 }
 
-impl Printing {
+impl Printing<'_, '_> {
     async fn all(&mut self, vault: Option<&Client>, parts: Vec<Part>) -> Result<Exit, Fatal> {
         let mut planner = Planner::new(vault, self.journal.clone());
         for part in parts {
@@ -215,7 +214,9 @@ impl Printing {
                 return Ok(Exit::Done);
             }
         }
-        printed(writeln!(io::stdout(), "{}", plan::sum_line(&self.sum, self.json, SystemTime::now())))?;
+        let Sum { upload, bytes, finish, leave } = self.sum;
+        self.out.count(Counts::Plan { dry_run: true, upload, bytes, finish, leave });
+        self.out.text(&plan::sum_line(&self.sum))?;
         Ok(Exit::Done)
     }
 
@@ -256,7 +257,8 @@ impl Printing {
 
     fn step(&mut self, step: &Step) -> Result<bool, Fatal> {
         self.sum.add(step);
-        printed(writeln!(io::stdout(), "{}", plan::line(step, self.json, SystemTime::now())))
+        self.out.print(&plan::event(step), || plan::text(step))?;
+        Ok(self.out.has_reader())
     }
 }
 

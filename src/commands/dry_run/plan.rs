@@ -8,16 +8,17 @@ use serde::Serialize;
 
 use super::planner::{Action, Left, Step};
 use crate::config::After;
-use crate::printable::{json_line, printable};
+use crate::events::{Event, LocalPath, MovedTo};
+use crate::printable::printable;
 
 /// The sum of a plan.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Sum {
-    upload: u64,
+    pub(super) upload: u64,
     /// Bytes of the files that would be uploaded.
-    bytes: u64,
-    finish: u64,
-    leave: u64,
+    pub(super) bytes: u64,
+    pub(super) finish: u64,
+    pub(super) leave: u64,
 }
 
 impl Sum {
@@ -33,19 +34,18 @@ impl Sum {
     }
 }
 
-/// A step as JSON: the fields are a stable contract.
+/// What would be done with a file.
 #[derive(Serialize)]
-struct PlanEvent<'a> {
-    v: u8,
-    r#type: &'static str,
-    time: String,
+pub(super) struct PlanEvent<'a> {
     action: &'static str,
-    local_path: String,
+    #[serde(flatten)]
+    path: LocalPath,
     remote_path: Option<String>,
     size: Option<u64>,
     /// What would become of the local file.
     local: &'static str,
-    moved_to: Option<String>,
+    #[serde(flatten)]
+    moved: MovedTo,
     /// Whether a document of this name is in the vault already; only for "upload".
     exists: Option<bool>,
     standing: Option<&'a str>,
@@ -55,41 +55,13 @@ struct PlanEvent<'a> {
     mend: Option<&'a str>,
 }
 
-#[derive(Serialize)]
-struct SumEvent {
-    v: u8,
-    r#type: &'static str,
-    time: String,
-    dry_run: bool,
-    upload: u64,
-    bytes: u64,
-    finish: u64,
-    leave: u64,
-    exit: u8,
+impl Event for PlanEvent<'_> {
+    const TYPE: &'static str = "plan";
 }
 
-/// The line about a step.
-pub(super) fn line(step: &Step, json: bool, now: SystemTime) -> String {
-    if json { json_line(&event(step, now)) } else { text(step) }
-}
-
-/// The last line.
-pub(super) fn sum_line(sum: &Sum, json: bool, now: SystemTime) -> String {
+/// The last line for people.
+pub(super) fn sum_line(sum: &Sum) -> String {
     let Sum { upload, bytes, finish, leave } = *sum;
-    if json {
-        let time = time(now);
-        return json_line(&SumEvent {
-            v: 1,
-            r#type: "summary",
-            time,
-            dry_run: true,
-            upload,
-            bytes,
-            finish,
-            leave,
-            exit: 0,
-        });
-    }
     let files = if upload == 1 { "file" } else { "files" };
     let mut text = format!("would upload {upload} {files} ({bytes} bytes)");
     if finish > 0 {
@@ -103,17 +75,15 @@ fn time(now: SystemTime) -> String {
     humantime::format_rfc3339_seconds(now.max(SystemTime::UNIX_EPOCH)).to_string()
 }
 
-fn event(step: &Step, now: SystemTime) -> PlanEvent<'_> {
+/// The event about a step.
+pub(super) fn event(step: &Step) -> PlanEvent<'_> {
     let base = PlanEvent {
-        v: 1,
-        r#type: "plan",
-        time: time(now),
         action: "leave",
-        local_path: step.local.to_string_lossy().into_owned(),
+        path: LocalPath::new(&step.local),
         remote_path: None,
         size: step.size,
         local: "kept",
-        moved_to: None,
+        moved: MovedTo::new(None),
         exists: None,
         standing: None,
         reason: None,
@@ -123,17 +93,17 @@ fn event(step: &Step, now: SystemTime) -> PlanEvent<'_> {
     };
     match &step.action {
         Action::Upload { to, exists, then, note } => {
-            let (local, moved_to) = local_end(then);
+            let (local, moved) = local_end(then);
             let (exists, reason) = (Some(*exists), note.as_deref());
-            PlanEvent { action: "upload", remote_path: Some(to.to_string()), local, moved_to, exists, reason, ..base }
+            PlanEvent { action: "upload", remote_path: Some(to.to_string()), local, moved, exists, reason, ..base }
         }
         Action::Finish { to, then, receipt } => {
-            let ((local, moved_to), receipt) = (local_end(then), *receipt);
-            PlanEvent { action: "finish", remote_path: Some(to.to_string()), local, moved_to, receipt, ..base }
+            let ((local, moved), receipt) = (local_end(then), *receipt);
+            PlanEvent { action: "finish", remote_path: Some(to.to_string()), local, moved, receipt, ..base }
         }
         Action::Leave(left) => PlanEvent {
             local: if left.moved_to.is_some() { "moved" } else { "kept" },
-            moved_to: left.moved_to.as_deref().map(shown),
+            moved: MovedTo::new(left.moved_to.as_deref()),
             remote_path: left.to.as_ref().map(ToString::to_string),
             standing: Some(left.standing),
             reason: Some(&left.reason),
@@ -150,15 +120,16 @@ fn shown(path: &Path) -> String {
 }
 
 /// What would become of the local file, in the words of the event `stored`.
-fn local_end(then: &After) -> (&'static str, Option<String>) {
+fn local_end(then: &After) -> (&'static str, MovedTo) {
     match then {
-        After::Delete => ("removed", None),
-        After::Keep => ("kept", None),
-        After::Move(folder) => ("moved", Some(shown(folder))),
+        After::Delete => ("removed", MovedTo::new(None)),
+        After::Keep => ("kept", MovedTo::new(None)),
+        After::Move(folder) => ("moved", MovedTo::new(Some(folder))),
     }
 }
 
-fn text(step: &Step) -> String {
+/// The line about a step, for people.
+pub(super) fn text(step: &Step) -> String {
     let local = printable(&step.local.to_string_lossy());
     match &step.action {
         Action::Upload { to, then, note, .. } => {
@@ -201,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_line_says_what_would_be_sent_and_what_would_be_deleted_or_moved() {
-        let line = |step: &Step| line(step, false, SystemTime::UNIX_EPOCH);
+        let line = text;
         assert_eq!(line(&upload(After::Delete)), "upload  /w/x\\n -> /HR/x (4 bytes), then delete it here");
         assert_eq!(line(&upload(After::Keep)), "upload  /w/x\\n -> /HR/x (4 bytes)");
         assert_eq!(
@@ -214,25 +185,15 @@ mod tests {
     }
 
     #[test]
-    fn an_event_has_version_type_and_time_and_the_last_one_the_sum() {
-        let read = |line: String| serde_json::from_str::<serde_json::Value>(&line).unwrap();
+    fn an_event_says_what_would_become_of_the_file_and_the_last_line_the_sum() {
         let step = upload(After::Delete);
-        let event = read(line(&step, true, SystemTime::UNIX_EPOCH));
-        assert_eq!(
-            (&event["v"], &event["type"], &event["time"]),
-            (&1.into(), &"plan".into(), &"1970-01-01T00:00:00Z".into())
-        );
+        let event = serde_json::to_value(event(&step)).unwrap();
         assert_eq!(
             (&event["action"], &event["remote_path"], &event["local"]),
             (&"upload".into(), &"/HR/x".into(), &"removed".into())
         );
         let mut sum = Sum::default();
         sum.add(&step);
-        let event = read(sum_line(&sum, true, SystemTime::UNIX_EPOCH));
-        assert_eq!((&event["type"], &event["upload"], &event["bytes"]), (&"summary".into(), &1.into(), &4.into()));
-        assert_eq!(
-            sum_line(&sum, false, SystemTime::UNIX_EPOCH),
-            "would upload 1 file (4 bytes), and leave 0; nothing was sent, written or removed"
-        );
+        assert_eq!(sum_line(&sum), "would upload 1 file (4 bytes), and leave 0; nothing was sent, written or removed");
     }
 }

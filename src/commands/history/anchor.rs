@@ -1,15 +1,14 @@
 //! `history anchor`: puts an anchor of the journal's chains into the vault now.
 
-use std::io::Write;
-
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use super::vault::folders;
 use crate::anchors::{self, StoredAnchor};
 use crate::cli::History;
 use crate::commands::context::Context;
-use crate::commands::print::printed;
+use crate::commands::output::Output;
 use crate::config::{AnchorFolder, Config};
+use crate::events::Event;
 use crate::exit::{Exit, Fatal};
 use crate::journal::{AnchorRecord, Journal};
 use crate::vault::{RemotePath, Vault};
@@ -18,14 +17,13 @@ pub(super) async fn command(
     journal: &Journal,
     typed: &History,
     context: Context,
-    out: &mut dyn Write,
+    out: &mut Output<'_>,
 ) -> Result<Exit, Fatal> {
     if typed.lists_or_checks() {
         return Err(Fatal::new(Exit::Usage, "history anchor goes with no other flag of history"));
     }
     let folder = folder(&context.config, journal.last_anchor().await?.as_ref())?;
-    let json = context.global.json;
-    context.ask(async |vault| put(journal, vault, &folder, json, out).await).await
+    context.ask(async |vault| put(journal, vault, &folder, out).await).await
 }
 
 /// The folder into which `history anchor` puts the anchor.
@@ -38,34 +36,46 @@ fn folder(config: &Config, last: Option<&AnchorRecord>) -> Result<RemotePath, Fa
 }
 
 /// Puts an anchor into the vault, and prints the heads of both chains: SEQ:HASH, a space, fSEQ:HASH.
-async fn put<V: Vault>(
-    journal: &Journal,
-    vault: &V,
-    folder: &RemotePath,
-    json: bool,
-    out: &mut dyn Write,
-) -> Result<Exit, Fatal> {
+async fn put<V: Vault>(journal: &Journal, vault: &V, folder: &RemotePath, out: &mut Output<'_>) -> Result<Exit, Fatal> {
     let put = anchors::put(vault, journal, folder).await.map_err(|error| match error {
         anchors::AnchorError::Journal(error) => Fatal::from(error),
         anchors::AnchorError::Vault(error) => Fatal::from(error),
         busy @ anchors::AnchorError::Busy => Fatal::new(Exit::SomeFailed, busy.to_string()),
     })?;
     anchors::log(&put.anchor);
-    let heads = || format!("{} {}", put.anchor.receipts_head(), put.anchor.local_ends_head());
-    let text = if json { object(&put).to_string() } else { heads() };
-    printed(writeln!(out, "{text}"))?;
+    out.print(&AnchorEvent::new(&put), || format!("{} {}", put.anchor.receipts_head(), put.anchor.local_ends_head()))?;
     Ok(Exit::Done)
 }
 
-fn object(put: &StoredAnchor) -> Value {
-    let anchor = &put.anchor;
-    json!({
-        "anchor": anchor.receipts_head().to_string(),
-        "seq": anchor.seq,
-        "hash": anchor.hash,
-        "fates": anchor.local_ends_head().to_string(),
-        "key": anchor.fingerprint(),
-        "document": put.folder.join(&put.name).to_string(),
-        "at": anchor.at,
-    })
+/// The heads of both chains, and where their anchor lies in the vault.
+#[derive(Serialize)]
+struct AnchorEvent<'a> {
+    /// SEQ:HASH, as `--against` takes it.
+    anchor: String,
+    /// fSEQ:HASH, as `--against` takes it.
+    local_ends: String,
+    receipt: i64,
+    receipt_hash: &'a str,
+    key: String,
+    remote_path: String,
+    signed_at: &'a str,
+}
+
+impl Event for AnchorEvent<'_> {
+    const TYPE: &'static str = "anchor";
+}
+
+impl<'a> AnchorEvent<'a> {
+    fn new(put: &'a StoredAnchor) -> Self {
+        let anchor = &put.anchor;
+        Self {
+            anchor: anchor.receipts_head().to_string(),
+            local_ends: anchor.local_ends_head().to_string(),
+            receipt: anchor.seq,
+            receipt_hash: &anchor.hash,
+            key: anchor.fingerprint(),
+            remote_path: put.folder.join(&put.name).to_string(),
+            signed_at: &anchor.at,
+        }
+    }
 }

@@ -1,31 +1,31 @@
 //! `history --check`: whether the receipts are as they were written.
 
 use std::fmt::Write as _;
-use std::io::Write;
 
-use serde_json::{Value, json};
+use serde::Serialize;
 
-use super::comparison::{Agreement, Comparisons, known_heads, with_known_heads};
+use super::comparison::{Agreement, AnchorComparison, Comparisons, known_heads, with_known_heads};
 use super::time::rfc3339;
 use super::vault;
 use crate::cli::History;
 use crate::commands::context::Context;
-use crate::commands::print::printed;
+use crate::commands::output::Output;
+use crate::events::Event;
 use crate::exit::{Exit, Fatal};
 use crate::journal::{CheckReport, Journal};
-use crate::printable::{json_line, printable};
+use crate::printable::printable;
 
 /// `history --check`: checks the chain, and compares it with heads that were given, or with the anchors in the vault.
 pub(super) async fn command(
     journal: &Journal,
     typed: &History,
     context: Context,
-    out: &mut dyn Write,
+    out: &mut Output<'_>,
 ) -> Result<Exit, Fatal> {
-    let json = context.global.json;
     let given = known_heads(&typed.against)?;
     let report = journal.check().await?;
-    print_local(&report, json, out)?;
+    // People read this before a vault is asked that may not answer. As JSON, one object is printed at the end instead.
+    out.text(&local_text(&report))?;
     let comparisons = if !given.is_empty() {
         with_known_heads(journal, given).await?
     } else if typed.offline {
@@ -33,35 +33,21 @@ pub(super) async fn command(
     } else {
         vault::compare(journal, context).await?
     };
-    print_conclusion(&report, &comparisons, json, out)
+    print_conclusion(&report, &comparisons, out)
 }
 
 /// `history --check` without a comparison: checks the whole chain of receipts, and prints its newest hash and where it is broken.
-pub async fn check(journal: &Journal, json: bool, out: &mut dyn Write) -> Result<Exit, Fatal> {
+pub async fn check(journal: &Journal, out: &mut Output<'_>) -> Result<Exit, Fatal> {
     let report = journal.check().await?;
-    print_local(&report, json, out)?;
-    print_conclusion(&report, &Comparisons::default(), json, out)
-}
-
-/// Prints what the check found in the journal itself, before a vault is asked that may not answer. As JSON, one object is printed
-/// at the end instead.
-fn print_local(report: &CheckReport, json: bool, out: &mut dyn Write) -> Result<(), Fatal> {
-    if !json {
-        printed(writeln!(out, "{}", local_text(report)))?;
-    }
-    Ok(())
+    out.text(&local_text(&report))?;
+    print_conclusion(&report, &Comparisons::default(), out)
 }
 
 /// Prints what the journal was compared with, and the conclusion.
-fn print_conclusion(
-    report: &CheckReport,
-    comparisons: &Comparisons,
-    json: bool,
-    out: &mut dyn Write,
-) -> Result<Exit, Fatal> {
-    let text = if json { json_line(&check_object(report, comparisons)) } else { compared_text(report, comparisons) };
-    printed(writeln!(out, "{text}"))?;
-    Ok(match Conclusion::of(report, comparisons) {
+fn print_conclusion(report: &CheckReport, comparisons: &Comparisons, out: &mut Output<'_>) -> Result<Exit, Fatal> {
+    let conclusion = Conclusion::of(report, comparisons);
+    out.print(&HistoryCheckEvent::new(conclusion, report, comparisons), || compared_text(report, comparisons))?;
+    Ok(match conclusion {
         Conclusion::Whole if comparisons.refused => Exit::LoginRefused,
         Conclusion::Whole => Exit::Done,
         _ => Exit::SomeFailed,
@@ -87,6 +73,15 @@ impl Conclusion {
             Self::Unproved
         } else {
             Self::Whole
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Whole => "whole",
+            Self::Unproved => "unproved",
+            Self::Contradicted => "contradicted",
+            Self::Broken => "broken",
         }
     }
 
@@ -140,26 +135,57 @@ fn compared_text(report: &CheckReport, comparisons: &Comparisons) -> String {
     lines.join("\n")
 }
 
-fn check_object(report: &CheckReport, comparisons: &Comparisons) -> Value {
-    let broken: Vec<Value> = report
-        .defects
-        .iter()
-        .map(|it| json!({ "first": it.first, "last": it.last, "damage": it.kind.word() }))
-        .collect();
-    json!({
-        "whole": Conclusion::of(report, comparisons) == Conclusion::Whole,
-        "receipts": report.receipts,
-        "head_seq": report.head.seq,
-        "head_hash": report.head.hash(),
-        "pruned_seq": report.pruned.seq,
-        "pruned_hash": report.pruned.hash(),
-        "pruned_at": report.pruned.at.map(rfc3339),
-        "fates_seq": report.local_ends.seq,
-        "fates_hash": report.local_ends.hash(),
-        "anchors": comparisons.objects(),
-        "not_compared": comparisons.not_compared,
-        "unproved": report.unproved.as_ref().map(ToString::to_string),
-        "breaks": report.defect_count,
-        "broken": broken,
-    })
+/// What `history --check` found.
+#[derive(Serialize)]
+struct HistoryCheckEvent<'a> {
+    conclusion: &'static str,
+    receipts: u64,
+    head_receipt: i64,
+    head_hash: String,
+    local_ends_number: i64,
+    local_ends_hash: String,
+    pruned_receipt: i64,
+    pruned_hash: String,
+    pruned_at: Option<String>,
+    defect_count: u64,
+    defects: Vec<DefectFields>,
+    anchors: Vec<AnchorComparison<'a>>,
+    not_compared: Option<&'a str>,
+    unproved: Option<String>,
+}
+
+/// A place where the chain is broken.
+#[derive(Serialize)]
+struct DefectFields {
+    first: i64,
+    last: i64,
+    damage: &'static str,
+}
+
+impl Event for HistoryCheckEvent<'_> {
+    const TYPE: &'static str = "history_check";
+}
+
+impl<'a> HistoryCheckEvent<'a> {
+    fn new(conclusion: Conclusion, report: &CheckReport, comparisons: &'a Comparisons) -> Self {
+        let defects = report.defects.iter();
+        Self {
+            conclusion: conclusion.word(),
+            receipts: report.receipts,
+            head_receipt: report.head.seq,
+            head_hash: report.head.hash(),
+            local_ends_number: report.local_ends.seq,
+            local_ends_hash: report.local_ends.hash(),
+            pruned_receipt: report.pruned.seq,
+            pruned_hash: report.pruned.hash(),
+            pruned_at: report.pruned.at.map(rfc3339),
+            defect_count: report.defect_count,
+            defects: defects
+                .map(|it| DefectFields { first: it.first, last: it.last, damage: it.kind.word() })
+                .collect(),
+            anchors: comparisons.fields(),
+            not_compared: comparisons.not_compared.as_deref(),
+            unproved: report.unproved.as_ref().map(ToString::to_string),
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Comparisons of the journal with heads of its chains that are kept elsewhere.
 
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::exit::{Exit, Fatal};
 use crate::journal::{HeadComparison, Journal, KnownHead};
@@ -40,6 +40,29 @@ impl Agreement {
             HeadComparison::Same => Self::Agrees,
             HeadComparison::Pruned(_) => Self::NotCompared,
             HeadComparison::Different | HeadComparison::Missing { .. } => Self::Contradicts,
+        }
+    }
+}
+
+/// The fields of a comparison in JSON.
+#[derive(Serialize)]
+pub(super) struct AnchorComparison<'a> {
+    remote_path: Option<&'a str>,
+    /// SEQ:HASH or fSEQ:HASH, as `--against` takes it.
+    against: Option<String>,
+    result: &'static str,
+    contradicts: bool,
+    text: &'a str,
+}
+
+impl<'a> From<&'a Comparison> for AnchorComparison<'a> {
+    fn from(comparison: &'a Comparison) -> Self {
+        Self {
+            remote_path: comparison.document.as_deref(),
+            against: comparison.head.as_ref().map(KnownHead::to_string),
+            result: comparison.result,
+            contradicts: comparison.agreement == Agreement::Contradicts,
+            text: &comparison.text,
         }
     }
 }
@@ -88,13 +111,9 @@ impl Comparisons {
         lines
     }
 
-    /// One JSON object for each comparison.
-    pub(super) fn objects(&self) -> Vec<Value> {
-        let object = |it: &Comparison| {
-            let (seq, head) = (it.head.as_ref().map(|head| head.seq), it.head.as_ref().map(KnownHead::to_string));
-            json!({ "document": it.document, "seq": seq, "against": head, "result": it.result, "broken": it.agreement == Agreement::Contradicts, "told": it.text })
-        };
-        self.all.iter().map(object).collect()
+    /// The fields of each comparison.
+    pub(super) fn fields(&self) -> Vec<AnchorComparison<'_>> {
+        self.all.iter().map(AnchorComparison::from).collect()
     }
 }
 

@@ -1,9 +1,8 @@
 //! What still lies in the configured folders though the journal has no entry that says so: files that wait, or that need a person.
 
-use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio::task::spawn_blocking;
@@ -12,22 +11,21 @@ use tokio::time::timeout;
 use super::list::Options;
 use super::time::rfc3339_seconds;
 use crate::budget;
-use crate::commands::print::printed;
+use crate::commands::output::Output;
 use crate::config::Folder;
+use crate::events::{Event, LocalPath};
 use crate::exit::{Exit, Fatal};
 use crate::file::Root;
 use crate::file::lease::LeaseBreaks;
 use crate::inventory::{self, FileHere, Inventory, Limits, Look, Standing, StillHere};
 use crate::journal::{Journal, Record};
-use crate::printable::{json_line, printable};
+use crate::printable::printable;
 
-/// A file as JSON: the fields are a stable contract.
+/// A file that lies in a configured folder.
 #[derive(Serialize)]
 struct HereEvent<'a> {
-    v: u8,
-    r#type: &'static str,
-    time: String,
-    local_path: String,
+    #[serde(flatten)]
+    path: LocalPath,
     remote_path: Option<String>,
     size: Option<u64>,
     standing: &'static str,
@@ -37,13 +35,17 @@ struct HereEvent<'a> {
     mend: Option<&'a str>,
 }
 
+impl Event for HereEvent<'_> {
+    const TYPE: &'static str = "here";
+}
+
 /// Prints the files that lie in these folders and that `--failed` or `--pending` asks for, without those of which the journal's entry
 /// was printed already.
 pub(super) async fn print(
     folders: &[Folder],
     journal: &Journal,
     options: &Options,
-    out: &mut dyn Write,
+    out: &mut Output<'_>,
 ) -> Result<(), Fatal> {
     if !options.failed && !options.pending || options.name.is_some() || options.since.is_some() {
         return Ok(());
@@ -52,7 +54,8 @@ pub(super) async fn print(
         let Some((place, inventory)) = take(folder, journal).await? else { continue };
         let asked = |file: &&FileHere| is_asked(&file.standing, options);
         for file in inventory.files.iter().filter(asked) {
-            if !printed(writeln!(out, "{}", line(&place.join(&file.relative), file, options.json)))? {
+            print_file(&place.join(&file.relative), file, out)?;
+            if !out.has_reader() {
                 return Ok(());
             }
         }
@@ -99,20 +102,13 @@ async fn take(folder: &Folder, journal: &Journal) -> Result<Option<(std::path::P
         tracing::warn!("the folder {} can't be looked at: its file system does not answer", folder.path.display());
         return Ok(None);
     };
-    taken.map_err(|error| Fatal::new(Exit::SomeFailed, format!("internal error: {error}")))?
+    taken.map_err(Fatal::internal)?
 }
 
-fn line(path: &Path, file: &FileHere, json: bool) -> String {
+fn print_file(path: &Path, file: &FileHere, out: &mut Output<'_>) -> Result<(), Fatal> {
     let (mend, standing) = (file.standing.mend(), &file.standing);
-    if !json {
-        let mend = mend.map(|mend| format!("; {mend}")).unwrap_or_default();
-        return format!("here: {:<10}  {}: {standing}{mend}", standing.word(), printable(&path.to_string_lossy()));
-    }
-    json_line(&HereEvent {
-        v: 1,
-        r#type: "here",
-        time: rfc3339_seconds(SystemTime::now()),
-        local_path: path.to_string_lossy().into_owned(),
+    let event = HereEvent {
+        path: LocalPath::new(path),
         remote_path: standing.remote().map(ToString::to_string),
         size: file.size,
         standing: standing.word(),
@@ -120,6 +116,10 @@ fn line(path: &Path, file: &FileHere, json: bool) -> String {
         since: standing.since().map(rfc3339_seconds),
         receipt: standing.receipt(),
         mend: mend.as_deref(),
+    };
+    out.print(&event, || {
+        let mend = mend.as_ref().map(|mend| format!("; {mend}")).unwrap_or_default();
+        format!("here: {:<10}  {}: {standing}{mend}", standing.word(), printable(&path.to_string_lossy()))
     })
 }
 

@@ -1,26 +1,22 @@
 //! `history`: lists what the journal knows of each file.
 
 use std::fmt::Write as _;
-use std::io::Write;
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde::Serialize;
 
 use super::here::still_here;
 use super::time::{ago, rfc3339, rfc3339_seconds};
-use crate::commands::print::printed;
+use crate::commands::output::Output;
+use crate::commands::totals::Counts;
+use crate::events::{Event, LocalPath, MovedTo};
 use crate::exit::{Exit, Fatal};
-use crate::hex;
 use crate::journal::{End, Filter, Journal, LocalEnd, NamePattern, Record, State};
-use crate::printable::{json_line, printable};
+use crate::printable::printable;
 
-/// Which entries are listed, and how.
+/// Which entries are listed.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// One JSON object a line.
-    pub json: bool,
     /// Only files that failed.
     pub failed: bool,
     /// Only uploads whose outcome is open.
@@ -35,9 +31,9 @@ pub struct Options {
 const PAGE: usize = 500;
 
 /// Prints the entries, the newest last.
-pub async fn run(journal: &Journal, options: &Options, out: &mut dyn Write) -> Result<Exit, Fatal> {
+pub async fn run(journal: &Journal, options: &Options, out: &mut Output<'_>) -> Result<Exit, Fatal> {
     let filter = filter(options)?;
-    let mut after = None;
+    let (mut after, mut attempts) = (None, 0);
     loop {
         let page = journal.history_page(&filter, after, PAGE).await?;
         let (page, still_here) = if options.failed {
@@ -47,11 +43,13 @@ pub async fn run(journal: &Journal, options: &Options, out: &mut dyn Write) -> R
             (page, unknown)
         };
         for (record, still_here) in page.iter().zip(still_here) {
-            let line = if options.json { json_line(&object(record, still_here)) } else { line(record, still_here) };
-            if !printed(writeln!(out, "{line}"))? {
+            attempts += 1;
+            out.print(&AttemptEvent::new(record, still_here), || line(record, still_here))?;
+            if !out.has_reader() {
                 return Ok(Exit::Done);
             }
         }
+        out.count(Counts::Attempts { attempts });
         if page.len() < PAGE {
             return Ok(Exit::Done);
         }
@@ -90,42 +88,69 @@ fn line(record: &Record, still_here: Option<bool>) -> String {
     line
 }
 
-/// One entry as JSON. The keys are a stable contract: none is renamed or dropped, and a key without a value is null.
-fn object(record: &Record, still_here: Option<bool>) -> Value {
-    let entry = &record.entry;
-    let intent = &entry.intent;
-    let stored = entry.stored.as_ref();
-    let (state, reason) = state_words(&entry.state);
-    let mut object = Map::new();
-    let mut put = |key: &str, value: Value| object.insert(key.to_owned(), value);
-    put("id", json!(entry.id.0));
-    put("path", json!(intent.root.join(&intent.relative).to_string_lossy()));
-    put("relative", json!(intent.relative.to_string_lossy()));
-    put("name", json!(intent.name));
-    put("dest", json!(intent.dest.to_string()));
-    put("size", json!(stored.map_or(intent.stamp.size, |stored| stored.size)));
-    put("sha256", json!(stored.map(|stored| &stored.sha256)));
-    put("document_id", json!(stored.map(|stored| &stored.document.0)));
-    put("version", json!(stored.and_then(|stored| stored.document_version.as_ref())));
-    put("user", json!(stored.map(|stored| &stored.user)));
-    put("adopted", json!(stored.map(|stored| stored.already_present)));
-    put("state", json!(state));
-    put("reason", json!(reason));
-    put("started", json!(rfc3339(entry.started)));
-    put("stored", json!(entry.stored_at.map(rfc3339)));
-    put("seq", json!(record.link.as_ref().map(|link| link.seq)));
-    put("hash", json!(record.link.as_ref().map(|link| &link.hash)));
-    put("prev", json!(record.link.as_ref().map(|link| &link.prev)));
-    if let Some(still_here) = still_here {
-        put("still_here", json!(still_here));
+/// One entry. A field without a value is null.
+#[derive(Serialize)]
+struct AttemptEvent<'a> {
+    attempt: i64,
+    state: &'static str,
+    reason: Option<&'a str>,
+    #[serde(flatten)]
+    path: LocalPath,
+    relative: String,
+    #[serde(flatten)]
+    moved: MovedTo,
+    remote_path: String,
+    document_id: Option<&'a str>,
+    document_version: Option<&'a str>,
+    size: u64,
+    sha256: Option<&'a str>,
+    user: Option<&'a str>,
+    already_present: Option<bool>,
+    started_at: String,
+    stored_at: Option<String>,
+    receipt: Option<i64>,
+    receipt_hash: Option<&'a str>,
+    previous_hash: Option<&'a str>,
+    /// Only with `--failed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    still_here: Option<bool>,
+}
+
+impl Event for AttemptEvent<'_> {
+    const TYPE: &'static str = "attempt";
+}
+
+impl<'a> AttemptEvent<'a> {
+    fn new(record: &'a Record, still_here: Option<bool>) -> Self {
+        let (entry, link) = (&record.entry, record.link.as_ref());
+        let (intent, stored) = (&entry.intent, entry.stored.as_ref());
+        let (state, reason) = state_words(&entry.state);
+        let moved_to = match &entry.state {
+            State::Ended(End::Local(LocalEnd::Moved(to))) => Some(to.as_path()),
+            _ => None,
+        };
+        Self {
+            attempt: entry.id.0,
+            state,
+            reason,
+            path: LocalPath::new(&intent.root.join(&intent.relative)),
+            relative: intent.relative.to_string_lossy().into_owned(),
+            moved: MovedTo::new(moved_to),
+            remote_path: intent.dest.join(&intent.name).to_string(),
+            document_id: stored.map(|stored| &*stored.document.0),
+            document_version: stored.and_then(|stored| stored.document_version.as_deref()),
+            size: stored.map_or(intent.stamp.size, |stored| stored.size),
+            sha256: stored.map(|stored| &*stored.sha256),
+            user: stored.map(|stored| &*stored.user),
+            already_present: stored.map(|stored| stored.already_present),
+            started_at: rfc3339(entry.started),
+            stored_at: entry.stored_at.map(rfc3339),
+            receipt: link.map(|link| link.seq),
+            receipt_hash: link.map(|link| &*link.hash),
+            previous_hash: link.map(|link| &*link.prev),
+            still_here,
+        }
     }
-    if let State::Ended(End::Local(LocalEnd::Moved(to))) = &entry.state {
-        put("moved_to", json!(to.to_string_lossy()));
-    }
-    if let Some(bytes) = bytes_if_not_text(&intent.root.join(&intent.relative)) {
-        put("path_bytes", json!(bytes));
-    }
-    Value::Object(object)
 }
 
 fn state_words(state: &State) -> (&'static str, Option<&str>) {
@@ -139,9 +164,4 @@ fn state_words(state: &State) -> (&'static str, Option<&str>) {
         State::Ended(End::Failed { reason }) => ("failed", Some(reason)),
         State::Ended(End::Abandoned { reason }) => ("abandoned", Some(reason)),
     }
-}
-
-/// The path's bytes in hexadecimal, if the path is not UTF-8.
-fn bytes_if_not_text(path: &Path) -> Option<String> {
-    if path.to_str().is_some() { None } else { Some(hex(path.as_os_str().as_bytes())) }
 }

@@ -8,13 +8,15 @@ mod list;
 pub(super) mod time;
 mod vault;
 
-use std::io::{self, Write};
 use std::time::Duration;
+
+use serde::Serialize;
 
 use super::context::Context;
 use super::journals;
-use super::print::printed;
+use super::output::Output;
 use crate::cli::{History, HistoryCommand};
+use crate::events::Event;
 use crate::exit::{Exit, Fatal};
 use crate::journal::Journal;
 use crate::retention;
@@ -22,39 +24,49 @@ use crate::retention;
 pub use check::check;
 pub use list::{Options, run};
 
+/// How many receipts were forgotten.
+#[derive(Serialize)]
+struct PrunedEvent {
+    receipts: u64,
+}
+
+impl Event for PrunedEvent {
+    const TYPE: &'static str = "pruned";
+}
+
 /// Runs `history` as it was typed.
-pub(super) async fn command(context: Context, typed: History) -> Result<Exit, Fatal> {
+pub(super) async fn command(context: Context, typed: History, out: &mut Output<'_>) -> Result<Exit, Fatal> {
     let journal = journals::open_known(&context.config, &context.global).await?;
-    let mut out = io::stdout();
     if let Some(HistoryCommand::Anchor) = typed.command {
-        return anchor::command(&journal, &typed, context, &mut out).await;
+        return anchor::command(&journal, &typed, context, out).await;
     }
     if typed.check {
-        return check::command(&journal, &typed, context, &mut out).await;
+        return check::command(&journal, &typed, context, out).await;
     }
     if let Some(age) = typed.prune_before {
-        return prune(&journal, age, &mut out).await;
+        return prune(&journal, age, out).await;
     }
     let options = Options {
-        json: context.global.json,
         failed: typed.failed,
         pending: typed.pending,
         since: typed.since,
         name: typed.name.map(|name| name.to_string_lossy().into_owned()),
     };
-    let exit = run(&journal, &options, &mut out).await?;
-    here::print(&context.config.folders, &journal, &options, &mut out).await?;
+    let exit = run(&journal, &options, out).await?;
+    here::print(&context.config.folders, &journal, &options, out).await?;
     Ok(exit)
 }
 
 /// Forgets the receipts that are older than `age`, if the chain is whole.
-async fn prune(journal: &Journal, age: Duration, out: &mut dyn Write) -> Result<Exit, Fatal> {
+async fn prune(journal: &Journal, age: Duration, out: &mut Output<'_>) -> Result<Exit, Fatal> {
     let before = time::ago(Some(age)).ok_or_else(|| Fatal::new(Exit::Usage, "nothing can be so old"))?;
     let count = retention::prune_if_whole(journal, before).await?.ok_or_else(|| {
         let reason = "nothing is forgotten while receipts are missing or altered: see history --check";
         Fatal::new(Exit::SomeFailed, reason)
     })?;
-    let receipts = if count == 1 { "receipt" } else { "receipts" };
-    printed(writeln!(out, "{count} {receipts} forgotten; those that are left can still be checked"))?;
+    out.print(&PrunedEvent { receipts: count }, || {
+        let receipts = if count == 1 { "receipt" } else { "receipts" };
+        format!("{count} {receipts} forgotten; those that are left can still be checked")
+    })?;
     Ok(Exit::Done)
 }

@@ -17,7 +17,7 @@ use crate::vault::{RemotePath, Vault};
 
 /// Compares the journal with its anchors in the vault. Where no service can be asked, the check stays a local one.
 pub(super) async fn compare(journal: &Journal, context: Context) -> Result<Comparisons, Fatal> {
-    let Context { config, global, mut shutdown } = context;
+    let Context { config, global, mut shutdown, .. } = context;
     let last = journal.last_anchor().await?;
     let folders = folders(&config, last.as_ref());
     if let Some(why) = why_not_asked(&config, &global, &folders) {

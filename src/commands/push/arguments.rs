@@ -182,5 +182,5 @@ async fn walk(
             }
         }
     }
-    walking.await.map_err(|error| Fatal::new(Exit::SomeFailed, format!("internal error: {error}")))
+    walking.await.map_err(Fatal::internal)
 }

@@ -14,6 +14,7 @@ use super::context::{Context, Local};
 use super::open_folders::{LockedFolders, on_disk};
 use super::print::Printer;
 use super::session::Session;
+use super::totals::Counts;
 use super::watch;
 use crate::cli::Push;
 use crate::config::{After, Config};
@@ -54,7 +55,7 @@ struct Prepared {
 
 async fn push(context: Context, typed: &Push, locked: &LockedFolders) -> Result<Exit, Fatal> {
     let local = context.open_local().await?;
-    let Context { config, global, mut shutdown } = context;
+    let Context { config, global, mut shutdown, totals } = context;
     let prepared = tokio::select! {
         prepared = prepare(&config, typed, &local, locked) => prepared?,
         () = shutdown.reached(Stop::Gently) => return Ok(Exit::Interrupted),
@@ -71,8 +72,11 @@ async fn push(context: Context, typed: &Push, locked: &LockedFolders) -> Result<
             shared.rate().set(session.config.limit_rate.clone());
             let (printer, printed) = Printer::start(global.json);
             let ended = upload(&session.config, shared, prepared, printer, shutdown.clone()).await;
-            printed.wait();
-            ended.map(Some)
+            let lines_dropped = printed.wait();
+            ended.map(|tally| {
+                totals.set(Counts::of_uploads(&tally, lines_dropped));
+                Some(tally)
+            })
         }
         Ok(None) => Ok(None),
         Err(fatal) => Err(fatal),

@@ -11,7 +11,7 @@ use super::arguments::{Argument, Item, expand};
 use super::spool::Spooled;
 use crate::commands::print::Printer;
 use crate::daemon::Tally;
-use crate::exit::{Exit, Fatal};
+use crate::exit::Fatal;
 use crate::file::Settled;
 use crate::removal;
 use crate::upload::{Failure, Outcome, Report, Unsettled};
@@ -74,7 +74,7 @@ impl Submitter {
         }
         match expanding.await {
             Err(error) if error.is_cancelled() => self.tally.left += 1,
-            ended => ended.map_err(|error| Fatal::new(Exit::SomeFailed, format!("internal error: {error}")))??,
+            ended => ended.map_err(Fatal::internal)??,
         }
         if let Some(input) = self.input {
             log_kept(&input.file);
