@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::delivery::{Parcel, Queues, Signal};
 use super::marks::MarksFile;
 use super::message::{Message, NamedFile, Words};
-use super::trouble::{Event, Kind, Seen, Topic, Troubles, When};
+use super::trouble::{Event, Kind, Seen, Topic, Troubles, WAITING, When};
 use super::{Uptime, words};
 use crate::budget;
 use crate::config::Notify;
@@ -171,7 +171,7 @@ impl Teller {
             let reason = format!("{files} {} there", if files == 1 { "file waits" } else { "files wait" });
             (age >= self.run.notify.stuck_after).then(|| Seen {
                 topic: Topic { kind: Kind::Stuck, folder: Some(folder.clone()) },
-                cause: "waiting",
+                cause: WAITING,
                 reason: Words::new(&reason, &reason),
                 count: files,
                 age,
