@@ -259,9 +259,9 @@ impl Teller {
     /// Tells how the run ended.
     fn end(mut self, ended: Result<Exit, (Exit, Words)>, inputs: &Receiver<Input>) {
         let once = self.run.once;
-        let (exit, reason) = match ended {
-            Ok(exit) => (exit, words::of_run(exit)),
-            Err((exit, reason)) => (exit, reason),
+        let (has_run, exit, reason) = match ended {
+            Ok(exit) => (true, exit, words::of_run(exit)),
+            Err((exit, reason)) => (false, exit, reason),
         };
         if exit == Exit::Interrupted || (!once && exit == Exit::Done) {
             return;
@@ -270,10 +270,10 @@ impl Teller {
         if once {
             self.wait_for_counts(inputs);
         }
-        let has_run = matches!(exit, Exit::Done | Exit::SomeFailed);
+        let is_explained = exit == Exit::Done || (exit == Exit::SomeFailed && has_run && self.troubles.has_failures());
         if exit == Exit::LoginRefused {
             self.troubles.refused(reason.clone(), self.uptime.now());
-        } else if !has_run || (exit == Exit::SomeFailed && !self.troubles.has_failures()) {
+        } else if !is_explained {
             self.troubles.failed(None, reason.clone(), None, self.uptime.now());
         }
         self.tell(When::Ended { once: once && has_run });

@@ -162,7 +162,7 @@ fn a_refused_login_is_told_at_once_and_so_is_its_end() {
     eventually("the end is told", || events(&world) == ["login"]);
     assert_eq!(check.paths(), ["/uuid/fail"]);
     world.faults().clear();
-    let daemon = watch(&world);
+    let daemon = world.watch(&[&QUICK[..], &CONFIG, &["--retry-login"]].concat());
     eventually("the login works again", || events(&world) == ["login", "recovered"]);
     eventually("the check is well", || check.paths().last().unwrap() == "/uuid");
     assert_eq!(daemon.stop().code, Some(0));
