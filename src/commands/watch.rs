@@ -23,11 +23,11 @@ use crate::file::{FolderError, Root};
 use crate::inventory::Look;
 use crate::journal::Journal;
 use crate::observe::health::{Component, Health};
-use crate::observe::http::Listener;
+use crate::observe::http::{Access, Listener};
 use crate::observe::metrics::Metrics;
 use crate::removal::MoveTargetError;
 use crate::shutdown::{Reloads, Shutdown, Stop};
-use crate::status::{Gatherer, Place};
+use crate::status::{Gatherer, Place, page_source};
 use crate::upload::{MoveTargets, PATIENCE, Shared};
 use crate::vault::RemotePath;
 
@@ -85,7 +85,7 @@ async fn watch(
         Some(address) => Some(bind(address).await?),
         None => None,
     };
-    let allowed_hosts = config.allowed_hosts.clone();
+    let access = Access { allowed_hosts: config.allowed_hosts.clone(), page_names: config.page_names };
     let destinations: Vec<_> = config.folders.iter().filter_map(|folder| folder.policy.dest.clone()).collect();
     let (grace, keep_receipts) = (config.grace, config.keep_receipts);
     let mode = Mode { once, grace, keep_receipts, anchor: config.anchor_folder() };
@@ -93,7 +93,7 @@ async fn watch(
     session.trouble.raise("not logged in yet");
     health.add(Component::Start, Arc::new(session.trouble.clone()));
     health.add(Component::Login, Arc::new(session.client.login_health()));
-    let _server = listener.map(|listener| listener.serve(health.clone(), metrics, allowed_hosts));
+    let _server = listener.map(|listener| listener.serve(health.clone(), metrics, page_source(status.clone()), access));
     let started = tokio::select! {
         started = start(&session, &destinations, &folders.present, once) => started.map(Some),
         () = shutdown.reached(Stop::Gently) => Ok(None),
