@@ -40,6 +40,8 @@ pub(crate) const SMALL_ANSWER: Duration = Duration::from_secs(60);
 pub(crate) const LISTING: Duration = Duration::from_secs(600);
 /// From a request for a token to the last byte of its answer: all uploads wait for it.
 pub(crate) const TOKEN_ANSWER: Duration = Duration::from_secs(30);
+/// How long a process waits while others log in with the same account: twice what one login may take.
+pub(crate) const LOGIN_TURN: Duration = Duration::from_secs(60);
 /// A request for a token that takes longer than this is reported as trouble, in the log and by `/readyz`.
 pub(crate) const TOKEN_SLOW: Duration = Duration::from_secs(10);
 /// The first wait before the store is asked again for an upload that was cut off; each further one is as long as all before it.

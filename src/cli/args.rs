@@ -40,7 +40,8 @@ pub struct Sending {
 
 /// Keep uploading what appears in a folder.
 ///
-/// A login that is refused while it runs suspends uploads; SIGHUP makes it try again at once.
+/// A folder or a destination that is missing waits until it appears, and the others go on; --once leaves it out, and ends with 4. A login
+/// that is refused while it runs suspends uploads; SIGHUP makes it try again at once.
 #[derive(Debug, Clone, Default, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct Watch {
@@ -65,6 +66,9 @@ pub struct Watch {
     /// Watch this folder though it is a home or a system folder
     #[arg(long)]
     pub yes: bool,
+    /// End with 4 at the start if a folder or a destination is missing, before anything is begun
+    #[arg(long)]
+    pub strict: bool,
     /// Say for each file that is there what would be done with it, and why not, then exit: nothing is sent, written or removed
     #[arg(long)]
     pub dry_run: bool,

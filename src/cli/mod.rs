@@ -79,6 +79,7 @@ impl Cli {
 /// Flags that every command takes.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Global options")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct Global {
     /// Configuration file [default: ~/.config/astran-backup/config.toml, else /etc/astran-backup/config.toml]
     #[arg(long, global = true, value_name = "FILE")]
@@ -104,6 +105,9 @@ pub struct Global {
     /// File with the password, readable by its owner only
     #[arg(long, global = true, value_name = "FILE")]
     pub password_file: Option<PathBuf>,
+    /// Log in though the same login was refused in an earlier run
+    #[arg(long, global = true)]
+    pub retry_login: bool,
     /// Folder for the journal [default: ~/.local/state/astran-backup]
     #[arg(long, global = true, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,

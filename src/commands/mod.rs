@@ -21,6 +21,7 @@ pub mod retry;
 mod sandbox;
 mod session;
 mod status;
+mod take_folder;
 mod totals;
 pub mod verify;
 mod watch;
@@ -74,7 +75,8 @@ async fn dispatch(cli: Cli, environment: Environment, run: &Run) -> Result<Exit,
         Command::Push(typed) if typed.dry_run => dry_run::push(context, &typed, &mut out).await,
         Command::Watch(typed) => {
             let reloads = if typed.once { Reloads::never() } else { hangups(trigger)? };
-            watch::run(context, typed.once, reloads).await
+            let options = watch::Options { once: typed.once, strict: typed.strict };
+            watch::run(context, options, reloads).await
         }
         Command::Push(typed) => push::run(context, &typed).await,
         Command::Status => status::run(context, &mut out).await,

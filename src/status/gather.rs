@@ -74,9 +74,11 @@ impl Gatherer {
         self.0.journal.clone()
     }
 
-    /// Adds a folder.
+    /// Adds a folder. One that joins again takes the place of its earlier self.
     pub(crate) fn add(&self, place: Place) {
-        locked(&self.0.places).push(place);
+        let mut places = locked(&self.0.places);
+        places.retain(|known| known.look.root() != place.look.root());
+        places.push(place);
     }
 
     /// From now on this process uploads.

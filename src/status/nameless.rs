@@ -83,8 +83,20 @@ pub(super) mod tests {
     use std::time::SystemTime;
 
     const WORDS: [&str; 14] = [
-        "ready", "settling", "open", "ignored", "unreadable", "not_regular", "failed", "too_large", "bad_name", "kept", "stored",
-        "set_aside", "pending", "a word of a later version",
+        "ready",
+        "settling",
+        "open",
+        "ignored",
+        "unreadable",
+        "not_regular",
+        "failed",
+        "too_large",
+        "bad_name",
+        "kept",
+        "stored",
+        "set_aside",
+        "pending",
+        "a word of a later version",
     ];
 
     /// A file of which all texts are secret.
@@ -146,8 +158,14 @@ pub(super) mod tests {
         assert!(!line.contains("secret"), "{line}");
         assert_eq!(without.troubles[1].folder.as_deref(), Some("folder 2"), "one can tell which folder is meant");
         for (with, without) in with.folders.iter().zip(&without.folders) {
-            assert_eq!((with.stored_today, with.waiting, with.failed), (without.stored_today, without.waiting, without.failed));
-            assert_eq!((with.transfers[0].sent, with.transfers[0].size), (without.transfers[0].sent, without.transfers[0].size));
+            assert_eq!(
+                (with.stored_today, with.waiting, with.failed),
+                (without.stored_today, without.waiting, without.failed)
+            );
+            assert_eq!(
+                (with.transfers[0].sent, with.transfers[0].size),
+                (without.transfers[0].sent, without.transfers[0].size)
+            );
             for (with, without) in with.files.iter().zip(&without.files) {
                 assert_eq!((&with.standing, with.size), (&without.standing, without.size));
             }

@@ -114,6 +114,15 @@ impl Breaker {
         match error.kind {
             Kind::Login if logged_before => tracing::debug!(?again_in, "{what} still waits for the login: {error}"),
             Kind::Login => tracing::error!("UPLOADS ARE SUSPENDED, and every file stays where it is: {error}"),
+            // This waits for a person too.
+            Kind::Missing | Kind::Forbidden if logged_before => {
+                tracing::debug!(?again_in, "{what} still waits: {error}");
+            }
+            Kind::Missing | Kind::Forbidden => {
+                tracing::error!(
+                    "{what} can't be used, so the files of this folder stay where they are; it is asked for again until it can: {error}"
+                );
+            }
             _ => tracing::warn!(?again_in, "{what} is in trouble, no file is tried: {error}"),
         }
     }

@@ -7,7 +7,7 @@ mod steps;
 mod watches;
 
 use super::output::Output;
-use super::session::Session;
+use super::session::{Memory, Session};
 use crate::cli::Global;
 use crate::config::{Config, Grant, Login, Notify};
 use crate::exit::{Exit, Fatal};
@@ -26,7 +26,7 @@ pub(super) async fn run(
 ) -> Result<Exit, Fatal> {
     let mut steps = Steps::new(out);
     let Some(config) = configured(loaded, global, &mut steps)? else { return Ok(steps.exit()) };
-    let session = Session::unchecked(config, global).await?;
+    let session = Session::unchecked(config, global, Memory::Renew).await?;
     let interrupted = tokio::select! {
         checked = all(&session, &mut steps) => { checked?; false }
         () = shutdown.reached(Stop::Gently) => true,

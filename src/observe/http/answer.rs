@@ -91,7 +91,9 @@ pub(super) fn metrics(metrics: &Metrics) -> Answer {
 pub(super) fn status(text: Option<Bytes>) -> Answer {
     let mut answer = match text {
         Some(text) => response(StatusCode::OK, "application/json", text),
-        None => response(StatusCode::SERVICE_UNAVAILABLE, TEXT, "the file system of a watched folder does not answer\n"),
+        None => {
+            response(StatusCode::SERVICE_UNAVAILABLE, TEXT, "the file system of a watched folder does not answer\n")
+        }
     };
     answer.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     answer

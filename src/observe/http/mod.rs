@@ -222,7 +222,10 @@ mod tests {
             let (address, _server) = started_with(page_names).await;
             let answer = request(address, sent).await;
             assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
-            assert!(answer.contains("cache-control: no-store") && answer.ends_with(expected), "{page_names:?} {sent}: {answer}");
+            assert!(
+                answer.contains("cache-control: no-store") && answer.ends_with(expected),
+                "{page_names:?} {sent}: {answer}"
+            );
         }
     }
 
@@ -231,7 +234,10 @@ mod tests {
         let (address, _server) = started().await;
         let whole = get(address, "/").await;
         let head = request(address, "HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
-        assert!(whole.contains("</html>") && head.starts_with("HTTP/1.1 200 OK\r\n") && head.ends_with("\r\n\r\n"), "{head}");
+        assert!(
+            whole.contains("</html>") && head.starts_with("HTTP/1.1 200 OK\r\n") && head.ends_with("\r\n\r\n"),
+            "{head}"
+        );
         for header in [
             "content-security-policy: default-src 'none'",
             "x-content-type-options: nosniff",
