@@ -24,8 +24,9 @@ fn limit_files(snapshot: &mut Snapshot, most: usize) {
     for folder in &mut snapshot.folders {
         folder.files.sort_by_key(|file| match file.standing.as_str() {
             _ if file.needs_a_person => 0,
-            "kept" => 2,
-            _ => 1,
+            "kept" => 3,
+            _ if file.mend.is_some() => 1,
+            _ => 2,
         });
         if folder.files.len() > most {
             folder.files.truncate(most);

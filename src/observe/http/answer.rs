@@ -138,13 +138,13 @@ mod tests {
         let (health, condition) = (Health::default(), Condition::default());
         health.add(Component::Service, Arc::new(condition.clone()));
         health.add(Component::Journal, Arc::new(condition.clone()));
-        assert_eq!(request(Method::GET, "/readyz", &health).await, (200, "ready\n"));
+        assert_eq!(read(readiness(&health.reasons())).await, (200, "ready\n".into()));
         condition.raise("down");
         let expected = (503, "the service: down\nthe journal: down\n".into());
-        assert_eq!(request(Method::GET, "/readyz", &health).await, expected);
-        assert_eq!(request(Method::GET, "/healthz", &health).await, (200, "alive\n".into()));
+        assert_eq!(read(readiness(&health.reasons())).await, expected);
+        assert_eq!(read(liveness()).await, (200, "alive\n".into()));
         condition.clear();
-        assert_eq!(request(Method::GET, "/readyz", &health).await.0, 200);
+        assert_eq!(read(readiness(&health.reasons())).await.0, 200);
     }
 
     #[tokio::test]

@@ -81,14 +81,14 @@ function showFolders(folders) {
     cell.append(make("span"), make("span", "", "sub"));
     return cell;
   };
-  const fresh = () => headed(number("Stored today"), number("Waiting"), number("Need a person"));
+  const fresh = () => headed(number("Stored today"), number("Waiting"), number("Need you"));
   const all = rows(body("folders"), folders.length, fresh);
   folders.forEach((folder, index) => {
     const [head, stored, waiting, failed] = all[index].cells;
     const oldest = folder.waiting.oldest_seconds;
     write(head, printable(folder.local_path), `to ${printable(folder.remote_path)}`);
     write(stored, count(folder.stored_today.files), size(folder.stored_today.bytes));
-    write(waiting, count(folder.waiting.files), size(folder.waiting.bytes) + (oldest > 0 ? `, ${span(oldest)}` : ""));
+    write(waiting, count(folder.waiting.files), size(folder.waiting.bytes) + (oldest > 0 ? `, oldest ${span(oldest)}` : ""));
     write(failed, count(folder.failed), folder.failed ? "see below" : "");
     failed.firstChild.className = folder.failed ? "mark" : "";
   });
@@ -152,21 +152,28 @@ function showFiles(folders) {
   const every = folders.flatMap((folder) => folder.files.map((file) => ({ ...file, folder: folder.local_path })));
   const kept = every.filter((file) => file.standing === "kept").length;
   const all = every.filter((file) => file.standing !== "kept");
-  all.sort((a, b) => b.needs_a_person - a.needs_a_person);
-  const shown = all.slice(0, SHOWN), fresh = () => headed(make("td"), make("td"));
+  // What needs a person first, then what a person can change, then what goes by itself.
+  const rank = (file) => (file.needs_a_person ? 0 : file.mend ? 1 : 2);
+  all.sort((a, b) => rank(a) - rank(b) || (a.local_path < b.local_path ? -1 : 1));
+  const reason = () => {
+    const cell = make("td");
+    cell.append(make("span", "", "mark"), make("span"));
+    return cell;
+  };
+  const shown = all.slice(0, SHOWN), fresh = () => headed(reason(), make("td"));
   const table = rows(body("files"), Math.max(shown.length, 1), fresh);
   if (!shown.length) {
     const [head, why, mend] = table[0].cells;
     table[0].className = "empty";
     write(head, "None", "");
-    set(why, "");
+    write(why, "", "");
     set(mend, "");
   }
   shown.forEach((file, index) => {
     const row = table[index], [head, why, mend] = row.cells, [name, folder] = split(file.folder, file.local_path);
     row.className = file.needs_a_person ? "needs" : "";
     write(head, name, folder + (file.size === null ? "" : `, ${size(file.size)}`));
-    set(why, printable(file.reason) + (file.since ? ` (since ${at(file.since)})` : ""));
+    write(why, file.needs_a_person ? "Needs you: " : "", printable(file.reason) + (file.since ? ` (since ${at(file.since)})` : ""));
     set(mend, printable(file.mend || ""));
   });
   const complete = folders.every((folder) => folder.complete), lines = [];
@@ -186,7 +193,7 @@ function verdict(kind, sign, headline, detail, troubles) {
   if (by("verdict").className !== kind) by("verdict").className = kind;
   set(by("sign"), sign);
   set(by("headline"), headline);
-  set(by("detail"), detail);
+  detail.forEach((text, index) => set(by("detail").children[index], text));
   const title = `${headline} – astran-backup`;
   if (document.title !== title) document.title = title;
   // Written only when something has changed: what is written here is read out.
@@ -205,19 +212,18 @@ function show(status) {
   const failed = sum((folder) => folder.failed), waiting = sum((folder) => folder.waiting.files);
   const uploads = folders.flatMap((folder) => folder.transfers);
   const rate = uploads.reduce((all, upload) => all + (upload.rate || 0), 0);
-  const detail = [
+  const words = [
     `${count(sum((folder) => folder.stored_today.files))} stored today`,
     waiting ? `${count(waiting)} waiting (${size(sum((folder) => folder.waiting.bytes))})` : "nothing waiting",
   ];
-  if (uploads.length) detail.push(`${count(uploads.length)} uploading${rate ? `, ${size(rate)}/s together` : ""}`);
+  words.push(uploads.length ? `${count(uploads.length)} uploading${rate ? `, ${size(rate)}/s together` : ""}` : "none uploading");
   const lines = troubles.map((trouble) =>
     [part(trouble), printable(trouble.reason) + (trouble.since ? ` (since ${at(trouble.since)})` : "")]);
-  const need = `${files(failed)} ${failed === 1 ? "needs" : "need"} a person`;
+  const need = `${files(failed)} ${failed === 1 ? "needs" : "need"} you`;
   const starting = troubles.length && troubles.every((trouble) => trouble.component === "start");
-  const words = detail.join(" · ");
   if (starting && !failed) verdict("start", "…", "Starting", words, lines);
   else if (troubles.length) verdict(failed ? "needs" : "held", "!", failed ? `Uploads are held up, and ${need}` : "Uploads are held up", words, lines);
-  else if (failed) verdict("needs", "!", need[0].toUpperCase() + need.slice(1), words, []);
+  else if (failed) verdict("needs", "!", need, words, []);
   else verdict("well", "✓", "All is well", words, []);
 
   const who = [`version ${status.version}`];
@@ -255,7 +261,7 @@ async function refresh() {
     const refused = error instanceof Refused;
     const old = last ? `What follows is from ${at(last.time, true)}.` : "Nothing is known of it yet.";
     document.body.classList.add("stale");
-    verdict("lost", "?", refused ? "The daemon can't tell its status" : "The daemon does not answer", old, [
+    verdict("lost", "?", refused ? "The daemon can't tell its status" : "The daemon does not answer", [old, "", ""], [
       [`Since ${at(lost, true)}`, refused ? error.message : "it has ended, or this machine can't reach it"],
     ]);
   }
