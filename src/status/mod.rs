@@ -8,6 +8,8 @@
 //! A snapshot is made when somebody asks. Nothing that uploads ever waits for it.
 
 mod gather;
+mod nameless;
+mod page;
 mod rates;
 mod socket;
 mod text;
@@ -19,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::events::Event;
 
 pub(crate) use gather::{Gatherer, Place};
+pub(crate) use page::page_source;
 pub(crate) use socket::{Server, ask_all};
 pub(crate) use text::as_text;
 
