@@ -134,6 +134,8 @@ pub(crate) const SCARCE_STEP: Duration = Duration::from_secs(10);
 /// How often a shortage of descriptors is told while it lasts.
 pub(crate) const SCARCE_TOLD: Duration = Duration::from_secs(60);
 
+/// The longest answer that a person types, in bytes: a longer line comes from a file that was given by mistake.
+pub(crate) const ANSWER_BYTES: u64 = 64 << 10;
 /// Files that one inventory of a folder lists, some 300 bytes each, and how long it may take: `status` and `history` show it to a
 /// person who waits. Beyond, there are "more".
 pub(crate) const INVENTORY_FILES: usize = 10_000;

@@ -216,6 +216,26 @@ pub struct Notify {
     pub test: bool,
 }
 
+/// Ask for the account and the folder, try them, and write the configuration.
+///
+/// On a terminal it asks for what no flag gives. Without one, or with --password-stdin, it asks nothing. It writes the file that --config
+/// names, and the password into the file that --password-file names; a password file that is there already is used as it is.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Init {
+    /// Folder to watch
+    #[arg(long, value_name = "DIR")]
+    pub folder: Option<PathBuf>,
+    /// Folder in the vault, such as /HR_Backup [env: ASTRAN_BACKUP_DEST]
+    #[arg(long, value_name = "PATH")]
+    pub dest: Option<String>,
+    /// Read the password from the first line of standard input
+    #[arg(long)]
+    pub password_stdin: bool,
+    /// Make the folder to watch where it is missing, without a question
+    #[arg(long)]
+    pub yes: bool,
+}
+
 /// Run a local stand-in of the service.
 #[cfg(feature = "sandbox")]
 #[derive(Debug, Clone, Args)]

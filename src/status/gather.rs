@@ -36,7 +36,7 @@ pub(crate) struct Gatherer(Arc<Sources>);
 #[derive(Debug)]
 struct Sources {
     health: Health,
-    journal: Option<Journal>,
+    journal: Mutex<Option<Journal>>,
     user: Option<String>,
     places: Mutex<Vec<Place>>,
     /// Only of a process that uploads.
@@ -59,7 +59,7 @@ impl Gatherer {
     pub(crate) fn new(health: Health, journal: Option<Journal>, user: Option<String>) -> Self {
         Self(Arc::new(Sources {
             health,
-            journal,
+            journal: Mutex::new(journal),
             user,
             places: Mutex::default(),
             running: OnceLock::new(),
@@ -71,7 +71,14 @@ impl Gatherer {
 
     /// The journal.
     pub(crate) fn journal(&self) -> Option<Journal> {
-        self.0.journal.clone()
+        locked(&self.0.journal).clone()
+    }
+
+    /// Lets go of the journal and the folders. A task that still holds the gatherer would keep the journal open until the process ends, and its
+    /// log would not be folded into it.
+    pub(crate) fn close(&self) {
+        locked(&self.0.journal).take();
+        locked(&self.0.places).clear();
     }
 
     /// Adds a folder. One that joins again takes the place of its earlier self.
@@ -119,7 +126,7 @@ impl Gatherer {
         let mut stored = locked(&self.0.stored);
         let midnight = ZonedDateTime::now().start_of_day().and_then(|day| SystemTime::try_from(day.timestamp()));
         if let Ok(midnight) = midnight
-            && let Some(journal) = &self.0.journal
+            && let Some(journal) = self.journal()
             && let Err(error) = journal.count_stored(&mut stored, midnight)
         {
             tracing::debug!("what was stored today can't be counted: {error}");
