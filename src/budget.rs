@@ -106,6 +106,8 @@ pub(crate) const RECOVERY: Duration = Duration::from_secs(10);
 pub(crate) const TIDY: Duration = Duration::from_secs(5);
 /// Files in the table of one folder's candidates, some 300 bytes each. Beyond, walks pause, and more files wait in the folder.
 pub(crate) const CANDIDATES: usize = 32_768;
+/// The same for files that are too young, which may wait for days. Beyond, a later walk finds them again.
+pub(crate) const CANDIDATES_TOO_YOUNG: usize = CANDIDATES / 4;
 /// The same for files that events bring. Beyond, events are dropped, and the folder is walked through later.
 pub(crate) const CANDIDATES_BY_EVENTS: usize = 2 * CANDIDATES;
 /// Files of one folder whose upload has ended and that are known to remain there. Beyond, a walk may take one for a file of which no

@@ -87,6 +87,7 @@ async fn watch(
         locked: locked.clone(),
         status: status.clone(),
         breaks: breaks.clone(),
+        notified: notified.files(),
     };
     let Some((mut present, unlocked)) = awaited::lock_all(open, &taker, context.shutdown.clone()).await? else {
         return Ok(None);

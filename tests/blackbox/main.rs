@@ -13,6 +13,7 @@ mod arrivals;
 mod bad_answers;
 mod bad_input;
 mod bursts;
+mod choosing;
 mod dry_run;
 mod ends;
 mod failures_told;
