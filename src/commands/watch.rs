@@ -57,7 +57,7 @@ async fn watch(
     let Some(openings) = open_all(&context, context.global.sandbox()).await? else { return Ok(None) };
     let (open, missing) = awaited::divide(openings, !once)?;
     let Local { journal, locks, breaks } = context.open_local().await?;
-    let status = Gatherer::new(health.clone(), Some(journal.clone()), status::user_of(&context.config));
+    let status = Gatherer::of_daemon(health.clone(), journal.clone(), status::user_of(&context.config));
     let lock = {
         let (locked, metrics, status, breaks) = (locked.clone(), metrics.clone(), status.clone(), breaks.clone());
         move |folder: &Folder, root| {
