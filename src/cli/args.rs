@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use crate::config::values;
-use crate::config::{Layout, OnConflict, RateLimit, Transfers, Verify};
+use crate::config::{Layout, MaxSize, OnConflict, RateLimit, Transfers, Verify};
 use crate::vault::RemotePath;
 
 /// The flags that `watch` and `push` have in common: how files are sent.
@@ -33,14 +33,30 @@ pub struct Sending {
     /// Where files of sub-folders go
     #[arg(long, value_enum, value_name = "HOW")]
     pub layout: Option<Layout>,
-    /// Names to leave alone, beside those of the configuration; can be given several times
-    #[arg(long, value_name = "GLOB", value_parser = values::glob)]
+    /// Take only files that match, such as '*.pdf' or 'contracts/'; can be given several times
+    #[arg(long, value_name = "GLOB", value_parser = values::included)]
+    pub include: Vec<String>,
+    /// Leave files and folders that match, beside those of the configuration, such as '*.bak' or 'logs/'; can be given several times
+    #[arg(long, value_name = "GLOB", value_parser = values::excluded)]
+    pub exclude: Vec<String>,
+    /// The same as --exclude, but a leading ! is a letter of the name
+    #[arg(long, value_name = "GLOB", value_parser = values::ignored)]
     pub ignore: Vec<String>,
+    /// Take only files whose content has not changed for so long, such as 1h
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    pub min_age: Option<Duration>,
+    /// The size of the largest file that is sent, such as 100GiB; a larger one fails, and stays
+    #[arg(long, value_name = "SIZE", value_parser = values::max_size)]
+    pub max_size: Option<MaxSize>,
+    /// Remove sub-folders once the last file in them has been deleted or moved here
+    #[arg(long)]
+    pub prune_empty: bool,
 }
 
 /// Keep uploading what appears in a folder.
 ///
-/// A login that is refused while it runs suspends uploads; SIGHUP makes it try again at once.
+/// A folder or a destination that is missing waits until it appears, and the others go on; --once leaves it out, and ends with 4. A login
+/// that is refused while it runs suspends uploads; SIGHUP makes it try again at once.
 #[derive(Debug, Clone, Default, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct Watch {
@@ -65,6 +81,9 @@ pub struct Watch {
     /// Watch this folder though it is a home or a system folder
     #[arg(long)]
     pub yes: bool,
+    /// End with 4 at the start if a folder or a destination is missing, before anything is begun
+    #[arg(long)]
+    pub strict: bool,
     /// Say for each file that is there what would be done with it, and why not, then exit: nothing is sent, written or removed
     #[arg(long)]
     pub dry_run: bool,
@@ -187,6 +206,14 @@ pub struct Retry {
     /// Local files to try again; without any, all that failed
     #[arg(value_name = "PATH")]
     pub paths: Vec<PathBuf>,
+}
+
+/// Send a trial message to those whom [notify] tells of trouble.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Notify {
+    /// Send the message by each configured way, and say which way does not work
+    #[arg(long, required = true)]
+    pub test: bool,
 }
 
 /// Run a local stand-in of the service.

@@ -12,7 +12,7 @@ use super::context::Context;
 use super::journals;
 use super::output::Output;
 use crate::budget;
-use crate::config::{Config, Folder};
+use crate::config::Config;
 use crate::exit::{Exit, Fatal};
 use crate::file::Root;
 use crate::file::lease::LeaseBreaks;
@@ -67,7 +67,8 @@ pub(super) async fn serve(state_dir: &Path, gatherer: Gatherer) -> Serving {
     sampling.spawn(gatherer.clone().keep_sampling());
     let state_dir = state_dir.to_owned();
     let starting = timeout(budget::STATUS_START, spawn_blocking(move || Server::start(&state_dir, gatherer))).await;
-    let started = starting.map_err(io::Error::from).and_then(|ended| ended.map_err(io::Error::other)?);
+    let late = |_| io::Error::new(io::ErrorKind::TimedOut, "the state directory does not answer");
+    let started = starting.map_err(late).and_then(|ended| ended.map_err(io::Error::other)?);
     if let Err(error) = &started {
         tracing::warn!("`astran-backup status` can't ask this process: {error}");
     }
@@ -90,9 +91,15 @@ async fn without_a_daemon(context: &Context) -> Result<Snapshot, Fatal> {
         let journal = service.map(|service| Journal::peek(&state_dir, &service)).transpose()?.flatten();
         let health = Health::default();
         let gatherer = Gatherer::without_daemon(health.clone(), journal.clone(), user);
-        for folder in folders.iter().filter(|folder| folder.policy.dest.is_some()) {
+        for folder in &folders {
+            let Some(dest) = folder.policy.dest.clone() else { continue };
             match Root::open(&folder.path) {
-                Ok(root) => gatherer.add(place(folder, root, journal.clone(), breaks.clone())?),
+                Ok(root) => {
+                    let look =
+                        Look::new(Arc::new(root), folder.policy.clone(), dest.clone(), journal.clone(), breaks.clone())
+                            .map_err(|error| Fatal::new(Exit::Usage, error.to_string()))?;
+                    gatherer.add(Place { look, dest, waiting: None });
+                }
                 Err(error) => {
                     let condition = Condition::default();
                     condition.raise(format!("it can't be opened: {error}"));
@@ -106,11 +113,4 @@ async fn without_a_daemon(context: &Context) -> Result<Snapshot, Fatal> {
         return Err(Fatal::new(Exit::Missing, "the file system of a watched folder does not answer"));
     };
     looked.map_err(Fatal::internal)?
-}
-
-fn place(folder: &Folder, root: Root, journal: Option<Journal>, breaks: LeaseBreaks) -> Result<Place, Fatal> {
-    let dest = folder.policy.dest.clone().unwrap_or_default();
-    let look = Look::new(Arc::new(root), folder.policy.clone(), dest.clone(), journal, breaks)
-        .map_err(|error| Fatal::new(Exit::Usage, error.to_string()))?;
-    Ok(Place { look, dest, waiting: None })
 }

@@ -4,13 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tracing::Instrument as _;
 
 use super::start::{Started, catch_up};
 use super::stop::tidy;
 use super::tally::count_in_metrics;
 use super::{Run, Tally, WatchedFolder, patience_after_stop};
-use crate::exit::{Exit, Fatal};
+use crate::exit::Fatal;
 use crate::file::{Root, Settled};
+use crate::filter::Filter;
 use crate::journal::LocalEnd;
 use crate::observe::health::{Component, Condition};
 use crate::observe::metrics::FolderMetrics;
@@ -19,7 +22,7 @@ use crate::removal;
 use crate::upload::{Options, Outcome, Report, Uploader};
 use crate::vault::Vault;
 use crate::watch::settle::Rules;
-use crate::watch::{self, IgnorePatterns, Staging, UploadEnd, UploadReport};
+use crate::watch::{self, Staging, UploadEnd, UploadReport};
 
 /// With `once`, a file that is open for writing and unchanged for so long is left for the next run.
 const ONCE_PATIENCE: Duration = Duration::from_secs(10);
@@ -35,6 +38,8 @@ const QUEUE: usize = 256;
 /// The loops end one after the other. When the watch ends, it drops its end of the upload queue; the uploads end with the last
 /// file of the queue; and the reporter ends with the last report. A removal that hangs brings no report, so after a stop the
 /// reporter's patience ends (see [`patience_after_stop`]).
+///
+/// Beside them, a daemon looks for the destination until it has found it once, so that one that is missing is reported before a file comes.
 pub(super) async fn run<V, F>(run: Arc<Run<V, F>>, started: Started) -> Result<Tally, Fatal>
 where
     V: Vault,
@@ -83,6 +88,11 @@ impl<V: Vault, F: Fn(&Report)> FolderRun<V, F> {
         let (to_watch, reports) = mpsc::unbounded_channel();
         let counts = self.options.counts.clone();
         let reporter = Reporter { run: &self.run, counts, tally: Tally::default(), to_watch };
+        let mut finding = JoinSet::new();
+        if !mode.once {
+            let uploader = Arc::clone(&self.uploader);
+            finding.spawn(async move { uploader.find_destination().await }.in_current_span());
+        }
         let watching = watch::run(self.root, self.options, ready, reports, shutdown.clone());
         let uploading = self.uploader.run(queue, mode.grace, shutdown.clone());
         let reporting = reporter.run(&mut self.reported, patience_after_stop(mode.grace, shutdown.clone()));
@@ -101,11 +111,10 @@ impl<V: Vault, F: Fn(&Report)> FolderRun<V, F> {
 
 fn watch_options(folder: &WatchedFolder, once: bool) -> Result<watch::Options, Fatal> {
     let policy = &folder.policy;
-    let ignore = IgnorePatterns::new(&policy.ignore)
-        .map_err(|error| Fatal::new(Exit::Usage, format!("a pattern of names to ignore can't be used: {error}")))?;
-    let rules = Rules::new(policy.settle);
+    let filter = Filter::new(&policy.ignore, &policy.exclude, &policy.include)?;
+    let rules = Rules::new(policy.settle).with_min_age(policy.min_age);
     Ok(watch::Options {
-        ignore: Arc::new(ignore),
+        filter: Arc::new(filter),
         rules: if once { rules.with_patience(ONCE_PATIENCE) } else { rules },
         rescan: policy.rescan,
         staging: Staging { recover: removal::recover, put_back: removal::put_back, tidy: removal::tidy },

@@ -45,6 +45,11 @@ pub trait HealthCheck: fmt::Debug + Send + Sync {
     /// `/readyz` shows the text to everyone who can reach its address, so the text names no file and no account, and
     /// holds nothing secret.
     fn trouble(&self) -> Option<String>;
+
+    /// Returns whether the trouble is a login that was refused, which only a person can mend. Never blocks.
+    fn is_refused_login(&self) -> bool {
+        false
+    }
 }
 
 /// All health checks of the program. Clones share them.
@@ -90,6 +95,12 @@ impl Health {
         // The checks run without the lock, so that a component that is being added does not wait for them.
         let checks = locked(&self.0).clone();
         checks.into_iter().map(Check::run).collect()
+    }
+
+    /// Returns whether a login was refused, so that uploads wait for a person.
+    pub fn is_login_refused(&self) -> bool {
+        let checks = locked(&self.0).clone();
+        checks.iter().any(|check| check.asks.is_refused_login())
     }
 
     /// Returns one line for each component in trouble; none while uploads go on.

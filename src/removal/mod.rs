@@ -12,6 +12,7 @@ mod atomic_file;
 mod error;
 mod folder;
 mod move_file;
+mod prune;
 mod rename;
 mod staged;
 mod staging;

@@ -89,9 +89,11 @@ impl Gatherer {
         self.0.journal.clone()
     }
 
-    /// Adds a folder.
+    /// Adds a folder. One that joins again takes the place of its earlier self.
     pub(crate) fn add(&self, place: Place) {
-        locked(&self.0.places).push((place, Latest::default()));
+        let mut places = locked(&self.0.places);
+        places.retain(|(known, _)| known.look.root() != place.look.root());
+        places.push((place, Latest::default()));
     }
 
     /// Says where the uploads of this process are to be seen.
@@ -152,7 +154,12 @@ impl Gatherer {
             .filter_map(|at| {
                 let (place, latest) = places.get(at)?;
                 let (look, journal) = (place.look.clone(), self.journal());
-                Some((at, latest.get(FRESH, (until, budget::STATUS_HANGS), move || taken(&look, journal.as_ref()))))
+                Some((
+                    at,
+                    latest.get(FRESH, (until, budget::STATUS_HANGS), move || {
+                        taken(&look, journal.as_ref(), Limits::default())
+                    }),
+                ))
             })
             .collect();
         looked.sort_by_key(|(at, _)| *at);
@@ -207,8 +214,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Looks at a folder. Blocks, for ever where its file system does not answer.
-fn taken(look: &Look, journal: Option<&Journal>) -> Looked {
-    let mut inventory = inventory::take(look, Limits::default()).unwrap_or_else(|error| {
+fn taken(look: &Look, journal: Option<&Journal>, limits: Limits) -> Looked {
+    let mut inventory = inventory::take(look, limits).unwrap_or_else(|error| {
         tracing::debug!("the journal can't be asked about the files of a folder: {error}");
         Inventory::default()
     });
@@ -305,4 +312,75 @@ fn silent(place: &Place, known: &Known<Looked>) -> Option<Trouble> {
         reason: "its file system does not answer".to_owned(),
         since: Some(utc(known.hangs_since?)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::config::Policy;
+    use crate::file::Root;
+    use crate::file::lease::LeaseBreaks;
+    use crate::journal::Intent;
+    use crate::observe::health::Condition;
+    use crate::vault::DocumentId;
+
+    struct Folder {
+        _dir: tempfile::TempDir,
+        root: Arc<Root>,
+        journal: Journal,
+    }
+
+    impl Folder {
+        fn with(files: &[&str]) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let watched = dir.path().join("watched");
+            fs::create_dir(&watched).unwrap();
+            files.iter().for_each(|file| fs::write(watched.join(file), "1234").unwrap());
+            let journal = Journal::open(&dir.path().join("state")).unwrap();
+            Self { root: Arc::new(Root::open(&watched).unwrap()), journal, _dir: dir }
+        }
+
+        fn look(&self) -> Look {
+            let (breaks, journal) = (LeaseBreaks::install().unwrap(), Some(self.journal.clone()));
+            Look::new(Arc::clone(&self.root), Policy::default(), RemotePath::default(), journal, breaks).unwrap()
+        }
+
+        async fn refuse(&self, file: &str) {
+            let stamp = self.root.open_file(Path::new(file)).unwrap().stamp;
+            let (root, dest, folder) = (self.root.path().to_owned(), RemotePath::default(), DocumentId("1".into()));
+            let intent = Intent { root, relative: file.into(), stamp, dest, folder, name: file.into() };
+            self.journal.refuse(intent, "too large for the vault".into()).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failed_file_beyond_the_limit_of_the_inventory_is_counted_and_named() {
+        let folder = Folder::with(&["a", "b", "c"]);
+        folder.refuse("b").await;
+        let limits = Limits { files: 0, ..Limits::default() };
+        let looked = taken(&folder.look(), Some(&folder.journal), limits);
+        assert_eq!((looked.failed, looked.inventory.complete), (1, false));
+        let [file] = looked.inventory.files.as_slice() else { panic!("{looked:?}") };
+        assert_eq!((file.relative.as_path(), file.standing.word()), (Path::new("b"), "failed"));
+        let all = taken(&folder.look(), Some(&folder.journal), Limits::default());
+        assert_eq!((all.failed, all.inventory.files.len(), all.inventory.complete), (1, 3, true));
+    }
+
+    #[tokio::test]
+    async fn a_daemon_that_waits_for_the_service_at_its_start_is_running_and_its_files_wait() {
+        let (folder, health, start) = (Folder::with(&["a", "b"]), Health::default(), Condition::default());
+        let gatherer = Gatherer::of_daemon(health.clone(), folder.journal.clone(), None);
+        let waiting = waiting::Waiting::default();
+        gatherer.add(Place { look: folder.look(), dest: RemotePath::default(), waiting: Some(waiting.clone()) });
+        start.raise("not logged in yet");
+        health.add(Component::Start, Arc::new(start));
+        let status = gatherer.snapshot();
+        assert!(status.running && status.pid.is_some() && status.since.is_some(), "{status:?}");
+        assert_eq!((status.troubles[0].component.as_str(), status.folders[0].waiting.files), ("start", 2));
+        assert!(status.troubles[0].since.is_some() && status.needs_a_person());
+        waiting.set(waiting::WaitingFiles { files: 1, ..waiting::WaitingFiles::default() });
+        assert_eq!(gatherer.snapshot().folders[0].waiting.files, 1, "as the watch counts");
+    }
 }

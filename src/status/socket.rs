@@ -224,3 +224,68 @@ async fn is_gone(place: &Path) -> bool {
     let connected = UnixStream::connect(place).await;
     connected.is_err_and(|error| matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::observe::health::Health;
+
+    fn gatherer() -> Gatherer {
+        Gatherer::without_daemon(Health::default(), None, None)
+    }
+
+    #[tokio::test]
+    async fn only_the_same_user_can_connect() {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Server::start(dir.path(), gatherer()).unwrap();
+        let mode = std::fs::metadata(dir.path().join(&server.name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    /// A socket that is bound and does not listen yet looks like that of a killed daemon.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn daemons_that_start_at_once_do_not_remove_each_others_sockets() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut starting = JoinSet::new();
+        for _ in 0..32 {
+            let dir = dir.path().to_owned();
+            starting.spawn_blocking(move || Server::start(&dir, gatherer()).unwrap());
+        }
+        let servers = starting.join_all().await;
+        assert_eq!(ask_all(dir.path()).await.unwrap().snapshots.len(), servers.len());
+        drop(servers);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_daemon_that_does_not_answer_is_named_and_hides_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let _answers = Server::start(dir.path(), gatherer()).unwrap();
+        let _stopped = std::os::unix::net::UnixListener::bind(dir.path().join("status-0.socket")).unwrap();
+        let Answers { snapshots, silent } = ask_all(dir.path()).await.unwrap();
+        let [silent] = silent.as_slice() else { panic!("{silent:?}") };
+        assert_eq!(snapshots.len(), 1);
+        let pid = std::process::id();
+        assert_eq!(
+            silent.to_string(),
+            format!(
+                "the daemon with pid {pid} gives no status: no answer came within 15 s; look whether it hangs or is stopped, and restart it"
+            )
+        );
+    }
+
+    #[tokio::test]
+    async fn an_answer_of_another_version_is_said_to_be_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let other = UnixListener::bind(dir.path().join("status-0.socket")).unwrap();
+        let answering = async {
+            let (mut stream, _) = other.accept().await.unwrap();
+            stream.write_all(b"{\"v\":7}").await.unwrap();
+        };
+        let (answers, ()) = tokio::join!(ask_all(dir.path()), answering);
+        let silent = answers.unwrap().silent;
+        assert!(matches!(silent[0].why, NoAnswer::Unreadable(_)), "{silent:?}");
+    }
+}

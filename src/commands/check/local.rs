@@ -8,7 +8,7 @@ use rustix::fs::{Access, AtFlags, FileType, accessat};
 
 use super::conditions;
 use super::steps::{StepResult, Steps};
-use crate::commands::watch::{cannot_move, not_taken};
+use crate::commands::take_folder::{cannot_move, not_taken};
 use crate::config::{After, Config, Folder};
 use crate::exit::{Exit, Fatal};
 use crate::file::lock::Locks;
@@ -112,7 +112,7 @@ fn allowed(dir: impl AsFd, access: Access) -> rustix::io::Result<()> {
 fn below(root: &Root) -> (u64, Option<String>) {
     let (mut folders, mut unreadable) = (0, None);
     let mut tree = Tree::of(root, Path::new(""));
-    while let Some(entry) = tree.next(|name, _| name != PRIVATE) {
+    while let Some(entry) = tree.next(|path, _| path.file_name() != Some(PRIVATE.as_ref())) {
         match entry {
             Ok(entry) => folders += u64::from(entry.kind == FileType::Directory),
             Err(Unreadable { path, why }) => {

@@ -22,9 +22,9 @@ use super::open_folders::on_disk;
 use super::output::Output;
 use super::push::arguments::{Argument, Roots, is_named_itself};
 use super::push::is_standard_input;
-use super::session::Session;
+use super::session::{Memory, Session};
+use super::take_folder::cannot_move;
 use super::totals::Counts;
-use super::watch as watch_command;
 use crate::astran::Client;
 use crate::cli::{Global, Push};
 use crate::config::{After, Config, Policy};
@@ -62,10 +62,11 @@ struct Place {
 
 /// Tells what `watch` would do.
 pub(super) async fn watch(context: Context, once: bool, out: &mut Output<'_>) -> Result<Exit, Fatal> {
-    let Some(openings) = watch_command::open_all(&context, false).await? else { return Ok(Exit::Interrupted) };
+    let Some((open, missing)) = awaited::open_all(&context, false).await? else { return Ok(Exit::Interrupted) };
     // With --sandbox a run makes the folders that are missing.
-    let (open, missing) = awaited::divide(openings, !once || context.global.sandbox())
-        .or_else(|fatal| if context.global.sandbox() { Ok((Vec::new(), Vec::new())) } else { Err(fatal) })?;
+    if let Some(first) = missing.first().filter(|_| !context.global.sandbox() && (once || open.is_empty())) {
+        return Err(first.why.clone());
+    }
     for missing in &missing {
         tracing::warn!("the folder {} is missing: it would be waited for", missing.folder.path.display());
     }
@@ -133,8 +134,7 @@ async fn check_targets(policy: &Policy) -> Result<(), Fatal> {
     let there = moved.iter().chain(&policy.failed_dir).all(|folder| folder.exists());
     let (Some(folder), true) = (moved.or_else(|| policy.failed_dir.clone()), there) else { return Ok(()) };
     let policy = policy.clone();
-    on_disk(&folder, move || MoveTargets::open(&policy).map(drop).map_err(|error| watch_command::cannot_move(&error)))
-        .await
+    on_disk(&folder, move || MoveTargets::open(&policy).map(drop).map_err(|error| cannot_move(&error))).await
 }
 
 /// Looks, asks, and prints the plan. A folder that is named leaves out what is named itself.
@@ -156,7 +156,7 @@ async fn run(
             () = shutdown.reached(Stop::Gently) => Ok(Exit::Interrupted),
         };
     }
-    let session = Session::open(config, &global).await?;
+    let session = Session::open(config, &global, Memory::ReadOnly).await?;
     let planning = async {
         session.log_in(false).await?;
         for destination in &destinations {
@@ -223,8 +223,7 @@ impl Printing<'_, '_> {
     fn look(&self, place: &Place, forced: bool) -> Result<Look, Fatal> {
         let Place { root, policy, dest } = place;
         let (journal, breaks) = (self.journal.clone(), self.breaks.clone());
-        let look = Look::new(Arc::clone(root), policy.clone(), dest.clone(), journal, breaks)
-            .map_err(|error| Fatal::new(Exit::Usage, format!("a pattern of names to ignore can't be used: {error}")))?;
+        let look = Look::new(Arc::clone(root), policy.clone(), dest.clone(), journal, breaks)?;
         Ok(if forced { look.forced() } else { look })
     }
 
