@@ -103,7 +103,7 @@ async fn without_a_daemon(context: &Context) -> Result<Snapshot, Fatal> {
                 Err(error) => {
                     let condition = Condition::default();
                     condition.raise(format!("it can't be opened: {error}"));
-                    health.add(Component::Folder(folder.path.display().to_string()), Arc::new(condition));
+                    health.add(Component::Folder(folder.place().display().to_string()), Arc::new(condition));
                 }
             }
         }

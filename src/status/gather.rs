@@ -337,7 +337,9 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let watched = dir.path().join("watched");
             fs::create_dir(&watched).unwrap();
-            files.iter().for_each(|file| fs::write(watched.join(file), "1234").unwrap());
+            for file in files {
+                fs::write(watched.join(file), "1234").unwrap();
+            }
             let journal = Journal::open(&dir.path().join("state")).unwrap();
             Self { root: Arc::new(Root::open(&watched).unwrap()), journal, _dir: dir }
         }
