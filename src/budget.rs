@@ -224,6 +224,11 @@ pub(crate) const MONITOR_CONNECTIONS: usize = 16;
 pub(crate) const MONITOR_CONNECTION: Duration = Duration::from_secs(5);
 /// Room for such a request's line and headers, in bytes.
 pub(crate) const MONITOR_HEAD: usize = 16 * 1024;
+/// How long one status serves all pages that ask; how long a page waits for it, which is less than [`MONITOR_CONNECTION`]; and the files
+/// of each folder that the page gets.
+pub(crate) const PAGE_FRESH: Duration = Duration::from_secs(1);
+pub(crate) const PAGE_STATUS: Duration = Duration::from_secs(4);
+pub(crate) const PAGE_FILES: usize = 200;
 /// How long nothing may move while files wait before that is told as a standstill: as long as a small upload may wait for its answer.
 pub(crate) const STANDSTILL: Duration = Duration::from_secs(60);
 /// Failures that are told to people on standard output in a second; beyond, they are counted, and the journal has them.

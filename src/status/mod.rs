@@ -9,6 +9,8 @@
 
 mod gather;
 mod looks;
+mod nameless;
+mod page;
 mod rates;
 mod socket;
 mod text;
@@ -20,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::events::{Event, LocalPath};
 
 pub(crate) use gather::{Gatherer, Place};
+pub(crate) use page::page_source;
 pub(crate) use socket::{Answers, Server, ask_all};
 pub(crate) use text::as_text;
 
