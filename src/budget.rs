@@ -185,6 +185,13 @@ pub(crate) const LOG_LINES: usize = 10_000;
 /// Lines that one place of the program may log in a second; beyond, they are counted and left out. A folder with thousands of files
 /// in the same trouble says the same of each.
 pub(crate) const LOG_LINES_A_SECOND: u32 = 20;
+/// How long a question for the status waits for looks at the folders. A look that takes longer than `STATUS_HANGS` is one at a file
+/// system that does not answer: an inventory takes `INVENTORY_TIME` at most, and the count of failed files after it `STATUS_FAILED`.
+pub(crate) const STATUS_LOOK: Duration = Duration::from_secs(8);
+pub(crate) const STATUS_HANGS: Duration = Duration::from_secs(7);
+pub(crate) const STATUS_FAILED: Duration = Duration::from_secs(1);
+/// How long the status socket may take to be made. Uploads begin without one then.
+pub(crate) const STATUS_START: Duration = Duration::from_secs(2);
 /// Connections to the status socket at once: more wait. How long one may take, the look at the folders included; and how long an answer may
 /// be in bytes, which is some thousand files.
 pub(crate) const STATUS_CONNECTIONS: usize = 4;
