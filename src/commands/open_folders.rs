@@ -33,6 +33,12 @@ impl LockedFolders {
         removal::tidy(root);
     }
 
+    /// Tidies a folder of which no file is under way any more, and forgets it. Blocks.
+    pub(super) fn release(&self, root: &Arc<Root>) {
+        self.hand_over_one(root);
+        removal::tidy(root);
+    }
+
     /// Forgets all folders: from now on the daemon tidies them.
     pub(super) fn hand_over(&self) {
         self.roots().iter_mut().for_each(Vec::clear);
