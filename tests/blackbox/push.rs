@@ -174,19 +174,19 @@ fn what_a_list_can_not_mean_is_reported_and_the_rest_goes() {
 #[test]
 fn a_list_of_files_in_many_folders_takes_few_descriptors() {
     let world = World::new();
-    let names: Vec<String> = (0..400).map(|number| format!("watched/{number}/x{number}\n")).collect();
-    for number in 0..400 {
+    let names: Vec<String> = (0..160).map(|number| format!("watched/{number}/x{number}\n")).collect();
+    for number in 0..160 {
         world.put(format!("{number}/x{number}"), number.to_string());
     }
     fs::write(world.dir.path().join("list"), names.concat()).unwrap();
     let inner = world.command();
-    let script = "ulimit -n 256; exec \"$1\" push --files-from list --delete";
+    let script = "ulimit -n 160; exec \"$1\" push --files-from list --delete";
     let mut command = std::process::Command::new("sh");
     command.args(["-c", script, "sh"]).arg(inner.get_program()).current_dir(world.dir.path()).env_clear();
     command.envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?))));
     let output = crate::support::run_to_end(&mut command);
     assert_eq!(output.code, Some(0), "{output:?}");
-    assert_eq!(world.sandbox().uploads().len(), 400);
+    assert_eq!(world.sandbox().uploads().len(), 160);
     assert!(world.files_left().is_empty());
 }
 
