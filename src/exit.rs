@@ -77,7 +77,7 @@ impl Cause {
 
 /// An error that ends the program, not only one file's upload: an exit code, and a message that says what failed, on which file or
 /// address, why, and what to do.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("{}", printable(message))]
 pub struct Fatal {
     /// The code that the program ends with.

@@ -41,7 +41,7 @@ fn an_upload_that_was_stored_but_not_answered_before_a_crash_is_adopted() {
     assert_eq!(history(&world, "\"state\":\"pending\""), 1);
     clean_run(&world, &SETTLE);
     assert_eq!(world.times_stored("/HR_Backup/report"), 1);
-    assert_eq!(history(&world, "\"adopted\":true"), 1);
+    assert_eq!(history(&world, "\"already_present\":true"), 1);
 }
 
 /// Regression: an empty file could not be hashed and stayed for ever, and no command helped.

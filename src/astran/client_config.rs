@@ -1,11 +1,13 @@
 //! What a client is made from.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
 
 use crate::budget;
+use crate::refused_logins::RefusedLogins;
 use crate::secret::Source;
 
 /// Where the service is, who logs in, and how patient the client is.
@@ -25,6 +27,8 @@ pub struct ClientConfig {
     pub credentials: Credentials,
     /// How long the service may take.
     pub timeouts: Timeouts,
+    /// The memory of refused logins, shared with other processes; `None` where each login may be tried.
+    pub refused_logins: Option<Arc<RefusedLogins>>,
 }
 
 /// Who logs in: a client of the login service, and a user unless the client logs in for itself.

@@ -141,6 +141,7 @@ pub(super) fn config(url: &Url) -> ClientConfig {
             user: Some(UserCredentials { username: "u".into(), password }),
         },
         timeouts: Timeouts::default(),
+        refused_logins: None,
     }
 }
 

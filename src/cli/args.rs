@@ -56,7 +56,8 @@ pub struct Sending {
 
 /// Keep uploading what appears in a folder.
 ///
-/// A login that is refused while it runs suspends uploads; SIGHUP makes it try again at once.
+/// A folder or a destination that is missing waits until it appears, and the others go on; --once leaves it out, and ends with 4. A login
+/// that is refused while it runs suspends uploads; SIGHUP makes it try again at once.
 #[derive(Debug, Clone, Default, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct Watch {
@@ -81,6 +82,9 @@ pub struct Watch {
     /// Watch this folder though it is a home or a system folder
     #[arg(long)]
     pub yes: bool,
+    /// End with 4 at the start if a folder or a destination is missing, before anything is begun
+    #[arg(long)]
+    pub strict: bool,
     /// Say for each file that is there what would be done with it, and why not, then exit: nothing is sent, written or removed
     #[arg(long)]
     pub dry_run: bool,
@@ -216,6 +220,14 @@ pub struct Retry {
     /// Local files to try again; without any, all that failed
     #[arg(value_name = "PATH")]
     pub paths: Vec<PathBuf>,
+}
+
+/// Send a trial message to those whom [notify] tells of trouble.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Notify {
+    /// Send the message by each configured way, and say which way does not work
+    #[arg(long, required = true)]
+    pub test: bool,
 }
 
 /// Run a local stand-in of the service.

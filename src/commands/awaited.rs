@@ -1,92 +1,143 @@
-//! Folders that `watch` can't open at its start, because a share is not mounted perhaps: the other folders are watched meanwhile.
+//! Folders that `watch` can't take at its start, because a share is not mounted perhaps: a daemon looks for them again and takes up the
+//! others meanwhile.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
-use super::open_folders::LockedFolders;
+use super::context::Context;
+use super::open_folders::{Answer, Working, for_each, no_answer, result_of};
+use super::take_folder::{self, FolderTaker};
 use crate::config::Folder;
 use crate::daemon::{AwaitedFolder, WatchedFolder};
 use crate::exit::{Exit, Fatal};
 use crate::file::Root;
 use crate::observe::health::{Condition, HealthCheck as _};
+use crate::shutdown::Shutdown;
 
 /// How often a missing folder is looked for: as often as a watched folder that has gone.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// What came of opening a folder at the start.
-#[derive(Debug)]
-pub(super) enum Opening {
-    Open(Folder, Root),
-    Missing(Missing),
-}
-
-/// A folder that can't be opened.
+/// A folder that can't be taken now: it is missing, or a folder to which its files are moved is, or a file system does not answer.
 #[derive(Debug)]
 pub(super) struct Missing {
     pub(super) folder: Folder,
     /// Where its path leads, by what is there of it now. The checks of the configuration were made of this place: the folder must appear
     /// there, and not at another place, by a link that was made since.
     place: PathBuf,
-    why: Fatal,
+    pub(super) why: Fatal,
+    /// The work that has not ended yet: it may hold the folder's lock already, which would shut out a second try.
+    late: Option<Working<WatchedFolder>>,
 }
 
-impl Missing {
-    /// Blocks.
-    pub(super) fn new(folder: &Folder, why: Fatal) -> Self {
-        Self { place: folder.place(), folder: folder.clone(), why }
-    }
+/// The folders that can be taken, and those that can't.
+pub(super) type Divided<T> = (Vec<T>, Vec<Missing>);
+
+/// What came of opening a folder.
+enum Opening {
+    Open(Root),
+    Missing { place: PathBuf, why: Fatal },
 }
 
-/// The folders that are open, and those that are waited for.
-pub(super) type Divided = (Vec<(Folder, Root)>, Vec<Missing>);
-
-/// Divides the folders into those that are open and those that are waited for. The first missing one is the error where nothing else can
-/// be done: without `may_wait`, or where no folder at all is open.
-pub(super) fn divide(openings: Vec<Opening>, may_wait: bool) -> Result<Divided, Fatal> {
-    let (mut open, mut missing) = (Vec::new(), Vec::new());
-    for opening in openings {
-        match opening {
-            Opening::Open(folder, root) => open.push((folder, root)),
-            Opening::Missing(folder) if may_wait => missing.push(folder),
-            Opening::Missing(folder) => return Err(folder.why),
+/// Opens all folders. With `make` missing ones are made. A folder that is missing or does not answer keeps no other from being opened;
+/// what a person must mend in the configuration or the rights ends the start. Returns `None` where a stop is requested meanwhile.
+pub(super) async fn open_all(context: &Context, make: bool) -> Result<Option<Divided<(Folder, Root)>>, Fatal> {
+    let folders = &context.config.folders;
+    let work = move |folder: Folder| open(&folder, make);
+    let Some(answers) = for_each(folders.iter().cloned(), work, context.shutdown.clone()).await else {
+        return Ok(None);
+    };
+    let (mut opened, mut missing) = (Vec::new(), Vec::new());
+    for (folder, answer) in folders.iter().cloned().zip(answers) {
+        match answer {
+            Answer::InTime(opening) => match opening? {
+                Opening::Open(root) => opened.push((folder, root)),
+                Opening::Missing { place, why } => missing.push(Missing { folder, place, why, late: None }),
+            },
+            Answer::Late(_) => missing.push(unanswered(folder)),
         }
     }
-    if open.is_empty() && !missing.is_empty() {
-        return Err(missing.swap_remove(0).why);
-    }
-    Ok((open, missing))
+    Ok(Some((opened, missing)))
 }
 
-/// Says that a folder is missing, and looks for it from now on until it can be opened and locked. `take` does both, and may block.
-pub(super) fn wait_for(
-    missing: Missing,
-    take: impl Fn(&Folder, Root) -> Result<WatchedFolder, Fatal> + Clone + Send + 'static,
-    locked: LockedFolders,
-) -> AwaitedFolder {
+/// Blocks.
+fn open(folder: &Folder, make: bool) -> Result<Opening, Fatal> {
+    if make {
+        take_folder::make(folder)?;
+    }
+    match take_folder::open(&folder.path) {
+        Ok(root) => Ok(Opening::Open(root)),
+        Err(why) if may_come(&why) => Ok(Opening::Missing { place: folder.place(), why }),
+        Err(fatal) => Err(fatal),
+    }
+}
+
+/// Whether a folder that was not taken for this reason may be taken later, without a change of the configuration.
+fn may_come(why: &Fatal) -> bool {
+    why.exit == Exit::Missing
+}
+
+/// A folder whose file system does not answer. Where its path leads can't be asked either, so the path counts as it is written: if it
+/// leads elsewhere by a link, the folder is refused when it answers.
+fn unanswered(folder: Folder) -> Missing {
+    let place = std::path::absolute(&folder.path).unwrap_or_else(|_| folder.path.clone());
+    let why = no_answer(&folder.path);
+    Missing { folder, place, why, late: None }
+}
+
+/// Locks all folders that are open. Returns `None` where a stop is requested meanwhile.
+pub(super) async fn lock_all(
+    open: Vec<(Folder, Root)>,
+    taker: &FolderTaker,
+    shutdown: Shutdown,
+) -> Result<Option<Divided<WatchedFolder>>, Fatal> {
+    let asked: Vec<_> = open.iter().map(|(folder, root)| (folder.clone(), root.path().to_owned())).collect();
+    let taker = taker.clone();
+    let work = move |(folder, root): (Folder, Root)| taker.lock(&folder, root);
+    let Some(answers) = for_each(open.into_iter(), work, shutdown).await else { return Ok(None) };
+    let (mut present, mut missing) = (Vec::new(), Vec::new());
+    for ((folder, place), answer) in asked.into_iter().zip(answers) {
+        match answer {
+            Answer::InTime(Ok(watched)) => present.push(watched),
+            Answer::InTime(Err(why)) if may_come(&why) => missing.push(Missing { folder, place, why, late: None }),
+            Answer::InTime(Err(fatal)) => return Err(fatal),
+            Answer::Late(working) => {
+                let why = no_answer(&folder.path);
+                missing.push(Missing { folder, place, why, late: Some(working) });
+            }
+        }
+    }
+    Ok(Some((present, missing)))
+}
+
+/// Says that a folder is missing, and looks for it from now on until it can be opened and locked.
+pub(super) fn wait_for(missing: Missing, taker: FolderTaker) -> AwaitedFolder {
     let condition = Condition::default();
     report(&missing.folder, &condition, &missing.why);
     let (place, waits) = (missing.place.clone(), condition.clone());
-    let appears = async move {
-        loop {
+    AwaitedFolder { place, condition, appears: Box::pin(appears(missing, taker, waits)) }
+}
+
+async fn appears(missing: Missing, taker: FolderTaker, condition: Condition) -> WatchedFolder {
+    let Missing { folder, place, mut late, .. } = missing;
+    loop {
+        let taking = if let Some(working) = late.take() {
+            working
+        } else {
             sleep(INTERVAL).await;
-            let (folder, place, take) = (missing.folder.clone(), missing.place.clone(), take.clone());
-            let taking = spawn_blocking(move || take(&folder, open_at(&folder.path, &place)?));
-            match taking.await {
-                Ok(Ok(watched)) => {
-                    locked.hand_over_one(&watched.root);
-                    return watched;
-                }
-                Ok(Err(fatal)) => report(&missing.folder, &waits, &fatal),
-                Err(error) => {
-                    report(&missing.folder, &waits, &Fatal::internal(error));
-                }
+            let (folder, place, taker) = (folder.clone(), place.clone(), taker.clone());
+            spawn_blocking(move || taker.take(&folder, &place))
+        };
+        match result_of(taking.await) {
+            Ok(watched) => {
+                taker.locked.hand_over(&watched.root);
+                return watched;
             }
+            Err(fatal) => report(&folder, &condition, &fatal),
         }
-    };
-    AwaitedFolder { place, condition, appears: Box::pin(appears) }
+    }
 }
 
 /// Logs each reason once, not at each look.
@@ -95,21 +146,9 @@ fn report(folder: &Folder, condition: &Condition, why: &Fatal) {
     if condition.trouble().as_ref() != Some(&why) {
         tracing::error!(
             folder = %folder.path.display(),
-            "{why}; the other folders are watched, and this one from when it can be opened"
+            "{why}; it is looked for every {} s and watched once it can be opened; the other folders are watched meanwhile",
+            INTERVAL.as_secs()
         );
         condition.raise(why);
     }
-}
-
-/// Blocks.
-fn open_at(path: &Path, place: &Path) -> Result<Root, Fatal> {
-    let root = Root::open_trusted(path).map_err(|error| super::watch::not_taken(path, &error))?;
-    if root.path() == place {
-        return Ok(root);
-    }
-    let (path, leads, place) = (path.display(), root.path().display(), place.display());
-    let why = format!(
-        "{path} leads to {leads} now and led to {place} at the start, so it was not checked whether it may be emptied: start again"
-    );
-    Err(Fatal::new(Exit::Usage, why))
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::journals;
-use super::session::Session;
+use super::session::{Memory, Session};
 use super::totals::Totals;
 use crate::astran::Client;
 use crate::cli::Global;
@@ -34,7 +34,7 @@ impl Context {
     /// Logs in, asks the service something, and ends the session. A signal ends this at once.
     pub(super) async fn ask(self, question: impl AsyncFnOnce(&Client) -> Result<Exit, Fatal>) -> Result<Exit, Fatal> {
         let Self { config, global, mut shutdown, .. } = self;
-        let session = Session::open(config, &global).await?;
+        let session = Session::open(config, &global, Memory::OfCommand).await?;
         let ended = tokio::select! {
             ended = question(&session.client) => ended,
             () = shutdown.reached(Stop::Gently) => Ok(Exit::Interrupted),

@@ -1,14 +1,13 @@
-//! Opens the folders of `watch` and `push` on threads that may block: the file system of a folder, a network share perhaps, may not
-//! answer. A folder that was locked is tidied on every way out.
+//! Work on the folders of `watch` and `push`, on threads that may block: the file system of a folder, a network share perhaps, may
+//! not answer. A folder that was locked is tidied on every way out.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::{Instant, timeout_at};
+use tokio::task::{JoinError, JoinHandle, spawn_blocking};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::budget;
-use crate::config::Folder;
 use crate::daemon;
 use crate::exit::{Exit, Fatal};
 use crate::file::Root;
@@ -35,17 +34,12 @@ impl LockedFolders {
 
     /// Tidies a folder of which no file is under way any more, and forgets it. Blocks.
     pub(super) fn release(&self, root: &Arc<Root>) {
-        self.hand_over_one(root);
+        self.hand_over(root);
         removal::tidy(root);
     }
 
-    /// Forgets all folders: from now on the daemon tidies them.
-    pub(super) fn hand_over(&self) {
-        self.roots().iter_mut().for_each(Vec::clear);
-    }
-
-    /// Forgets a folder that was locked later: from now on the daemon tidies it.
-    pub(super) fn hand_over_one(&self, root: &Arc<Root>) {
+    /// Forgets a folder: from now on the daemon tidies it.
+    pub(super) fn hand_over(&self, root: &Arc<Root>) {
         self.roots().iter_mut().for_each(|roots| roots.retain(|known| !Arc::ptr_eq(known, root)));
     }
 
@@ -60,40 +54,56 @@ impl LockedFolders {
     }
 }
 
-/// Does the same work, which may block, for all folders at once. Of several failures the first in the order of the folders is
-/// returned. A folder that does not answer in time is a failure too. Returns `None` where a stop is requested meanwhile.
+/// Work on one folder, under way on a thread that may block.
+pub(super) type Working<T> = JoinHandle<Result<T, Fatal>>;
+
+/// What came of the work on one folder.
+#[derive(Debug)]
+pub(super) enum Answer<T> {
+    InTime(Result<T, Fatal>),
+    /// The file system has not answered yet. The work goes on, and so may hold what it opened or locked.
+    Late(Working<T>),
+}
+
+/// Does the same work, which may block, for all folders at once, within one time limit for all. The answers have the order of the
+/// folders. Returns `None` where a stop is requested meanwhile.
 pub(super) async fn for_each<I, T>(
-    folders: impl Iterator<Item = (Folder, I)>,
-    work: impl Fn(&Folder, I) -> Result<T, Fatal> + Clone + Send + 'static,
+    folders: impl Iterator<Item = I>,
+    work: impl Fn(I) -> Result<T, Fatal> + Clone + Send + 'static,
     shutdown: Shutdown,
-) -> Result<Option<Vec<T>>, Fatal>
+) -> Option<Vec<Answer<T>>>
 where
     I: Send + 'static,
     T: Send + 'static,
 {
-    let begin = |(folder, with): (Folder, I)| {
-        let (shown, work) = (folder.path.display().to_string(), work.clone());
-        (shown, spawn_blocking(move || work(&folder, with)))
+    let begin = |folder: I| {
+        let work = work.clone();
+        spawn_blocking(move || work(folder))
     };
     answers(folders.map(begin).collect(), shutdown).await
 }
 
-async fn answers<T>(
-    asked: Vec<(String, JoinHandle<Result<T, Fatal>>)>,
-    mut shutdown: Shutdown,
-) -> Result<Option<Vec<T>>, Fatal> {
+async fn answers<T>(asked: Vec<Working<T>>, mut shutdown: Shutdown) -> Option<Vec<Answer<T>>> {
     let end = Instant::now() + budget::RECOVERY;
     let all = async {
         let mut answers = Vec::with_capacity(asked.len());
-        for (folder, answer) in asked {
-            answers.push(answer_by(end, &folder, answer).await?);
+        for mut working in asked {
+            answers.push(match timeout_at(end, &mut working).await {
+                Ok(ended) => Answer::InTime(result_of(ended)),
+                Err(_elapsed) => Answer::Late(working),
+            });
         }
-        Ok(Some(answers))
+        Some(answers)
     };
     tokio::select! {
         all = all => all,
-        () = shutdown.reached(Stop::Gently) => Ok(None),
+        () = shutdown.reached(Stop::Gently) => None,
     }
+}
+
+/// The result of work that has ended.
+pub(super) fn result_of<T>(ended: Result<Result<T, Fatal>, JoinError>) -> Result<T, Fatal> {
+    ended.unwrap_or_else(|error| Err(Fatal::internal(error)))
 }
 
 /// Does work, which may block, on one path. A file system that does not answer in time is a failure.
@@ -101,15 +111,12 @@ pub(super) async fn on_disk<T: Send + 'static>(
     path: &Path,
     work: impl FnOnce() -> Result<T, Fatal> + Send + 'static,
 ) -> Result<T, Fatal> {
-    answer_by(Instant::now() + budget::RECOVERY, &path.display().to_string(), spawn_blocking(work)).await
+    let answer = timeout(budget::RECOVERY, spawn_blocking(work)).await.map_err(|_| no_answer(path))?;
+    result_of(answer)
 }
 
-async fn answer_by<T>(end: Instant, path: &str, answer: JoinHandle<Result<T, Fatal>>) -> Result<T, Fatal> {
-    let answer = timeout_at(end, answer).await.map_err(|_| no_answer(path))?;
-    answer.map_err(Fatal::internal)?
-}
-
-fn no_answer(path: &str) -> Fatal {
+pub(super) fn no_answer(path: &Path) -> Fatal {
+    let path = path.display();
     let why = format!(
         "the file system of {path} does not answer (nor may that of a folder its files are moved to): see that the share or disk works, \
          or leave this path out"
@@ -125,52 +132,52 @@ mod tests {
     use std::time::Duration;
     use tokio::sync::oneshot;
 
-    type Asked = (String, JoinHandle<Result<u8, Fatal>>);
-
-    fn after(seconds: u64, folder: &str, answer: Result<u8, Fatal>) -> Asked {
-        let later = async move {
+    fn after(seconds: u64, answer: Result<u8, Fatal>) -> Working<u8> {
+        tokio::spawn(async move {
             tokio::time::sleep(Duration::from_secs(seconds)).await;
             answer
-        };
-        (folder.to_owned(), tokio::spawn(later))
+        })
     }
 
     /// A folder whose file system answers only when the sender is used.
-    fn hung(folder: &str) -> (oneshot::Sender<u8>, Asked) {
+    fn hung() -> (oneshot::Sender<u8>, Working<u8>) {
         let (answer, answered) = oneshot::channel();
-        let waits = async move { answered.await.map_err(|_| Fatal::new(Exit::SomeFailed, "never")) };
-        (answer, (folder.to_owned(), tokio::spawn(waits)))
+        (answer, tokio::spawn(async move { answered.await.map_err(|_| Fatal::new(Exit::SomeFailed, "never")) }))
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_folder_that_does_not_answer_ends_the_start_in_time_and_is_named() {
+    async fn a_folder_that_does_not_answer_in_time_is_late_and_the_others_are_answered() {
         let (_trigger, shutdown) = shutdown::channel();
-        let (_answer, silent) = hung("silent");
+        let (answer, silent) = hung();
         let start = Instant::now();
-        let fatal = answers(vec![after(0, "well", Ok(1)), silent, after(0, "too", Ok(2))], shutdown).await.unwrap_err();
-        assert_eq!((fatal.exit, start.elapsed()), (Exit::Missing, budget::RECOVERY));
-        assert!(fatal.message.contains("the file system of silent does not answer"), "{fatal}");
+        let mut all = answers(vec![after(0, Ok(1)), silent, after(9, Ok(2))], shutdown).await.unwrap();
+        assert_eq!(start.elapsed(), budget::RECOVERY);
+        assert!(matches!(all[0], Answer::InTime(Ok(1))) && matches!(all[2], Answer::InTime(Ok(2))));
+        let Answer::Late(late) = all.remove(1) else { panic!("in time") };
+        answer.send(3).unwrap();
+        assert_eq!(late.await.unwrap().unwrap(), 3, "the work goes on");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_stop_ends_the_wait_for_a_folder_that_does_not_answer() {
         let (trigger, shutdown) = shutdown::channel();
-        let (_answer, silent) = hung("silent");
+        let (_answer, silent) = hung();
         let start = Instant::now();
         trigger.raise();
-        assert!(answers(vec![silent], shutdown).await.unwrap().is_none());
+        assert!(answers(vec![silent], shutdown).await.is_none());
         assert_eq!(start.elapsed(), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn folders_are_asked_side_by_side_and_the_first_failure_in_their_order_counts() {
+    async fn folders_are_asked_side_by_side_and_each_has_its_own_answer() {
         let (_trigger, shutdown) = shutdown::channel();
         let slow = budget::RECOVERY.as_secs() - 1;
-        let well = vec![after(slow, "a", Ok(1)), after(slow, "b", Ok(2))];
-        assert_eq!(answers(well, shutdown.clone()).await.unwrap(), Some(vec![1, 2]));
-        let fails = |exit| Err(Fatal::new(exit, "no"));
-        let failing = vec![after(slow, "a", fails(Exit::Held)), after(0, "b", fails(Exit::Missing))];
-        assert_eq!(answers(failing, shutdown).await.unwrap_err().exit, Exit::Held);
+        let fails = Err(Fatal::new(Exit::Held, "no"));
+        let all = answers(vec![after(slow, Ok(1)), after(slow, fails), after(slow, Ok(2))], shutdown).await.unwrap();
+        let [Answer::InTime(Ok(1)), Answer::InTime(Err(fatal)), Answer::InTime(Ok(2))] = &all[..] else {
+            panic!("{all:?}")
+        };
+        assert_eq!(fatal.exit, Exit::Held);
     }
 
     /// A new folder, locked.
@@ -209,10 +216,10 @@ mod tests {
             take(&dir, &locks, "stopped"),
         );
         locked.add(&of_the_daemon);
-        locked.hand_over();
+        locked.hand_over(&of_the_daemon);
         locked.add(&joins);
         locked.add(&stopped);
-        locked.hand_over_one(&joins);
+        locked.hand_over(&joins);
         locked.tidy().await;
         assert!(private(&of_the_daemon) && private(&joins) && !private(&stopped));
     }

@@ -1,5 +1,6 @@
 //! A session with the service: what every command that talks to the service starts with, and ends with.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::astran::{Client, ClientConfig, Credentials, Timeouts, UserCredentials};
@@ -7,8 +8,23 @@ use crate::cli::Global;
 use crate::config::{Config, Grant, Login, Service};
 use crate::exit::{Exit, Fatal};
 use crate::observe::health::Condition;
+use crate::refused_logins::{Account, RefusedLogins, Use};
+use crate::secret::Source;
 use crate::upload::{PATIENCE, backoff};
 use crate::vault::{Kind, RemotePath, Vault, VaultError};
+
+/// What a command does with the memory of logins that were refused in earlier runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Memory {
+    /// A command that cron may run: it does not send again what was refused.
+    OfCommand,
+    /// A daemon: the same, but a new start by a service manager that hands over the secret is a new try.
+    OfDaemon,
+    /// A person asks whether the login works: it is tried in any case, and the result is remembered.
+    Renew,
+    /// A plan, which writes nothing.
+    ReadOnly,
+}
 
 /// A client for the configured service. With `--sandbox` the service is an embedded one that lives as long as the session.
 pub(super) struct Session {
@@ -23,8 +39,8 @@ pub(super) struct Session {
 impl Session {
     /// Makes the client, and sends nothing yet. A file with a secret that can't be read is a usage error here; it must not look like
     /// a refused login later.
-    pub(super) async fn open(config: Config, global: &Global) -> Result<Self, Fatal> {
-        let session = Self::unchecked(config, global).await?;
+    pub(super) async fn open(config: Config, global: &Global, memory: Memory) -> Result<Self, Fatal> {
+        let session = Self::unchecked(config, global, memory).await?;
         for source in session.config.login()?.secrets().filter(|source| source.path().is_some()) {
             source.read().await.map_err(|error| Fatal::new(Exit::Usage, error.to_string()))?;
         }
@@ -33,12 +49,11 @@ impl Session {
 
     /// Makes the client without reading the secrets.
     #[cfg_attr(not(feature = "sandbox"), expect(unused_mut, clippy::unused_async, reason = "only the sandbox waits"))]
-    pub(super) async fn unchecked(mut config: Config, global: &Global) -> Result<Self, Fatal> {
+    pub(super) async fn unchecked(mut config: Config, global: &Global, memory: Memory) -> Result<Self, Fatal> {
+        let refused_logins = if global.sandbox() { None } else { refused_logins(&config, global, memory)? };
         #[cfg(feature = "sandbox")]
         let sandbox = if global.sandbox() { Some(embed(&mut config).await?) } else { None };
-        #[cfg(not(feature = "sandbox"))]
-        let _ = global;
-        let client_config = client_config(&config.service, config.login()?);
+        let client_config = ClientConfig { refused_logins, ..client_config(&config.service, config.login()?) };
         let client = Client::new(client_config).map_err(|error| Fatal::new(Exit::Usage, error.to_string()))?;
         Ok(Self {
             config,
@@ -96,7 +111,29 @@ fn client_config(service: &Service, login: &Login) -> ClientConfig {
             user,
         },
         timeouts: Timeouts::default(),
+        refused_logins: None,
     }
+}
+
+/// The memory of refused logins, which lies in the state directory.
+fn refused_logins(config: &Config, global: &Global, memory: Memory) -> Result<Option<Arc<RefusedLogins>>, Fatal> {
+    let login = config.login()?;
+    let account = Account {
+        address: config.service.auth_url.to_string(),
+        realm: config.service.realm.clone(),
+        client: login.client_id.clone(),
+        user: login.user().to_owned(),
+    };
+    let secrets: Vec<Source> = login.secrets().cloned().collect();
+    let by_service_manager = secrets.iter().any(|secret| matches!(secret, Source::Credential(_)));
+    let heed = match memory {
+        Memory::Renew => false,
+        // systemd does not start the service again by itself after a refused login, and a new credential can't be told from the old one.
+        Memory::OfDaemon => !by_service_manager,
+        Memory::OfCommand | Memory::ReadOnly => true,
+    };
+    let usage = Use { heed: heed && !global.retry_login, record: memory != Memory::ReadOnly };
+    Ok(RefusedLogins::new(&config.state_dir, &account, secrets, config.file.clone(), usage).map(Arc::new))
 }
 
 /// Repeats a call with growing waits while the service can't be reached, as long as `patience`, or without a limit.
@@ -128,7 +165,6 @@ async fn retrying(
 #[cfg(feature = "sandbox")]
 async fn embed(config: &mut Config) -> Result<crate::sandbox::Sandbox, Fatal> {
     use crate::sandbox::{Options, Sandbox, random_password};
-    use crate::secret::Source;
 
     let store = config.state_dir.join("vault");
     let mut options = Options::new(&store);

@@ -2,99 +2,148 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 
-use super::awaited::{self, Missing, Opening};
+use super::awaited::{self, Missing};
 use super::context::{Context, Local};
-use super::open_folders::{LockedFolders, for_each};
+use super::notified::Notified;
+use super::open_folders::LockedFolders;
 use super::print::Printer;
-use super::session::Session;
+use super::session::{Memory, Session};
+use super::status;
+use super::take_folder::FolderTaker;
 use super::totals::Counts;
 use crate::astran::Client;
-use crate::config::Folder;
 use crate::daemon::{self, Folders, Mode, Tally, WatchedFolder};
 use crate::exit::{Exit, Fatal};
-use crate::file::lock::Locks;
-use crate::file::{FolderError, Root, lease};
 use crate::observe::health::{Component, Health};
 use crate::observe::http::Listener;
 use crate::observe::metrics::Metrics;
-use crate::removal::MoveTargetError;
 use crate::shutdown::{Reloads, Shutdown, Stop};
-use crate::upload::{MoveTargets, PATIENCE, Shared};
-use crate::vault::RemotePath;
+use crate::status::Gatherer;
+use crate::upload::{PATIENCE, Shared};
 
-/// Watches the configured folders.
-pub(super) async fn run(context: Context, once: bool, reloads: Reloads) -> Result<Exit, Fatal> {
-    let (locked, shutdown, totals) = (LockedFolders::new(), context.shutdown.clone(), context.totals.clone());
-    let ended = watch(context, once, reloads, &locked).await;
-    locked.tidy().await;
-    match ended? {
-        Some((tally, lines_dropped)) => {
-            totals.set(Counts::of_uploads(&tally, lines_dropped));
-            exit_of(&tally, once, &shutdown)
-        }
-        None => Ok(exit_of_stop(once, shutdown.requested())),
-    }
+/// How `watch` runs, as its flags say.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Options {
+    /// Upload what is there, then end.
+    pub(super) once: bool,
+    /// A folder or destination that is missing at the start ends the run before it begins.
+    pub(super) strict: bool,
 }
 
-/// Opens and locks the folders, logs in, and runs the daemon until it ends by itself (`--once`) or by a signal. Returns the files' tally, and
-/// how many lines about files were dropped; `None` where a stop is requested before the daemon runs.
+/// A run that has ended.
+struct Ended {
+    tally: Tally,
+    /// A folder or a destination was missing, so that not all folders were done. Only with `--once`.
+    some_missing: bool,
+    /// Lines about files that were not printed, because they came too fast.
+    lines_dropped: u64,
+}
+
+/// Watches the configured folders.
+pub(super) async fn run(context: Context, options: Options, reloads: Reloads) -> Result<Exit, Fatal> {
+    let (locked, shutdown, totals) = (LockedFolders::new(), context.shutdown.clone(), context.totals.clone());
+    let health = Health::default();
+    let notified = Notified::start(&context, &health, options.once).await?;
+    let ended = watch(context, options, reloads, &locked, (health, &notified)).await;
+    locked.tidy().await;
+    let ended = ended.and_then(|ended| match ended {
+        Some(Ended { tally, some_missing, lines_dropped }) => {
+            totals.set(Counts::of_uploads(&tally, lines_dropped));
+            let exit = exit_of(&tally, options.once, &shutdown)?;
+            // That a whole folder was not done weighs more than single files.
+            let weighs_less = matches!(exit, Exit::Done | Exit::SomeFailed);
+            Ok(if some_missing && weighs_less { Exit::Missing } else { exit })
+        }
+        None => Ok(exit_of_stop(options.once, shutdown.requested())),
+    });
+    notified.end(&ended).await;
+    ended
+}
+
+/// Opens and locks the folders, logs in, and runs the daemon until it ends by itself (`--once`) or by a signal. Returns `None` where a
+/// stop is requested before the daemon runs.
 async fn watch(
     context: Context,
-    once: bool,
+    options: Options,
     reloads: Reloads,
     locked: &LockedFolders,
-) -> Result<Option<(Tally, u64)>, Fatal> {
-    let health = Health::default();
+    (health, notified): (Health, &Notified),
+) -> Result<Option<Ended>, Fatal> {
+    let Options { once, .. } = options;
     let metrics = Metrics::new(&health);
-    let Some(openings) = open_all(&context, context.global.sandbox()).await? else { return Ok(None) };
-    let (open, missing) = awaited::divide(openings, !once)?;
-    let Local { journal, locks, breaks } = context.open_local().await?;
-    let lock = {
-        let (locked, metrics) = (locked.clone(), metrics.clone());
-        move |folder: &Folder, root| lock_folder(folder, root, &locks, &metrics, &locked)
-    };
-    let Context { config, global, mut shutdown, .. } = context;
-    let Some(present) = for_each(open.into_iter(), lock.clone(), shutdown.clone()).await? else {
+    let Some((open, mut missing)) = awaited::open_all(&context, context.global.sandbox()).await? else {
         return Ok(None);
     };
-    let wait_for = |missing| awaited::wait_for(missing, lock.clone(), locked.clone());
-    let folders = Folders { present, awaited: missing.into_iter().map(wait_for).collect() };
+    may_begin(options, open.len(), &missing)?;
+    let Local { journal, locks, breaks } = context.open_local().await?;
+    notified.use_journal(&journal);
+    let status = Gatherer::new(health.clone(), Some(journal.clone()), status::user_of(&context.config));
+    let _status = status::serve(&context.config.state_dir, status.clone()).await;
+    let taker = FolderTaker {
+        locks,
+        metrics: metrics.clone(),
+        locked: locked.clone(),
+        status: status.clone(),
+        breaks: breaks.clone(),
+    };
+    let Some((mut present, unlocked)) = awaited::lock_all(open, &taker, context.shutdown.clone()).await? else {
+        return Ok(None);
+    };
+    missing.extend(unlocked);
+    may_begin(options, present.len(), &missing)?;
+    let Context { config, global, mut shutdown, .. } = context;
+    let mut some_missing = once && !missing.is_empty();
+    let awaited = if once {
+        missing.iter().for_each(report_left_out);
+        Vec::new()
+    } else {
+        missing.into_iter().map(|missing| awaited::wait_for(missing, taker.clone())).collect()
+    };
     // The address is bound before anything is sent, so that a wrong one ends the program at once.
     let listener = match config.listen.filter(|_| !once) {
         Some(address) => Some(bind(address).await?),
         None => None,
     };
     let allowed_hosts = config.allowed_hosts.clone();
-    let destinations: Vec<_> = config.folders.iter().filter_map(|folder| folder.policy.dest.clone()).collect();
     let (grace, keep_receipts) = (config.grace, config.keep_receipts);
     let mode = Mode { once, grace, keep_receipts, anchor: config.anchor_folder() };
-    let session = Session::open(config, &global).await?;
+    let session = Session::open(config, &global, if once { Memory::OfCommand } else { Memory::OfDaemon }).await?;
     session.trouble.raise("not logged in yet");
     health.add(Component::Start, Arc::new(session.trouble.clone()));
     health.add(Component::Login, Arc::new(session.client.login_health()));
     let _server = listener.map(|listener| listener.serve(health.clone(), metrics, allowed_hosts));
     let started = tokio::select! {
-        started = start(&session, &destinations, &folders.present, once) => started.map(Some),
+        started = start(&session, &mut present, options) => started.map(Some),
         () = shutdown.reached(Stop::Gently) => Ok(None),
     };
     let ended = match started {
-        Ok(Some(())) => {
+        Ok(Some(all_there)) => {
+            some_missing |= !all_there;
             let (printer, printed) = Printer::start(global.json);
             let patience = once.then_some(PATIENCE);
             let shared = Shared::new(Arc::new(session.client.clone()), journal, breaks, patience);
             shared.rate().set(session.config.limit_rate.clone());
-            let print = move |report: &_| printer.print(report);
-            locked.hand_over();
+            status.uploads(shared.transfers(), Arc::clone(shared.rate()));
+            let files = notified.files();
+            let print = move |report: &_| {
+                printer.print(report);
+                if let Some(files) = &files {
+                    files.take(report);
+                }
+            };
+            for folder in &present {
+                locked.hand_over(&folder.root);
+            }
+            let folders = Folders { present, awaited };
             let running = daemon::run(Arc::clone(&shared), folders, mode, print, &health, shutdown.clone());
             let ended = tokio::select! {
                 ended = running => ended,
                 never = reload(&session, &shared, reloads) => match never {},
             };
             let lines_dropped = printed.wait();
-            ended.map(|tally| Some((tally, lines_dropped)))
+            ended.map(|tally| Some(Ended { tally, some_missing, lines_dropped }))
         }
         Ok(None) => Ok(None),
         Err(fatal) => Err(fatal),
@@ -103,26 +152,50 @@ async fn watch(
     ended
 }
 
+/// Ends the start where folders are missing: a strict one, and one with `--once` that has no folder to do.
+fn may_begin(options: Options, present: usize, missing: &[Missing]) -> Result<(), Fatal> {
+    match missing {
+        [first, others @ ..] if options.strict || (options.once && present == 0) => {
+            others.iter().for_each(report_left_out);
+            Err(first.why.clone())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn report_left_out(missing: &Missing) {
+    tracing::error!(folder = %missing.folder.path.display(), "{}; it is left out", missing.why);
+}
+
 async fn bind(address: SocketAddr) -> Result<Listener, Fatal> {
     Listener::bind(address).await.map_err(|error| Fatal::new(Exit::Usage, error.to_string()))
 }
 
-/// Logs in and looks up the destinations, also those of missing folders, so that a mistake shows at the start.
-async fn start(
-    session: &Session,
-    destinations: &[RemotePath],
-    present: &[WatchedFolder],
-    once: bool,
-) -> Result<(), Fatal> {
+/// Logs in. A strict run, and one that ends by itself, look the destinations up too, before they begin: a strict run ends where one is
+/// missing, the other one leaves that folder out. A daemon looks them up while it runs (see `daemon`). Returns whether no folder was
+/// left out.
+async fn start(session: &Session, present: &mut Vec<WatchedFolder>, options: Options) -> Result<bool, Fatal> {
+    let Options { once, strict } = options;
     session.log_in(!once).await?;
-    for destination in destinations {
-        session.has_destination(destination, !once).await?;
+    let before = present.len();
+    if once || strict {
+        let mut found = Vec::with_capacity(before);
+        for folder in present.drain(..) {
+            match session.has_destination(&folder.dest, !once).await {
+                Ok(()) => found.push(folder),
+                Err(fatal) if fatal.exit == Exit::Missing && !strict => {
+                    tracing::error!(folder = %folder.root.path().display(), "{fatal}; this folder is left out");
+                }
+                Err(fatal) => return Err(fatal),
+            }
+        }
+        *present = found;
     }
-    for folder in present {
+    for folder in &*present {
         tracing::info!(folder = %folder.root.path().display(), dest = %folder.dest, "watching");
     }
     session.trouble.clear();
-    Ok(())
+    Ok(present.len() == before)
 }
 
 /// At each SIGHUP, tries again at once what was refused: the user who sends the signal has mended something, perhaps a password.
@@ -133,98 +206,6 @@ async fn reload(session: &Session, shared: &Shared<Client>, mut reloads: Reloads
         session.client.reload().await;
         shared.retry_now();
     }
-}
-
-/// Opens all folders. With `make` missing ones are made: with `--sandbox`, so that a first trial needs no preparation.
-pub(super) async fn open_all(context: &Context, make: bool) -> Result<Option<Vec<Opening>>, Fatal> {
-    let folders = context.config.folders.iter().map(|folder| (folder.clone(), ()));
-    for_each(folders, move |folder, ()| open_folder(folder, make), context.shutdown.clone()).await
-}
-
-/// Blocks.
-fn open_folder(folder: &Folder, make: bool) -> Result<Opening, Fatal> {
-    if make {
-        make_folder(folder)?;
-    }
-    match Root::open_trusted(&folder.path) {
-        Ok(root) => Ok(Opening::Open(folder.clone(), root)),
-        Err(error @ FolderError::Io(_)) => Ok(Opening::Missing(Missing::new(folder, not_taken(&folder.path, &error)))),
-        Err(error @ FolderError::Controlled(_)) => Err(not_taken(&folder.path, &error)),
-    }
-}
-
-/// Locks a folder for this process alone, and opens the folders to which its files are moved. The lock comes last, because it is held until
-/// the program ends: a folder that is waited for is tried again after a failure, and its own lock would shut it out. Blocks.
-fn lock_folder(
-    folder: &Folder,
-    root: Root,
-    locks: &Arc<Locks>,
-    metrics: &Metrics,
-    locked: &LockedFolders,
-) -> Result<WatchedFolder, Fatal> {
-    let shown = folder.path.display();
-    let Some(dest) = folder.policy.dest.clone() else {
-        return Err(Fatal::new(Exit::Usage, format!("no destination for {shown}: give --dest PATH")));
-    };
-    let targets = MoveTargets::open(&folder.policy).map_err(|error| cannot_move(&error))?;
-    let root = Arc::new(root.with_locks(locks, folder.policy.removes()));
-    match root.lock() {
-        Ok(true) => {}
-        Ok(false) => return Err(Fatal::new(Exit::Held, held(&root, &shown.to_string()))),
-        Err(error) => tracing::warn!(folder = %shown, "can't be locked against a second instance: {error}"),
-    }
-    locked.add(&root);
-    let may_stay = folder.policy.removes() && !folder.policy.allow_unleased;
-    if may_stay && root.may_hold_files_of_others() && !lease::allowed_on_files_of_others() {
-        tracing::warn!(
-            folder = %shown,
-            "files of other users will be uploaded but stay here, because the kernel does not tell this user of their writers: give \
-             this user CAP_LEASE (systemd: AmbientCapabilities=CAP_LEASE), or set allow_unleased = true"
-        );
-    }
-    let counts = metrics.folder(root.path());
-    Ok(WatchedFolder { root, policy: folder.policy.clone(), targets, dest, counts })
-}
-
-/// The error for a folder to which no file may be moved: a mistake in the configuration, or a folder that can't be opened.
-pub(super) fn cannot_move(error: &MoveTargetError) -> Fatal {
-    let exit = if matches!(error, MoveTargetError::Io(..)) { Exit::Missing } else { Exit::Usage };
-    Fatal::new(exit, format!("no file is moved there: {error}"))
-}
-
-/// Who holds a folder that can't be locked: several pushes may share the lock of a folder, a watch shares its lock with no other process.
-fn held(root: &Root, shown: &str) -> String {
-    if root.share() {
-        format!("a push is removing files from {shown} just now: try again when it has ended")
-    } else {
-        format!("another instance watches {shown} already")
-    }
-}
-
-/// The error for a folder that is not opened because files are to be removed from it.
-pub(super) fn not_taken(path: &Path, error: &FolderError) -> Fatal {
-    match error {
-        FolderError::Io(error) => cannot_open(path, error),
-        FolderError::Controlled(controlled) => Fatal::new(Exit::Usage, controlled.to_string()),
-    }
-}
-
-fn cannot_open(path: &Path, error: &std::io::Error) -> Fatal {
-    let shown = path.display();
-    match error.kind() {
-        std::io::ErrorKind::NotFound => {
-            Fatal::new(Exit::Missing, format!("the folder {shown} is missing: make it, or name another one"))
-        }
-        std::io::ErrorKind::NotADirectory => {
-            Fatal::new(Exit::Missing, format!("{shown} is not a folder; to upload a file: astran-backup push {shown}"))
-        }
-        _ => Fatal::new(Exit::Missing, format!("the folder {shown} can't be opened: {error}")),
-    }
-}
-
-#[expect(clippy::disallowed_methods, reason = "a user tries the sandbox with a folder of their own")]
-fn make_folder(folder: &Folder) -> Result<(), Fatal> {
-    std::fs::create_dir_all(&folder.path).map_err(|error| cannot_open(&folder.path, &error))
 }
 
 /// The exit code of a run of the daemon or of a push.

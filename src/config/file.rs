@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use url::Url;
 
+use super::notify::{NotifyEvents, SecretUrl};
 use super::values::KeepReceipts;
 use super::{AnchorFolder, Layout, MaxSize, OnConflict, RateLimit, Transfers, Verify, read};
 use crate::vault::RemotePath;
@@ -20,6 +21,7 @@ pub(super) struct Keys {
     pub(super) upload: UploadKeys,
     pub(super) daemon: DaemonKeys,
     pub(super) journal: JournalKeys,
+    pub(super) notify: NotifyKeys,
     pub(super) folder: Vec<UploadKeys>,
 }
 
@@ -129,4 +131,22 @@ pub(super) struct JournalKeys {
     pub(super) keep_receipts: Option<KeepReceipts>,
     #[serde(deserialize_with = "read::anchor")]
     pub(super) anchor: Option<AnchorFolder>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct NotifyKeys {
+    #[serde(deserialize_with = "read::notify_on")]
+    pub(super) on: Option<NotifyEvents>,
+    #[serde(deserialize_with = "read::notify_time")]
+    pub(super) stuck_after: Option<Duration>,
+    #[serde(deserialize_with = "read::notify_time")]
+    pub(super) every: Option<Duration>,
+    #[serde(deserialize_with = "read::command")]
+    pub(super) command: Option<Vec<String>>,
+    #[serde(deserialize_with = "read::secret_url")]
+    pub(super) url: Option<SecretUrl>,
+    #[serde(deserialize_with = "read::secret_url")]
+    pub(super) ping: Option<SecretUrl>,
+    pub(super) names: Option<bool>,
 }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tracing::Instrument as _;
 
 use super::start::{Started, catch_up};
 use super::stop::tidy;
@@ -36,6 +38,8 @@ const QUEUE: usize = 256;
 /// The loops end one after the other. When the watch ends, it drops its end of the upload queue; the uploads end with the last
 /// file of the queue; and the reporter ends with the last report. A removal that hangs brings no report, so after a stop the
 /// reporter's patience ends (see [`patience_after_stop`]).
+///
+/// Beside them, a daemon looks for the destination until it has found it once, so that one that is missing is reported before a file comes.
 pub(super) async fn run<V, F>(run: Arc<Run<V, F>>, started: Started) -> Result<Tally, Fatal>
 where
     V: Vault,
@@ -84,6 +88,11 @@ impl<V: Vault, F: Fn(&Report)> FolderRun<V, F> {
         let (to_watch, reports) = mpsc::unbounded_channel();
         let counts = self.options.counts.clone();
         let reporter = Reporter { run: &self.run, counts, tally: Tally::default(), to_watch };
+        let mut finding = JoinSet::new();
+        if !mode.once {
+            let uploader = Arc::clone(&self.uploader);
+            finding.spawn(async move { uploader.find_destination().await }.in_current_span());
+        }
         let watching = watch::run(self.root, self.options, ready, reports, shutdown.clone());
         let uploading = self.uploader.run(queue, mode.grace, shutdown.clone());
         let reporting = reporter.run(&mut self.reported, patience_after_stop(mode.grace, shutdown.clone()));

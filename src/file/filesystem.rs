@@ -45,6 +45,20 @@ pub(super) fn leases_tell_of_writers_on(kind: &str) -> bool {
     ["ext2", "ext3", "ext4", "xfs", "btrfs", "tmpfs"].contains(&kind)
 }
 
+/// Whether an open folder is the root of a mount; false where the kernel does not say (before Linux 5.8).
+#[cfg(target_os = "linux")]
+pub(super) fn is_mount_root(dir: impl AsFd) -> bool {
+    use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, statx};
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    statx(dir, c"", flags, StatxFlags::empty())
+        .is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn is_mount_root(_: impl AsFd) -> bool {
+    false
+}
+
 #[cfg(not(target_os = "linux"))]
 pub(super) fn network_share(_: impl AsFd) -> Option<&'static str> {
     None

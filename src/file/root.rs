@@ -42,8 +42,11 @@ pub enum ReopenError {
     /// Somebody else could have put it there.
     #[error(transparent)]
     Controlled(ControlledPath),
-    /// It has another owner than the one before.
-    #[error("the folder that is there now belongs to another user")]
+    /// It has another owner than the one before, and is no mount.
+    #[error(
+        "the folder that is there now belongs to another user than the one that was watched: put that one back, give the new one to \
+         its owner (chown), or start again, which judges the new one by itself"
+    )]
     OtherOwner,
 }
 
@@ -103,7 +106,8 @@ impl Root {
 
     /// Opens the folder that the path leads to now, in place of this one: only if there is no link on the path, the folder has the same
     /// owner, and nobody else could have put it there. Otherwise a user who may rename this folder away could put a link to any other
-    /// folder in its place, and have that one emptied.
+    /// folder in its place, and have that one emptied. A file system that was mounted over this folder may have another owner: a mount
+    /// is no work of a user who may only rename, and at the start the same file system would be taken.
     pub fn reopen(&self) -> Result<Self, ReopenError> {
         let (dir, path) = path_rule::open(&self.path, Links::Refuse).map_err(|refused| match refused {
             FolderError::Io(error) if is_no_folder(&error) => ReopenError::Link,
@@ -111,7 +115,7 @@ impl Root {
             FolderError::Controlled(controlled) => ReopenError::Controlled(controlled),
         })?;
         let owner = |dir| fstat(dir).map(|stat| stat.st_uid).map_err(io::Error::from);
-        if owner(&dir)? != owner(&self.dir)? {
+        if owner(&dir)? != owner(&self.dir)? && !filesystem::is_mount_root(&dir) {
             return Err(ReopenError::OtherOwner);
         }
         Ok(Self { lock: self.lock.of_replacement(), ..Self::held(dir, path) })

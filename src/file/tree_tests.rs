@@ -23,6 +23,27 @@ fn all(_: &Path, _: FileType) -> bool {
 }
 
 #[test]
+fn a_folder_that_is_skipped_is_returned_and_none_of_its_names_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = Root::open(dir.path()).unwrap();
+    for folder in ["a/b", "c", "d"] {
+        fs::create_dir_all(dir.path().join(folder)).unwrap();
+    }
+    for file in ["x", "a/y", "a/b/z", "c/w", "d/v"] {
+        fs::write(dir.path().join(file), "").unwrap();
+    }
+    let (mut tree, mut found) = (Tree::of(&root, Path::new("")), BTreeSet::new());
+    while let Some(entry) = tree.next(all) {
+        let path = entry.unwrap().path.to_str().unwrap().to_owned();
+        if path == "a" || path == "c" {
+            tree.skip_folder();
+        }
+        found.insert(path);
+    }
+    assert_eq!(found, ["", "a", "c", "d", "d/v", "x"].map(str::to_owned).into());
+}
+
+#[test]
 fn each_folder_and_name_is_returned_once_and_no_link_is_followed() {
     let dir = tempfile::tempdir().unwrap();
     let root = Root::open(dir.path()).unwrap();

@@ -149,6 +149,9 @@ impl<'a> Looking<'a> {
             // Gone before the walk came to it; or the private folder of another user, about which the removal warns.
             return ControlFlow::Continue(());
         }
+        if let Some(why) = self.excluded(&path, true) {
+            return self.ignored(path, why, true);
+        }
         let owner = Owner::of(&self.look.root, &path);
         self.tell(path, None, Standing::Unreadable { owner, is_folder: true, error: why })
     }

@@ -69,6 +69,11 @@ impl Look {
         Ok(Self { root, policy, dest, journal, filter, rules, asked: Asked::ByWatch, _breaks: breaks })
     }
 
+    /// The folder that is looked at.
+    pub(crate) fn root(&self) -> &Path {
+        self.root.path()
+    }
+
     /// The same look for files that somebody asks for by name: they need not settle.
     pub(crate) fn asked(self, asked: Asked) -> Self {
         Self { asked, ..self }

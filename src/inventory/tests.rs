@@ -301,4 +301,7 @@ async fn failed_files_are_counted_until_they_are_gone_changed_or_readable() {
         failed_here(&folder.journal, &[folder.dir.path().join("other")], SystemTime::now(), Duration::from_secs(60))
             .unwrap();
     assert_eq!(other.count, 0, "failures of other folders are told by those");
+    let places = [folder.root.path().to_owned()];
+    let earlier = failed_here(&folder.journal, &places, UNIX_EPOCH, Duration::from_secs(60)).unwrap();
+    assert_eq!(earlier.count, 0, "what failed later is told as it fails");
 }

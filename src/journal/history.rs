@@ -99,7 +99,7 @@ impl Journal {
     }
 }
 
-pub(super) fn history_page(
+fn history_page(
     connection: &Connection,
     filter: &Filter,
     after: Option<AttemptId>,

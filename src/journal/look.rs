@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::attempts::known_string;
-use super::history::history_page;
+use super::failures::is_failed;
 use super::query::{of_file, owner};
-use super::{AttemptId, Entry, Filter, Journal, JournalError};
+use super::row::entry;
+use super::sql::{Sql, select_attempts};
+use super::{AttemptId, Entry, Journal, JournalError};
 use crate::file::FileStamp;
 use crate::vault::DocumentId;
 
@@ -34,7 +36,17 @@ impl Journal {
 }
 
 /// How many failures [`Journal::failed_files`] returns at a time.
-const FAILED_AT_ONCE: usize = 1000;
+const FAILED_AT_ONCE: i64 = 1000;
+
+/// By the index of failures: a journal may have a million attempts, and each start asks this.
+pub(super) static FAILED_FILES: Sql = Sql::new(|| {
+    format!(
+        "{} WHERE {} AND a.id > ?1 AND NOT EXISTS \
+         (SELECT 1 FROM attempt b WHERE b.root = a.root AND b.relative = a.relative AND b.id > a.id) ORDER BY a.id LIMIT ?2",
+        select_attempts(),
+        is_failed("a.")
+    )
+});
 
 impl Journal {
     /// The entry of the local path that owns a name in a folder of the vault, if one does. Another path's file of other content gets another
@@ -50,9 +62,10 @@ impl Journal {
 
     /// Some failures of files of which nothing newer is known, oldest first, from the one behind `after` on. Blocks.
     pub(crate) fn failed_files(&self, after: AttemptId) -> Result<Vec<Entry>, JournalError> {
-        let filter = Filter { failed: true, ..Filter::default() };
-        let page = self.inner.readers.read(|connection| history_page(connection, &filter, Some(after), FAILED_AT_ONCE));
-        Ok(page?.into_iter().map(|record| record.entry).collect())
+        self.inner.readers.read(|connection| {
+            let mut statement = connection.prepare_cached(&FAILED_FILES)?;
+            statement.query_map([after.0, FAILED_AT_ONCE], entry)?.collect()
+        })
     }
 }
 

@@ -221,7 +221,7 @@ static OWNER: Sql = Sql::new(|| {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::{failures, schema};
+    use crate::journal::{failures, look, schema};
 
     /// Regression: a path with 300,000 receipts took 65 ms for each further file, for all of them were looked at.
     #[test]
@@ -254,7 +254,7 @@ mod tests {
         let open = plan(&OPEN_OF_INODE);
         assert!(open.contains("attempt_waiting (state=? AND inode=?)"), "{open}");
         // There may be a hundred thousand failures, and each page of them would sort all.
-        for sql in [&failures::FAILURES_PAGE, &failures::LIMIT_FAILURES] {
+        for sql in [&failures::FAILURES_PAGE, &failures::LIMIT_FAILURES, &look::FAILED_FILES] {
             let plan = plan(sql);
             assert!(plan.contains("attempt_failed (state=?") && !plan.contains("TEMP B-TREE"), "{plan}");
         }

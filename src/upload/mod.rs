@@ -51,7 +51,7 @@ use crate::observe::stall::Activity;
 use crate::observe::transfers::Transfers;
 use crate::removal::Removals;
 use crate::shutdown::{Shutdown, Stop};
-use crate::vault::{RemotePath, Vault, VaultError};
+use crate::vault::{Kind, RemotePath, Vault, VaultError};
 
 use breaker::Breaker;
 use concurrency::Concurrency;
@@ -138,7 +138,7 @@ impl<V: Vault> Shared<V> {
     }
 
     /// The limit for the rate of all uploads together.
-    pub fn rate(&self) -> &RateLimiter {
+    pub fn rate(&self) -> &Arc<RateLimiter> {
         &self.rate
     }
 
@@ -198,6 +198,27 @@ impl<V: Vault> Uploader<V> {
     /// Whether the destination is in trouble.
     pub fn destination(&self) -> Arc<dyn HealthCheck> {
         Arc::clone(&self.context.destinations.breaker) as Arc<dyn HealthCheck>
+    }
+
+    /// Looks the destination up until the store has it. So a mistake shows before the first file comes, and the end of the trouble shows
+    /// also where no file waits. Only for a daemon, whose breakers have no end of patience.
+    pub async fn find_destination(&self) {
+        let Context { shared, dest, destinations, .. } = &self.context;
+        loop {
+            let Ok(destination) = destinations.breaker.permit().await else { return };
+            let Ok(service) = shared.service.permit().await else { return };
+            match destinations.folder(&*shared.vault, dest).await {
+                Ok(_) => {
+                    service.probed();
+                    destination.probed();
+                    return;
+                }
+                Err(error) if matches!(error.kind, Kind::Unavailable | Kind::Unknown | Kind::Login) => {
+                    service.failed(error);
+                }
+                Err(error) => destination.failed(error),
+            }
+        }
     }
 
     /// Takes files from the queue until it ends or a stop is asked for; then ends those in flight within `grace`. Returns why it gave up

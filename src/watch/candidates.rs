@@ -11,6 +11,7 @@ use super::UploadEnd;
 use super::settle::{Candidate, Cause, Observation, Readiness, Rules};
 use crate::budget;
 use crate::file::staged_name;
+use crate::observe::waiting::WaitingFiles;
 
 /// All files between the first event and the end of their upload, each under its path below the root.
 #[derive(Debug, Default)]
@@ -33,6 +34,8 @@ struct Tracked {
     stage: Stage,
     /// An event told of the file, or none was to be expected.
     announced: bool,
+    /// When the file was found. A file that is returned waits on.
+    found: Instant,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -51,6 +54,15 @@ impl Candidates {
     /// The number of files in the table.
     pub(super) fn len(&self) -> usize {
         self.files.len()
+    }
+
+    /// Counts all files in the table: they wait until the store has them.
+    pub(super) fn waiting(&self) -> WaitingFiles {
+        WaitingFiles {
+            files: self.files.len() as u64,
+            bytes: self.files.values().map(|file| file.candidate.size()).sum(),
+            oldest: self.files.values().map(|file| file.found).min(),
+        }
     }
 
     /// Takes note of an event, or of a file that was returned.
@@ -91,12 +103,12 @@ impl Candidates {
     }
 
     fn insert(&mut self, path: &Path, cause: Cause, announced: bool, now: Instant) {
-        self.track(path, Candidate::new(cause, now), announced, now);
+        let file = Tracked { candidate: Candidate::new(cause, now), stage: Stage::Due(now), announced, found: now };
+        self.track(path, file, now);
     }
 
-    fn track(&mut self, path: &Path, candidate: Candidate, announced: bool, now: Instant) {
+    fn track(&mut self, path: &Path, file: Tracked, now: Instant) {
         let path: Arc<Path> = path.into();
-        let file = Tracked { candidate, stage: Stage::Due(now), announced };
         self.files.insert(Arc::clone(&path), file);
         self.due.insert((now, path));
     }
@@ -200,7 +212,9 @@ impl Candidates {
             if self.files.contains_key(place.as_path()) {
                 self.touched(place, Cause::Returned, now);
             } else {
-                self.track(place, file.candidate.returned(now), true, now);
+                let candidate = file.candidate.returned(now);
+                let returned = Tracked { candidate, stage: Stage::Due(now), announced: true, found: file.found };
+                self.track(place, returned, now);
             }
         }
         match file.stage {

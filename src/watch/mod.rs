@@ -21,7 +21,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -41,6 +41,8 @@ pub(crate) use walk::{WalkEvent, Walker};
 
 /// Files that are inspected in one go.
 const BATCH: usize = 512;
+/// Files that wait are counted no more often: a count looks at all candidates.
+const COUNT: Duration = Duration::from_secs(1);
 
 /// Watches a folder until it is told to stop or, with `once`, until all files that were there at the start are done.
 ///
@@ -70,6 +72,8 @@ struct Watch {
     summary: WatchSummary,
     /// Paths that were reported as unreadable already.
     unreadable: HashSet<PathBuf>,
+    /// When the files that wait are counted next; `None` while nothing has changed since the last count.
+    count_at: Option<Instant>,
 }
 
 impl Watch {
@@ -82,6 +86,7 @@ impl Watch {
             options,
             summary: WatchSummary::default(),
             unreadable: HashSet::new(),
+            count_at: None,
         }
     }
 
@@ -106,6 +111,10 @@ impl Watch {
             let room = self.candidates.len() < budget::CANDIDATES;
             tokio::select! {
                 () = shutdown.reached(Stop::Gently) => break,
+                () = if_some(self.count_at.map(sleep_until)) => {
+                    self.count_waiting();
+                    continue;
+                }
                 Some(report) = reports.recv() => self.upload_ended(&report),
                 seen = if_some(self.inspecting.as_mut()) => self.inspected(seen.unwrap_or_default()),
                 place = ready.reserve(), if has_ready => match place {
@@ -116,7 +125,9 @@ impl Watch {
                 event = self.sources.next(room) => self.source_event(event),
                 () = if_some(next_inspection.map(sleep_until)) => {}
             }
+            self.count_at.get_or_insert_with(|| Instant::now() + COUNT);
         }
+        self.count_waiting();
         drop(ready);
         self.drain(reports).await
     }
@@ -129,6 +140,12 @@ impl Watch {
         }
         self.summary.cut = self.uploading as u64;
         (self.summary, Arc::clone(self.sources.root()))
+    }
+
+    /// Tells those who look how many files wait.
+    fn count_waiting(&mut self) {
+        self.count_at = None;
+        self.options.counts.waiting.set(self.candidates.waiting());
     }
 
     fn is_finished(&self) -> bool {
@@ -282,8 +299,6 @@ fn spawn_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::observe::health::Condition;
     use crate::observe::metrics::FolderMetrics;

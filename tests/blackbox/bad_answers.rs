@@ -32,7 +32,7 @@ fn a_missing_destination_ends_with_4_and_says_which_part_exists() {
         options.folders = ["/HR_Backup/2025", "/HR_Backup/2026"].map(|path| RemotePath::parse(path).unwrap()).into();
     });
     world.put("file", "content");
-    for command in [&["watch", "watched"][..], &["watch", "watched", "--once"], &["push", "watched"]] {
+    for command in [&["watch", "watched", "--strict"][..], &["watch", "watched", "--once"], &["push", "watched"]] {
         let output = world.run(command.iter().chain(&["--dest", "/HR_Backup/2024/June"]));
         assert_eq!(output.code, Some(4), "{output:?}");
         let expected = "/HR_Backup exists, and holds \"2025\", \"2026\"";

@@ -25,7 +25,7 @@ fn set_mode(path: &std::path::Path, mode: u32) {
 #[test]
 fn a_watched_folder_that_is_missing_ends_with_4_and_a_sentence() {
     let world = World::new();
-    let output = world.run(["watch", "missing"]);
+    let output = world.run(["watch", "missing", "--strict"]);
     assert_eq!(output.code, Some(4), "{output:?}");
     assert!(output.stderr.contains("the folder") && output.stderr.contains("missing: make it"), "{output:?}");
 }
@@ -34,7 +34,7 @@ fn a_watched_folder_that_is_missing_ends_with_4_and_a_sentence() {
 fn a_file_instead_of_a_folder_ends_with_4_and_a_hint_to_push() {
     let world = World::new();
     world.put("file", "content");
-    let output = world.run(["watch", "watched/file"]);
+    let output = world.run(["watch", "watched/file", "--once"]);
     assert_eq!(output.code, Some(4), "{output:?}");
     assert!(output.stderr.contains("not a folder") && output.stderr.contains("astran-backup push"), "{output:?}");
 }

@@ -66,16 +66,16 @@ fn a_folder_that_can_not_be_read_is_in_the_history_until_it_can() {
         std::fs::set_permissions(world.watched().join("locked"), std::fs::Permissions::from_mode(mode)).unwrap();
     };
     let once = || as_ordinary_user(&world, &["watch", "watched", "--once", "--settle", "50ms", "--quiet"]);
-    let failed = || as_ordinary_user(&world, &["history", "--failed", "--json"]).stdout;
+    let failed = || as_ordinary_user(&world, &["history", "--failed", "--json"]);
     set_mode(0o000);
     assert_eq!(once().code, Some(1));
     let told = failed();
-    assert!(told.contains("watched/locked\"") && told.contains("ermission denied"), "{told}");
-    assert_eq!(told.lines().count(), 1, "{told}");
+    assert!(told.stdout.contains("watched/locked\"") && told.stdout.contains("ermission denied"), "{told:?}");
+    assert_eq!(told.events("attempt").len(), 1, "{told:?}");
     let again = once();
     assert_eq!(again.code, Some(1), "{again:?}");
     assert!(again.stderr.contains(TOLD) && again.stderr.contains("watched/locked (20"), "{again:?}");
-    assert_eq!(failed().lines().count(), 1, "one row, however often it is tried");
+    assert_eq!(failed().events("attempt").len(), 1, "one row, however often it is tried");
     set_mode(0o700);
     let mended = once();
     assert_eq!((mended.code, mended.stderr.as_str()), (Some(0), ""), "{mended:?}");
@@ -92,10 +92,24 @@ fn history_tells_what_needs_a_person_or_waits_in_the_configured_folders_and_leav
     symlink("nowhere", world.watched().join("link")).unwrap();
     let here = |flag: &str| {
         let output = world.run(["--config", "config.toml", "history", flag, "--json"]);
-        let events = output.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let events = output.events("here").into_iter();
         let name = |event: &Value| event["local_path"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
         events.map(|event| (name(&event), event["standing"].as_str().unwrap().to_owned())).collect::<Vec<_>>()
     };
     assert_eq!(here("--failed"), [("big".to_owned(), "too_large".to_owned())]);
     assert!(matches!(&here("--pending")[..], [(name, _)] if name == "waits"), "{:?}", here("--pending"));
+}
+
+#[test]
+fn a_folder_that_is_ignored_and_can_not_be_read_needs_nobody() {
+    let world = World::new();
+    world.configure("[[folder]]\npath = \"watched\"\n");
+    world.put(".hidden/inside", "content");
+    let hidden = world.watched().join(".hidden");
+    std::fs::set_permissions(&hidden, std::fs::Permissions::from_mode(0o000)).unwrap();
+    let failed = as_ordinary_user(&world, &["--config", "config.toml", "history", "--failed"]);
+    let plan = as_ordinary_user(&world, &["watch", "watched", "--dry-run"]);
+    std::fs::set_permissions(&hidden, std::fs::Permissions::from_mode(0o700)).unwrap();
+    assert_eq!((failed.code, failed.stdout.as_str()), (Some(0), ""), "{failed:?}");
+    assert!(plan.stdout.contains(".hidden: its name matches `.*`, so nothing in it is uploaded"), "{plan:?}");
 }

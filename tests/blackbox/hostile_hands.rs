@@ -53,7 +53,8 @@ fn a_folder_replaced_by_one_of_another_owner_counts_as_gone() {
     let daemon = world.watch_quick(&[]);
     rename(&world, "watched", "away");
     rename(&world, "victim", "watched");
-    daemon.wait_for("belongs to another user");
+    let line = daemon.wait_for("belongs to another user");
+    assert!(line.contains("chown") && line.contains("start again"), "the message says the mend: {line}");
     assert!(world.watched().join("secret").exists() && world.stored("/HR_Backup/secret").is_none());
     assert_eq!(daemon.stop().code, Some(0));
 }

@@ -34,8 +34,7 @@ impl Lacking {
         let daemon = Daemon::start(self.world.command().args(["watch", "--config", "config.toml"]));
         let line = daemon.wait_for("metrics and readiness");
         let address = line.split_once("http://").unwrap().1.split_once('/').unwrap().0.parse().unwrap();
-        let line = daemon.wait_for("watching");
-        assert!(line.contains("watched"), "{line}");
+        daemon.wait_for("/watched dest=");
         (daemon, address)
     }
 
@@ -104,16 +103,85 @@ fn a_folder_that_appears_at_another_place_is_not_emptied() {
 }
 
 #[test]
-fn once_or_without_any_folder_a_missing_one_ends_with_4() {
+fn once_does_the_folders_that_are_there_and_ends_with_4_and_with_strict_it_does_nothing() {
     let it = Lacking::new();
     let file = it.world.put("file", "content");
+    let output = it.world.run(["watch", "--once", "--strict", "--config", "config.toml"]);
+    assert_eq!(output.code, Some(4), "{output:?}");
+    assert!(file.exists() && !it.world.state().exists(), "a strict run does not begin");
+    let output = it.world.run(["watch", "--once", "--quiet", "--config", "config.toml"]);
+    assert_eq!(output.code, Some(4), "{output:?}");
+    assert!(output.stderr.contains("missing is missing: make it") && output.stderr.contains("left out"), "{output:?}");
+    assert!(!file.exists() && it.world.times_stored("/HR_Backup/file") == 1);
+}
+
+#[test]
+fn once_leaves_out_a_folder_whose_destination_is_missing_and_ends_with_4() {
+    let it = Lacking::with("dest = \"/HR_Bakcup\"\n");
+    fs::create_dir(&it.missing).unwrap();
+    let (waits, goes) = (it.missing.join("waits"), it.world.put("goes", "content"));
+    fs::write(&waits, "content").unwrap();
     let output = it.world.run(["watch", "--once", "--config", "config.toml"]);
     assert_eq!(output.code, Some(4), "{output:?}");
-    assert!(file.exists(), "a run that should do all does not begin");
-    fs::rename(it.world.watched(), it.world.dir.path().join("away")).unwrap();
-    let output = it.world.run(["watch", "--config", "config.toml"]);
+    assert!(output.stderr.contains("/HR_Bakcup") && output.stderr.contains("left out"), "{output:?}");
+    assert!(waits.exists() && !goes.exists());
+    assert_eq!(fs::read_dir(&it.missing).unwrap().count(), 1, "the private folder is tidied away");
+    it.world.put("goes", "again");
+    let output = it.world.run(["watch", "--once", "--strict", "--config", "config.toml"]);
     assert_eq!(output.code, Some(4), "{output:?}");
-    assert!(output.stderr.contains("missing is missing: make it"), "{output:?}");
+    assert!(it.world.watched().join("goes").exists(), "a strict run does not begin");
+}
+
+#[test]
+fn a_folder_alone_that_is_missing_is_waited_for_and_strict_ends_with_4() {
+    let world = World::new();
+    let (watched, away) = (world.watched(), world.dir.path().join("away"));
+    fs::rename(&watched, &away).unwrap();
+    let output = world.run(["watch", "watched", "--strict"]);
+    assert_eq!(output.code, Some(4), "{output:?}");
+    let daemon = world.start(&["--settle", "50ms"]);
+    daemon.wait_for("watched is missing: make it");
+    fs::write(away.join("file"), "content").unwrap();
+    fs::rename(&away, &watched).unwrap();
+    eventually("its file is stored", || world.times_stored("/HR_Backup/file") == 1);
+    assert_eq!(daemon.stop().code, Some(0));
+}
+
+#[test]
+fn a_missing_destination_degrades_its_folder_alone_and_is_taken_up_when_it_comes() {
+    let it = Lacking::with("dest = \"/Later\"\n");
+    fs::create_dir(&it.missing).unwrap();
+    let (daemon, address) = it.start();
+    let told = daemon.wait_for("the destination can't be used");
+    assert!(told.contains("ERROR") && told.contains("/Later"), "{told}");
+    let not_ready = || {
+        let (status, reasons) = get(address, "/readyz");
+        (status == 503).then_some(reasons)
+    };
+    let reasons = not_ready().unwrap();
+    assert!(reasons.contains("the destination of") && reasons.contains("it is not there"), "{reasons}");
+    it.world.put("goes", "content");
+    eventually("the other folder goes on", || it.world.files_left().is_empty());
+    fs::create_dir(it.world.dir.path().join("vault/Later")).unwrap();
+    eventually("the program is ready, though no file waits for the destination", || not_ready().is_none());
+    fs::write(it.missing.join("file"), "content").unwrap();
+    eventually("its file is stored", || it.world.times_stored("/Later/file") == 1);
+    assert_eq!(daemon.stop().code, Some(0));
+}
+
+#[test]
+fn a_folder_whose_move_to_is_missing_waits_alone() {
+    let it = Lacking::with("after = \"move\"\nmove_to = \"file/done\"\n");
+    fs::create_dir(&it.missing).unwrap();
+    fs::write(it.world.dir.path().join("file"), "no folder").unwrap();
+    let (daemon, _) = it.start();
+    let told = daemon.output_so_far();
+    assert!(told.contains("no file is moved there"), "{told}");
+    fs::remove_file(it.world.dir.path().join("file")).unwrap();
+    fs::write(it.missing.join("document"), "content").unwrap();
+    fs::create_dir(it.world.dir.path().join("file")).unwrap();
+    eventually("its file is stored", || it.world.times_stored("/HR_Backup/document") == 1);
+    assert_eq!(daemon.stop().code, Some(0));
 }
 
 /// A try that fails after the folder was locked must not shut out the next try.

@@ -77,7 +77,8 @@ fn a_share_that_does_not_answer_ends_each_command_in_time_with_a_message_that_na
         ("push share", named),
         ("push watched/file --move-to share", named),
         ("push --delete share", unnamed),
-        ("watch share", named),
+        ("watch share --strict", named),
+        ("watch share --once", named),
         ("check --config share/config.toml", unnamed),
     ];
     std::thread::scope(|scope| {
@@ -94,4 +95,48 @@ fn a_share_that_does_not_answer_ends_each_command_in_time_with_a_message_that_na
         }
     });
     assert!(world.watched().join("file").exists());
+}
+
+#[test]
+fn a_folder_that_does_not_answer_at_the_start_holds_up_no_other() {
+    let world = World::new();
+    std::fs::create_dir(world.dir.path().join("share")).unwrap();
+    if run_to_end(&mut script(&world, DEAD_SHARE)).code != Some(0) {
+        eprintln!("skipped: no FUSE file system can be mounted here");
+        return;
+    }
+    world.configure("[upload]\nsettle = \"50ms\"\n[[folder]]\npath = \"share\"\n[[folder]]\npath = \"watched\"\n");
+    world.put("file", "content");
+    let daemon = Daemon::start(&mut script(&world, &format!("{DEAD_SHARE} && exec \"$1\" watch --config config.toml")));
+    let line = daemon.wait_for("does not answer");
+    assert!(line.contains("the other folders are watched"), "{line}");
+    eventually("the other folder's file is stored and removed", || world.files_left().is_empty());
+    daemon.kill();
+}
+
+/// Regression: the daemon was started before the share was mounted, and refused the share until a restart, because its root belongs to
+/// another user than the empty folder.
+#[test]
+fn a_file_system_of_another_owner_that_is_mounted_over_the_folder_is_taken_and_the_bare_folder_below_is_not() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can make folders of others");
+        return;
+    }
+    let world = World::new();
+    let mounts = "mount -t tmpfs -o uid=65534,mode=755 none watched && echo content > watched/document";
+    let shell = format!(
+        "(while [ ! -e mount ]; do sleep 0.05; done; {mounts}) & exec \"$1\" watch watched --settle 50ms --yes"
+    );
+    let mut command = world.unshared("-mpf --kill-child --mount-proc", &shell);
+    if run_to_end(&mut world.unshared("-mpf --kill-child --mount-proc", "mount -t tmpfs none watched")).code != Some(0)
+    {
+        eprintln!("skipped: no file system can be mounted here");
+        return;
+    }
+    let daemon = Daemon::start(&mut command);
+    daemon.wait_for("watching");
+    std::fs::write(world.dir.path().join("mount"), "").unwrap();
+    daemon.wait_for("the folder was replaced");
+    eventually("the mount's file is stored", || world.times_stored("/HR_Backup/document") == 1);
+    daemon.kill();
 }

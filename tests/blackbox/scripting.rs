@@ -102,7 +102,8 @@ fn what_could_not_be_tried_is_no_failed_step() {
 fn a_name_that_is_not_utf8_can_be_had_from_its_bytes() {
     let world = World::new();
     let path = world.put(OsStr::from_bytes(b"a\xff"), "content").canonicalize().unwrap();
-    let bytes: String = path.as_os_str().as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let bytes: Vec<String> = path.as_os_str().as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let bytes = bytes.concat();
     for (arguments, kind) in [
         (&["push", "watched", "--json"][..], "failed"),
         (&["history", "--failed", "--json"], "attempt"),

@@ -85,7 +85,7 @@ fn a_destination_in_trouble_holds_up_its_own_folder_only() {
         let daemon = Daemon::start(&mut command);
         daemon.wait_for("watching");
         world.put("held", "held");
-        daemon.wait_for("the destination is in trouble");
+        daemon.wait_for("the destination can't be used");
         std::fs::write(world.dir.path().join("second/free"), "free").unwrap();
         eventually("the other folder's file is stored", || world.times_stored("/HR_Backup/free") == 1);
         assert_eq!(world.times_stored("/HR_Backup/held"), 0);

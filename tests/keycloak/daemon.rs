@@ -49,6 +49,21 @@ fn a_refused_run_ends_with_3_after_one_try() {
 
 #[test]
 #[ignore = "needs a Keycloak: .ci/keycloak"]
+fn thirty_jobs_with_a_wrong_password_are_one_refused_login_for_the_realm() {
+    let realm = Realm::new("thirty", &json!({}));
+    secret_file(&realm.world, "password", "wrong");
+    let mut jobs: Vec<_> = (0..30)
+        .map(|_| realm.world.command().args(["push", "watched", "--password-file", "password"]).spawn().unwrap())
+        .collect();
+    for job in &mut jobs {
+        assert_eq!(job.wait().unwrap().code(), Some(3));
+    }
+    eventually("it is counted", || realm.failures() > 0);
+    assert_eq!(realm.failures(), 1);
+}
+
+#[test]
+#[ignore = "needs a Keycloak: .ci/keycloak"]
 fn a_client_logs_in_for_itself() {
     let realm = Realm::new("own-run", &json!({}));
     let world = &realm.world;

@@ -117,6 +117,7 @@ impl Realm {
             ca_file: None,
             credentials: Credentials { client_id: id.into(), client_secret, user },
             timeouts: Timeouts::default(),
+            refused_logins: None,
         };
         Client::new(config).unwrap()
     }

@@ -4,6 +4,7 @@
 
 mod client;
 mod refused;
+mod remembered;
 mod session;
 #[path = "../support/mod.rs"]
 mod support;
@@ -11,6 +12,7 @@ mod suspended;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use astran_backup::sandbox::faults::{Call, Fault, Garbage, Rule};

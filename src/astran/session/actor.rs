@@ -238,17 +238,27 @@ async fn refresh(endpoint: Arc<TokenEndpoint>, token: SecretString, replacement:
 }
 
 async fn login(endpoint: Arc<TokenEndpoint>, replacement: bool) -> JobEnd {
+    let mut attempt = TokenAttempt { grant_type: GrantType::Login, sent: Now::read(), replacement, secrets: None };
+    // The turn comes before the secrets, so that the command of a refused one does not run.
+    let turn = match endpoint.turn().await {
+        Ok(turn) => turn,
+        Err(error) => return JobEnd::TokensRequested(attempt, Err(error)),
+    };
     let secrets = endpoint.secrets().await;
-    let attempt = TokenAttempt {
-        grant_type: GrantType::Login,
-        sent: Now::read(),
-        replacement,
-        secrets: secrets.as_ref().ok().map(Secrets::fingerprint),
+    (attempt.sent, attempt.secrets) = (Now::read(), secrets.as_ref().ok().map(Secrets::fingerprint));
+    let secrets = match secrets {
+        Ok(secrets) => secrets,
+        Err(error) => {
+            let message = format!("the login's secret can't be had: {error}");
+            return JobEnd::TokensRequested(attempt, Err(TokenError::Refused(message)));
+        }
     };
-    let result = match secrets {
-        Ok(secrets) => endpoint.login(&secrets).await,
-        Err(error) => Err(TokenError::Refused(format!("the login's secret can't be had: {error}"))),
-    };
+    let result = endpoint.login(&secrets).await;
+    match (turn, &result) {
+        (Some(turn), Ok(_)) => turn.granted().await,
+        (Some(turn), Err(TokenError::Refused(message))) => turn.refused(message).await,
+        _ => {}
+    }
     JobEnd::TokensRequested(attempt, result)
 }
 

@@ -54,6 +54,7 @@ impl Tokens {
             realm: config.realm.clone(),
             credentials: config.credentials.clone(),
             timeouts: config.timeouts.clone(),
+            refused_logins: config.refused_logins.clone(),
             slow: Condition::default(),
         };
         Self {

@@ -1,6 +1,7 @@
 //! The requests to the login service: login, refresh, logout. Decides nothing.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
@@ -17,6 +18,7 @@ use crate::astran::transport::{Answer, Limits, TransportError};
 use crate::astran::{redact, transport};
 use crate::budget;
 use crate::observe::health::Condition;
+use crate::refused_logins::{RefusedLogins, Turn};
 use crate::secret::{SecretError, Source};
 
 /// How often secrets may be read again while a login is refused; a command may ask its user something, so it is run more rarely.
@@ -31,6 +33,7 @@ pub(super) struct TokenEndpoint {
     pub(super) realm: String,
     pub(super) credentials: Credentials,
     pub(super) timeouts: Timeouts,
+    pub(super) refused_logins: Option<Arc<RefusedLogins>>,
     /// Raised while a request for a token takes unusually long, so that all calls wait.
     pub(super) slow: Condition,
 }
@@ -69,6 +72,12 @@ impl TokenEndpoint {
             Some(source) => Ok(Some(read_secret(source).await?)),
             None => Ok(None),
         }
+    }
+
+    /// Waits for this process's turn to log in. The error says that the login was refused in an earlier run; nothing is sent then.
+    pub(super) async fn turn(&self) -> Result<Option<Turn<'_>>, TokenError> {
+        let Some(memory) = &self.refused_logins else { return Ok(None) };
+        memory.turn().await.map(Some).map_err(TokenError::Refused)
     }
 
     /// Logs in anew.

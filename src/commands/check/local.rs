@@ -8,7 +8,7 @@ use rustix::fs::{Access, AtFlags, FileType, accessat};
 
 use super::conditions;
 use super::steps::{StepResult, Steps};
-use crate::commands::watch::{cannot_move, not_taken};
+use crate::commands::take_folder::{cannot_move, not_taken};
 use crate::config::{After, Config, Folder};
 use crate::exit::{Exit, Fatal};
 use crate::file::lock::Locks;

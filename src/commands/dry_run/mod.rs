@@ -24,9 +24,9 @@ use super::push::arguments::{Argument, Missing, Roots, is_named_itself};
 use super::push::expand::{Named, of_list};
 use super::push::list::List;
 use super::push::{is_standard_input, open_list};
-use super::session::Session;
+use super::session::{Memory, Session};
+use super::take_folder::cannot_move;
 use super::totals::Counts;
-use super::watch as watch_command;
 use crate::astran::Client;
 use crate::budget;
 use crate::cli::{Global, Push};
@@ -77,10 +77,11 @@ struct Given {
 
 /// Tells what `watch` would do.
 pub(super) async fn watch(context: Context, once: bool, out: &mut Output<'_>) -> Result<Exit, Fatal> {
-    let Some(openings) = watch_command::open_all(&context, false).await? else { return Ok(Exit::Interrupted) };
+    let Some((open, missing)) = awaited::open_all(&context, false).await? else { return Ok(Exit::Interrupted) };
     // With --sandbox a run makes the folders that are missing.
-    let (open, missing) = awaited::divide(openings, !once || context.global.sandbox())
-        .or_else(|fatal| if context.global.sandbox() { Ok((Vec::new(), Vec::new())) } else { Err(fatal) })?;
+    if let Some(first) = missing.first().filter(|_| !context.global.sandbox() && (once || open.is_empty())) {
+        return Err(first.why.clone());
+    }
     for missing in &missing {
         tracing::warn!("the folder {} is missing: it would be waited for", missing.folder.path.display());
     }
@@ -179,8 +180,7 @@ async fn check_targets(policy: &Policy) -> Result<(), Fatal> {
     let there = moved.iter().chain(&policy.failed_dir).all(|folder| folder.exists());
     let (Some(folder), true) = (moved.or_else(|| policy.failed_dir.clone()), there) else { return Ok(()) };
     let policy = policy.clone();
-    on_disk(&folder, move || MoveTargets::open(&policy).map(drop).map_err(|error| watch_command::cannot_move(&error)))
-        .await
+    on_disk(&folder, move || MoveTargets::open(&policy).map(drop).map_err(|error| cannot_move(&error))).await
 }
 
 /// Looks, asks, and prints the plan.
@@ -201,7 +201,7 @@ async fn run(
             () = shutdown.reached(Stop::Gently) => Ok(Exit::Interrupted),
         };
     }
-    let session = Session::open(config, &global).await?;
+    let session = Session::open(config, &global, Memory::ReadOnly).await?;
     let planning = async {
         session.log_in(false).await?;
         for destination in &destinations {

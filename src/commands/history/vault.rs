@@ -5,7 +5,7 @@ use crate::anchors::{self, AnchorDocument, FoundAnchors};
 use crate::budget;
 use crate::cli::Global;
 use crate::commands::context::Context;
-use crate::commands::session::Session;
+use crate::commands::session::{Memory, Session};
 use crate::config::{AnchorFolder, Config};
 use crate::exit::Fatal;
 use crate::hex;
@@ -23,7 +23,7 @@ pub(super) async fn compare(journal: &Journal, context: Context) -> Result<Compa
     if let Some(why) = why_not_asked(&config, &global, &folders) {
         return Ok(Comparisons::not_compared(why));
     }
-    let session = match Session::open(config, &global).await {
+    let session = match Session::open(config, &global, Memory::OfCommand).await {
         Ok(session) => session,
         Err(fatal) => return Ok(Comparisons::not_compared(fatal.message)),
     };

@@ -15,7 +15,8 @@ use tokio::sync::mpsc;
 use super::context::{Context, Local};
 use super::open_folders::{LockedFolders, on_disk};
 use super::print::Printer;
-use super::session::Session;
+use super::session::{Memory, Session};
+use super::take_folder::cannot_move;
 use super::totals::Counts;
 use super::watch;
 use crate::cli::Push;
@@ -58,7 +59,7 @@ async fn push(context: Context, typed: &Push, locked: &LockedFolders) -> Result<
         prepared = prepare(&config, typed, &local, locked) => prepared?,
         () = shutdown.reached(Stop::Gently) => return Ok(Exit::Interrupted),
     };
-    let session = Session::open(config, &global).await?;
+    let session = Session::open(config, &global, Memory::OfCommand).await?;
     let started = tokio::select! {
         started = start(&session, &prepared.dest) => started.map(Some),
         () = shutdown.reached(Stop::Gently) => Ok(None),
@@ -130,7 +131,7 @@ pub(super) fn is_standard_input(file: &Path) -> bool {
 async fn open_targets(config: &Config) -> Result<MoveTargets, Fatal> {
     let policy = config.upload.clone();
     let After::Move(folder) = &config.upload.after else { return Ok(MoveTargets::default()) };
-    on_disk(folder, move || MoveTargets::open(&policy).map_err(|error| watch::cannot_move(&error))).await
+    on_disk(folder, move || MoveTargets::open(&policy).map_err(|error| cannot_move(&error))).await
 }
 
 /// Finds out what an argument is.
