@@ -24,7 +24,8 @@ Exit codes:
     1  some files failed
     2  the command line or the configuration can't be used
     3  the login was refused
-    4  the destination or a local path is missing
+    4  a destination or a local path is missing; watch without --once waits
+       for them instead, unless --strict is given
     5  the service can't be reached
     6  another instance holds the folder
   130  interrupted; watch without --once only by a second signal
@@ -77,6 +78,7 @@ impl Cli {
 /// Flags that every command takes.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Global options")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct Global {
     /// Configuration file [default: ~/.config/astran-backup/config.toml, else /etc/astran-backup/config.toml]
     #[arg(long, global = true, value_name = "FILE")]

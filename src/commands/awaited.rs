@@ -123,13 +123,12 @@ pub(super) fn wait_for(missing: Missing, taker: FolderTaker) -> AwaitedFolder {
 async fn appears(missing: Missing, taker: FolderTaker, condition: Condition) -> WatchedFolder {
     let Missing { folder, place, mut late, .. } = missing;
     loop {
-        let taking = match late.take() {
-            Some(working) => working,
-            None => {
-                sleep(INTERVAL).await;
-                let (folder, place, taker) = (folder.clone(), place.clone(), taker.clone());
-                spawn_blocking(move || taker.take(&folder, &place))
-            }
+        let taking = if let Some(working) = late.take() {
+            working
+        } else {
+            sleep(INTERVAL).await;
+            let (folder, place, taker) = (folder.clone(), place.clone(), taker.clone());
+            spawn_blocking(move || taker.take(&folder, &place))
         };
         match result_of(taking.await) {
             Ok(watched) => {

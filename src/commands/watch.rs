@@ -110,7 +110,9 @@ async fn watch(
             let shared = Shared::new(Arc::new(session.client.clone()), journal, breaks, patience);
             shared.rate().set(session.config.limit_rate.clone());
             let print = move |report: &_| printer.print(report);
-            present.iter().for_each(|folder| locked.hand_over(&folder.root));
+            for folder in &present {
+                locked.hand_over(&folder.root);
+            }
             let folders = Folders { present, awaited };
             let running = daemon::run(Arc::clone(&shared), folders, mode, print, &health, shutdown.clone());
             let ended = tokio::select! {

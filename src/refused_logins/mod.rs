@@ -138,7 +138,7 @@ impl Turn<'_> {
     /// The login was granted: what was refused before is forgotten.
     pub(crate) async fn granted(self) {
         self.memory.was_granted.store(true, Ordering::Relaxed);
-        self.write(|record, secret, now| record.granted(secret, now)).await;
+        self.write(Record::granted).await;
     }
 
     /// The login was refused in these words, which hold no secret.

@@ -116,7 +116,7 @@ impl Breaker {
             Kind::Login => tracing::error!("UPLOADS ARE SUSPENDED, and every file stays where it is: {error}"),
             // This waits for a person too.
             Kind::Missing | Kind::Forbidden if logged_before => {
-                tracing::debug!(?again_in, "{what} still waits: {error}")
+                tracing::debug!(?again_in, "{what} still waits: {error}");
             }
             Kind::Missing | Kind::Forbidden => {
                 tracing::error!(
