@@ -106,6 +106,8 @@ pub(crate) const RECOVERY: Duration = Duration::from_secs(10);
 pub(crate) const TIDY: Duration = Duration::from_secs(5);
 /// Files in the table of one folder's candidates, some 300 bytes each. Beyond, walks pause, and more files wait in the folder.
 pub(crate) const CANDIDATES: usize = 32_768;
+/// The same for files that are too young, which may wait for days. Beyond, a later walk finds them again.
+pub(crate) const CANDIDATES_TOO_YOUNG: usize = CANDIDATES / 4;
 /// The same for files that events bring. Beyond, events are dropped, and the folder is walked through later.
 pub(crate) const CANDIDATES_BY_EVENTS: usize = 2 * CANDIDATES;
 /// Files of one folder whose upload has ended and that are known to remain there. Beyond, a walk may take one for a file of which no
@@ -181,6 +183,34 @@ pub(crate) const LOG_LINES: usize = 10_000;
 /// Lines that one place of the program may log in a second; beyond, they are counted and left out. A folder with thousands of files
 /// in the same trouble says the same of each.
 pub(crate) const LOG_LINES_A_SECOND: u32 = 20;
+/// Connections to the status socket at once: more wait. How long one may take, the look at the folders included; and how long an answer may
+/// be in bytes, which is some thousand files.
+pub(crate) const STATUS_CONNECTIONS: usize = 4;
+pub(crate) const STATUS_CONNECTION: Duration = Duration::from_secs(15);
+pub(crate) const STATUS_BYTES: u64 = 64 << 20;
+/// Messages of `[notify]` that may wait for one way to tell them; beyond, new ones are dropped. A message is some kilobytes, and there
+/// is one for each trouble in an hour.
+pub(crate) const NOTIFY_QUEUE: usize = 16;
+/// Failed files that may wait for the task that tells them; beyond, they are only counted.
+pub(crate) const NOTIFY_INPUTS: usize = 1024;
+/// How long a command of `[notify]` may run: to send a mail takes seconds. Then it is killed with its children.
+pub(crate) const NOTIFY_COMMAND: Duration = Duration::from_secs(60);
+/// How much of what the command writes to standard error is kept for the log, in bytes.
+pub(crate) const NOTIFY_STDERR: usize = 4096;
+/// How long an address of `[notify]` has to take a message, and to answer.
+pub(crate) const NOTIFY_ANSWER: Duration = Duration::from_secs(20);
+/// The pauses before a message is sent again that could not be sent. After the last one it is given up.
+pub(crate) const NOTIFY_PAUSES: [Duration; 4] =
+    [Duration::from_secs(5), Duration::from_secs(60), Duration::from_secs(300), Duration::from_secs(1200)];
+/// The time between two signs of life to `ping`.
+pub(crate) const NOTIFY_ALIVE: Duration = Duration::from_secs(300);
+/// How long the end of a run waits for its messages.
+pub(crate) const NOTIFY_AT_END: Duration = Duration::from_secs(5);
+/// Troubles whose last message is remembered, and the bytes of the file with them.
+pub(crate) const NOTIFY_MARKS: usize = 1000;
+pub(crate) const NOTIFY_MARKS_BYTES: u64 = 8 << 20;
+/// How long one process waits for another that uses this file, which takes a millisecond.
+pub(crate) const NOTIFY_LOCK: Duration = Duration::from_secs(1);
 /// Connections to the metrics at once: the oldest makes room for the newest.
 pub(crate) const MONITOR_CONNECTIONS: usize = 16;
 /// How long such a connection may take from its first byte to its last; a scrape takes milliseconds.

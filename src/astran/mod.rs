@@ -32,6 +32,7 @@ mod session;
 mod transport;
 mod unescape;
 mod upload;
+pub(crate) mod webhook;
 
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use crate::config::values;
-use crate::config::{Layout, OnConflict, RateLimit, Transfers, Verify};
+use crate::config::{Layout, MaxSize, OnConflict, RateLimit, Transfers, Verify};
 use crate::vault::RemotePath;
 
 /// The flags that `watch` and `push` have in common: how files are sent.
@@ -33,9 +33,24 @@ pub struct Sending {
     /// Where files of sub-folders go
     #[arg(long, value_enum, value_name = "HOW")]
     pub layout: Option<Layout>,
-    /// Names to leave alone, beside those of the configuration; can be given several times
-    #[arg(long, value_name = "GLOB", value_parser = values::glob)]
+    /// Take only files that match, such as '*.pdf' or 'contracts/'; can be given several times
+    #[arg(long, value_name = "GLOB", value_parser = values::included)]
+    pub include: Vec<String>,
+    /// Leave files and folders that match, beside those of the configuration, such as '*.bak' or 'logs/'; can be given several times
+    #[arg(long, value_name = "GLOB", value_parser = values::excluded)]
+    pub exclude: Vec<String>,
+    /// The same as --exclude, but a leading ! is a letter of the name
+    #[arg(long, value_name = "GLOB", value_parser = values::ignored)]
     pub ignore: Vec<String>,
+    /// Take only files whose content has not changed for so long, such as 1h
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    pub min_age: Option<Duration>,
+    /// The size of the largest file that is sent, such as 100GiB; a larger one fails, and stays
+    #[arg(long, value_name = "SIZE", value_parser = values::max_size)]
+    pub max_size: Option<MaxSize>,
+    /// Remove sub-folders once the last file in them has been deleted or moved here
+    #[arg(long)]
+    pub prune_empty: bool,
 }
 
 /// Keep uploading what appears in a folder.
@@ -191,6 +206,14 @@ pub struct Retry {
     /// Local files to try again; without any, all that failed
     #[arg(value_name = "PATH")]
     pub paths: Vec<PathBuf>,
+}
+
+/// Send a trial message to those whom [notify] tells of trouble.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Notify {
+    /// Send the message by each configured way, and say which way does not work
+    #[arg(long, required = true)]
+    pub test: bool,
 }
 
 /// Run a local stand-in of the service.

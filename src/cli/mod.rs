@@ -16,7 +16,9 @@ use crate::observe::logging::Format;
 
 #[cfg(feature = "sandbox")]
 pub use args::Sandbox;
-pub use args::{Completions, Get, History, HistoryCommand, Ls, Man, Push, Retry, Sending, VerifyReceipts, Watch};
+pub use args::{
+    Completions, Get, History, HistoryCommand, Ls, Man, Notify, Push, Retry, Sending, VerifyReceipts, Watch,
+};
 
 const AFTER_HELP: &str = "\
 Exit codes:
@@ -152,12 +154,16 @@ pub enum Command {
     Get(Get),
     /// Try configuration, login, destinations and folders, and say how to mend them
     Check,
+    /// Show what a running daemon does, and why each file is still here
+    Status,
     /// Show the receipts of what was uploaded
     History(History),
     /// Read documents back and compare them with their receipts
     Verify(VerifyReceipts),
     /// Try failed files again
     Retry(Retry),
+    /// Send a trial message to those whom [notify] tells of trouble
+    Notify(Notify),
     /// Run a local stand-in of the service
     #[cfg(feature = "sandbox")]
     Sandbox(Sandbox),
@@ -176,9 +182,11 @@ impl Command {
             Self::Ls(_) => "ls",
             Self::Get(_) => "get",
             Self::Check => "check",
+            Self::Status => "status",
             Self::History(_) => "history",
             Self::Verify(_) => "verify",
             Self::Retry(_) => "retry",
+            Self::Notify(_) => "notify",
             #[cfg(feature = "sandbox")]
             Self::Sandbox(_) => "sandbox",
             Self::Completions(_) => "completions",
@@ -201,6 +209,7 @@ mod tests {
                 "push" => Some("file"),
                 "get" => Some("/document"),
                 "completions" => Some("bash"),
+                "notify" => Some("--test"),
                 _ => None,
             };
             let line = ["astran-backup", name].into_iter().chain(argument);

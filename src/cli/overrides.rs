@@ -130,6 +130,11 @@ impl From<&Sending> for PolicyOverrides {
             on_conflict: typed.on_conflict,
             layout: typed.layout,
             ignore: typed.ignore.clone(),
+            exclude: typed.exclude.clone(),
+            include: typed.include.clone(),
+            min_age: typed.min_age,
+            max_size: typed.max_size,
+            prune_empty: typed.prune_empty,
             ..Self::default()
         }
     }

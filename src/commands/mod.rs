@@ -10,6 +10,8 @@ mod get;
 pub mod history;
 mod journals;
 mod ls;
+mod notified;
+mod notify;
 mod open_folders;
 mod output;
 mod print;
@@ -18,6 +20,7 @@ pub mod retry;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod session;
+mod status;
 mod take_folder;
 mod totals;
 pub mod verify;
@@ -42,7 +45,8 @@ pub use totals::Run;
 /// Runs the command that was typed. What it counts goes into the summary of `run`.
 pub async fn run(cli: Cli, environment: Environment, run: &Run) -> Result<Exit, Fatal> {
     let span = tracing::info_span!("run", command = cli.command.name());
-    dispatch(cli, environment, run).instrument(span).await
+    // On the heap: the state of the largest command would fill a good part of a stack.
+    Box::pin(dispatch(cli, environment, run)).instrument(span).await
 }
 
 async fn dispatch(cli: Cli, environment: Environment, run: &Run) -> Result<Exit, Fatal> {
@@ -75,6 +79,7 @@ async fn dispatch(cli: Cli, environment: Environment, run: &Run) -> Result<Exit,
             watch::run(context, options, reloads).await
         }
         Command::Push(typed) => push::run(context, &typed).await,
+        Command::Status => status::run(context, &mut out).await,
         Command::Ls(typed) => context.ask(async |vault| ls::run(vault, &typed.path, &mut out).await).await,
         Command::Get(typed) => get::command(context, typed, &mut out).await,
         Command::History(typed) => history::command(context, typed, &mut out).await,
@@ -86,6 +91,7 @@ async fn dispatch(cli: Cli, environment: Environment, run: &Run) -> Result<Exit,
             let journal = journals::open_known(&context.config, &context.global).await?;
             retry::run(&journal, &typed.paths, &mut out).await
         }
+        Command::Notify(_) => notify::run(&context.config, &mut out).await,
         Command::Check | Command::Completions(_) | Command::Man(_) => Ok(Exit::Done),
     }
 }

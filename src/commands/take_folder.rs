@@ -8,10 +8,13 @@ use super::open_folders::LockedFolders;
 use crate::config::Folder;
 use crate::daemon::WatchedFolder;
 use crate::exit::{Exit, Fatal};
+use crate::file::lease::{self, LeaseBreaks};
 use crate::file::lock::Locks;
-use crate::file::{FolderError, Root, lease};
+use crate::file::{FolderError, Root};
+use crate::inventory::Look;
 use crate::observe::metrics::Metrics;
 use crate::removal::MoveTargetError;
+use crate::status::{Gatherer, Place};
 use crate::upload::MoveTargets;
 
 /// What it takes to lock a folder for a run. Clones lock for the same run.
@@ -20,6 +23,8 @@ pub(super) struct FolderTaker {
     pub(super) locks: Arc<Locks>,
     pub(super) metrics: Metrics,
     pub(super) locked: LockedFolders,
+    pub(super) status: Gatherer,
+    pub(super) breaks: LeaseBreaks,
 }
 
 impl FolderTaker {
@@ -46,7 +51,20 @@ impl FolderTaker {
         self.locked.add(&root);
         warn_of_files_that_stay(folder, &root);
         let counts = self.metrics.folder(root.path());
-        Ok(WatchedFolder { root, policy: folder.policy.clone(), targets, dest, counts })
+        let watched = WatchedFolder { root, policy: folder.policy.clone(), targets, dest, counts };
+        self.add_to_status(&watched);
+        Ok(watched)
+    }
+
+    fn add_to_status(&self, watched: &WatchedFolder) {
+        let WatchedFolder { root, policy, dest, counts, .. } = watched;
+        let (journal, breaks) = (self.status.journal(), self.breaks.clone());
+        match Look::new(Arc::clone(root), policy.clone(), dest.clone(), journal, breaks) {
+            Ok(look) => {
+                self.status.add(Place { look, dest: dest.clone(), waiting: Some(counts.waiting.clone()) });
+            }
+            Err(error) => tracing::debug!("the status does not show {}: {error}", root.path().display()),
+        }
     }
 }
 

@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use super::awaited::{self, Missing};
 use super::context::{Context, Local};
+use super::notified::Notified;
 use super::open_folders::LockedFolders;
 use super::print::Printer;
 use super::session::{Memory, Session};
+use super::status;
 use super::take_folder::FolderTaker;
 use super::totals::Counts;
 use crate::astran::Client;
@@ -18,6 +20,7 @@ use crate::observe::health::{Component, Health};
 use crate::observe::http::Listener;
 use crate::observe::metrics::Metrics;
 use crate::shutdown::{Reloads, Shutdown, Stop};
+use crate::status::Gatherer;
 use crate::upload::{PATIENCE, Shared};
 
 /// How `watch` runs, as its flags say.
@@ -41,9 +44,11 @@ struct Ended {
 /// Watches the configured folders.
 pub(super) async fn run(context: Context, options: Options, reloads: Reloads) -> Result<Exit, Fatal> {
     let (locked, shutdown, totals) = (LockedFolders::new(), context.shutdown.clone(), context.totals.clone());
-    let ended = watch(context, options, reloads, &locked).await;
+    let health = Health::default();
+    let notified = Notified::start(&context, &health, options.once).await?;
+    let ended = watch(context, options, reloads, &locked, (health, &notified)).await;
     locked.tidy().await;
-    match ended? {
+    let ended = ended.and_then(|ended| match ended {
         Some(Ended { tally, some_missing, lines_dropped }) => {
             totals.set(Counts::of_uploads(&tally, lines_dropped));
             let exit = exit_of(&tally, options.once, &shutdown)?;
@@ -52,7 +57,9 @@ pub(super) async fn run(context: Context, options: Options, reloads: Reloads) ->
             Ok(if some_missing && weighs_less { Exit::Missing } else { exit })
         }
         None => Ok(exit_of_stop(options.once, shutdown.requested())),
-    }
+    });
+    notified.end(&ended).await;
+    ended
 }
 
 /// Opens and locks the folders, logs in, and runs the daemon until it ends by itself (`--once`) or by a signal. Returns `None` where a
@@ -62,16 +69,25 @@ async fn watch(
     options: Options,
     reloads: Reloads,
     locked: &LockedFolders,
+    (health, notified): (Health, &Notified),
 ) -> Result<Option<Ended>, Fatal> {
     let Options { once, .. } = options;
-    let health = Health::default();
     let metrics = Metrics::new(&health);
     let Some((open, mut missing)) = awaited::open_all(&context, context.global.sandbox()).await? else {
         return Ok(None);
     };
     may_begin(options, open.len(), &missing)?;
     let Local { journal, locks, breaks } = context.open_local().await?;
-    let taker = FolderTaker { locks, metrics: metrics.clone(), locked: locked.clone() };
+    notified.use_journal(&journal);
+    let status = Gatherer::new(health.clone(), Some(journal.clone()), status::user_of(&context.config));
+    let _status = status::serve(&context.config.state_dir, status.clone()).await;
+    let taker = FolderTaker {
+        locks,
+        metrics: metrics.clone(),
+        locked: locked.clone(),
+        status: status.clone(),
+        breaks: breaks.clone(),
+    };
     let Some((mut present, unlocked)) = awaited::lock_all(open, &taker, context.shutdown.clone()).await? else {
         return Ok(None);
     };
@@ -109,7 +125,14 @@ async fn watch(
             let patience = once.then_some(PATIENCE);
             let shared = Shared::new(Arc::new(session.client.clone()), journal, breaks, patience);
             shared.rate().set(session.config.limit_rate.clone());
-            let print = move |report: &_| printer.print(report);
+            status.uploads(shared.transfers(), Arc::clone(shared.rate()));
+            let files = notified.files();
+            let print = move |report: &_| {
+                printer.print(report);
+                if let Some(files) = &files {
+                    files.take(report);
+                }
+            };
             for folder in &present {
                 locked.hand_over(&folder.root);
             }

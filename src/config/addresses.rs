@@ -27,21 +27,36 @@ pub(super) fn of_realm(realm: &str, part: &str) -> Result<Url, String> {
 
 /// An address of the service: https, or plain http on this machine; a path prefix is kept.
 pub(super) fn service(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text.trim())
-        .map_err(|e| format!("is no address ({e}): write it like https://my-realm.api.s5.astran.io"))?;
+    const LIKE: &str = "https://my-realm.api.s5.astran.io";
+    let url = parsed(text, LIKE)?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err("holds a user or a password: leave them out, they belong in [login]".into());
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err("has a ? or # part: leave it out".into());
     }
+    private(url, LIKE)
+}
+
+/// An address that is told of trouble: https, or plain http on this machine. Its user, path and query may be secrets.
+pub(super) fn notify(text: &str) -> Result<Url, String> {
+    const LIKE: &str = "https://hooks.example/your-secret";
+    private(parsed(text, LIKE)?, LIKE)
+}
+
+fn parsed(text: &str, like: &str) -> Result<Url, String> {
+    Url::parse(text.trim()).map_err(|e| format!("is no address ({e}): write it like {like}"))
+}
+
+/// Refuses an address that others on the way could read along.
+fn private(url: Url, like: &str) -> Result<Url, String> {
     match url.scheme() {
         "https" if url.host().is_some() => Ok(url),
         "http" if is_loopback(&url) => Ok(url),
         "http" => {
             Err("is plain http, which everyone on the way can read: write https (http only to this machine)".into())
         }
-        _ => Err("is no https address: write it like https://my-realm.api.s5.astran.io".into()),
+        _ => Err(format!("is no https address: write it like {like}")),
     }
 }
 
@@ -69,13 +84,15 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_makes_the_parsers_panic(text in ".*") {
-            drop((service(&text), realm(&text), of_realm(&text, "auth"), listen(&text)));
+            drop((service(&text), notify(&text), realm(&text), of_realm(&text, "auth"), listen(&text)));
         }
 
         #[test]
         fn no_error_repeats_what_an_address_holds(user in "[a-z]{8}", word in "[a-zA-Z0-9]{12}", scheme in "[a-z]{2,5}") {
-            let why = service(&format!("{scheme}://{user}:{word}@example.com:99999/")).unwrap_err();
-            prop_assert!(!why.contains(&word) && !why.contains(&user), "{}", why);
+            let text = format!("{scheme}://{user}:{word}@example.com:99999/");
+            for why in [service(&text).unwrap_err(), notify(&text).unwrap_err()] {
+                prop_assert!(!why.contains(&word) && !why.contains(&user), "{}", why);
+            }
         }
 
         #[test]

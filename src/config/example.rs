@@ -58,6 +58,7 @@ fn the_list_of_keys_is_the_same_as_the_fields_of_the_structs() {
     assert_eq!(fields::<super::file::UploadKeys>(), listed(Table::Folder));
     assert_eq!(fields::<super::file::DaemonKeys>(), listed(Table::Daemon));
     assert_eq!(fields::<super::file::JournalKeys>(), listed(Table::Journal));
+    assert_eq!(fields::<super::file::NotifyKeys>(), listed(Table::Notify));
 }
 
 #[test]
@@ -76,13 +77,17 @@ fn the_values_in_the_example_are_the_defaults() {
         "on_conflict",
         "layout",
         "ignore",
+        "exclude",
+        "include",
+        "min_age",
+        "prune_empty",
         "rescan",
         "allow_unleased",
         "store_lag",
     ] {
         assert!(keys_of(EXAMPLE).contains(&("upload".into(), shown.into())), "{shown}");
     }
-    assert_eq!(keys_of(EXAMPLE).iter().filter(|(table, _)| table == "upload").count(), 12, "a default untested here");
+    assert_eq!(keys_of(EXAMPLE).iter().filter(|(table, _)| table == "upload").count(), 16, "a default untested here");
 
     let with = load_with(EXAMPLE);
     let bare = load_with("[service]\nrealm = \"my-realm\"\n");
@@ -92,6 +97,8 @@ fn the_values_in_the_example_are_the_defaults() {
     assert_eq!(with.grace, bare.grace);
     assert_eq!((with.listen, bare.listen), (None, None));
     assert_eq!((with.keep_receipts, with.anchor), (bare.keep_receipts, bare.anchor));
+    assert_eq!(with.notify, bare.notify);
+    assert_eq!(keys_of(EXAMPLE).iter().filter(|(table, _)| table == "notify").count(), 4, "a default untested here");
     assert_eq!(parsed.keys.login.grant, Some(super::file::GrantWord::Password));
     assert_eq!(with.folders[0].policy.dest.as_ref().unwrap().to_string(), "/HR_Backup");
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use url::Url;
 
+use super::notify::{NotifyEvents, SecretUrl};
 use super::values::KeepReceipts;
 use super::{AnchorFolder, Layout, MaxSize, OnConflict, RateLimit, Transfers, Verify, read};
 use crate::vault::RemotePath;
@@ -20,6 +21,7 @@ pub(super) struct Keys {
     pub(super) upload: UploadKeys,
     pub(super) daemon: DaemonKeys,
     pub(super) journal: JournalKeys,
+    pub(super) notify: NotifyKeys,
     pub(super) folder: Vec<UploadKeys>,
 }
 
@@ -88,8 +90,15 @@ pub(super) struct UploadKeys {
     pub(super) layout: Option<Layout>,
     #[serde(deserialize_with = "read::path")]
     pub(super) failed_dir: Option<PathBuf>,
-    #[serde(deserialize_with = "read::globs")]
+    #[serde(deserialize_with = "read::ignored")]
     pub(super) ignore: Option<Vec<String>>,
+    #[serde(deserialize_with = "read::excluded")]
+    pub(super) exclude: Option<Vec<String>>,
+    #[serde(deserialize_with = "read::included")]
+    pub(super) include: Option<Vec<String>>,
+    #[serde(deserialize_with = "read::duration")]
+    pub(super) min_age: Option<Duration>,
+    pub(super) prune_empty: Option<bool>,
     #[serde(deserialize_with = "read::rescan")]
     pub(super) rescan: Option<Duration>,
     pub(super) allow_unleased: Option<bool>,
@@ -122,4 +131,22 @@ pub(super) struct JournalKeys {
     pub(super) keep_receipts: Option<KeepReceipts>,
     #[serde(deserialize_with = "read::anchor")]
     pub(super) anchor: Option<AnchorFolder>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct NotifyKeys {
+    #[serde(deserialize_with = "read::notify_on")]
+    pub(super) on: Option<NotifyEvents>,
+    #[serde(deserialize_with = "read::notify_time")]
+    pub(super) stuck_after: Option<Duration>,
+    #[serde(deserialize_with = "read::notify_time")]
+    pub(super) every: Option<Duration>,
+    #[serde(deserialize_with = "read::command")]
+    pub(super) command: Option<Vec<String>>,
+    #[serde(deserialize_with = "read::secret_url")]
+    pub(super) url: Option<SecretUrl>,
+    #[serde(deserialize_with = "read::secret_url")]
+    pub(super) ping: Option<SecretUrl>,
+    pub(super) names: Option<bool>,
 }

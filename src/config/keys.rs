@@ -11,13 +11,14 @@ pub(super) enum Table {
     Upload,
     Daemon,
     Journal,
+    Notify,
     Folder,
 }
 
-use Table::{Daemon, Folder, Journal, Login, Service, Upload};
+use Table::{Daemon, Folder, Journal, Login, Notify, Service, Upload};
 
 /// Every table.
-pub(super) const TABLES: [Table; 6] = [Service, Login, Upload, Daemon, Journal, Folder];
+pub(super) const TABLES: [Table; 7] = [Service, Login, Upload, Daemon, Journal, Notify, Folder];
 
 /// Every key, with an example of its value as TOML. `[[folder]]` also has the keys of `[upload]`.
 pub(super) const KEYS: &[(Table, &str, &str)] = &[
@@ -44,6 +45,10 @@ pub(super) const KEYS: &[(Table, &str, &str)] = &[
     (Upload, "layout", r#""flat""#),
     (Upload, "failed_dir", r#""./Failed""#),
     (Upload, "ignore", r#"["*.part", "*.tmp"]"#),
+    (Upload, "exclude", r#"["logs/", "*.bak"]"#),
+    (Upload, "include", r#"["*.pdf"]"#),
+    (Upload, "min_age", r#""1h""#),
+    (Upload, "prune_empty", "true"),
     (Upload, "rescan", r#""5m""#),
     (Upload, "allow_unleased", "true"),
     (Upload, "store_lag", r#""1m""#),
@@ -52,6 +57,13 @@ pub(super) const KEYS: &[(Table, &str, &str)] = &[
     (Daemon, "allowed_hosts", r#"["monitor.example"]"#),
     (Journal, "keep_receipts", r#""forever""#),
     (Journal, "anchor", r#""dest""#),
+    (Notify, "on", r#"["failed", "stuck", "login", "recovered"]"#),
+    (Notify, "stuck_after", r#""1h""#),
+    (Notify, "every", r#""1h""#),
+    (Notify, "command", r#"["/usr/local/bin/tell-admin"]"#),
+    (Notify, "url", r#""https://hooks.example/secret""#),
+    (Notify, "ping", r#""https://hc-ping.com/your-uuid""#),
+    (Notify, "names", "false"),
     (Folder, "path", r#""./TemporaryFolder""#),
 ];
 
@@ -64,6 +76,7 @@ impl Table {
             Upload => "upload",
             Daemon => "daemon",
             Journal => "journal",
+            Notify => "notify",
             Folder => "folder",
         }
     }

@@ -8,7 +8,7 @@ use super::inputs::Inputs;
 use super::keys::Table;
 use super::overrides::{Overrides, Task};
 use super::policy_builder::PolicyBuilder;
-use super::{Config, ConfigError, Environment, Folder, Login, folders, login, service, values};
+use super::{Config, ConfigError, Environment, Folder, Login, Notify, folders, login, service, values};
 use crate::secret::Source;
 
 const GRACE: Duration = Duration::from_secs(30);
@@ -44,6 +44,7 @@ impl Config {
                 .parsed(anchor, "ASTRAN_BACKUP_ANCHOR", values::anchor)?
                 .or_else(|| keys.journal.anchor.clone())
                 .unwrap_or_default(),
+            notify: Notify::of_keys(&keys.notify),
             state_dir: state_dir(&inputs)?,
         };
         config.refuse_surprises(&inputs)?;

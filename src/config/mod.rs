@@ -15,6 +15,7 @@ mod inputs;
 mod keys;
 mod load;
 mod login;
+mod notify;
 pub mod overrides;
 mod parsed;
 mod policy;
@@ -34,6 +35,7 @@ use std::time::Duration;
 pub use environment::Environment;
 pub use error::ConfigError;
 pub use login::{Grant, Login};
+pub use notify::{Notify, NotifyEvents, SecretUrl};
 pub use overrides::Overrides;
 pub use policy::{After, Layout, MaxSize, OnConflict, Policy, Transfers, Verify};
 pub use rate::RateLimit;
@@ -68,6 +70,8 @@ pub struct Config {
     pub keep_receipts: Option<Duration>,
     /// Where anchors of the receipts go in the vault.
     pub anchor: AnchorFolder,
+    /// Who is told of trouble.
+    pub notify: Notify,
     /// The folder of the journal.
     pub state_dir: PathBuf,
 }

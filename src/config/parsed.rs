@@ -131,8 +131,9 @@ fn wrong_value(places: &[Place], span: &Range<usize>, why: &str) -> String {
         return why.to_owned();
     };
     let (key, heading) = (&place.key, place.table.heading());
-    // The value may be a secret in the wrong place, and serde's message would repeat it.
-    let why = if place.table == Table::Login { "this can't be its value" } else { why };
+    // The value may be a secret, here or in the wrong place, and serde's message would repeat it.
+    let is_secret = place.table == Table::Login || (place.table == Table::Notify && key == "command");
+    let why = if is_secret { "this can't be its value" } else { why };
     format!("{key} in {heading}: {why}; write it like {}", place.table.example(key))
 }
 
@@ -192,6 +193,13 @@ mod tests {
             ("[service]\napi_url = \"http://example.com\"", "plain http"),
             ("[journal]\nkeep_receipts = \"0s\"", "forever"),
             ("[journal]\nanchor = \"Anchors\"", "a folder of the vault like /Anchors"),
+            ("[notify]\non = [\"fialed\"]", "did you mean `failed`?"),
+            ("[notify]\non = [\"mail\"]", "there are failed, stuck, login and recovered"),
+            ("[notify]\non = [\"recovered\"]", "add failed, stuck or login"),
+            ("[notify]\non = \"failed\"", "write it like on = [\"failed\""),
+            ("[notify]\nevery = \"0s\"", "less than a second"),
+            ("[notify]\nurl = \"http://hooks.example/x\"", "plain http"),
+            ("[notify]\ncommand = []", "write it like command = ["),
             ("[folder]\npath = \"a\"", "[[folder]]"),
             ("[[upload]]\ndest = \"/a\"", "single brackets"),
             ("folder = [1]", "[[folder]]"),
@@ -225,6 +233,10 @@ mod tests {
             "[service]\napi_url = \"https://me:hunter2@example.com:99999\"",
             "[service]\nrealm = \"me:hunter2\"",
             "[login]\npassword = \"hunter2",
+            "[notify]\ncommand = \"curl https://hooks.example/hunter2\"",
+            "[notify]\nurl = \"http://hooks.example/hunter2\"",
+            "[notify]\nurl = \"hunter2\"",
+            "[notify]\nping = [\"hunter2\"]",
         ];
         for text in rows {
             let why = why(text);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use url::Url;
 
+use super::notify::{NotifyEvents, SecretUrl};
 use super::values::KeepReceipts;
 use super::{AnchorFolder, MaxSize, RateLimit, Transfers, addresses, values};
 use crate::vault::RemotePath;
@@ -112,12 +113,27 @@ impl<'de> Visitor<'de> for RateText {
     }
 }
 
-pub(super) fn globs<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, Vec<String>> {
-    let globs = Vec::<String>::deserialize(de)?;
-    for glob in &globs {
-        values::glob(glob).map_err(|why| D::Error::custom(format!("`{glob}` {why}")))?;
+pub(super) fn ignored<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, Vec<String>> {
+    patterns(de, values::ignored)
+}
+
+pub(super) fn excluded<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, Vec<String>> {
+    patterns(de, values::excluded)
+}
+
+pub(super) fn included<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, Vec<String>> {
+    patterns(de, values::included)
+}
+
+fn patterns<'de, D: Deserializer<'de>>(
+    de: D,
+    parse: impl Fn(&str) -> Result<String, String>,
+) -> Read<'de, D, Vec<String>> {
+    let patterns = Vec::<String>::deserialize(de)?;
+    for pattern in &patterns {
+        parse(pattern).map_err(|why| D::Error::custom(format!("`{pattern}` {why}")))?;
     }
-    Ok(Some(globs))
+    Ok(Some(patterns))
 }
 
 pub(super) fn command<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, Vec<String>> {
@@ -126,6 +142,21 @@ pub(super) fn command<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, Vec<Stri
         Some(program) if !program.is_empty() => Ok(Some(words)),
         _ => Err(D::Error::custom("names no program")),
     }
+}
+
+pub(super) fn notify_on<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, NotifyEvents> {
+    let words = Vec::<String>::deserialize(de)?;
+    NotifyEvents::parse(&words).map(Some).map_err(D::Error::custom)
+}
+
+/// A second or more: with less, one trouble would be told in a storm.
+pub(super) fn notify_time<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, Duration> {
+    rescan(de)
+}
+
+/// An address that may hold a secret. No error repeats it.
+pub(super) fn secret_url<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, SecretUrl> {
+    text(de, addresses::notify).map(|url| url.map(SecretUrl::new))
 }
 
 fn text<'de, D: Deserializer<'de>, T>(de: D, parse: impl Fn(&str) -> Result<T, String>) -> Read<'de, D, T> {

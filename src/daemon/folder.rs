@@ -11,8 +11,9 @@ use super::start::{Started, catch_up};
 use super::stop::tidy;
 use super::tally::count_in_metrics;
 use super::{Run, Tally, WatchedFolder, patience_after_stop};
-use crate::exit::{Exit, Fatal};
+use crate::exit::Fatal;
 use crate::file::{Root, Settled};
+use crate::filter::Filter;
 use crate::journal::LocalEnd;
 use crate::observe::health::{Component, Condition};
 use crate::observe::metrics::FolderMetrics;
@@ -21,7 +22,7 @@ use crate::removal;
 use crate::upload::{Options, Outcome, Report, Uploader};
 use crate::vault::Vault;
 use crate::watch::settle::Rules;
-use crate::watch::{self, IgnorePatterns, Staging, UploadEnd, UploadReport};
+use crate::watch::{self, Staging, UploadEnd, UploadReport};
 
 /// With `once`, a file that is open for writing and unchanged for so long is left for the next run.
 const ONCE_PATIENCE: Duration = Duration::from_secs(10);
@@ -110,11 +111,10 @@ impl<V: Vault, F: Fn(&Report)> FolderRun<V, F> {
 
 fn watch_options(folder: &WatchedFolder, once: bool) -> Result<watch::Options, Fatal> {
     let policy = &folder.policy;
-    let ignore = IgnorePatterns::new(&policy.ignore)
-        .map_err(|error| Fatal::new(Exit::Usage, format!("a pattern of names to ignore can't be used: {error}")))?;
-    let rules = Rules::new(policy.settle);
+    let filter = Filter::new(&policy.ignore, &policy.exclude, &policy.include)?;
+    let rules = Rules::new(policy.settle).with_min_age(policy.min_age);
     Ok(watch::Options {
-        ignore: Arc::new(ignore),
+        filter: Arc::new(filter),
         rules: if once { rules.with_patience(ONCE_PATIENCE) } else { rules },
         rescan: policy.rescan,
         staging: Staging { recover: removal::recover, put_back: removal::put_back, tidy: removal::tidy },

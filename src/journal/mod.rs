@@ -8,7 +8,7 @@
 //!
 //! - `attempts` writes an attempt from its intent to its end; `failures` writes and forgets those that failed;
 //! - `query` answers what an upload asks before it begins; `history` pages through attempts and receipts for those who look; `look`
-//!   answers what a look at a folder asks about many files;
+//!   answers what a look at a folder asks about many files, `stored_today` how much was stored since a point in time;
 //! - `chain` checks and prunes the chain of receipts; `local_ends` is the chain of what became of the local files; `heads` reads,
 //!   signs and compares the ends of both chains, `anchor_lock` lets one process at a time put anchors;
 //! - `service` says which service the journal belongs to; `state_dir` finds the journal of a service.
@@ -45,6 +45,7 @@ mod schema;
 mod service;
 mod sql;
 mod state_dir;
+mod stored_today;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -66,6 +67,7 @@ use self::open::Access;
 use self::readers::Readers;
 pub use self::report::{ChainDefect, ChainEnd, CheckReport, DefectKind};
 pub use self::state_dir::Ownership;
+pub(crate) use self::stored_today::StoredSince;
 use self::writer::Writer;
 
 /// A handle to the journal. A clone is another handle to the same one: one thread writes what all of them ask for.

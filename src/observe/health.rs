@@ -1,8 +1,11 @@
-//! The program's health: which components are in trouble now. [`Health`] stores no state; it asks each component whenever
-//! someone wants to know, so what it reports can't differ from what the components act by.
+//! The program's health: which components are in trouble now, and since when. [`Health`] asks each component whenever someone wants to
+//! know, so what it reports can't differ from what the components act by.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::time::sleep;
 
 /// A component of the program that can be in trouble.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,37 +47,84 @@ pub trait HealthCheck: fmt::Debug + Send + Sync {
     /// `/readyz` shows the text to everyone who can reach its address, so the text names no file and no account, and
     /// holds nothing secret.
     fn trouble(&self) -> Option<String>;
+
+    /// Returns whether the trouble is a login that was refused, which only a person can mend. Never blocks.
+    fn is_refused_login(&self) -> bool {
+        false
+    }
 }
 
 /// All health checks of the program. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct Health(Arc<Mutex<Checks>>);
+pub struct Health(Arc<Mutex<Vec<Check>>>);
 
-type Checks = Vec<(Component, Arc<dyn HealthCheck>)>;
+#[derive(Debug, Clone)]
+struct Check {
+    component: Component,
+    asks: Arc<dyn HealthCheck>,
+    /// When the trouble was first seen, while it lasts. Clones share it.
+    since: Arc<Mutex<Option<SystemTime>>>,
+}
+
+/// A component, with its trouble if it has any.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    /// The component.
+    pub component: Component,
+    /// Why it holds up uploads, on one line; `None` while it does not.
+    pub trouble: Option<String>,
+    /// When the trouble was first seen. [`Health::keep_checking`] makes that a few seconds after its beginning at most.
+    pub since: Option<SystemTime>,
+}
+
+/// The time between two checks of [`Health::keep_checking`].
+const TICK: Duration = Duration::from_secs(5);
+
+impl Check {
+    fn run(self) -> Checked {
+        let trouble = self.asks.trouble().map(|reason| reason.split_whitespace().collect::<Vec<_>>().join(" "));
+        let mut since = locked(&self.since);
+        *since = trouble.is_some().then(|| since.unwrap_or_else(SystemTime::now));
+        Checked { component: self.component, trouble, since: *since }
+    }
+}
 
 impl Health {
     /// Adds the check of a component.
     pub fn add(&self, component: Component, check: Arc<dyn HealthCheck>) {
-        self.checks().push((component, check));
+        locked(&self.0).push(Check { component, asks: check, since: Arc::default() });
     }
 
-    /// Runs all checks, in the order in which they were added; returns each component with its trouble, if any.
-    pub fn check_all(&self) -> Vec<(Component, Option<String>)> {
+    /// Runs all checks, in the order in which they were added.
+    pub fn check_all(&self) -> Vec<Checked> {
         // The checks run without the lock, so that a component that is being added does not wait for them.
-        let checks = self.checks().clone();
-        checks.into_iter().map(|(component, check)| (component, check.trouble())).collect()
+        let checks = locked(&self.0).clone();
+        checks.into_iter().map(Check::run).collect()
+    }
+
+    /// Returns whether a login was refused, so that uploads wait for a person.
+    pub fn is_login_refused(&self) -> bool {
+        let checks = locked(&self.0).clone();
+        checks.iter().any(|check| check.asks.is_refused_login())
     }
 
     /// Returns one line for each component in trouble; none while uploads go on.
     pub fn reasons(&self) -> Vec<String> {
-        let one_line = |reason: String| reason.split_whitespace().collect::<Vec<_>>().join(" ");
         let checked = self.check_all().into_iter();
-        checked.filter_map(|(component, reason)| Some(format!("{component}: {}", one_line(reason?)))).collect()
+        checked.filter_map(|it| Some(format!("{}: {}", it.component, it.trouble?))).collect()
     }
 
-    fn checks(&self) -> MutexGuard<'_, Checks> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Checks every few seconds for ever, so that it is known since when a trouble lasts, though nobody asked meanwhile.
+    pub async fn keep_checking(self) {
+        loop {
+            self.check_all();
+            sleep(TICK).await;
+        }
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Trouble that a component raises when it begins and clears when it is over. Clones share one state.
@@ -93,7 +143,7 @@ impl Condition {
     }
 
     fn reason(&self) -> MutexGuard<'_, Option<String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0)
     }
 }
 
@@ -118,6 +168,20 @@ mod tests {
         assert_eq!(health.reasons(), ["the journal: the disk is full", "the folder /srv/scans: it is gone"]);
         journal.clear();
         assert_eq!(health.reasons(), ["the folder /srv/scans: it is gone"]);
+    }
+
+    #[test]
+    fn a_trouble_has_the_time_when_it_was_first_seen_until_it_is_over() {
+        let (health, service) = (Health::default(), Condition::default());
+        health.add(Component::Service, Arc::new(service.clone()));
+        let since = || health.check_all()[0].since;
+        assert_eq!(since(), None);
+        service.raise("down");
+        let first = since().unwrap();
+        service.raise("down still");
+        assert_eq!(since(), Some(first));
+        service.clear();
+        assert_eq!(since(), None);
     }
 
     #[test]

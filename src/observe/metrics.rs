@@ -21,7 +21,8 @@ use prometheus_client::registry::{Registry, Unit};
 pub use prometheus_client::metrics::counter::Counter;
 pub use prometheus_client::metrics::gauge::Gauge;
 
-use crate::observe::health::{Component, Health};
+use crate::observe::health::{Checked, Component, Health};
+use crate::observe::waiting::Waiting;
 
 /// The format that [`Metrics::text`] writes.
 pub const FORMAT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -105,6 +106,7 @@ impl Metrics {
             durations: self.durations.get_or_create(&label).clone(),
             bytes: self.bytes.get_or_create(&label).clone(),
             last: self.last.clone(),
+            waiting: Waiting::default(),
             label,
         }
     }
@@ -143,6 +145,8 @@ pub struct FolderMetrics {
     pub overflows: Counter,
     /// Files that are being uploaded now.
     pub under_way: Gauge,
+    /// Files that wait, those that are being uploaded included.
+    pub waiting: Waiting,
 }
 
 impl FolderMetrics {
@@ -182,11 +186,11 @@ impl Collector for HealthCollector {
         let checked = self.0.check_all();
         let number = |is_so: bool| ConstGauge::new(i64::from(is_so));
         let help = "Whether uploads go on: the same as the answer to /readyz.";
-        let ready = number(checked.iter().all(|(_, trouble)| trouble.is_none()));
+        let ready = number(checked.iter().all(|it| it.trouble.is_none()));
         ready.encode(encoder.encode_descriptor("ready", help, None, MetricType::Gauge)?)?;
         let help = "Whether the circuit breaker is open: trouble holds up all uploads but a probe from time to time.";
         let mut circuits = encoder.encode_descriptor("circuit_open", help, None, MetricType::Gauge)?;
-        for (component, trouble) in &checked {
+        for Checked { component, trouble, .. } in &checked {
             let (circuit, folder) = match component {
                 Component::Service => ("service", None),
                 Component::Journal => ("journal", None),
@@ -198,7 +202,7 @@ impl Collector for HealthCollector {
         }
         let help = "Whether the watched folder is gone, or another folder is in its place.";
         let mut gone = encoder.encode_descriptor("folder_gone", help, None, MetricType::Gauge)?;
-        for (component, trouble) in checked {
+        for Checked { component, trouble, .. } in checked {
             if let Component::Folder(folder) = component {
                 number(trouble.is_some()).encode(gone.encode_family(&FolderLabel { folder })?)?;
             }

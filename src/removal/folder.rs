@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, mkdirat};
+use rustix::fs::{AtFlags, FileType, Mode, mkdirat, statat, unlinkat};
 use rustix::io::Errno;
 
 use crate::file::beneath_folder;
@@ -38,4 +38,16 @@ pub fn temporary_folder(purpose: &str) -> io::Result<PathBuf> {
 /// Removes a folder of our own with all that is in it; what can't be removed stays.
 pub fn discard(folder: &Path) {
     std::fs::remove_dir_all(folder).ok();
+}
+
+/// Removes a socket of our own from a folder of our own; what is no socket stays.
+pub(crate) fn remove_socket(dir: &OwnedFd, name: &str) -> io::Result<()> {
+    let found = match statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => return Ok(()),
+        found => found?,
+    };
+    if FileType::from_raw_mode(found.st_mode) != FileType::Socket {
+        return Err(io::Error::other("it is no socket"));
+    }
+    Ok(unlinkat(dir, name, AtFlags::empty())?)
 }

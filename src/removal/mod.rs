@@ -12,6 +12,7 @@ mod atomic_file;
 mod error;
 mod folder;
 mod move_file;
+mod prune;
 mod rename;
 mod staged;
 mod staging;
@@ -25,6 +26,7 @@ use std::time::Duration;
 
 pub use atomic_file::AtomicFile;
 pub use error::{FinishError, NotRemoved, RemovalError, StagingError};
+pub(crate) use folder::remove_socket;
 pub use folder::{discard, temporary_folder};
 use staged::{Staged, finish, set_aside};
 pub use staging::{belonging_to, probe, probe_private, put_back, recover, tidy};

@@ -132,17 +132,24 @@ impl Breaker {
 /// journal's probe asks nothing at all.
 impl HealthCheck for Breaker {
     fn trouble(&self) -> Option<String> {
-        let state = self.state.borrow();
-        let trouble = match &state.circuit {
-            Circuit::Closed => return None,
-            Circuit::HalfOpen(_) if state.permits == 0 => return None,
-            Circuit::HalfOpen(trouble) | Circuit::Open { trouble, .. } => trouble,
-        };
-        Some(trouble.error.public_message().to_owned())
+        Some(self.state.borrow().trouble()?.error.public_message().to_owned())
+    }
+
+    fn is_refused_login(&self) -> bool {
+        self.state.borrow().trouble().is_some_and(|trouble| trouble.error.kind == Kind::Login)
     }
 }
 
 impl State {
+    /// The trouble that holds up files now.
+    fn trouble(&self) -> Option<&Trouble> {
+        match &self.circuit {
+            Circuit::Closed => None,
+            Circuit::HalfOpen(_) if self.permits == 0 => None,
+            Circuit::HalfOpen(trouble) | Circuit::Open { trouble, .. } => Some(trouble),
+        }
+    }
+
     /// Decides on a permit, and counts it.
     fn decide(&mut self, patience: Option<Duration>, now: Instant) -> Decision {
         let probe = match &mut self.circuit {

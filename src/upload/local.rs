@@ -88,7 +88,8 @@ impl<V: Vault> Uploader<V> {
             reports.send(report_of(file, why, ended)).ok();
         });
         let span = tracing::Span::current();
-        let request = RemovalRequest { file: file.clone(), disposition, record, on_end, span };
+        let prunes = self.context.policy.prune_empty;
+        let request = RemovalRequest { file: file.clone(), disposition, prunes, record, on_end, span };
         self.removals.add(request, UploadedFile { opened, lease, lock, sha256 }).await;
     }
 }

@@ -137,7 +137,7 @@ impl<V: Vault> Shared<V> {
     }
 
     /// The limit for the rate of all uploads together.
-    pub fn rate(&self) -> &RateLimiter {
+    pub fn rate(&self) -> &Arc<RateLimiter> {
         &self.rate
     }
 

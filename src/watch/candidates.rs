@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::time::Instant;
 
@@ -10,6 +11,7 @@ use super::UploadEnd;
 use super::settle::{Candidate, Cause, Observation, Readiness, Rules};
 use crate::budget;
 use crate::file::staged_name;
+use crate::observe::waiting::WaitingFiles;
 
 /// All files between the first event and the end of their upload, each under its path below the root.
 #[derive(Debug, Default)]
@@ -32,6 +34,8 @@ struct Tracked {
     stage: Stage,
     /// An event told of the file, or none was to be expected.
     announced: bool,
+    /// When the file was found. A file that is returned waits on.
+    found: Instant,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -50,6 +54,15 @@ impl Candidates {
     /// The number of files in the table.
     pub(super) fn len(&self) -> usize {
         self.files.len()
+    }
+
+    /// Counts all files in the table: they wait until the store has them.
+    pub(super) fn waiting(&self) -> WaitingFiles {
+        WaitingFiles {
+            files: self.files.len() as u64,
+            bytes: self.files.values().map(|file| file.candidate.size()).sum(),
+            oldest: self.files.values().map(|file| file.found).min(),
+        }
     }
 
     /// Takes note of an event, or of a file that was returned.
@@ -90,12 +103,12 @@ impl Candidates {
     }
 
     fn insert(&mut self, path: &Path, cause: Cause, announced: bool, now: Instant) {
-        self.track(path, Candidate::new(cause, now), announced, now);
+        let file = Tracked { candidate: Candidate::new(cause, now), stage: Stage::Due(now), announced, found: now };
+        self.track(path, file, now);
     }
 
-    fn track(&mut self, path: &Path, candidate: Candidate, announced: bool, now: Instant) {
+    fn track(&mut self, path: &Path, file: Tracked, now: Instant) {
         let path: Arc<Path> = path.into();
-        let file = Tracked { candidate, stage: Stage::Due(now), announced };
         self.files.insert(Arc::clone(&path), file);
         self.due.insert((now, path));
     }
@@ -127,21 +140,39 @@ impl Candidates {
 
     /// Judges what an inspection has shown, moves the file to its next stage, and returns the judgement: the caller walks through
     /// folders, and reports files that are still open.
-    pub(super) fn inspected(&mut self, path: &Arc<Path>, seen: Observation, now: Instant, rules: &Rules) -> Readiness {
+    pub(super) fn inspected(
+        &mut self,
+        path: &Arc<Path>,
+        seen: Observation,
+        (now, wall): (Instant, SystemTime),
+        rules: &Rules,
+    ) -> Readiness {
+        let is_crowded = self.files.len() > budget::CANDIDATES_TOO_YOUNG;
         let Some(file) = self.files.get_mut(path) else { return Readiness::Forget };
         let touched = matches!(file.stage, Stage::Inspecting(Some(_)));
         if let Stage::Inspecting(Some(cause)) = file.stage {
             file.candidate.touched(cause, now);
         }
-        let readiness = file.candidate.judge(seen, now, rules);
+        let settled = file.candidate.judge(seen, now, rules);
+        let readiness = match file.candidate.judge_age(settled, (now, wall), rules) {
+            // Files that wait for days must not take the place of those that can go. A later walk finds this one again.
+            Readiness::Wait(_) if settled == Readiness::Ready && is_crowded => Readiness::TooYoung,
+            other => other,
+        };
         match readiness {
             // The event may tell of a file that came after the inspection.
-            Readiness::StillOpen | Readiness::Folder | Readiness::Forget if touched => self.set_due(path, now),
+            Readiness::StillOpen | Readiness::TooYoung | Readiness::Folder | Readiness::Forget if touched => {
+                self.set_due(path, now);
+            }
             Readiness::Ready => {
                 file.stage = Stage::Ready;
                 self.ready.push_back(Arc::clone(path));
             }
             Readiness::Wait(at) => self.set_due(path, at),
+            Readiness::TooYoung => {
+                self.files.remove(path);
+                self.note_remaining(path, &UploadEnd::Remains { put_back: false, aside: None });
+            }
             Readiness::StillOpen | Readiness::Folder | Readiness::Forget => {
                 self.files.remove(path);
             }
@@ -181,7 +212,9 @@ impl Candidates {
             if self.files.contains_key(place.as_path()) {
                 self.touched(place, Cause::Returned, now);
             } else {
-                self.track(place, file.candidate.returned(now), true, now);
+                let candidate = file.candidate.returned(now);
+                let returned = Tracked { candidate, stage: Stage::Due(now), announced: true, found: file.found };
+                self.track(place, returned, now);
             }
         }
         match file.stage {

@@ -1,10 +1,11 @@
 //! Is this file ready to be uploaded? Pure: observations of a file and times go in, a [`Readiness`] comes out.
 //!
 //! A file is ready when no process writes it any more. What proves that depends on how the file came (see [`Cause`]), on whether the
-//! file system can tell of writers, and on how long nothing happened to the file. The file's own times are compared only with each
-//! other, never with a clock: a copy may keep old times, and the clock of a network share is not this machine's clock.
+//! file system can tell of writers, and on how long nothing happened to the file. For that the file's own times are compared only with
+//! each other, never with a clock: a copy may keep old times, and the clock of a network share is not this machine's clock. Only
+//! `min_age` asks how old the content is, and compares with the wall clock.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
@@ -63,6 +64,8 @@ pub struct Rules {
     /// How long a file that is open for writing may stay unchanged before it is left to the next run; `None` for a daemon, which
     /// waits as long as it takes.
     pub patience: Option<Duration>,
+    /// How long ago the content must have changed, by the file's own times.
+    pub min_age: Duration,
 }
 
 impl Rules {
@@ -75,6 +78,7 @@ impl Rules {
             empty: settle * 10,
             writers_unknown: settle.max(WRITERS_UNKNOWN),
             patience: None,
+            min_age: Duration::ZERO,
         }
     }
 
@@ -84,6 +88,29 @@ impl Rules {
         let by_size = if size == 0 { self.scanned.max(self.empty) } else { self.scanned };
         let needed = if writers_known { by_size } else { by_size.max(self.writers_unknown) };
         needed.saturating_sub(age)
+    }
+
+    /// The same rules for files whose content must be so old.
+    #[must_use]
+    pub fn with_min_age(self, min_age: Duration) -> Self {
+        Self { min_age, ..self }
+    }
+
+    /// How long until a file is old enough at this time of the wall clock; zero for a file that is.
+    ///
+    /// The age counts from the last change of the content (mtime). Where that lies in the future, as programs can set it to any time, the
+    /// age counts from the last change of the inode (ctime), which only the file system's clock sets. Where that clock is ahead as well,
+    /// the file waits until then and `min_age` longer; but if it is ahead by more than `min_age`, its times say nothing, and the file
+    /// counts as old: no file waits longer than twice `min_age`.
+    pub(crate) fn too_young_for(&self, stamp: &FileStamp, now: SystemTime) -> Duration {
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since_epoch = |nanoseconds: i64| Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or_default());
+        let (content, inode) = (since_epoch(stamp.mtime), since_epoch(stamp.ctime));
+        let changed = if content <= now { content } else { inode };
+        if changed.saturating_sub(now) > self.min_age {
+            return Duration::ZERO;
+        }
+        (changed + self.min_age).saturating_sub(now)
     }
 
     /// The same rules, with a limit for files that stay open for writing and unchanged.
@@ -102,6 +129,8 @@ pub enum Readiness {
     Wait(Instant),
     /// It is still open for writing, and has been unchanged for longer than the patience: leave it to the next run.
     StillOpen,
+    /// It is younger than `min_age`: leave it to a later walk or run.
+    TooYoung,
     /// It is a folder: walk through it.
     Folder,
     /// There is nothing to upload: the file is gone, or is of a kind that is never uploaded.
@@ -185,6 +214,21 @@ impl Candidate {
                 let needed = self.needed(stamp, rules).max(rules.writers_unknown);
                 self.judge_quiet(stamp, now, needed, rules)
             }
+        }
+    }
+
+    /// Judges a file that is ready otherwise by its age at this time of the wall clock. A run that has to end does not wait for files.
+    pub(crate) fn judge_age(
+        &self,
+        readiness: Readiness,
+        (now, wall): (Instant, SystemTime),
+        rules: &Rules,
+    ) -> Readiness {
+        let (Readiness::Ready, Some(stamp)) = (readiness, &self.seen) else { return readiness };
+        match rules.too_young_for(stamp, wall) {
+            Duration::ZERO => Readiness::Ready,
+            _ if rules.patience.is_some() => Readiness::TooYoung,
+            left => Readiness::Wait(now + left),
         }
     }
 

@@ -9,8 +9,9 @@ mod watches;
 use super::output::Output;
 use super::session::{Memory, Session};
 use crate::cli::Global;
-use crate::config::{Config, Grant, Login};
+use crate::config::{Config, Grant, Login, Notify};
 use crate::exit::{Exit, Fatal};
+use crate::notifier;
 use crate::secret::Source;
 use crate::shutdown::{Shutdown, Stop};
 
@@ -69,7 +70,19 @@ async fn all(session: &Session, steps: &mut Steps<'_, '_>) -> Result<(), Fatal> 
     let folders = local::folders(&session.config, steps)?;
     watches::check(folders, steps)?;
     conditions::process(steps)?;
+    notify(&session.config.notify, steps)?;
     local::state(&session.config.state_dir, steps)
+}
+
+/// Names those whom `[notify]` tells of trouble. None of them is tried: a check that runs each hour would tell each hour.
+fn notify(config: &Notify, steps: &mut Steps<'_, '_>) -> Result<(), Fatal> {
+    let ways = notifier::names(config);
+    if ways.is_empty() {
+        return Ok(());
+    }
+    let on = config.on.words().join(", ");
+    let found = format!("{}; on {on}; not tried (astran-backup notify --test)", ways.join(", "));
+    steps.print("notify", &StepResult::Fine(found))
 }
 
 /// Returns whether all secrets can be read; each is read as a login reads it.

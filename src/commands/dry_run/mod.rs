@@ -223,8 +223,7 @@ impl Printing<'_, '_> {
     fn look(&self, place: &Place, forced: bool) -> Result<Look, Fatal> {
         let Place { root, policy, dest } = place;
         let (journal, breaks) = (self.journal.clone(), self.breaks.clone());
-        let look = Look::new(Arc::clone(root), policy.clone(), dest.clone(), journal, breaks)
-            .map_err(|error| Fatal::new(Exit::Usage, format!("a pattern of names to ignore can't be used: {error}")))?;
+        let look = Look::new(Arc::clone(root), policy.clone(), dest.clone(), journal, breaks)?;
         Ok(if forced { look.forced() } else { look })
     }
 

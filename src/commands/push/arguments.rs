@@ -12,13 +12,14 @@ use crate::config::{Config, Layout};
 use crate::exit::{Exit, Fatal};
 use crate::file::lock::Locks;
 use crate::file::{FolderError, Root, Settled};
-use crate::watch::{IgnorePatterns, WalkEvent, Walker};
+use crate::filter::Filter;
+use crate::watch::{WalkEvent, Walker};
 
 /// Something that the command line names.
 pub(in crate::commands) enum Argument {
     File(Settled),
-    /// A folder: all files in it whose names are not ignored.
-    Folder(Arc<Root>, Arc<IgnorePatterns>, Layout),
+    /// A folder: all files in it that the filter takes.
+    Folder(Arc<Root>, Arc<Filter>, Layout),
     /// Standard input. It is written into the folder `spool` first, as its length must be known before it is sent.
     StandardInput {
         name: String,
@@ -41,11 +42,11 @@ impl Argument {
     pub(in crate::commands) fn find(file: &Path, config: &Config, roots: &Roots) -> Result<Self, Fatal> {
         let missing = |error: io::Error| missing(file, &error);
         if std::fs::symlink_metadata(file).map_err(missing)?.is_dir() {
-            let names = IgnorePatterns::new(&config.upload.ignore)
-                .map_err(|error| Fatal::new(Exit::Usage, error.to_string()))?;
+            let upload = &config.upload;
+            let filter = Filter::new(&upload.ignore, &upload.exclude, &upload.include)?;
             let root = roots.of(file)?;
             refuse_own_state(&root, config)?;
-            return Ok(Self::Folder(root, Arc::new(names), config.upload.layout));
+            return Ok(Self::Folder(root, Arc::new(filter), config.upload.layout));
         }
         let name = file.file_name().ok_or_else(|| missing(io::ErrorKind::InvalidFilename.into()))?;
         Ok(Self::File(Settled::new(roots.of(file)?, name.into())))
@@ -128,9 +129,9 @@ pub(super) async fn expand(mut arguments: Vec<Argument>, items: mpsc::Sender<Ite
         match argument {
             // The receiver is dropped when the upload has been given up, which the upload reports itself.
             Argument::File(file) => items.send(Item::File(file)).await.unwrap_or_default(),
-            Argument::Folder(root, names, layout) => {
+            Argument::Folder(root, filter, layout) => {
                 let is_named = |file: &Path| is_named_itself(root.path(), file, layout, &named);
-                walk(&root, names, is_named, &items).await?;
+                walk(&root, filter, is_named, &items).await?;
             }
             Argument::StandardInput { name, spool: folder, locks } => {
                 items.send(Item::StandardInput(spool(name, folder, &locks).await?)).await.unwrap_or_default();
@@ -158,12 +159,12 @@ pub(in crate::commands) fn is_named_itself(
 /// Sends the files of a folder, without those that are named themselves.
 async fn walk(
     root: &Arc<Root>,
-    names: Arc<IgnorePatterns>,
+    filter: Arc<Filter>,
     is_named: impl Fn(&Path) -> bool,
     items: &mpsc::Sender<Item>,
 ) -> Result<(), Fatal> {
     let (sender, mut walked) = mpsc::channel(4);
-    let walker = Walker { root: Arc::clone(root), ignore: names, events: sender };
+    let walker = Walker { root: Arc::clone(root), filter, events: sender };
     let walking = tokio::task::spawn_blocking(move || walker.walk(&[PathBuf::new()], None, |_| ()));
     while let Some(message) = walked.recv().await {
         let found: Vec<Item> = match message {

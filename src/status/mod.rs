@@ -1,0 +1,131 @@
+//! What the program is doing, and why each file is still here, as one snapshot.
+//!
+//! ```text
+//!  health, transfers, journal, inventory ─► gather ─► Snapshot ─► socket ─► `status` (text, JSON)
+//!                                                         └─────► the page of the listener
+//! ```
+//!
+//! A snapshot is made when somebody asks. Nothing that uploads ever waits for it.
+
+mod gather;
+mod rates;
+mod socket;
+mod text;
+
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use crate::events::Event;
+
+pub(crate) use gather::{Gatherer, Place};
+pub(crate) use socket::{Server, ask_all};
+pub(crate) use text::as_text;
+
+/// What one process does, or, where none runs, what the journal and the folders tell. The fields are a stable contract.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Snapshot {
+    /// Whether a daemon made it.
+    pub(crate) running: bool,
+    pub(crate) version: String,
+    pub(crate) pid: Option<u32>,
+    /// When the daemon started.
+    pub(crate) since: Option<String>,
+    /// Who is, or would be, logged in.
+    pub(crate) user: Option<String>,
+    /// The limit for all uploads together, in bytes a second.
+    pub(crate) limit_rate: Option<u64>,
+    /// What holds up uploads.
+    pub(crate) troubles: Vec<Trouble>,
+    pub(crate) folders: Vec<FolderStatus>,
+}
+
+/// What holds up uploads.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Trouble {
+    /// `start`, `service`, `login`, `journal`, `destination`, `folder` or `progress`.
+    pub(crate) component: String,
+    /// The folder, where the trouble is that of one.
+    pub(crate) folder: Option<String>,
+    pub(crate) reason: String,
+    /// When it was first seen.
+    pub(crate) since: Option<String>,
+}
+
+/// One watched folder.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct FolderStatus {
+    pub(crate) local_path: String,
+    pub(crate) remote_path: String,
+    /// Since midnight, local time.
+    pub(crate) stored_today: Sum,
+    /// Of files that will go by themselves, those in flight included.
+    pub(crate) waiting: Waiting,
+    /// Files that need a person.
+    pub(crate) failed: u64,
+    pub(crate) transfers: Vec<Transfer>,
+    /// The files that lie in the folder, but for those in flight.
+    pub(crate) files: Vec<FileStatus>,
+    /// Whether these are all; otherwise there were too many, or the file system did not answer in time.
+    pub(crate) complete: bool,
+}
+
+/// A number of files, and their size in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Sum {
+    pub(crate) files: u64,
+    pub(crate) bytes: u64,
+}
+
+/// Files that wait.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Waiting {
+    pub(crate) files: u64,
+    pub(crate) bytes: u64,
+    /// How long the daemon has known of the one that waits longest, in seconds.
+    pub(crate) oldest_seconds: Option<u64>,
+}
+
+/// An upload in flight.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Transfer {
+    pub(crate) local_path: String,
+    pub(crate) size: u64,
+    pub(crate) sent: u64,
+    /// In bytes a second over the last seconds.
+    pub(crate) rate: Option<u64>,
+    /// How long it takes at that rate, in seconds.
+    pub(crate) seconds_left: Option<u64>,
+}
+
+/// A file that is still here.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct FileStatus {
+    pub(crate) local_path: String,
+    pub(crate) size: Option<u64>,
+    /// The reason in one word, such as `open` or `failed`.
+    pub(crate) standing: String,
+    /// The reason for people.
+    pub(crate) reason: String,
+    pub(crate) since: Option<String>,
+    /// What a person can do.
+    pub(crate) mend: Option<String>,
+    /// Whether nothing happens before a person does that.
+    pub(crate) needs_a_person: bool,
+}
+
+impl Event for Snapshot {
+    const TYPE: &'static str = "status";
+}
+
+impl Snapshot {
+    /// Whether something needs a person.
+    pub(crate) fn needs_a_person(&self) -> bool {
+        !self.troubles.is_empty() || self.folders.iter().any(|folder| folder.failed > 0)
+    }
+}
+
+/// A point in time in UTC (RFC 3339), in whole seconds.
+fn utc(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time.max(SystemTime::UNIX_EPOCH)).to_string()
+}
