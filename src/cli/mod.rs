@@ -26,7 +26,8 @@ Exit codes:
     1  some files failed
     2  the command line or the configuration can't be used
     3  the login was refused
-    4  the destination or a local path is missing
+    4  a destination or a local path is missing; watch without --once waits
+       for them instead, unless --strict is given
     5  the service can't be reached
     6  another instance holds the folder
   130  interrupted; watch without --once only by a second signal

@@ -55,6 +55,7 @@ impl Config {
             grace: keys.daemon.grace.unwrap_or(GRACE),
             listen: keys.daemon.listen,
             allowed_hosts: keys.daemon.allowed_hosts.clone().unwrap_or_default(),
+            page_names: keys.daemon.page_names,
             keep_receipts: keys.journal.keep_receipts.and_then(|kept| kept.0),
             anchor: inputs
                 .parsed(anchor, "ASTRAN_BACKUP_ANCHOR", values::anchor)?

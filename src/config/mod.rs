@@ -62,10 +62,12 @@ pub struct Config {
     pub folders: Vec<Folder>,
     /// How long uploads under way may go on after a stop signal.
     pub grace: Duration,
-    /// Where `watch` without `--once` answers `/metrics`, `/healthz` and `/readyz`; nowhere where `None`.
+    /// Where `watch` without `--once` shows its page and answers `/metrics`, `/healthz` and `/readyz`; nowhere where `None`.
     pub listen: Option<SocketAddr>,
     /// The host names, in addition to `localhost`, under which the listener answers.
     pub allowed_hosts: Vec<String>,
+    /// Whether the listener's page has names of files, folders, users and hosts. Where it is `None`, only requests from this machine get them.
+    pub page_names: Option<bool>,
     /// How long receipts are kept; for ever where `None`.
     pub keep_receipts: Option<Duration>,
     /// Where anchors of the receipts go in the vault.
