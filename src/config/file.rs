@@ -122,6 +122,7 @@ pub(super) struct DaemonKeys {
     #[serde(deserialize_with = "read::listen")]
     pub(super) listen: Option<SocketAddr>,
     pub(super) allowed_hosts: Option<Vec<String>>,
+    pub(super) page_names: Option<bool>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -55,6 +55,7 @@ pub(super) const KEYS: &[(Table, &str, &str)] = &[
     (Daemon, "grace", r#""30s""#),
     (Daemon, "listen", r#""127.0.0.1:9464""#),
     (Daemon, "allowed_hosts", r#"["monitor.example"]"#),
+    (Daemon, "page_names", "false"),
     (Journal, "keep_receipts", r#""forever""#),
     (Journal, "anchor", r#""dest""#),
     (Notify, "on", r#"["failed", "stuck", "login", "recovered"]"#),
