@@ -97,6 +97,9 @@ pub(crate) const RETURNS: u32 = 10;
 /// Folders that a walk holds open at most, one below the other: a deeper tree must not take the descriptors that uploads need, of
 /// which there may be 64 in all. To come back to a folder that was closed costs one more open.
 pub(crate) const WALK_OPEN: usize = 10;
+/// How long the start asks where the paths of the configured folders lead. The other checks of the configuration have the rest of
+/// [`RECOVERY`].
+pub(crate) const PLACES: Duration = Duration::from_secs(3);
 /// How long all other folders wait at the start for one whose file system does not answer; also how long it may take to open and lock
 /// all folders. A healthy folder takes milliseconds, unless its recovery must search the whole folder for a file that was moved. A
 /// folder that takes longer starts later, and nothing else changes.
