@@ -30,7 +30,7 @@
 //! | `refused_logins` | which logins were refused, remembered across runs | `secret` |
 //! | `file` | local files: opening, locking, leases, walking | |
 //! | `filter` | which files are chosen by their path | `file` |
-//! | `observe` | health, metrics, the listener for both, logging | |
+//! | `observe` | health, metrics, the listener for both and for the page, logging | |
 //! | `journal` | the durable record of uploads, and their receipts | `file`, `vault` |
 //! | `config` | command line, environment and file become one checked configuration | `filter`, `secret`, `vault` |
 //! | `astran` | the HTTP client of the service; implements the port | `observe`, `refused_logins`, `secret`, `vault` |

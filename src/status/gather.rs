@@ -43,7 +43,7 @@ struct Sources {
     /// When this process started, if it is a daemon.
     daemon_since: Option<SystemTime>,
     health: Health,
-    journal: Option<Journal>,
+    journal: Mutex<Option<Journal>>,
     user: Option<String>,
     places: Mutex<Vec<(Place, Latest<Looked>)>>,
     /// From when the daemon uploads: before that it may wait for the service.
@@ -75,7 +75,7 @@ impl Gatherer {
         Self(Arc::new(Sources {
             daemon_since,
             health,
-            journal,
+            journal: Mutex::new(journal),
             user,
             places: Mutex::default(),
             uploads: OnceLock::new(),
@@ -86,7 +86,14 @@ impl Gatherer {
 
     /// The journal.
     pub(crate) fn journal(&self) -> Option<Journal> {
-        self.0.journal.clone()
+        locked(&self.0.journal).clone()
+    }
+
+    /// Lets go of the journal and the folders. A task that still holds the gatherer would keep the journal open until the process ends, and its
+    /// log would not be folded into it.
+    pub(crate) fn close(&self) {
+        locked(&self.0.journal).take();
+        locked(&self.0.places).clear();
     }
 
     /// Adds a folder. One that joins again takes the place of its earlier self.
@@ -170,7 +177,7 @@ impl Gatherer {
         let mut stored = locked(&self.0.stored);
         let midnight = ZonedDateTime::now().start_of_day().and_then(|day| SystemTime::try_from(day.timestamp()));
         if let Ok(midnight) = midnight
-            && let Some(journal) = &self.0.journal
+            && let Some(journal) = self.journal()
             && let Err(error) = journal.count_stored(&mut stored, midnight)
         {
             tracing::debug!("what was stored today can't be counted: {error}");

@@ -29,12 +29,13 @@ const SUFFIX: &str = ".socket";
 /// The pause after a connection could not be accepted: mostly the process has no descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// The running server. Dropping it ends the server and removes the socket.
+/// The running server. Dropping it ends the server, removes the socket and closes the gatherer.
 #[derive(Debug)]
 pub(crate) struct Server {
     _task: JoinSet<()>,
     state_dir: OwnedFd,
     name: String,
+    gatherer: Gatherer,
 }
 
 /// A daemon that listens, and gives no status. A person has to look at it.
@@ -83,13 +84,14 @@ impl Server {
         let listener = bind(&place(&state_dir, &name))?;
         flock(&state_dir, FlockOperation::Unlock).ok();
         let mut task = JoinSet::new();
-        task.spawn(accept_all(listener, gatherer));
-        Ok(Self { _task: task, state_dir, name })
+        task.spawn(accept_all(listener, gatherer.clone()));
+        Ok(Self { _task: task, state_dir, name, gatherer })
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
+        self.gatherer.close();
         if let Err(error) = removal::remove_socket(&self.state_dir, &self.name) {
             tracing::debug!("the socket for the status can't be removed: {error}");
         }

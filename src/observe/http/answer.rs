@@ -50,6 +50,7 @@ pub(super) enum Asked {
 }
 
 /// Returns what a request asks for, or the answer to a request for anything else.
+#[expect(clippy::result_large_err, reason = "the error is the answer, and is made once")]
 pub(super) fn asked(method: &Method, path: &str) -> Result<Asked, Answer> {
     let asked = match path {
         "/" => Asked::Page,
