@@ -1,6 +1,7 @@
 //! Standard output: a line for each file, as text or JSON.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, mpsc};
@@ -54,14 +55,32 @@ impl Printer {
         (Self { json, lines, dropped: Arc::clone(&dropped) }, Printed { end, dropped })
     }
 
-    /// Prints what became of a file. An outcome that concerns no user prints nothing.
+    /// Prints what became of a file, which people know under its path below the folder.
     pub(super) fn print(&self, report: &Report) {
-        let Some(text) = line(report, self.json, SystemTime::now()) else { return };
+        self.print_as(report, &report.file.origin);
+    }
+
+    /// Prints what became of a file that people know under this path. An outcome that concerns no user prints nothing.
+    pub(super) fn print_as(&self, report: &Report, shown: &Path) {
+        let Some(text) = line(report, shown, self.json, SystemTime::now()) else { return };
         // Scripts get a line for every file.
         let is_limited = !self.json && matches!(report.outcome, Outcome::Failed { .. } | Outcome::Blocked { .. });
+        self.print_line(Line { text, is_limited });
+    }
+
+    /// Prints that a path was named for which there is no file. `why` is a sentence that names it.
+    pub(super) fn print_missing(&self, typed: &Path, why: &str) {
+        let text = if self.json {
+            missing_event(typed, why, SystemTime::now())
+        } else {
+            format!("failed  {}", printable(why))
+        };
+        self.print_line(Line { text, is_limited: !self.json });
+    }
+
+    fn print_line(&self, line: Line) {
         // The first dropped line is logged, and all are counted.
-        if self.lines.try_send(Line { text, is_limited }).is_err() && self.dropped.fetch_add(1, Ordering::Relaxed) == 0
-        {
+        if self.lines.try_send(line).is_err() && self.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
             tracing::warn!(
                 "standard output is not read fast enough, so lines about some files are dropped; see history"
             );
@@ -109,16 +128,20 @@ fn print_all(lines: &mpsc::Receiver<Line>, mut out: impl Write) {
     }
 }
 
-/// The line about a file.
-pub(crate) fn line(report: &Report, json: bool, now: SystemTime) -> Option<String> {
-    if json { as_json(report, now) } else { as_text(report) }
+/// The line about a file. People know the file as `shown`.
+pub(crate) fn line(report: &Report, shown: &Path, json: bool, now: SystemTime) -> Option<String> {
+    if json { as_json(report, now) } else { as_text(report, shown) }
 }
 
-fn as_text(report: &Report) -> Option<String> {
-    let file = printable(&report.file.origin.to_string_lossy());
+fn as_text(report: &Report, shown: &Path) -> Option<String> {
+    let file = printable(&shown.to_string_lossy());
     Some(match &report.outcome {
-        Outcome::Stored { remote, stored, local } => {
-            let verb = if stored.already_present { "found" } else { "stored" };
+        Outcome::Stored { remote, stored, local } | Outcome::StoredBefore { remote, stored, local } => {
+            let verb = match (&report.outcome, stored.already_present) {
+                (Outcome::StoredBefore { .. }, _) => "stored already",
+                (_, true) => "found",
+                (_, false) => "stored",
+            };
             let local = match local {
                 LocalEnd::Removed => ", removed here".to_owned(),
                 LocalEnd::Moved(path) => format!(", moved to {}", printable(&path.to_string_lossy())),
@@ -168,6 +191,25 @@ impl Event for StoredEvent<'_> {
     const TYPE: &'static str = "stored";
 }
 
+/// The store had the file by an earlier receipt, and nothing was sent to it.
+#[derive(Serialize)]
+struct SkippedEvent<'a> {
+    #[serde(flatten)]
+    file: FileFields,
+    local: &'static str,
+    #[serde(flatten)]
+    moved: MovedTo,
+    remote_path: String,
+    document_id: &'a str,
+    document_version: Option<&'a str>,
+    size: u64,
+    sha256: &'a str,
+}
+
+impl Event for SkippedEvent<'_> {
+    const TYPE: &'static str = "skipped";
+}
+
 /// The file itself is the trouble.
 #[derive(Serialize)]
 struct FailedEvent {
@@ -199,16 +241,26 @@ fn as_json(report: &Report, now: SystemTime) -> Option<String> {
     let file =
         || FileFields { path: LocalPath::new(&root.path().join(origin)), relative: origin.to_string_lossy().into() };
     Some(match outcome {
-        Outcome::Stored { remote, stored, local } => {
-            let (local, moved_to) = match local {
-                LocalEnd::Removed => ("removed", None),
-                LocalEnd::Moved(path) => ("moved", Some(path.as_path())),
-                LocalEnd::Kept => ("kept", None),
+        Outcome::StoredBefore { remote, stored, local } => {
+            let (local, moved) = local_fields(local);
+            let event = SkippedEvent {
+                file: file(),
+                local,
+                moved,
+                remote_path: remote.to_string(),
+                document_id: &stored.document.0,
+                document_version: stored.document_version.as_deref(),
+                size: stored.size,
+                sha256: &stored.sha256,
             };
+            events::line(&event, now)
+        }
+        Outcome::Stored { remote, stored, local } => {
+            let (local, moved) = local_fields(local);
             let event = StoredEvent {
                 file: file(),
                 local,
-                moved: MovedTo::new(moved_to),
+                moved,
                 remote_path: remote.to_string(),
                 document_id: &stored.document.0,
                 document_version: stored.document_version.as_deref(),
@@ -225,6 +277,20 @@ fn as_json(report: &Report, now: SystemTime) -> Option<String> {
         Outcome::Blocked { reason } => events::line(&WaitingEvent { file: file(), reason: reason.to_string() }, now),
         Outcome::Again { .. } | Outcome::Skipped { .. } | Outcome::Gone | Outcome::Left => return None,
     })
+}
+
+fn local_fields(local: &LocalEnd) -> (&'static str, MovedTo) {
+    match local {
+        LocalEnd::Removed => ("removed", MovedTo::new(None)),
+        LocalEnd::Moved(path) => ("moved", MovedTo::new(Some(path))),
+        LocalEnd::Kept => ("kept", MovedTo::new(None)),
+    }
+}
+
+fn missing_event(typed: &Path, why: &str, now: SystemTime) -> String {
+    let path = std::path::absolute(typed).unwrap_or_else(|_| typed.to_owned());
+    let file = FileFields { path: LocalPath::new(&path), relative: typed.to_string_lossy().into() };
+    events::line(&FailedEvent { file, moved: MovedTo::new(None), reason: why.to_owned() }, now)
 }
 
 #[cfg(test)]

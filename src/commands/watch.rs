@@ -79,7 +79,7 @@ async fn watch(
     may_begin(options, open.len(), &missing)?;
     let Local { journal, locks, breaks } = context.open_local().await?;
     notified.use_journal(&journal);
-    let status = Gatherer::new(health.clone(), Some(journal.clone()), status::user_of(&context.config));
+    let status = Gatherer::of_daemon(health.clone(), journal.clone(), status::user_of(&context.config));
     let _status = status::serve(&context.config.state_dir, status.clone()).await;
     let taker = FolderTaker {
         locks,

@@ -19,7 +19,7 @@ use crate::observe::health::{Component, Condition};
 use crate::observe::metrics::FolderMetrics;
 use crate::observe::stall::Activity;
 use crate::removal;
-use crate::upload::{Options, Outcome, Report, Uploader};
+use crate::upload::{Asked, Options, Outcome, Report, Uploader};
 use crate::vault::Vault;
 use crate::watch::settle::Rules;
 use crate::watch::{self, Staging, UploadEnd, UploadReport};
@@ -75,7 +75,7 @@ impl<V: Vault, F: Fn(&Report)> FolderRun<V, F> {
         }
         let (reports, reported) = mpsc::unbounded_channel();
         let WatchedFolder { root, policy, targets, dest, counts } = folder;
-        let uploads = Options { policy, targets, dest, forced: false, counts };
+        let uploads = Options { policy, targets, dest, asked: Asked::ByWatch, counts };
         let uploader = Uploader::new(Arc::clone(&run.shared), uploads, reports);
         run.health.add(Component::Destination(name), uploader.destination());
         run.stall_detector.add(options.inspections.clone());
@@ -181,9 +181,11 @@ impl<V, F: Fn(&Report)> Reporter<'_, V, F> {
 /// Translates a report for the watch, which knows nothing of uploads.
 fn for_watch(report: Report) -> UploadReport {
     let end = match report.outcome {
-        Outcome::Stored { local: LocalEnd::Removed | LocalEnd::Moved(_), .. } => UploadEnd::Stored,
+        Outcome::Stored { local: LocalEnd::Removed | LocalEnd::Moved(_), .. }
+        | Outcome::StoredBefore { local: LocalEnd::Removed | LocalEnd::Moved(_), .. } => UploadEnd::Stored,
         Outcome::Failed { moved: Some(_), .. } | Outcome::Gone => UploadEnd::Gone,
         Outcome::Stored { local: LocalEnd::Kept, .. }
+        | Outcome::StoredBefore { local: LocalEnd::Kept, .. }
         | Outcome::Failed { moved: None, .. }
         | Outcome::Blocked { .. }
         | Outcome::Skipped { .. }

@@ -14,6 +14,7 @@ use crate::file::lease::{NoLease, Writers};
 use crate::file::{FileStamp, LOCK, OpenError, PRIVATE, Tree, Unreadable, staged_name};
 use crate::filter::Excluded;
 use crate::journal::{JournalError, Known};
+use crate::upload::Asked;
 use crate::upload::preview::{Preview, preview};
 use crate::upload::reconcile::is_other_link;
 
@@ -216,7 +217,7 @@ impl<'a> Looking<'a> {
         let known = known.filter(|known| !is_other_link(&path, &known.entry));
         let (receipt, entry) = known.map_or((None, None), |known| (known.receipt, Some(known.entry)));
         let file = (seen.relative.as_path(), &seen.stamp);
-        match preview(entry, file, (&look.policy, &look.dest), look.forced) {
+        match preview(entry, file, (&look.policy, &look.dest), look.asked) {
             Preview::Send { to } => self.may_be_sent(seen, to),
             Preview::Stored { to, at } => Standing::Stored { to, receipt, at },
             Preview::Kept { to, at } => Standing::Kept { to, receipt, at },
@@ -237,7 +238,7 @@ impl<'a> Looking<'a> {
         let left = self.look.rules.left(seen.stamp.size, age, seen.writers == SeenWriters::None);
         let young_for = self.look.rules.too_young_for(&seen.stamp, SystemTime::now());
         match (left, young_for) {
-            (_, Duration::ZERO) if self.look.forced => Standing::Ready { to },
+            (_, Duration::ZERO) if self.look.asked != Asked::ByWatch => Standing::Ready { to },
             (Duration::ZERO, Duration::ZERO) => Standing::Ready { to },
             (left, Duration::ZERO) => Standing::Settling { left, to },
             (_, left) => Standing::TooYoung { left, to },

@@ -31,6 +31,7 @@ use crate::file::Root;
 use crate::file::lease::LeaseBreaks;
 use crate::filter::{Filter, PatternError};
 use crate::journal::{Journal, JournalError};
+use crate::upload::Asked;
 use crate::vault::RemotePath;
 use crate::watch::settle::Rules;
 
@@ -48,7 +49,7 @@ pub(crate) struct Look {
     journal: Option<Journal>,
     filter: Arc<Filter>,
     rules: Rules,
-    forced: bool,
+    asked: Asked,
     /// Held because the default action of the signal for a broken lease ends the process.
     _breaks: LeaseBreaks,
 }
@@ -65,7 +66,7 @@ impl Look {
     ) -> Result<Self, PatternError> {
         let filter = Arc::new(Filter::new(&policy.ignore, &policy.exclude, &policy.include)?);
         let rules = Rules::new(policy.settle).with_min_age(policy.min_age);
-        Ok(Self { root, policy, dest, journal, filter, rules, forced: false, _breaks: breaks })
+        Ok(Self { root, policy, dest, journal, filter, rules, asked: Asked::ByWatch, _breaks: breaks })
     }
 
     /// The folder that is looked at.
@@ -73,10 +74,9 @@ impl Look {
         self.root.path()
     }
 
-    /// The same look for `push`: a person asks for just these files, so an earlier success or failure is no reason to leave them, and
-    /// they need not settle.
-    pub(crate) fn forced(self) -> Self {
-        Self { forced: true, ..self }
+    /// The same look for files that somebody asks for by name: they need not settle.
+    pub(crate) fn asked(self, asked: Asked) -> Self {
+        Self { asked, ..self }
     }
 }
 

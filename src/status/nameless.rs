@@ -1,6 +1,9 @@
 //! A snapshot without names of files, folders, users and hosts, for a page that more people can reach than this machine's. Pure.
 
+use std::path::Path;
+
 use super::{FileStatus, FolderStatus, Snapshot, Trouble};
+use crate::events::LocalPath;
 
 /// Where the whole truth is.
 const ELSEWHERE: &str = "`astran-backup status` on its machine says more";
@@ -9,7 +12,7 @@ impl Snapshot {
     /// The same snapshot without names: folders and files have numbers, and reasons are told in general words. Only what is known to hold
     /// no name is taken over.
     pub(crate) fn without_names(self) -> Self {
-        let paths: Vec<_> = self.folders.iter().map(|folder| folder.local_path.clone()).collect();
+        let paths: Vec<_> = self.folders.iter().map(|folder| folder.path.text().to_owned()).collect();
         let number_of = |path: &String| paths.iter().position(|other| other == path).map(folder_name);
         let troubles = self.troubles.into_iter().map(|trouble| {
             let folder = trouble.folder.as_ref().map(|path| number_of(path).unwrap_or_else(|| "a folder".to_owned()));
@@ -23,18 +26,24 @@ impl Snapshot {
 
 impl FolderStatus {
     fn without_names(mut self, at: usize) -> Self {
-        self.local_path = folder_name(at);
+        let name = folder_name(at);
+        self.path = made_up(&name);
         self.remote_path = format!("destination {}", at + 1);
         for (number, transfer) in (1..).zip(&mut self.transfers) {
-            transfer.local_path = format!("{}/upload {number}", self.local_path);
+            transfer.path = made_up(&format!("{name}/upload {number}"));
         }
         for (number, file) in (1..).zip(&mut self.files) {
-            file.local_path = format!("{}/file {number}", self.local_path);
+            file.path = made_up(&format!("{name}/file {number}"));
             file.reason = in_general(file).to_owned();
             file.mend = file.needs_a_person.then(|| ELSEWHERE.to_owned());
         }
         self
     }
+}
+
+/// A path in place of a true one, of which not even the bytes are left.
+fn made_up(path: &str) -> LocalPath {
+    LocalPath::new(Path::new(path))
 }
 
 fn folder_name(at: usize) -> String {
@@ -80,6 +89,7 @@ pub(super) mod tests {
     use super::*;
     use crate::events;
     use crate::status::{Sum, Transfer, Waiting};
+    use std::os::unix::ffi::OsStrExt as _;
     use std::time::SystemTime;
 
     const WORDS: [&str; 14] = [
@@ -102,7 +112,7 @@ pub(super) mod tests {
     /// A file of which all texts are secret.
     pub(in crate::status) fn file(standing: &str) -> FileStatus {
         FileStatus {
-            local_path: "/secret/secret.pdf".into(),
+            path: LocalPath::new(Path::new(std::ffi::OsStr::from_bytes(b"/secret/secret\xff.pdf"))),
             size: Some(5),
             standing: standing.into(),
             reason: "matches `secret`".into(),
@@ -120,18 +130,12 @@ pub(super) mod tests {
             since: None,
         };
         let folder = |path: &str| FolderStatus {
-            local_path: path.into(),
+            path: made_up(path),
             remote_path: "/secret".into(),
             stored_today: Sum { files: 7, bytes: 70 },
             waiting: Waiting { files: 2, bytes: 20, oldest_seconds: Some(3) },
             failed: 1,
-            transfers: vec![Transfer {
-                local_path: "/secret/x".into(),
-                size: 10,
-                sent: 5,
-                rate: None,
-                seconds_left: None,
-            }],
+            transfers: vec![Transfer { path: made_up("/secret/x"), size: 10, sent: 5, rate: None, seconds_left: None }],
             files: WORDS.into_iter().map(file).collect(),
             complete: true,
         };
@@ -155,7 +159,7 @@ pub(super) mod tests {
     fn no_name_is_left_and_all_counts_sizes_and_states_are() {
         let (with, without) = (snapshot(), snapshot().without_names());
         let line = events::line(&without, SystemTime::UNIX_EPOCH);
-        assert!(!line.contains("secret"), "{line}");
+        assert!(!line.contains("secret") && !line.contains("local_path_bytes"), "{line}");
         assert_eq!(without.troubles[1].folder.as_deref(), Some("folder 2"), "one can tell which folder is meant");
         for (with, without) in with.folders.iter().zip(&without.folders) {
             assert_eq!(

@@ -20,6 +20,7 @@ mod failures_told;
 mod floods;
 mod folders;
 mod hostile_hands;
+mod init;
 mod kept_elsewhere;
 mod left_alone;
 mod locks;
