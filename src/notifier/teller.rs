@@ -166,7 +166,7 @@ impl Teller {
     fn waiting(&self) -> Vec<Seen> {
         let now = tokio::time::Instant::now();
         let of_folder = |(folder, waiting): &(PathBuf, Waiting)| {
-            let WaitingFiles { files, oldest, .. } = waiting.get();
+            let WaitingFiles { files, oldest, .. } = waiting.get()?;
             let age = now.saturating_duration_since(oldest?);
             let reason = format!("{files} {} there", if files == 1 { "file waits" } else { "files wait" });
             (age >= self.run.notify.stuck_after).then(|| Seen {

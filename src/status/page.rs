@@ -14,7 +14,7 @@ pub(crate) fn page_source(gatherer: Gatherer) -> StatusSource {
 
 fn texts(mut snapshot: Snapshot, now: SystemTime) -> StatusText {
     // They stand in the order in which they were opened, which differs from run to run.
-    snapshot.folders.sort_by(|one, other| one.local_path.cmp(&other.local_path));
+    snapshot.folders.sort_by(|one, other| one.path.text().cmp(other.path.text()));
     limit_files(&mut snapshot, budget::PAGE_FILES);
     let line = |snapshot: &Snapshot| (events::line(snapshot, now) + "\n").into();
     let with_names = line(&snapshot);
