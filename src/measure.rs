@@ -1,6 +1,6 @@
-//! Sizes and lengths of time as people read them: one way in the whole program. Pure.
+//! Sizes, lengths of time and points in time as text: one way in the whole program. Pure.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// A size: `512 bytes`, `61 MiB`, `1.2 GiB`. Below ten of a unit there is one decimal.
 pub(crate) fn size(bytes: u64) -> String {
@@ -34,6 +34,11 @@ pub(crate) fn span(span: Duration) -> String {
         7200..172_800 => format!("{} h", seconds / 3600),
         _ => format!("{} days", seconds / 86_400),
     }
+}
+
+/// A point in time in UTC, to the second. This form has no years before 1970, so an earlier time is shown as 1970.
+pub(crate) fn utc(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time.max(SystemTime::UNIX_EPOCH)).to_string()
 }
 
 /// A number with its thousands set apart: `4,998`.
@@ -85,6 +90,13 @@ mod tests {
         ] {
             assert_eq!(span(Duration::from_millis(ms)), text);
         }
+    }
+
+    #[test]
+    fn times_are_utc_and_none_is_before_1970() {
+        let start = SystemTime::UNIX_EPOCH;
+        assert_eq!(utc(start + Duration::from_millis(86_399_900)), "1970-01-01T23:59:59Z");
+        assert_eq!(utc(start - Duration::from_secs(1)), "1970-01-01T00:00:00Z");
     }
 
     #[test]

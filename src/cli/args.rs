@@ -22,7 +22,7 @@ pub struct Sending {
     #[arg(long, value_name = "N|auto", value_parser = values::transfers)]
     pub transfers: Option<Transfers>,
     /// How fast all uploads together may send in a second, such as 10MiB, or off
-    #[arg(long, value_name = "RATE", value_parser = values::rate_limit)]
+    #[arg(long, value_name = "RATE", value_parser = RateLimit::parse)]
     pub limit_rate: Option<RateLimit>,
     /// What it takes to believe that the store has a file
     #[arg(long, value_enum, value_name = "HOW")]

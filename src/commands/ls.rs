@@ -6,6 +6,7 @@ use super::output::Output;
 use super::totals::Counts;
 use crate::events::Event;
 use crate::exit::{Exit, Fatal};
+use crate::measure;
 use crate::printable::printable;
 use crate::vault::{Document, Kind, RemotePath, Vault};
 
@@ -81,45 +82,15 @@ fn text(document: &Document) -> String {
     let name = document.name.as_deref().map_or_else(|| format!("({})", printable(&document.id.0)), printable);
     let (size, slash) = match (document.folder, document.size) {
         (Some(true), _) => (String::new(), "/"),
-        (_, Some(size)) => (human(size), ""),
+        (_, Some(size)) => (measure::size(size), ""),
         (_, None) => ("?".to_owned(), ""),
     };
     format!("{size:>10}  {name}{slash}")
 }
 
-/// A size in units of 1024, with one decimal.
-fn human(bytes: u64) -> String {
-    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    if bytes < 1024 {
-        return format!("{bytes} B");
-    }
-    let (mut rest, mut unit) = (bytes, 0);
-    // Whole numbers are used, so that no size is rounded up to 1024.
-    while rest >= 1024 * 1024 {
-        rest /= 1024;
-        unit += 1;
-    }
-    format!("{}.{} {}", rest / 1024, rest % 1024 * 10 / 1024, UNITS[unit])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_have_a_unit_and_one_decimal() {
-        for (bytes, text) in [
-            (0, "0 B"),
-            (1023, "1023 B"),
-            (1024, "1.0 KiB"),
-            (1536, "1.5 KiB"),
-            (1_048_575, "1023.9 KiB"),
-            (1 << 20, "1.0 MiB"),
-            (u64::MAX, "15.9 EiB"),
-        ] {
-            assert_eq!(human(bytes), text);
-        }
-    }
 
     use crate::fake_vault::{FakeVault, document};
 

@@ -12,9 +12,10 @@ use serde::Serialize;
 use crate::budget;
 use crate::events::{self, Event, LocalPath, MovedTo};
 use crate::file::Settled;
-use crate::journal::LocalEnd;
+use crate::journal::{LocalEnd, Stored};
 use crate::printable::printable;
 use crate::upload::{Outcome, Report};
+use crate::vault::RemotePath;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -171,9 +172,9 @@ struct FileFields {
     relative: String,
 }
 
-/// The store has the file.
+/// The fields that every event about a stored file has.
 #[derive(Serialize)]
-struct StoredEvent<'a> {
+struct StoredFields<'a> {
     #[serde(flatten)]
     file: FileFields,
     local: &'static str,
@@ -184,6 +185,29 @@ struct StoredEvent<'a> {
     document_version: Option<&'a str>,
     size: u64,
     sha256: &'a str,
+}
+
+impl<'a> StoredFields<'a> {
+    fn new(file: FileFields, remote: &RemotePath, stored: &'a Stored, local: &LocalEnd) -> Self {
+        let (local, moved) = local_fields(local);
+        Self {
+            file,
+            local,
+            moved,
+            remote_path: remote.to_string(),
+            document_id: &stored.document.0,
+            document_version: stored.document_version.as_deref(),
+            size: stored.size,
+            sha256: &stored.sha256,
+        }
+    }
+}
+
+/// The store has the file.
+#[derive(Serialize)]
+struct StoredEvent<'a> {
+    #[serde(flatten)]
+    stored: StoredFields<'a>,
     already_present: bool,
 }
 
@@ -195,15 +219,7 @@ impl Event for StoredEvent<'_> {
 #[derive(Serialize)]
 struct SkippedEvent<'a> {
     #[serde(flatten)]
-    file: FileFields,
-    local: &'static str,
-    #[serde(flatten)]
-    moved: MovedTo,
-    remote_path: String,
-    document_id: &'a str,
-    document_version: Option<&'a str>,
-    size: u64,
-    sha256: &'a str,
+    stored: StoredFields<'a>,
 }
 
 impl Event for SkippedEvent<'_> {
@@ -242,33 +258,14 @@ fn as_json(report: &Report, now: SystemTime) -> Option<String> {
         || FileFields { path: LocalPath::new(&root.path().join(origin)), relative: origin.to_string_lossy().into() };
     Some(match outcome {
         Outcome::StoredBefore { remote, stored, local } => {
-            let (local, moved) = local_fields(local);
-            let event = SkippedEvent {
-                file: file(),
-                local,
-                moved,
-                remote_path: remote.to_string(),
-                document_id: &stored.document.0,
-                document_version: stored.document_version.as_deref(),
-                size: stored.size,
-                sha256: &stored.sha256,
-            };
-            events::line(&event, now)
+            events::line(&SkippedEvent { stored: StoredFields::new(file(), remote, stored, local) }, now)
         }
         Outcome::Stored { remote, stored, local } => {
-            let (local, moved) = local_fields(local);
-            let event = StoredEvent {
-                file: file(),
-                local,
-                moved,
-                remote_path: remote.to_string(),
-                document_id: &stored.document.0,
-                document_version: stored.document_version.as_deref(),
-                size: stored.size,
-                sha256: &stored.sha256,
-                already_present: stored.already_present,
-            };
-            events::line(&event, now)
+            let already_present = stored.already_present;
+            events::line(
+                &StoredEvent { stored: StoredFields::new(file(), remote, stored, local), already_present },
+                now,
+            )
         }
         Outcome::Failed { reason, moved } => {
             let moved = MovedTo::new(moved.as_deref());

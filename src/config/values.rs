@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::{AnchorFolder, MaxSize, RateLimit, Transfers};
+use super::{AnchorFolder, MaxSize, Transfers};
 use crate::budget;
 use crate::filter::{self, List};
 use crate::vault::RemotePath;
@@ -93,11 +93,6 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
         other => return Err(format!("`{other}` is no unit of size: write B, KiB, MiB, GiB or TiB")),
     };
     number.checked_mul(factor).ok_or_else(|| "is larger than any file".into())
-}
-
-/// One rate for all uploads together, or `off`.
-pub(crate) fn rate_limit(text: &str) -> Result<RateLimit, String> {
-    RateLimit::parse(text)
 }
 
 /// Where anchors go: `dest`, `off`, or a folder of the vault.

@@ -8,6 +8,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use crate::budget;
 use crate::inventory::{FailedHere, failed_here};
 use crate::journal::Journal;
+use crate::measure::utc;
 use crate::printable::printable;
 
 /// A reminder under way.
@@ -45,17 +46,13 @@ fn line(found: &FailedHere) -> String {
     let named: Vec<String> = found
         .newest
         .iter()
-        .map(|file| format!("{} ({}): {}", file.path.display(), time(file.at), file.reason))
+        .map(|file| format!("{} ({}): {}", file.path.display(), utc(file.at), file.reason))
         .collect();
     let more = if found.count > named.len() as u64 { "; and more" } else { "" };
     printable(&format!(
         "{files}; newest first: {}{more}. Mend the cause, then run `astran-backup retry`; `astran-backup history --failed` lists all",
         named.join("; ")
     ))
-}
-
-fn time(at: SystemTime) -> impl std::fmt::Display {
-    humantime::format_rfc3339_seconds(at.max(SystemTime::UNIX_EPOCH))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use super::owner::Owner;
 use crate::file::OpenError;
+use crate::measure::span;
 use crate::printable::printable;
 use crate::upload::NameError;
 use crate::vault::RemotePath;
@@ -146,16 +147,16 @@ impl fmt::Display for Standing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ready { .. } => f.write_str("ready to be uploaded"),
-            Self::Settling { left, .. } => write!(f, "changed just now; taken if untouched for {} more", rough(*left)),
+            Self::Settling { left, .. } => write!(f, "changed just now; taken if untouched for {} more", span(*left)),
             Self::OpenForWriting { unchanged_for, by, .. } => {
                 write!(f, "open for writing")?;
                 if !by.is_empty() {
                     let named: Vec<String> = by.iter().map(ToString::to_string).collect();
                     write!(f, " ({})", named.join("; "))?;
                 }
-                write!(f, ", last changed {} ago", rough(*unchanged_for))
+                write!(f, ", last changed {} ago", span(*unchanged_for))
             }
-            Self::TooYoung { left, .. } => write!(f, "younger than min_age for {} more", rough(*left)),
+            Self::TooYoung { left, .. } => write!(f, "younger than min_age for {} more", span(*left)),
             Self::Ignored { why, is_folder: false } => f.write_str(why),
             Self::Ignored { why, is_folder: true } => write!(f, "{why}, so nothing in it is uploaded"),
             Self::Unreadable { owner, error, is_folder } => {
@@ -182,17 +183,5 @@ impl fmt::Display for Standing {
 impl fmt::Display for Process {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "pid {}, {}", self.pid, printable(&self.name))
-    }
-}
-
-/// A time span as people say it: one unit, rounded down, at least a tenth of a second.
-fn rough(span: Duration) -> String {
-    let seconds = span.as_secs();
-    match seconds {
-        0 => format!("{:.1} s", span.as_secs_f64().max(0.1)),
-        1..120 => format!("{seconds} s"),
-        120..7200 => format!("{} min", seconds / 60),
-        7200..172_800 => format!("{} h", seconds / 3600),
-        _ => format!("{} days", seconds / 86_400),
     }
 }

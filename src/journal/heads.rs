@@ -16,6 +16,7 @@ use super::report::{CheckReport, DefectKind};
 use super::row::{nanoseconds, time};
 use super::{Journal, JournalError, Unusable, schema, service};
 use crate::hex;
+use crate::measure::utc;
 
 /// An anchor that is ready to be put somewhere.
 #[derive(Debug, Clone)]
@@ -103,7 +104,7 @@ fn current_anchor(connection: &Connection, dir: &Path, key: &[u8], now: SystemTi
         fates_hash: local_ends.hash(),
         fates_since: marks::read(connection, Mark::LocalEndsSince)?.seq,
         pruned: marks::read(connection, Mark::ReceiptsPruned)?.seq,
-        at: humantime::format_rfc3339_seconds(now.max(SystemTime::UNIX_EPOCH)).to_string(),
+        at: utc(now),
         key: hex(key),
     })
 }

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::trouble::{Event, Kind, Topic};
 use crate::events::{self, LocalPath};
+use crate::measure::utc;
 use crate::printable::printable;
 
 /// The longest text in a message, in characters: a reason is a sentence or two.
@@ -123,7 +124,7 @@ impl Message {
         let words = [
             ("ASTRAN_BACKUP_EVENT", Some(self.word().to_owned())),
             ("ASTRAN_BACKUP_OF", (self.event == Event::Recovered).then(|| self.topic.kind.word().to_owned())),
-            ("ASTRAN_BACKUP_TIME", Some(time(now))),
+            ("ASTRAN_BACKUP_TIME", Some(utc(now))),
             ("ASTRAN_BACKUP_HOST", Some(printable(host))),
             ("ASTRAN_BACKUP_FOLDER", self.folder(true).map(|folder| printable(&folder))),
             ("ASTRAN_BACKUP_COUNT", Some(self.count.to_string())),
@@ -172,11 +173,6 @@ impl Message {
         let shown = lasted.map(|lasted| humantime::format_duration(Duration::from_secs(lasted.as_secs())).to_string());
         shown.map(|shown| format!(" for {shown}")).unwrap_or_default()
     }
-}
-
-/// UTC to the second. This form has no years before 1970.
-fn time(time: SystemTime) -> String {
-    humantime::format_rfc3339_seconds(time.max(SystemTime::UNIX_EPOCH)).to_string()
 }
 
 /// A text on one line, cut where it is too long.

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+use crate::measure::utc;
 use crate::secret::Source;
 
 /// How long a refused secret that has never worked is not tried again: a person must put the right one in its place.
@@ -104,15 +105,11 @@ fn message(refused: &Refused, user: &str, sources: &[Source], until: SystemTime)
     format!(
         "the login of `{user}` was refused at {}, and is not tried again with the same secret ({}), because each further try may lock the \
          account: {mend}; otherwise it is tried again after {}. The refusal was: {}",
-        shown(time(refused.at)),
+        utc(time(refused.at)),
         places.join(", "),
-        shown(until),
+        utc(until),
         refused.reason
     )
-}
-
-fn shown(time: SystemTime) -> impl std::fmt::Display {
-    humantime::format_rfc3339_seconds(time)
 }
 
 fn milliseconds(time: SystemTime) -> u64 {

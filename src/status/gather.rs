@@ -9,11 +9,12 @@ use tokio::time::{Instant, sleep};
 
 use super::looks::{Known, Latest};
 use super::rates::{Rates, time_left};
-use super::{FileStatus, FolderStatus, Snapshot, Sum, Transfer, Trouble, Waiting, utc};
+use super::{FileStatus, FolderStatus, Snapshot, Sum, Transfer, Trouble, Waiting};
 use crate::budget;
 use crate::events::LocalPath;
 use crate::inventory::{self, FileHere, Inventory, Limits, Look, Standing};
 use crate::journal::{Journal, StoredSince};
+use crate::measure::utc;
 use crate::observe::health::{Checked, Component, Health};
 use crate::observe::transfers::{TransferInFlight, Transfers};
 use crate::observe::waiting;

@@ -15,8 +15,6 @@ mod rates;
 mod socket;
 mod text;
 
-use std::time::SystemTime;
-
 use serde::{Deserialize, Serialize};
 
 use crate::events::{Event, LocalPath};
@@ -130,9 +128,4 @@ impl Snapshot {
     pub(crate) fn needs_a_person(&self) -> bool {
         !self.troubles.is_empty() || self.folders.iter().any(|folder| folder.failed > 0)
     }
-}
-
-/// A point in time in UTC (RFC 3339), in whole seconds.
-fn utc(time: SystemTime) -> String {
-    humantime::format_rfc3339_seconds(time.max(SystemTime::UNIX_EPOCH)).to_string()
 }

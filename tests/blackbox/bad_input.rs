@@ -2,21 +2,8 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
-use std::process::Command;
 
-use crate::support::{Output, World, run_to_end};
-
-/// Runs the program as a user to whom permissions apply: where root runs the tests, as nobody.
-fn as_ordinary_user(world: &World, arguments: &[&str]) -> Output {
-    let mut command = world.command();
-    if rustix::process::geteuid().is_root() {
-        let owned = Command::new("chown").args(["-R", "65534:65534"]).arg(world.dir.path()).status().unwrap();
-        assert!(owned.success());
-        command.uid(65534).gid(65534);
-    }
-    run_to_end(command.args(arguments))
-}
+use crate::support::{World, run_to_end};
 
 fn set_mode(path: &std::path::Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -56,7 +43,7 @@ fn an_unreadable_file_stays_and_fails_with_a_reason_while_others_go() {
     let locked = world.put("locked", "content");
     set_mode(&locked, 0o000);
     world.put("open", "content");
-    let output = as_ordinary_user(&world, &["watch", "watched", "--once", "--settle", "50ms"]);
+    let output = world.run_as_ordinary_user(&["watch", "watched", "--once", "--settle", "50ms"]);
     assert_eq!(output.code, Some(1), "{output:?}");
     assert!(output.stdout.contains("failed  locked: ") && output.stdout.contains("ermission denied"), "{output:?}");
     assert_eq!(world.files_left(), [std::path::PathBuf::from("locked")]);
@@ -70,7 +57,7 @@ fn an_unreadable_sub_folder_is_reported_and_counts_as_a_failure() {
     set_mode(&world.watched().join("locked"), 0o000);
     world.put("open", "content");
     for (command, number) in [(&["watch", "watched", "--once", "--settle", "50ms"][..], 1), (&["push", "watched"], 1)] {
-        let output = as_ordinary_user(&world, command);
+        let output = world.run_as_ordinary_user(command);
         assert_eq!(output.code, Some(1), "{output:?}");
         // `push` prints it as a file that failed, `watch` logs it.
         let told = [output.stdout.as_str(), output.stderr.as_str()].concat();
@@ -84,7 +71,7 @@ fn an_unreadable_sub_folder_is_reported_and_counts_as_a_failure() {
 fn an_unreadable_watched_folder_ends_with_4() {
     let world = World::new();
     set_mode(&world.watched(), 0o000);
-    let output = as_ordinary_user(&world, &["watch", "watched", "--once"]);
+    let output = world.run_as_ordinary_user(&["watch", "watched", "--once"]);
     set_mode(&world.watched(), 0o700);
     assert_eq!(output.code, Some(4), "{output:?}");
     assert!(output.stderr.contains("can't be opened"), "{output:?}");
@@ -96,8 +83,8 @@ fn a_folder_in_which_nothing_may_be_removed_is_reported_and_nothing_is_sent_twic
     let file = world.put("sub/file", "content");
     set_mode(file.parent().unwrap(), 0o555);
     set_mode(&world.watched(), 0o555);
-    let first = as_ordinary_user(&world, &["watch", "watched", "--once", "--settle", "50ms"]);
-    let second = as_ordinary_user(&world, &["watch", "watched", "--once", "--settle", "50ms"]);
+    let first = world.run_as_ordinary_user(&["watch", "watched", "--once", "--settle", "50ms"]);
+    let second = world.run_as_ordinary_user(&["watch", "watched", "--once", "--settle", "50ms"]);
     for folder in [world.watched(), world.watched().join("sub")] {
         set_mode(&folder, 0o755);
     }

@@ -1,13 +1,11 @@
 //! Failures stay visible until somebody mends them: at each start, with `--quiet` too, and in `history`.
 
 use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::os::unix::process::CommandExt as _;
-use std::process::Command;
 
 use astran_backup::sandbox::faults::{Call, Fault, Rule};
 use serde_json::Value;
 
-use crate::support::{Output, QUICK, World, run_to_end};
+use crate::support::{QUICK, World};
 
 /// The sandbox refuses all files of this name.
 fn refuse(world: &World, name: &str) {
@@ -47,17 +45,6 @@ fn a_daemon_tells_at_its_start_of_what_failed_in_an_earlier_one() {
     assert_eq!(daemon.stop().code, Some(0));
 }
 
-/// Runs the program as a user to whom permissions apply: where root runs the tests, as nobody.
-fn as_ordinary_user(world: &World, arguments: &[&str]) -> Output {
-    let mut command = world.command();
-    if rustix::process::geteuid().is_root() {
-        let owned = Command::new("chown").args(["-R", "65534:65534"]).arg(world.dir.path()).status().unwrap();
-        assert!(owned.success());
-        command.uid(65534).gid(65534);
-    }
-    run_to_end(command.args(arguments))
-}
-
 #[test]
 fn a_folder_that_can_not_be_read_is_in_the_history_until_it_can() {
     let world = World::new();
@@ -65,8 +52,8 @@ fn a_folder_that_can_not_be_read_is_in_the_history_until_it_can() {
     let set_mode = |mode| {
         std::fs::set_permissions(world.watched().join("locked"), std::fs::Permissions::from_mode(mode)).unwrap();
     };
-    let once = || as_ordinary_user(&world, &["watch", "watched", "--once", "--settle", "50ms", "--quiet"]);
-    let failed = || as_ordinary_user(&world, &["history", "--failed", "--json"]);
+    let once = || world.run_as_ordinary_user(&["watch", "watched", "--once", "--settle", "50ms", "--quiet"]);
+    let failed = || world.run_as_ordinary_user(&["history", "--failed", "--json"]);
     set_mode(0o000);
     assert_eq!(once().code, Some(1));
     let told = failed();
@@ -107,8 +94,8 @@ fn a_folder_that_is_ignored_and_can_not_be_read_needs_nobody() {
     world.put(".hidden/inside", "content");
     let hidden = world.watched().join(".hidden");
     std::fs::set_permissions(&hidden, std::fs::Permissions::from_mode(0o000)).unwrap();
-    let failed = as_ordinary_user(&world, &["--config", "config.toml", "history", "--failed"]);
-    let plan = as_ordinary_user(&world, &["watch", "watched", "--dry-run"]);
+    let failed = world.run_as_ordinary_user(&["--config", "config.toml", "history", "--failed"]);
+    let plan = world.run_as_ordinary_user(&["watch", "watched", "--dry-run"]);
     std::fs::set_permissions(&hidden, std::fs::Permissions::from_mode(0o700)).unwrap();
     assert_eq!((failed.code, failed.stdout.as_str()), (Some(0), ""), "{failed:?}");
     assert!(plan.stdout.contains(".hidden: its name matches `.*`, so nothing in it is uploaded"), "{plan:?}");

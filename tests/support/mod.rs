@@ -173,6 +173,18 @@ impl World {
         run_to_end(self.command().args(arguments))
     }
 
+    /// Runs the binary as a user to whom permissions apply: where root runs the tests, as nobody.
+    pub fn run_as_ordinary_user(&self, arguments: &[&str]) -> Output {
+        use std::os::unix::process::CommandExt as _;
+        let mut command = self.command();
+        if rustix::process::geteuid().is_root() {
+            let owned = Command::new("chown").args(["-R", "65534:65534"]).arg(self.dir.path()).status().unwrap();
+            assert!(owned.success());
+            command.uid(65534).gid(65534);
+        }
+        run_to_end(command.args(arguments))
+    }
+
     /// Runs `watch` on the watched folder once.
     pub fn once(&self, arguments: &[&str]) -> Output {
         self.run(["watch", "watched", "--once"].iter().chain(arguments))

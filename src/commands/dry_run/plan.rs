@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::time::SystemTime;
 
 use serde::Serialize;
 
 use super::planner::{Action, Left, Step};
 use crate::config::After;
 use crate::events::{Event, LocalPath, MovedTo};
+use crate::measure::utc;
 use crate::printable::printable;
 
 /// The sum of a plan.
@@ -71,10 +71,6 @@ pub(super) fn sum_line(sum: &Sum) -> String {
     text
 }
 
-fn time(now: SystemTime) -> String {
-    humantime::format_rfc3339_seconds(now.max(SystemTime::UNIX_EPOCH)).to_string()
-}
-
 /// The event about a step.
 pub(super) fn event(step: &Step) -> PlanEvent<'_> {
     let base = PlanEvent {
@@ -107,7 +103,7 @@ pub(super) fn event(step: &Step) -> PlanEvent<'_> {
             remote_path: left.to.as_ref().map(ToString::to_string),
             standing: Some(left.standing),
             reason: Some(&left.reason),
-            since: left.since.map(time),
+            since: left.since.map(utc),
             receipt: left.receipt,
             mend: left.mend.as_deref(),
             ..base

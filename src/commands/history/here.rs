@@ -9,7 +9,6 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::list::Options;
-use super::time::rfc3339_seconds;
 use crate::budget;
 use crate::commands::output::Output;
 use crate::config::Folder;
@@ -19,6 +18,7 @@ use crate::file::Root;
 use crate::file::lease::LeaseBreaks;
 use crate::inventory::{self, FileHere, Inventory, Limits, Look, Standing, StillHere};
 use crate::journal::{Journal, Record};
+use crate::measure::utc;
 use crate::printable::printable;
 
 /// A file that lies in a configured folder.
@@ -113,7 +113,7 @@ fn print_file(path: &Path, file: &FileHere, out: &mut Output<'_>) -> Result<(), 
         size: file.size,
         standing: standing.word(),
         reason: standing.to_string(),
-        since: standing.since().map(rfc3339_seconds),
+        since: standing.since().map(utc),
         receipt: standing.receipt(),
         mend: mend.as_deref(),
     };

@@ -6,12 +6,13 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::here::still_here;
-use super::time::{ago, rfc3339, rfc3339_seconds};
+use super::time::{ago, rfc3339};
 use crate::commands::output::Output;
 use crate::commands::totals::Counts;
 use crate::events::{Event, LocalPath, MovedTo};
 use crate::exit::{Exit, Fatal};
 use crate::journal::{End, Filter, Journal, LocalEnd, NamePattern, Record, State};
+use crate::measure::utc;
 use crate::printable::printable;
 
 /// Which entries are listed.
@@ -71,7 +72,7 @@ fn line(record: &Record, still_here: Option<bool>) -> String {
     let (state, reason) = state_words(&entry.state);
     let mut line = format!(
         "{}  {state:<9}  {:>12}  {} -> {}",
-        rfc3339_seconds(entry.stored_at.unwrap_or(entry.started)),
+        utc(entry.stored_at.unwrap_or(entry.started)),
         intent.stamp.size,
         printable(&intent.root.join(&intent.relative).to_string_lossy()),
         printable(&intent.dest.join(&intent.name).to_string()),

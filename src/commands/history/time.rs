@@ -11,7 +11,3 @@ pub(in crate::commands) fn ago(since: Option<Duration>) -> Option<SystemTime> {
 pub(super) fn rfc3339(time: SystemTime) -> String {
     humantime::format_rfc3339_nanos(time.max(SystemTime::UNIX_EPOCH)).to_string()
 }
-
-pub(super) fn rfc3339_seconds(time: SystemTime) -> String {
-    humantime::format_rfc3339_seconds(time.max(SystemTime::UNIX_EPOCH)).to_string()
-}

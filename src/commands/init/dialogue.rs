@@ -43,7 +43,7 @@ pub(super) struct Question<'a> {
 
 /// Who answers.
 pub(super) trait Person {
-    /// Whether somebody is there to be asked again.
+    /// Whether a person at a terminal answers, who can be asked again.
     fn is_there(&self) -> bool;
     /// Asks. The answer is not empty.
     async fn ask(&mut self, question: Question<'_>) -> Result<String, Stopped>;
@@ -88,7 +88,7 @@ pub(super) struct Given {
     pub(super) yes: bool,
 }
 
-/// One value, before it is asked for.
+/// One value of the configuration, as far as it is known before the question.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Value {
     /// Given by a flag: not asked for, unless it does not work.
