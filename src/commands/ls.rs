@@ -109,8 +109,8 @@ mod tests {
     #[tokio::test]
     async fn folders_and_documents_are_listed() {
         assert_eq!(list("/", false).await.unwrap(), "            docs/\n");
-        assert_eq!(list("/docs", false).await.unwrap(), "       0 B  a\\n.pdf\n       5 B  b.pdf\n");
-        assert_eq!(list("/docs/b.pdf", false).await.unwrap(), "       5 B  b.pdf\n");
+        assert_eq!(list("/docs", false).await.unwrap(), "   0 bytes  a\\n.pdf\n   5 bytes  b.pdf\n");
+        assert_eq!(list("/docs/b.pdf", false).await.unwrap(), "   5 bytes  b.pdf\n");
         assert_eq!(list("/none", false).await.unwrap_err().exit, Exit::Missing);
     }
 

@@ -25,9 +25,9 @@ fn ls_shows_documents_and_folders() {
     let output = world.run(["ls", "/HR_Backup"]);
     assert_eq!(output.code, Some(0), "{output:?}");
     let lines: Vec<&str> = output.stdout.lines().map(str::trim).collect();
-    assert_eq!(lines, ["2026/", "7 B  report.pdf"]);
+    assert_eq!(lines, ["2026/", "7 bytes  report.pdf"]);
     assert_eq!(world.run(["ls"]).stdout.trim(), "HR_Backup/", "without a path: the root");
-    assert_eq!(world.run(["ls", "/HR_Backup/report.pdf"]).stdout.trim(), "7 B  report.pdf");
+    assert_eq!(world.run(["ls", "/HR_Backup/report.pdf"]).stdout.trim(), "7 bytes  report.pdf");
 }
 
 #[test]
