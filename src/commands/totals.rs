@@ -32,7 +32,16 @@ impl Totals {
 #[serde(untagged)]
 pub(super) enum Counts {
     /// `watch` and `push`.
-    Uploads { stored: u64, bytes: u64, failed: u64, waiting: u64, skipped: u64, left: u64, lines_dropped: u64 },
+    Uploads {
+        stored: u64,
+        bytes: u64,
+        failed: u64,
+        waiting: u64,
+        still_open: u64,
+        skipped: u64,
+        left: u64,
+        lines_dropped: u64,
+    },
     /// `watch` and `push` with `--dry-run`.
     Plan { dry_run: bool, upload: u64, bytes: u64, finish: u64, leave: u64 },
     /// `ls` and `get`.
@@ -48,8 +57,8 @@ pub(super) enum Counts {
 impl Counts {
     /// The counts of `watch` and `push`, and how many lines about files were dropped.
     pub(super) fn of_uploads(tally: &Tally, lines_dropped: u64) -> Self {
-        let &Tally { stored, bytes, failed, waiting, skipped, left, stopped: _ } = tally;
-        Self::Uploads { stored, bytes, failed, waiting, skipped, left, lines_dropped }
+        let &Tally { stored, bytes, failed, waiting, still_open, skipped, left, stopped: _ } = tally;
+        Self::Uploads { stored, bytes, failed, waiting, still_open, skipped, left, lines_dropped }
     }
 }
 
