@@ -1,30 +1,57 @@
-//! Standard output: a line for each file, as text or JSON.
+//! Standard output: a line for each file, as text or JSON. With `--quiet` the text is only about files that need a person, and goes to
+//! standard error.
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::RecvTimeoutError;
+use std::sync::mpsc::{RecvTimeoutError, TryRecvError};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 
 use crate::budget;
+use crate::cli::Global;
 use crate::events::{self, Event, LocalPath, MovedTo};
 use crate::file::Settled;
 use crate::journal::LocalEnd;
+use crate::observe::screen::Above;
 use crate::printable::printable;
-use crate::upload::{Outcome, Report};
+use crate::progress::Done;
+use crate::upload::{BlockedBy, Outcome, Report};
 
 const SECOND: Duration = Duration::from_secs(1);
+/// How many bytes of lines are printed together.
+const TOGETHER: usize = 8 << 10;
 
 /// Prints reports of files on standard output, on a thread of its own: a reader that stops reading must not stop the uploads.
 #[derive(Debug, Clone)]
 pub(super) struct Printer {
-    /// One JSON object a line.
-    json: bool,
+    way: Way,
+    done: Done,
     lines: mpsc::SyncSender<Line>,
     /// How many lines were dropped.
     dropped: Arc<AtomicU64>,
+}
+
+/// How lines are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// One JSON object a line, for every file.
+    Json,
+    /// Text.
+    Text,
+    /// Text about files that need a person.
+    Quiet,
+}
+
+impl From<&Global> for Way {
+    fn from(flags: &Global) -> Self {
+        match (flags.json, flags.quiet) {
+            (true, _) => Self::Json,
+            (false, true) => Self::Quiet,
+            (false, false) => Self::Text,
+        }
+    }
 }
 
 /// A line that waits to be printed.
@@ -43,28 +70,40 @@ pub(super) struct Printed {
 }
 
 impl Printer {
-    pub(super) fn start(json: bool) -> (Self, Printed) {
+    /// Starts the thread. Files that the store has are counted in `done`.
+    pub(super) fn start(flags: &Global, done: Done) -> (Self, Printed) {
+        let way = Way::from(flags);
         let (lines, to_print) = mpsc::sync_channel::<Line>(budget::LINES_ABOUT_FILES);
         let (printed, end) = mpsc::channel();
         std::thread::spawn(move || {
-            print_all(&to_print, io::stdout().lock());
+            match way {
+                Way::Quiet => print_all(&to_print, Above(io::stderr())),
+                // Bars are on the terminal: what goes elsewhere needs not wait for it.
+                _ if io::stdout().is_terminal() => print_all(&to_print, Above(io::stdout())),
+                _ => print_all(&to_print, io::stdout().lock()),
+            }
             drop(printed);
         });
         let dropped = Arc::default();
-        (Self { json, lines, dropped: Arc::clone(&dropped) }, Printed { end, dropped })
+        (Self { way, done, lines, dropped: Arc::clone(&dropped) }, Printed { end, dropped })
     }
 
     /// Prints what became of a file. An outcome that concerns no user prints nothing.
     pub(super) fn print(&self, report: &Report) {
-        let Some(text) = line(report, self.json, SystemTime::now()) else { return };
+        if let Outcome::Stored { stored, .. } = &report.outcome {
+            self.done.stored(stored.size);
+        }
+        if self.way == Way::Quiet && !needs_a_person(&report.outcome) {
+            return;
+        }
+        let Some(text) = line(report, self.way == Way::Json, SystemTime::now()) else { return };
         // Scripts get a line for every file.
-        let is_limited = !self.json && matches!(report.outcome, Outcome::Failed { .. } | Outcome::Blocked { .. });
+        let is_limited =
+            self.way != Way::Json && matches!(report.outcome, Outcome::Failed { .. } | Outcome::Blocked { .. });
         // The first dropped line is logged, and all are counted.
         if self.lines.try_send(Line { text, is_limited }).is_err() && self.dropped.fetch_add(1, Ordering::Relaxed) == 0
         {
-            tracing::warn!(
-                "standard output is not read fast enough, so lines about some files are dropped; see history"
-            );
+            tracing::warn!("the output is not read fast enough, so lines about some files are dropped; see history");
         }
     }
 }
@@ -79,12 +118,31 @@ impl Printed {
     }
 }
 
-/// Prints lines until no more come. Of limited lines it prints some in each second, and then how many more there were.
-fn print_all(lines: &mpsc::Receiver<Line>, mut out: impl Write) {
+/// Whether somebody must see to it. A large file that waits for others goes by itself.
+fn needs_a_person(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Failed { .. } => true,
+        Outcome::Blocked { reason } => !matches!(reason, BlockedBy::LargeFiles),
+        _ => false,
+    }
+}
+
+/// Prints lines until no more come. Of limited lines it prints some in each second, and then how many more there were. Lines that wait are
+/// printed together, so that bars on a terminal are drawn again once for all of them.
+fn print_all(lines: &mpsc::Receiver<Line>, out: impl Write) {
+    let mut out = BufWriter::with_capacity(TOGETHER, out);
     let (mut since, mut printed, mut left_out) = (Instant::now(), 0, 0u64);
     loop {
         // The number of left-out lines is printed after a second, even if no more lines come.
-        let next = if left_out > 0 {
+        let waiting = lines.try_recv();
+        if waiting.is_err() {
+            out.flush().ok();
+        }
+        let next = if let Ok(line) = waiting {
+            Ok(line)
+        } else if waiting.is_err_and(|error| error == TryRecvError::Disconnected) {
+            Err(RecvTimeoutError::Disconnected)
+        } else if left_out > 0 {
             lines.recv_timeout(SECOND.saturating_sub(since.elapsed()))
         } else {
             lines.recv().map_err(|_| RecvTimeoutError::Disconnected)

@@ -81,7 +81,8 @@ mod tests {
         }
         tally.count(&Outcome::Left);
         tally.count(&Outcome::Skipped { failed: false });
-        let other = Tally { stored: 1, bytes: 5, failed: 10, waiting: 10, still_open: 3, skipped: 10, left: 10, stopped: None };
+        let other =
+            Tally { stored: 1, bytes: 5, failed: 10, waiting: 10, still_open: 3, skipped: 10, left: 10, stopped: None };
         tally.add(other);
         assert_eq!((tally.stored, tally.bytes, tally.failed), (1, 5, 11));
         assert_eq!((tally.waiting, tally.still_open, tally.skipped, tally.left), (11, 3, 11, 11));

@@ -7,11 +7,11 @@ use std::time::{Duration, SystemTime};
 use jiff::ZonedDateTime;
 use tokio::time::Instant;
 
-use super::rates::{Rates, time_left};
 use super::{FileStatus, FolderStatus, Snapshot, Sum, Transfer, Trouble, Waiting, utc};
 use crate::inventory::{self, FileHere, Inventory, Limits, Look, Standing};
 use crate::journal::{Journal, StoredSince};
 use crate::observe::health::{Checked, Component, Health};
+use crate::observe::rates::{Rates, time_left};
 use crate::observe::transfers::{TransferInFlight, Transfers};
 use crate::observe::waiting;
 use crate::upload::RateLimiter;

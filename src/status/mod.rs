@@ -8,7 +8,6 @@
 //! A snapshot is made when somebody asks. Nothing that uploads ever waits for it.
 
 mod gather;
-mod rates;
 mod socket;
 mod text;
 

@@ -218,7 +218,7 @@ impl Watch {
                 }
                 if self.unreadable.insert(path.clone()) {
                     self.summary.unreadable += u64::from(!is_handed_on);
-                    tracing::warn!(path = %path.display(), "can't be read, so its files are not uploaded: {error}");
+                    tracing::error!(path = %path.display(), "can't be read, so its files are not uploaded: {error}");
                 }
             }
             SourceEvent::WalkEnded if !self.options.once => self.candidates.walk_ended(Instant::now()),

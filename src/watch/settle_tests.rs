@@ -114,7 +114,8 @@ fn a_run_that_is_to_end_waits_for_a_writer_as_long_as_a_file_settles_and_no_long
 }
 
 #[test]
-fn a_run_that_is_to_end_waits_out_the_settle_time_of_a_file_that_nobody_touches_and_leaves_one_that_changes_again_and_again() {
+fn a_run_that_is_to_end_waits_out_the_settle_time_of_a_file_that_nobody_touches_and_leaves_one_that_changes_again_and_again()
+ {
     for (size, ready) in [(4, 1000), (0, 5000)] {
         let mut scenario = Scenario { rules: Rules::new(SETTLE).for_once(), ..Scenario::of(Cause::Scanned) };
         assert_eq!(scenario.inspected(0, Observation::Quiet(stamp(size, 1))), Readiness::Wait(scenario.at(ready)));

@@ -24,6 +24,7 @@ use crate::exit::{Exit, Fatal};
 use crate::file::Root;
 use crate::journal::Journal;
 use crate::observe::metrics::FolderMetrics;
+use crate::progress::{Progress, Work};
 use crate::shutdown::{Shutdown, Stop};
 use crate::upload::reconcile::startup;
 use crate::upload::{MoveTargets, Options, PATIENCE, Shared, Uploader};
@@ -71,9 +72,12 @@ async fn push(context: Context, typed: &Push, locked: &LockedFolders) -> Result<
             let client = Arc::new(session.client.clone());
             let shared = Shared::new(client, local.journal, local.breaks, Some(PATIENCE));
             shared.rate().set(session.config.limit_rate.clone());
-            let (printer, printed) = Printer::start(global.json);
+            let work = Work { transfers: shared.transfers(), waiting: Vec::new(), grace: session.config.grace };
+            let progress = Progress::start(global.shown(), work, shutdown.clone());
+            let (printer, printed) = Printer::start(&global, progress.done());
             let ended = upload(&session.config, shared, prepared, printer, shutdown.clone()).await;
             let lines_dropped = printed.wait();
+            drop(progress);
             ended.map(|tally| {
                 totals.set(Counts::of_uploads(&tally, lines_dropped));
                 Some(tally)
@@ -83,7 +87,8 @@ async fn push(context: Context, typed: &Push, locked: &LockedFolders) -> Result<
         Err(fatal) => Err(fatal),
     };
     session.close().await;
-    ended?.map_or(Ok(Exit::Interrupted), |tally| watch::exit_of(&tally, true, &shutdown))
+    let options = watch::Options { once: true, strict: false };
+    ended?.map_or(Ok(Exit::Interrupted), |tally| watch::exit_of(&tally, options, &shutdown))
 }
 
 /// Opens the folders of all arguments, ends what earlier pushes left there, and finds out what each argument is. All that asks

@@ -162,8 +162,10 @@ fn place_of(file: &Settled) -> PathBuf {
 mod tests {
     use super::*;
     use crate::budget;
+    use crate::cli::Global;
     use crate::daemon::patience_after_stop;
     use crate::file::Root;
+    use crate::progress::Done;
     use crate::shutdown;
     use std::sync::Arc;
 
@@ -177,7 +179,7 @@ mod tests {
         // A removal that hangs holds a sender as long as it lives.
         let (_hangs, reported) = mpsc::unbounded_channel();
         let (trigger, shutdown) = shutdown::channel();
-        let (printer, _printed) = Printer::start(false);
+        let (printer, _printed) = Printer::start(&Global::default(), Done::default());
         let arguments = vec![Argument::File(Settled::new(root, "x".into()))];
         let patience = patience_after_stop(Duration::from_secs(3600), shutdown);
         let submitting = tokio::spawn(Submitter::new(queue, printer).run(arguments, reported, patience));

@@ -1,0 +1,135 @@
+//! Lines that fit a terminal. Pure.
+
+/// The cells of a bar, where there is room for it.
+const CELLS: [usize; 2] = [20, 10];
+/// A name gets at least so many columns before there is room for a bar, and at most so many.
+const NAME_LEAST: usize = 16;
+const NAME_MOST: usize = 36;
+
+/// A line with a name, a bar and numbers. `numbers` are texts of which the first one that fits is taken; where none fits, it is the
+/// percentage.
+pub(super) fn bar(name: &str, (done, whole): (u64, u64), numbers: &[String], width: usize) -> String {
+    let percent = percent(done, whole);
+    for cells in CELLS {
+        let Some(text) = numbers.iter().find(|text| NAME_LEAST + cells + 6 + text.len() <= width) else { continue };
+        let room = (width - cells - 6 - text.len()).min(NAME_MOST);
+        return format!("{}  {}  {text}", padded(name, room), drawn(percent, cells));
+    }
+    let short = format!("{percent}%");
+    let fits = |text: &&String| NAME_LEAST + 2 + text.len() <= width;
+    let text = numbers.iter().find(fits).unwrap_or(&short);
+    if text.len() + 3 > width {
+        return fit(text, width);
+    }
+    format!("{}  {text}", padded(name, (width - 2 - text.len()).min(NAME_MOST)))
+}
+
+fn percent(done: u64, whole: u64) -> usize {
+    if whole == 0 {
+        return 100;
+    }
+    // At most 100, so it fits.
+    usize::try_from(u128::from(done.min(whole)) * 100 / u128::from(whole)).unwrap_or(100)
+}
+
+fn drawn(percent: usize, cells: usize) -> String {
+    let full = percent * cells / 100;
+    let tip = if full < cells { ">" } else { "" };
+    format!("[{}{tip}{}]", "=".repeat(full), " ".repeat(cells - full - tip.len()))
+}
+
+/// A name that fills so many columns. Of a longer one the end is shown, which tells files apart.
+fn padded(name: &str, columns: usize) -> String {
+    let wide = width_of(name);
+    if wide <= columns {
+        return format!("{name}{}", " ".repeat(columns - wide));
+    }
+    let marks = "..";
+    let mut room = columns.saturating_sub(marks.len());
+    let end = name.char_indices().rev().take_while(|(_, c)| {
+        let fits = columns_of(*c) <= room;
+        room = room.saturating_sub(columns_of(*c));
+        fits
+    });
+    let start = end.last().map_or(name.len(), |(at, _)| at);
+    let end = &name[start..];
+    let filled = width_of(end) + marks.len();
+    fit(&format!("{marks}{end}{}", " ".repeat(columns.saturating_sub(filled))), columns)
+}
+
+/// The beginning of a text, as much of it as fits.
+pub(super) fn fit(text: &str, columns: usize) -> String {
+    let mut room = columns;
+    let begins = text.chars().take_while(|c| {
+        let fits = columns_of(*c) <= room;
+        room = room.saturating_sub(columns_of(*c));
+        fits
+    });
+    begins.collect()
+}
+
+/// A sentence as lines that fit.
+pub(super) fn wrapped(text: &str, columns: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if width_of(line) + 1 + width_of(word) <= columns => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(fit(word, columns)),
+        }
+    }
+    lines
+}
+
+pub(super) fn width_of(text: &str) -> usize {
+    text.chars().map(columns_of).sum()
+}
+
+/// How many columns a character takes, or more: East Asian characters take two, and a line that is too short does no harm.
+fn columns_of(c: char) -> usize {
+    if c < '\u{1100}' { 1 } else { 2 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_has_what_its_terminal_has_room_for() {
+        let numbers = ["311 MiB of 1.0 GiB, 12 MiB/s, 58 s left".to_owned(), "311 MiB of 1.0 GiB".to_owned()];
+        let line = |width| bar("contracts/2026/report.pdf", (311, 1024), &numbers, width);
+        assert_eq!(
+            line(99),
+            "contracts/2026/report.pdf           [======>             ]  311 MiB of 1.0 GiB, 12 MiB/s, 58 s left"
+        );
+        assert_eq!(line(79), "contracts/2026/report.pdf             [======>             ]  311 MiB of 1.0 GiB");
+        assert_eq!(line(49), "..026/report.pdf  [===>      ]  311 MiB of 1.0 GiB");
+        assert_eq!(line(39), "..s/2026/report.pdf  311 MiB of 1.0 GiB");
+        assert_eq!(line(19), "..6/report.pdf  30%");
+        assert_eq!(line(4), "30%");
+    }
+
+    #[test]
+    fn no_line_is_wider_than_its_terminal() {
+        let numbers = ["311 MiB of 1.0 GiB, 12 MiB/s, 58 s left".to_owned(), "311 MiB of 1.0 GiB".to_owned()];
+        for name in ["a", "日本語の契約書の写し.pdf", &"long".repeat(30)] {
+            for width in 1..200 {
+                let line = bar(name, (311, 1024), &numbers, width);
+                assert!(width_of(&line) <= width, "{width}: {line:?}");
+                let lines = wrapped("stopping: 2 uploads under way may take 30 s more", width);
+                assert!(lines.iter().all(|line| width_of(line) <= width), "{width}: {lines:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_bar_fills_from_nothing_to_all() {
+        assert_eq!(drawn(percent(0, 10), 10), "[>         ]");
+        assert_eq!(drawn(percent(5, 10), 10), "[=====>    ]");
+        assert_eq!(drawn(percent(12, 10), 10), "[==========]");
+        assert_eq!(percent(0, 0), 100);
+        assert_eq!(percent(u64::MAX - 1, u64::MAX), 99);
+    }
+}
