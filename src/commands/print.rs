@@ -1,7 +1,7 @@
 //! Standard output: a line for each file, as text or JSON. With `--quiet` the text is only about files that need a person, and goes to
 //! standard error.
 
-use std::io::{self, BufWriter, IsTerminal as _, Write};
+use std::io::{self, IsTerminal as _, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, TryRecvError};
 use std::sync::{Arc, mpsc};
@@ -129,28 +129,26 @@ fn needs_a_person(outcome: &Outcome) -> bool {
 
 /// Prints lines until no more come. Of limited lines it prints some in each second, and then how many more there were. Lines that wait are
 /// printed together, so that bars on a terminal are drawn again once for all of them.
-fn print_all(lines: &mpsc::Receiver<Line>, out: impl Write) {
-    let mut out = BufWriter::with_capacity(TOGETHER, out);
+fn print_all(lines: &mpsc::Receiver<Line>, mut out: impl Write) {
     let (mut since, mut printed, mut left_out) = (Instant::now(), 0, 0u64);
+    let mut text = String::new();
     loop {
-        // The number of left-out lines is printed after a second, even if no more lines come.
         let waiting = lines.try_recv();
-        if waiting.is_err() {
-            out.flush().ok();
+        if waiting.is_err() || text.len() >= TOGETHER {
+            // Standard output may have no reader any more; the uploads go on.
+            out.write_all(text.as_bytes()).and_then(|()| out.flush()).ok();
+            text.clear();
         }
-        let next = if let Ok(line) = waiting {
-            Ok(line)
-        } else if waiting.is_err_and(|error| error == TryRecvError::Disconnected) {
-            Err(RecvTimeoutError::Disconnected)
-        } else if left_out > 0 {
-            lines.recv_timeout(SECOND.saturating_sub(since.elapsed()))
-        } else {
-            lines.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        // The number of left-out lines is printed after a second, even if no more lines come.
+        let next = match waiting {
+            Ok(line) => Ok(line),
+            Err(TryRecvError::Disconnected) => Err(RecvTimeoutError::Disconnected),
+            Err(TryRecvError::Empty) if left_out > 0 => lines.recv_timeout(SECOND.saturating_sub(since.elapsed())),
+            Err(TryRecvError::Empty) => lines.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
         let is_over = since.elapsed() >= SECOND || matches!(next, Err(RecvTimeoutError::Disconnected));
-        // Standard output may have no reader any more; the uploads go on.
         if is_over && left_out > 0 {
-            writeln!(out, "failed  {left_out} more files: see history --failed").ok();
+            text += &format!("failed  {left_out} more files: see history --failed\n");
         }
         if is_over {
             (since, printed, left_out) = (Instant::now(), 0, 0);
@@ -159,10 +157,14 @@ fn print_all(lines: &mpsc::Receiver<Line>, out: impl Write) {
             Ok(line) if line.is_limited && printed >= budget::FAILURE_LINES_A_SECOND => left_out += 1,
             Ok(line) => {
                 printed += u32::from(line.is_limited);
-                writeln!(out, "{}", line.text).ok();
+                text += &line.text;
+                text.push('\n');
             }
             Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Disconnected) => {
+                out.write_all(text.as_bytes()).and_then(|()| out.flush()).ok();
+                return;
+            }
         }
     }
 }

@@ -3,47 +3,45 @@
 //! A process has one terminal, and several threads print to it (the log, the lines about files), so there is one display for all. No thread of
 //! the runtime may use it: a terminal that is stopped (Ctrl-S) blocks who writes to it.
 
-use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
+use crate::printable::columns;
 
 /// The columns and rows of a terminal that does not tell its size.
 const SIZE: (u16, u16) = (80, 24);
 
 /// Whether there have ever been lines. Without any, streams don't wait for each other: one may be a pipe that nobody reads.
 static IN_USE: AtomicBool = AtomicBool::new(false);
-/// The lines at the lower end, if there are any.
-static LINES: Mutex<Option<ProgressBar>> = Mutex::new(None);
+/// The lines at the lower end. The cursor stands behind the last one.
+static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-fn lines() -> MutexGuard<'static, Option<ProgressBar>> {
+fn lines() -> MutexGuard<'static, Vec<String>> {
     LINES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Shows these lines, in place of those that were shown before. Blocks.
-pub(crate) fn show(text: &[String]) {
-    let mut lines = lines();
-    if text.is_empty() {
-        if let Some(shown) = lines.take() {
-            shown.finish_and_clear();
-        }
+/// Shows these lines, in place of those that were shown before. Each must be narrower than the terminal. Blocks.
+pub(crate) fn show(text: Vec<String>) {
+    let mut shown = lines();
+    if *shown == text {
         return;
     }
     IN_USE.store(true, Ordering::Relaxed);
-    lines.get_or_insert_with(display).set_message(text.join("\n"));
+    draw(&format!("{}{}", removing(&shown, size().0), text.join("\n")));
+    *shown = text;
 }
 
-/// Prints something above the lines, which are drawn again below it. Blocks.
+/// Prints something above the lines, which are drawn again below it. What is printed must end with its line. Blocks.
 pub(crate) fn above<T>(print: impl FnOnce() -> T) -> T {
     if !IN_USE.load(Ordering::Relaxed) {
         return print();
     }
-    match &*lines() {
-        Some(shown) => shown.suspend(print),
-        None => print(),
-    }
+    let shown = lines();
+    draw(&removing(&shown, size().0));
+    let printed = print();
+    draw(&shown.join("\n"));
+    printed
 }
 
 /// The columns and rows of the terminal.
@@ -54,11 +52,23 @@ pub(crate) fn size() -> (u16, u16) {
     }
 }
 
-fn display() -> ProgressBar {
-    let target = ProgressDrawTarget::term_like(Box::new(Terminal(Mutex::default())));
-    // The template can be parsed, as it is a literal.
-    let style = ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::with_draw_target(None, target).with_style(style)
+/// The sequence that removes the lines: the cursor goes to the first one, and all from there on is cleared. A terminal that has become
+/// narrower shows a line in several rows.
+fn removing(lines: &[String], width: u16) -> String {
+    let rows: usize = lines.iter().map(|line| columns(line).div_ceil(usize::from(width.max(1))).max(1)).sum();
+    match rows {
+        0 => String::new(),
+        1 => "\r\u{1b}[J".to_owned(),
+        rows => format!("\r\u{1b}[{}A\u{1b}[J", rows - 1),
+    }
+}
+
+/// Writes a whole drawing at once: a terminal that shows half of one flickers. Where the terminal is closed nobody looks, and the work
+/// goes on.
+fn draw(drawing: &str) {
+    if !drawing.is_empty() {
+        io::stderr().write_all(drawing.as_bytes()).ok();
+    }
 }
 
 /// A stream on the terminal: what is written to it goes above the lines.
@@ -80,64 +90,16 @@ impl<W: Write> Write for Above<W> {
     }
 }
 
-/// Standard error, on which a whole drawing is written at once: a terminal that shows half of one flickers. No call fails: where the
-/// terminal is closed nobody looks, and the work goes on.
-#[derive(Debug)]
-struct Terminal(Mutex<String>);
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Terminal {
-    fn push(&self, text: std::fmt::Arguments<'_>) -> io::Result<()> {
-        // Writing to a String can't fail.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).write_fmt(text).ok();
-        Ok(())
-    }
-
-    fn move_cursor(&self, by: usize, direction: char) -> io::Result<()> {
-        // A terminal takes 0 for 1.
-        if by > 0 { self.push(format_args!("\u{1b}[{by}{direction}")) } else { Ok(()) }
-    }
-}
-
-impl TermLike for Terminal {
-    fn width(&self) -> u16 {
-        size().0
-    }
-
-    fn height(&self) -> u16 {
-        size().1
-    }
-
-    fn move_cursor_up(&self, n: usize) -> io::Result<()> {
-        self.move_cursor(n, 'A')
-    }
-
-    fn move_cursor_down(&self, n: usize) -> io::Result<()> {
-        self.move_cursor(n, 'B')
-    }
-
-    fn move_cursor_right(&self, n: usize) -> io::Result<()> {
-        self.move_cursor(n, 'C')
-    }
-
-    fn move_cursor_left(&self, n: usize) -> io::Result<()> {
-        self.move_cursor(n, 'D')
-    }
-
-    fn write_line(&self, text: &str) -> io::Result<()> {
-        self.push(format_args!("{text}\n"))
-    }
-
-    fn write_str(&self, text: &str) -> io::Result<()> {
-        self.push(format_args!("{text}"))
-    }
-
-    fn clear_line(&self) -> io::Result<()> {
-        self.push(format_args!("\r\u{1b}[2K"))
-    }
-
-    fn flush(&self) -> io::Result<()> {
-        let drawing = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        io::stderr().write_all(drawing.as_bytes()).ok();
-        Ok(())
+    #[test]
+    fn lines_are_removed_from_all_rows_that_they_have() {
+        let lines = ["x".repeat(30), String::new(), "日本語".to_owned()];
+        assert_eq!(removing(&lines, 80), "\r\u{1b}[2A\u{1b}[J");
+        assert_eq!(removing(&lines, 20), "\r\u{1b}[3A\u{1b}[J", "the terminal was wider when they were drawn");
+        assert_eq!(removing(&lines[2..], 80), "\r\u{1b}[J");
+        assert_eq!(removing(&[], 80), "");
     }
 }

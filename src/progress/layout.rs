@@ -1,10 +1,14 @@
 //! Lines that fit a terminal. Pure.
 
+use crate::printable::{columns, columns_of};
+
 /// The cells of a bar, where there is room for it.
 const CELLS: [usize; 2] = [20, 10];
 /// A name gets at least so many columns before there is room for a bar, and at most so many.
 const NAME_LEAST: usize = 16;
 const NAME_MOST: usize = 36;
+/// Where the beginning of a name is left out.
+const CUT: &str = "..";
 
 /// A line with a name, a bar and numbers. `numbers` are texts of which the first one that fits is taken; where none fits, it is the
 /// percentage.
@@ -39,57 +43,47 @@ fn drawn(percent: usize, cells: usize) -> String {
 }
 
 /// A name that fills so many columns. Of a longer one the end is shown, which tells files apart.
-fn padded(name: &str, columns: usize) -> String {
-    let wide = width_of(name);
-    if wide <= columns {
-        return format!("{name}{}", " ".repeat(columns - wide));
+fn padded(name: &str, room: usize) -> String {
+    let wide = columns(name);
+    if wide <= room {
+        return format!("{name}{}", " ".repeat(room - wide));
     }
-    let marks = "..";
-    let mut room = columns.saturating_sub(marks.len());
+    let mut left = room.saturating_sub(CUT.len());
     let end = name.char_indices().rev().take_while(|(_, c)| {
-        let fits = columns_of(*c) <= room;
-        room = room.saturating_sub(columns_of(*c));
+        let fits = columns_of(*c) <= left;
+        left = left.saturating_sub(columns_of(*c));
         fits
     });
     let start = end.last().map_or(name.len(), |(at, _)| at);
     let end = &name[start..];
-    let filled = width_of(end) + marks.len();
-    fit(&format!("{marks}{end}{}", " ".repeat(columns.saturating_sub(filled))), columns)
+    let filled = columns(end) + CUT.len();
+    fit(&format!("{CUT}{end}{}", " ".repeat(room.saturating_sub(filled))), room)
 }
 
 /// The beginning of a text, as much of it as fits.
-pub(super) fn fit(text: &str, columns: usize) -> String {
-    let mut room = columns;
+pub(super) fn fit(text: &str, width: usize) -> String {
+    let mut left = width;
     let begins = text.chars().take_while(|c| {
-        let fits = columns_of(*c) <= room;
-        room = room.saturating_sub(columns_of(*c));
+        let fits = columns_of(*c) <= left;
+        left = left.saturating_sub(columns_of(*c));
         fits
     });
     begins.collect()
 }
 
 /// A sentence as lines that fit.
-pub(super) fn wrapped(text: &str, columns: usize) -> Vec<String> {
+pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {
         match lines.last_mut() {
-            Some(line) if width_of(line) + 1 + width_of(word) <= columns => {
+            Some(line) if columns(line) + 1 + columns(word) <= width => {
                 line.push(' ');
                 line.push_str(word);
             }
-            _ => lines.push(fit(word, columns)),
+            _ => lines.push(fit(word, width)),
         }
     }
     lines
-}
-
-pub(super) fn width_of(text: &str) -> usize {
-    text.chars().map(columns_of).sum()
-}
-
-/// How many columns a character takes, or more: East Asian characters take two, and a line that is too short does no harm.
-fn columns_of(c: char) -> usize {
-    if c < '\u{1100}' { 1 } else { 2 }
 }
 
 #[cfg(test)]
@@ -117,9 +111,9 @@ mod tests {
         for name in ["a", "日本語の契約書の写し.pdf", &"long".repeat(30)] {
             for width in 1..200 {
                 let line = bar(name, (311, 1024), &numbers, width);
-                assert!(width_of(&line) <= width, "{width}: {line:?}");
+                assert!(columns(&line) <= width, "{width}: {line:?}");
                 let lines = wrapped("stopping: 2 uploads under way may take 30 s more", width);
-                assert!(lines.iter().all(|line| width_of(line) <= width), "{width}: {lines:?}");
+                assert!(lines.iter().all(|line| columns(line) <= width), "{width}: {lines:?}");
             }
         }
     }

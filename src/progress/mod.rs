@@ -201,10 +201,10 @@ impl Display {
             }
             if self.shown.way == Way::Bars {
                 let (moment, stopping) = (self.moment(), self.stopping);
-                screen::show(&self.bars.lines(&moment, stopping, screen::size(), Instant::now()));
+                screen::show(self.bars.lines(&moment, stopping, screen::size(), Instant::now()));
             }
         }
-        screen::show(&[]);
+        screen::show(Vec::new());
     }
 
     fn stop(&mut self, now: bool, at: Instant) {

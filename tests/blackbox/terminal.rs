@@ -84,6 +84,7 @@ fn shown(output: &str) -> Vec<String> {
     let mut rest = output.chars();
     while let Some(c) = rest.next() {
         match c {
+            // The kernel has added a return.
             '\n' => row += 1,
             '\r' => column = 0,
             '\u{1b}' => {
@@ -93,10 +94,10 @@ fn shown(output: &str) -> Vec<String> {
                 match (number.parse::<usize>().unwrap_or(1), letter) {
                     (_, "m") => {}
                     (by, "A") => row -= by,
-                    (by, "B") => row += by,
-                    (by, "C") => column += by,
-                    (by, "D") => column -= by,
-                    (2, "K") => lines[row].clear(),
+                    (_, "J") => {
+                        assert_eq!(column, 0);
+                        lines[row..].fill(Vec::new());
+                    }
                     _ => panic!("unknown sequence {sequence:?}"),
                 }
             }
