@@ -104,8 +104,14 @@ pub(crate) const RECOVERY: Duration = Duration::from_secs(10);
 /// How long the end of a run waits for each of these: the removal of an empty private folder, the removals under way after the grace,
 /// and the search for failures whose files are gone. What is left undone does no harm, and the next start does it.
 pub(crate) const TIDY: Duration = Duration::from_secs(5);
+/// Folders that a push of a list of names holds open. Beyond, it waits for the files of some of them.
+pub(crate) const PUSHED_FOLDERS: usize = 64;
+/// The longest name in a list of names, in bytes: sixteen times as long as a path that the system takes at once.
+pub(crate) const LISTED_NAME: u64 = 64 << 10;
 /// Files in the table of one folder's candidates, some 300 bytes each. Beyond, walks pause, and more files wait in the folder.
 pub(crate) const CANDIDATES: usize = 32_768;
+/// The same for files that are too young, which may wait for days. Beyond, a later walk finds them again.
+pub(crate) const CANDIDATES_TOO_YOUNG: usize = CANDIDATES / 4;
 /// The same for files that events bring. Beyond, events are dropped, and the folder is walked through later.
 pub(crate) const CANDIDATES_BY_EVENTS: usize = 2 * CANDIDATES;
 /// Files of one folder whose upload has ended and that are known to remain there. Beyond, a walk may take one for a file of which no
@@ -132,6 +138,8 @@ pub(crate) const SCARCE_STEP: Duration = Duration::from_secs(10);
 /// How often a shortage of descriptors is told while it lasts.
 pub(crate) const SCARCE_TOLD: Duration = Duration::from_secs(60);
 
+/// The longest answer that a person types, in bytes: a longer line comes from a file that was given by mistake.
+pub(crate) const ANSWER_BYTES: u64 = 64 << 10;
 /// Files that one inventory of a folder lists, some 300 bytes each, and how long it may take: `status` and `history` show it to a
 /// person who waits. Beyond, there are "more".
 pub(crate) const INVENTORY_FILES: usize = 10_000;
@@ -181,6 +189,13 @@ pub(crate) const LOG_LINES: usize = 10_000;
 /// Lines that one place of the program may log in a second; beyond, they are counted and left out. A folder with thousands of files
 /// in the same trouble says the same of each.
 pub(crate) const LOG_LINES_A_SECOND: u32 = 20;
+/// How long a question for the status waits for looks at the folders. A look that takes longer than `STATUS_HANGS` is one at a file
+/// system that does not answer: an inventory takes `INVENTORY_TIME` at most, and the count of failed files after it `STATUS_FAILED`.
+pub(crate) const STATUS_LOOK: Duration = Duration::from_secs(8);
+pub(crate) const STATUS_HANGS: Duration = Duration::from_secs(7);
+pub(crate) const STATUS_FAILED: Duration = Duration::from_secs(1);
+/// How long the status socket may take to be made. Uploads begin without one then.
+pub(crate) const STATUS_START: Duration = Duration::from_secs(2);
 /// Connections to the status socket at once: more wait. How long one may take, the look at the folders included; and how long an answer may
 /// be in bytes, which is some thousand files.
 pub(crate) const STATUS_CONNECTIONS: usize = 4;
@@ -215,6 +230,11 @@ pub(crate) const MONITOR_CONNECTIONS: usize = 16;
 pub(crate) const MONITOR_CONNECTION: Duration = Duration::from_secs(5);
 /// Room for such a request's line and headers, in bytes.
 pub(crate) const MONITOR_HEAD: usize = 16 * 1024;
+/// How long one status serves all pages that ask; how long a page waits for it, which is less than [`MONITOR_CONNECTION`]; and the files
+/// of each folder that the page gets.
+pub(crate) const PAGE_FRESH: Duration = Duration::from_secs(1);
+pub(crate) const PAGE_STATUS: Duration = Duration::from_secs(4);
+pub(crate) const PAGE_FILES: usize = 200;
 /// How long nothing may move while files wait before that is told as a standstill: as long as a small upload may wait for its answer.
 pub(crate) const STANDSTILL: Duration = Duration::from_secs(60);
 /// Failures that are told to people on standard output in a second; beyond, they are counted, and the journal has them.

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::SystemTime;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::hex;
 use crate::printable::json_line;
@@ -43,16 +43,21 @@ fn utc(time: SystemTime) -> String {
 }
 
 /// The fields of a local path: the path as text, and its bytes where the text can't hold them.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct LocalPath {
     local_path: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     local_path_bytes: Option<String>,
 }
 
 impl LocalPath {
     pub(crate) fn new(path: &Path) -> Self {
         Self { local_path: path.to_string_lossy().into_owned(), local_path_bytes: bytes_if_not_text(path) }
+    }
+
+    /// The path as text, with U+FFFD for each byte sequence that is none.
+    pub(crate) fn text(&self) -> &str {
+        &self.local_path
     }
 }
 

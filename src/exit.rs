@@ -55,7 +55,7 @@ pub enum Cause {
     Journal,
     /// Standard output can't be written.
     Output,
-    /// `get`: the local file exists, and is not replaced.
+    /// `get`, `init`: the local file exists, and is not replaced.
     Exists,
     /// `get`: the document is not what its receipt says.
     Differs,

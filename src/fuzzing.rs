@@ -19,7 +19,7 @@ pub fn printable(text: &str) -> String {
 
 /// The line on standard output that reports a file, as text or as JSON.
 pub fn told(report: &Report, json: bool) -> Option<String> {
-    crate::commands::line(report, json, SystemTime::now())
+    crate::commands::line(report, &report.file.origin, json, SystemTime::now())
 }
 
 /// The log lines in which the text is a field, a quoted field and the message.

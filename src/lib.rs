@@ -29,23 +29,24 @@
 //! | `secret` | passwords, and the files that hold them | |
 //! | `refused_logins` | which logins were refused, remembered across runs | `secret` |
 //! | `file` | local files: opening, locking, leases, walking | |
-//! | `observe` | health, metrics, the listener for both, logging | |
+//! | `filter` | which files are chosen by their path | `file` |
+//! | `observe` | health, metrics, the listener for both and for the page, logging | |
 //! | `journal` | the durable record of uploads, and their receipts | `file`, `vault` |
-//! | `config` | command line, environment and file become one checked configuration | `secret`, `vault` |
+//! | `config` | command line, environment and file become one checked configuration | `filter`, `secret`, `vault` |
 //! | `astran` | the HTTP client of the service; implements the port | `observe`, `refused_logins`, `secret`, `vault` |
 //! | `sandbox` | a local stand-in of the service | `vault` |
 //! | `removal` | the only code that deletes or renames local files | `file`, `journal`, `observe` |
 //! | `upload` | the way of one file from the queue to its receipt | `config`, `file`, `journal`, `observe`, `read_back`, `removal`, `vault` |
-//! | `watch` | finds files, and tells which have settled | `file`, `observe` |
+//! | `watch` | finds files, and tells which have settled | `file`, `filter`, `observe` |
 //! | `anchors` | copies of the journal's head, kept in the vault | `journal`, `vault` |
 //! | `retention` | forgets old receipts, and failures whose files are gone | `file`, `journal`, `removal` |
-//! | `inventory` | which files lie in a folder now, and why: for people who look | `config`, `file`, `journal`, `retention`, `upload`, `vault`, `watch` |
+//! | `inventory` | which files lie in a folder now, and why: for people who look | `config`, `file`, `filter`, `journal`, `retention`, `upload`, `vault`, `watch` |
 //! | `notifier` | tells people of trouble, by a command, a web address or a ping | `astran`, `config`, `exit`, `inventory`, `journal`, `observe`, `upload` |
-//! | `daemon` | runs watch, upload, anchors and retention together | `anchors`, `config`, `exit`, `file`, `inventory`, `journal`, `observe`, `removal`, `retention`, `upload`, `vault`, `watch` |
+//! | `daemon` | runs watch, upload, anchors and retention together | `anchors`, `config`, `exit`, `file`, `filter`, `inventory`, `journal`, `observe`, `removal`, `retention`, `upload`, `vault`, `watch` |
 //! | `status` | what the program does now, as one snapshot, and the socket where a daemon tells it | `file`, `inventory`, `journal`, `observe`, `removal`, `upload`, `vault` |
 //! | `progress` | how far a run is: bars on a terminal, else a line a minute | `observe` |
 //! | `cli` | the command line's grammar | `config`, `observe`, `vault` |
-//! | `commands` | one module for each command | `anchors`, `astran`, `cli`, `config`, `daemon`, `exit`, `file`, `inventory`, `journal`, `notifier`, `observe`, `progress`, `read_back`, `refused_logins`, `removal`, `retention`, `sandbox`, `secret`, `status`, `upload`, `vault`, `watch` |
+//! | `commands` | one module for each command | `anchors`, `astran`, `cli`, `config`, `daemon`, `exit`, `file`, `filter`, `inventory`, `journal`, `notifier`, `observe`, `progress`, `read_back`, `refused_logins`, `removal`, `retention`, `sandbox`, `secret`, `status`, `upload`, `vault`, `watch` |
 //! | `fuzzing` | private parts made reachable for the fuzz targets | `astran`, `commands`, `observe`, `upload` |
 //! | `main` | the program | `cli`, `commands`, `config`, `exit`, `observe` |
 //!
@@ -66,6 +67,7 @@ pub(crate) use hex::hex;
 
 pub mod exit;
 pub mod file;
+pub(crate) mod filter;
 pub mod secret;
 pub mod vault;
 

@@ -11,11 +11,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 const DOCUMENTS: [&str; 2] = ["docs/architecture.md", "docs/CONTRIBUTING.md"];
-const WITH_LINKS: [&str; 6] = [
+const WITH_LINKS: [&str; 9] = [
     "README.md",
     "CHANGELOG.md",
     "docs/architecture.md",
     "docs/CONTRIBUTING.md",
+    "docs/notify.md",
+    "docs/page.md",
+    "docs/choosing.md",
     "docs/scripting.md",
     "docs/SECURITY.md",
 ];

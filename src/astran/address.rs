@@ -29,6 +29,14 @@ impl Addresses {
         below(&self.realm, &["token"])
     }
 
+    /// Where the realm describes itself, by the discovery of `OpenID` Connect.
+    pub(super) fn discovery(&self) -> Url {
+        let mut url = self.realm.clone();
+        let path = url.path().trim_end_matches("/protocol/openid-connect").to_owned();
+        url.set_path(&format!("{path}/.well-known/openid-configuration"));
+        url
+    }
+
     /// Where a session is ended.
     pub(super) fn logout(&self) -> Url {
         below(&self.realm, &["logout"])

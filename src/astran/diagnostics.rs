@@ -2,13 +2,13 @@
 
 use std::time::Instant;
 
-use reqwest::{Method, Request};
+use reqwest::{Method, Request, StatusCode};
 use url::Url;
 
 use super::address::without_query;
 use super::client::Client;
 use super::session::{TokenLifetimes, TokenNeed};
-use super::transport;
+use super::transport::{self, Limits};
 use crate::vault::VaultError;
 
 /// Whether one of the service's two addresses can be reached.
@@ -29,6 +29,26 @@ impl Client {
     /// Tries the login service's address.
     pub async fn reach_login(&self) -> Reachability {
         self.reach(&self.connection.addresses.token()).await
+    }
+
+    /// Asks the login service's address whether it is an `OpenID` provider that has the realm.
+    pub async fn find_realm(&self) -> Reachability {
+        let url = self.connection.addresses.discovery();
+        Reachability { address: without_query(&url), result: self.describe_realm(&url).await }
+    }
+
+    async fn describe_realm(&self, url: &Url) -> Result<String, String> {
+        let (timeouts, request) = (&self.connection.timeouts, Request::new(Method::GET, url.clone()));
+        let response = transport::send(self.connection.http.small().http, request, timeouts.idle).await;
+        let response = response.map_err(|error| error.to_string())?;
+        let answer = transport::read(response, Limits::small(timeouts)).await.map_err(|error| error.to_string())?;
+        match answer.status {
+            status if status.is_success() && describes_provider(&answer.body) => {
+                Ok("it is an OpenID provider".to_owned())
+            }
+            StatusCode::NOT_FOUND => Err("there is no such realm (404): is its name right?".to_owned()),
+            status => Err(format!("the answer ({status}) is not that of an OpenID provider: is the address right?")),
+        }
     }
 
     /// Logs in; returns how long the tokens live.
@@ -53,4 +73,10 @@ impl Client {
             };
         Reachability { address: without_query(url), result }
     }
+}
+
+/// Whether an answer describes an `OpenID` provider.
+fn describes_provider(body: &[u8]) -> bool {
+    let document: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+    document.is_some_and(|document| document["issuer"].is_string() && document["token_endpoint"].is_string())
 }

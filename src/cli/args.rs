@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use crate::config::values;
-use crate::config::{Layout, OnConflict, RateLimit, Transfers, Verify};
+use crate::config::{Layout, MaxSize, OnConflict, RateLimit, Transfers, Verify};
 use crate::vault::RemotePath;
 
 /// The flags that `watch` and `push` have in common: how files are sent.
@@ -27,15 +27,31 @@ pub struct Sending {
     /// What it takes to believe that the store has a file
     #[arg(long, value_enum, value_name = "HOW")]
     pub verify: Option<Verify>,
-    /// What happens where the name is taken by other content
+    /// What happens where the name is taken by other content. rename: a suffix says why; but a changed file of the same path becomes a
+    /// new version of its document. fail: the file fails and stays, and no document is changed
     #[arg(long, value_enum, value_name = "WHAT")]
     pub on_conflict: Option<OnConflict>,
     /// Where files of sub-folders go
     #[arg(long, value_enum, value_name = "HOW")]
     pub layout: Option<Layout>,
-    /// Names to leave alone, beside those of the configuration; can be given several times
-    #[arg(long, value_name = "GLOB", value_parser = values::glob)]
+    /// Take only files that match, such as '*.pdf' or 'contracts/'; can be given several times
+    #[arg(long, value_name = "GLOB", value_parser = values::included)]
+    pub include: Vec<String>,
+    /// Leave files and folders that match, beside those of the configuration, such as '*.bak' or 'logs/'; can be given several times
+    #[arg(long, value_name = "GLOB", value_parser = values::excluded)]
+    pub exclude: Vec<String>,
+    /// The same as --exclude, but a leading ! is a letter of the name
+    #[arg(long, value_name = "GLOB", value_parser = values::ignored)]
     pub ignore: Vec<String>,
+    /// Take only files whose content has not changed for so long, such as 1h
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    pub min_age: Option<Duration>,
+    /// The size of the largest file that is sent, such as 100GiB; a larger one fails, and stays
+    #[arg(long, value_name = "SIZE", value_parser = values::max_size)]
+    pub max_size: Option<MaxSize>,
+    /// Remove sub-folders once the last file in them has been deleted or moved here
+    #[arg(long)]
+    pub prune_empty: bool,
 }
 
 /// Keep uploading what appears in a folder.
@@ -79,11 +95,24 @@ pub struct Watch {
 }
 
 /// Upload files now.
+///
+/// A file that the store has already by its receipt, unchanged, is not sent again (see --again). A changed file becomes a new version of its
+/// document (see --on-conflict). What is missing is reported, and the rest goes.
 #[derive(Debug, Clone, Default, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct Push {
     /// Files or folders to upload; - for standard input
-    #[arg(value_name = "FILE", required = true)]
+    #[arg(value_name = "FILE", required_unless_present = "files_from")]
     pub files: Vec<PathBuf>,
+    /// Upload the files that this list names, one on each line; - for standard input
+    #[arg(long, value_name = "FILE")]
+    pub files_from: Option<PathBuf>,
+    /// Names in the list end with NUL, as `find -print0` prints them, and not with a newline
+    #[arg(short = '0', long, requires = "files_from")]
+    pub null: bool,
+    /// Send what the store has already, too
+    #[arg(long)]
+    pub again: bool,
     /// Name in the vault; needed for standard input
     #[arg(long, value_name = "NAME", value_parser = values::document_name)]
     pub name: Option<String>,
@@ -200,6 +229,26 @@ pub struct Notify {
     /// Send the message by each configured way, and say which way does not work
     #[arg(long, required = true)]
     pub test: bool,
+}
+
+/// Ask for the account and the folder, try them, and write the configuration.
+///
+/// On a terminal it asks for what no flag gives. Without one, or with --password-stdin, it asks nothing. It writes the file that --config
+/// names, and the password into the file that --password-file names; a password file that is there already is used as it is.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Init {
+    /// Folder to watch
+    #[arg(long, value_name = "DIR")]
+    pub folder: Option<PathBuf>,
+    /// Folder in the vault, such as /HR_Backup [env: ASTRAN_BACKUP_DEST]
+    #[arg(long, value_name = "PATH")]
+    pub dest: Option<String>,
+    /// Read the password from the first line of standard input
+    #[arg(long)]
+    pub password_stdin: bool,
+    /// Make the folder to watch where it is missing, without a question
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// Run a local stand-in of the service.

@@ -17,7 +17,7 @@ use crate::observe::logging::Format;
 #[cfg(feature = "sandbox")]
 pub use args::Sandbox;
 pub use args::{
-    Completions, Get, History, HistoryCommand, Ls, Man, Notify, Push, Retry, Sending, VerifyReceipts, Watch,
+    Completions, Get, History, HistoryCommand, Init, Ls, Man, Notify, Push, Retry, Sending, VerifyReceipts, Watch,
 };
 
 const AFTER_HELP: &str = "\
@@ -26,12 +26,15 @@ Exit codes:
     1  some files failed; with --strict also files that wait; a file that was named to push and is written just now
     2  the command line or the configuration can't be used
     3  the login was refused
-    4  the destination or a local path is missing
+    4  a destination or a local path is missing; watch without --once waits
+       for them instead, unless --strict is given
     5  the service can't be reached
     6  another instance holds the folder
   130  interrupted; watch without --once only by a second signal
 
 Examples:
+  astran-backup init
+      ask for the account and the folder, try them, and write the configuration
   astran-backup watch ./TemporaryFolder --dest /HR_Backup
       upload what appears in the folder, and delete it once the store has it
   astran-backup watch --once
@@ -178,6 +181,8 @@ pub enum Command {
     Retry(Retry),
     /// Send a trial message to those whom [notify] tells of trouble
     Notify(Notify),
+    /// Ask for the account and the folder, try them, and write the configuration
+    Init(Init),
     /// Run a local stand-in of the service
     #[cfg(feature = "sandbox")]
     Sandbox(Sandbox),
@@ -201,6 +206,7 @@ impl Command {
             Self::Verify(_) => "verify",
             Self::Retry(_) => "retry",
             Self::Notify(_) => "notify",
+            Self::Init(_) => "init",
             #[cfg(feature = "sandbox")]
             Self::Sandbox(_) => "sandbox",
             Self::Completions(_) => "completions",

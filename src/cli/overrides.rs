@@ -72,6 +72,18 @@ impl Global {
 impl Push {
     fn refuse_contradictions(&self) -> Result<(), ConfigError> {
         let from_input = self.files.iter().filter(|file| file.as_os_str() == "-").count();
+        if let Some(list) = &self.files_from {
+            let list_from_input = list.as_os_str() == "-";
+            return match (from_input, &self.name) {
+                (1.., _) if list_from_input => {
+                    Err(ConfigError::new("standard input (-) can't be both the list of names and a document"))
+                }
+                (_, Some(_)) => Err(ConfigError::new(
+                    "--name is the name of one document, but --files-from names several files: push them one by one",
+                )),
+                _ => Ok(()),
+            };
+        }
         let why = match (from_input, self.files.len(), &self.name) {
             (2.., ..) => "standard input (-) can be pushed once",
             (_, 2.., Some(_)) => {
@@ -130,6 +142,11 @@ impl From<&Sending> for PolicyOverrides {
             on_conflict: typed.on_conflict,
             layout: typed.layout,
             ignore: typed.ignore.clone(),
+            exclude: typed.exclude.clone(),
+            include: typed.include.clone(),
+            min_age: typed.min_age,
+            max_size: typed.max_size,
+            prune_empty: typed.prune_empty,
             ..Self::default()
         }
     }

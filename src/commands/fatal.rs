@@ -2,6 +2,7 @@
 
 use crate::config::ConfigError;
 use crate::exit::{Cause, Exit, Fatal};
+use crate::filter::PatternError;
 use crate::journal::JournalError;
 use crate::vault::{Kind, VaultError};
 
@@ -22,6 +23,12 @@ impl From<JournalError> for Fatal {
     /// The journal's trouble is this program's own, and has no exit code of its own.
     fn from(error: JournalError) -> Self {
         Self::because(Cause::Journal, error.to_string())
+    }
+}
+
+impl From<PatternError> for Fatal {
+    fn from(error: PatternError) -> Self {
+        Self::new(Exit::Usage, format!("a pattern of ignore, exclude or include can't be used: {error}"))
     }
 }
 

@@ -8,6 +8,7 @@ mod dry_run;
 mod fatal;
 mod get;
 pub mod history;
+mod init;
 mod journals;
 mod ls;
 mod notified;
@@ -58,6 +59,9 @@ async fn dispatch(cli: Cli, environment: Environment, run: &Run) -> Result<Exit,
         Command::Man(typed) => {
             return completions::man(typed.command.as_deref(), &mut io::stdout()).map(|()| Exit::Done);
         }
+        Command::Init(typed) => {
+            return init::run(&cli.global, typed, &environment, signals()?.1, &mut out).await;
+        }
         Command::Check => {
             let loaded = load(&cli, environment).await;
             return check::run(loaded, &cli.global, signals()?.1, &mut out).await;
@@ -92,7 +96,7 @@ async fn dispatch(cli: Cli, environment: Environment, run: &Run) -> Result<Exit,
             retry::run(&journal, &typed.paths, &mut out).await
         }
         Command::Notify(_) => notify::run(&context.config, &mut out).await,
-        Command::Check | Command::Completions(_) | Command::Man(_) => Ok(Exit::Done),
+        Command::Check | Command::Init(_) | Command::Completions(_) | Command::Man(_) => Ok(Exit::Done),
     }
 }
 

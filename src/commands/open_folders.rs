@@ -32,6 +32,12 @@ impl LockedFolders {
         removal::tidy(root);
     }
 
+    /// Tidies a folder of which no file is under way any more, and forgets it. Blocks.
+    pub(super) fn release(&self, root: &Arc<Root>) {
+        self.hand_over(root);
+        removal::tidy(root);
+    }
+
     /// Forgets a folder: from now on the daemon tidies it.
     pub(super) fn hand_over(&self, root: &Arc<Root>) {
         self.roots().iter_mut().for_each(|roots| roots.retain(|known| !Arc::ptr_eq(known, root)));

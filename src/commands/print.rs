@@ -2,6 +2,7 @@
 //! standard error.
 
 use std::io::{self, IsTerminal as _, Write};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, TryRecvError};
 use std::sync::{Arc, mpsc};
@@ -88,21 +89,37 @@ impl Printer {
         (Self { way, done, lines, dropped: Arc::clone(&dropped) }, Printed { end, dropped })
     }
 
-    /// Prints what became of a file. An outcome that concerns no user prints nothing.
+    /// Prints what became of a file, which people know under its path below the folder.
     pub(super) fn print(&self, report: &Report) {
+        self.print_as(report, &report.file.origin);
+    }
+
+    /// Prints what became of a file that people know under this path. An outcome that concerns no user prints nothing.
+    pub(super) fn print_as(&self, report: &Report, shown: &Path) {
         if let Outcome::Stored { stored, .. } = &report.outcome {
             self.done.stored(stored.size);
         }
         if self.way == Way::Quiet && !needs_a_person(&report.outcome) {
             return;
         }
-        let Some(text) = line(report, self.way == Way::Json, SystemTime::now()) else { return };
+        let is_json = self.way == Way::Json;
+        let Some(text) = line(report, shown, is_json, SystemTime::now()) else { return };
         // Scripts get a line for every file.
-        let is_limited =
-            self.way != Way::Json && matches!(report.outcome, Outcome::Failed { .. } | Outcome::Blocked { .. });
+        let is_limited = !is_json && matches!(report.outcome, Outcome::Failed { .. } | Outcome::Blocked { .. });
+        self.print_line(Line { text, is_limited });
+    }
+
+    /// Prints that a path was named for which there is no file. `why` is a sentence that names it.
+    pub(super) fn print_missing(&self, typed: &Path, why: &str) {
+        let is_json = self.way == Way::Json;
+        let text =
+            if is_json { missing_event(typed, why, SystemTime::now()) } else { format!("failed  {}", printable(why)) };
+        self.print_line(Line { text, is_limited: !is_json });
+    }
+
+    fn print_line(&self, line: Line) {
         // The first dropped line is logged, and all are counted.
-        if self.lines.try_send(Line { text, is_limited }).is_err() && self.dropped.fetch_add(1, Ordering::Relaxed) == 0
-        {
+        if self.lines.try_send(line).is_err() && self.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
             tracing::warn!("the output is not read fast enough, so lines about some files are dropped; see history");
         }
     }
@@ -148,7 +165,7 @@ fn print_all(lines: &mpsc::Receiver<Line>, mut out: impl Write) {
         };
         let is_over = since.elapsed() >= SECOND || matches!(next, Err(RecvTimeoutError::Disconnected));
         if is_over && left_out > 0 {
-            text += &format!("failed  {left_out} more files: see history --failed\n");
+            text += &["failed  ", &left_out.to_string(), " more files: see history --failed\n"].concat();
         }
         if is_over {
             (since, printed, left_out) = (Instant::now(), 0, 0);
@@ -169,16 +186,20 @@ fn print_all(lines: &mpsc::Receiver<Line>, mut out: impl Write) {
     }
 }
 
-/// The line about a file.
-pub(crate) fn line(report: &Report, json: bool, now: SystemTime) -> Option<String> {
-    if json { as_json(report, now) } else { as_text(report) }
+/// The line about a file. People know the file as `shown`.
+pub(crate) fn line(report: &Report, shown: &Path, json: bool, now: SystemTime) -> Option<String> {
+    if json { as_json(report, now) } else { as_text(report, shown) }
 }
 
-fn as_text(report: &Report) -> Option<String> {
-    let file = printable(&report.file.origin.to_string_lossy());
+fn as_text(report: &Report, shown: &Path) -> Option<String> {
+    let file = printable(&shown.to_string_lossy());
     Some(match &report.outcome {
-        Outcome::Stored { remote, stored, local } => {
-            let verb = if stored.already_present { "found" } else { "stored" };
+        Outcome::Stored { remote, stored, local } | Outcome::StoredBefore { remote, stored, local } => {
+            let verb = match (&report.outcome, stored.already_present) {
+                (Outcome::StoredBefore { .. }, _) => "stored already",
+                (_, true) => "found",
+                (_, false) => "stored",
+            };
             let local = match local {
                 LocalEnd::Removed => ", removed here".to_owned(),
                 LocalEnd::Moved(path) => format!(", moved to {}", printable(&path.to_string_lossy())),
@@ -228,6 +249,25 @@ impl Event for StoredEvent<'_> {
     const TYPE: &'static str = "stored";
 }
 
+/// The store had the file by an earlier receipt, and nothing was sent to it.
+#[derive(Serialize)]
+struct SkippedEvent<'a> {
+    #[serde(flatten)]
+    file: FileFields,
+    local: &'static str,
+    #[serde(flatten)]
+    moved: MovedTo,
+    remote_path: String,
+    document_id: &'a str,
+    document_version: Option<&'a str>,
+    size: u64,
+    sha256: &'a str,
+}
+
+impl Event for SkippedEvent<'_> {
+    const TYPE: &'static str = "skipped";
+}
+
 /// The file itself is the trouble.
 #[derive(Serialize)]
 struct FailedEvent {
@@ -259,16 +299,26 @@ fn as_json(report: &Report, now: SystemTime) -> Option<String> {
     let file =
         || FileFields { path: LocalPath::new(&root.path().join(origin)), relative: origin.to_string_lossy().into() };
     Some(match outcome {
-        Outcome::Stored { remote, stored, local } => {
-            let (local, moved_to) = match local {
-                LocalEnd::Removed => ("removed", None),
-                LocalEnd::Moved(path) => ("moved", Some(path.as_path())),
-                LocalEnd::Kept => ("kept", None),
+        Outcome::StoredBefore { remote, stored, local } => {
+            let (local, moved) = local_fields(local);
+            let event = SkippedEvent {
+                file: file(),
+                local,
+                moved,
+                remote_path: remote.to_string(),
+                document_id: &stored.document.0,
+                document_version: stored.document_version.as_deref(),
+                size: stored.size,
+                sha256: &stored.sha256,
             };
+            events::line(&event, now)
+        }
+        Outcome::Stored { remote, stored, local } => {
+            let (local, moved) = local_fields(local);
             let event = StoredEvent {
                 file: file(),
                 local,
-                moved: MovedTo::new(moved_to),
+                moved,
                 remote_path: remote.to_string(),
                 document_id: &stored.document.0,
                 document_version: stored.document_version.as_deref(),
@@ -285,6 +335,20 @@ fn as_json(report: &Report, now: SystemTime) -> Option<String> {
         Outcome::Blocked { reason } => events::line(&WaitingEvent { file: file(), reason: reason.to_string() }, now),
         Outcome::Again { .. } | Outcome::Skipped { .. } | Outcome::Gone | Outcome::Left => return None,
     })
+}
+
+fn local_fields(local: &LocalEnd) -> (&'static str, MovedTo) {
+    match local {
+        LocalEnd::Removed => ("removed", MovedTo::new(None)),
+        LocalEnd::Moved(path) => ("moved", MovedTo::new(Some(path))),
+        LocalEnd::Kept => ("kept", MovedTo::new(None)),
+    }
+}
+
+fn missing_event(typed: &Path, why: &str, now: SystemTime) -> String {
+    let path = std::path::absolute(typed).unwrap_or_else(|_| typed.to_owned());
+    let file = FileFields { path: LocalPath::new(&path), relative: typed.to_string_lossy().into() };
+    events::line(&FailedEvent { file, moved: MovedTo::new(None), reason: why.to_owned() }, now)
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use crate::file::lease::{self, LeaseBreaks};
 use crate::file::lock::Locks;
 use crate::file::{FolderError, Root};
 use crate::inventory::Look;
+use crate::notifier::FileReports;
 use crate::observe::metrics::Metrics;
 use crate::removal::MoveTargetError;
 use crate::status::{Gatherer, Place};
@@ -25,6 +26,7 @@ pub(super) struct FolderTaker {
     pub(super) locked: LockedFolders,
     pub(super) status: Gatherer,
     pub(super) breaks: LeaseBreaks,
+    pub(super) notified: Option<FileReports>,
 }
 
 impl FolderTaker {
@@ -53,6 +55,9 @@ impl FolderTaker {
         let counts = self.metrics.folder(root.path());
         let watched = WatchedFolder { root, policy: folder.policy.clone(), targets, dest, counts };
         self.add_to_status(&watched);
+        if let Some(notified) = &self.notified {
+            notified.watches(watched.root.path(), watched.counts.waiting.clone());
+        }
         Ok(watched)
     }
 

@@ -70,17 +70,17 @@ impl Counts {
             return None;
         };
         let sizes = if stored > 0 { format!(" ({})", size(bytes)) } else { String::new() };
-        let mut sum = format!("{} stored{sizes}, {} failed, {} skipped", count(stored), count(failed), count(skipped));
-        for (number, what) in [(waiting, "waiting"), (still_open, "still being written"), (left, "left for later")] {
-            if number > 0 {
-                sum += &format!(", {} {what}", count(number));
-            }
-        }
-        sum += &format!(" in {}", span(took));
-        if failed > 0 {
-            sum += ": astran-backup history --failed";
-        }
-        Some(sum)
+        let others = [(waiting, "waiting"), (still_open, "still being written"), (left, "left for later")];
+        let others = others.into_iter().filter(|(number, _)| *number > 0);
+        let others: String = others.map(|(number, what)| [", ", &count(number), " ", what].concat()).collect();
+        let hint = if failed > 0 { ": astran-backup history --failed" } else { "" };
+        Some(format!(
+            "{} stored{sizes}, {} failed, {} skipped{others} in {}{hint}",
+            count(stored),
+            count(failed),
+            count(skipped),
+            span(took)
+        ))
     }
 }
 

@@ -17,11 +17,11 @@ use crate::astran::Client;
 use crate::daemon::{self, Folders, Mode, Tally, WatchedFolder};
 use crate::exit::{Exit, Fatal};
 use crate::observe::health::{Component, Health};
-use crate::observe::http::Listener;
+use crate::observe::http::{Access, Listener};
 use crate::observe::metrics::Metrics;
 use crate::progress::{Progress, Work};
 use crate::shutdown::{Reloads, Shutdown, Stop};
-use crate::status::Gatherer;
+use crate::status::{Gatherer, page_source};
 use crate::upload::{PATIENCE, Shared};
 
 /// How `watch` runs, as its flags say.
@@ -80,7 +80,7 @@ async fn watch(
     may_begin(options, open.len(), &missing)?;
     let Local { journal, locks, breaks } = context.open_local().await?;
     notified.use_journal(&journal);
-    let status = Gatherer::new(health.clone(), Some(journal.clone()), status::user_of(&context.config));
+    let status = Gatherer::of_daemon(health.clone(), journal.clone(), status::user_of(&context.config));
     let _status = status::serve(&context.config.state_dir, status.clone()).await;
     let taker = FolderTaker {
         locks,
@@ -88,6 +88,7 @@ async fn watch(
         locked: locked.clone(),
         status: status.clone(),
         breaks: breaks.clone(),
+        notified: notified.files(),
     };
     let Some((mut present, unlocked)) = awaited::lock_all(open, &taker, context.shutdown.clone()).await? else {
         return Ok(None);
@@ -107,14 +108,14 @@ async fn watch(
         Some(address) => Some(bind(address).await?),
         None => None,
     };
-    let allowed_hosts = config.allowed_hosts.clone();
+    let access = Access { allowed_hosts: config.allowed_hosts.clone(), page_names: config.page_names };
     let (grace, keep_receipts) = (config.grace, config.keep_receipts);
     let mode = Mode { once, grace, keep_receipts, anchor: config.anchor_folder() };
     let session = Session::open(config, &global, if once { Memory::OfCommand } else { Memory::OfDaemon }).await?;
     session.trouble.raise("not logged in yet");
     health.add(Component::Start, Arc::new(session.trouble.clone()));
     health.add(Component::Login, Arc::new(session.client.login_health()));
-    let _server = listener.map(|listener| listener.serve(health.clone(), metrics, allowed_hosts));
+    let _server = listener.map(|listener| listener.serve(health.clone(), metrics, page_source(status.clone()), access));
     let started = tokio::select! {
         started = start(&session, &mut present, options) => started.map(Some),
         () = shutdown.reached(Stop::Gently) => Ok(None),

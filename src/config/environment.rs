@@ -34,6 +34,14 @@ impl Environment {
         Self { terminal: true, ..self }
     }
 
+    /// The same environment without the variables that set a value of the configuration.
+    #[must_use]
+    pub(crate) fn without_settings(&self) -> Self {
+        let mut variables = self.variables.clone();
+        variables.retain(|name, _| !name.as_encoded_bytes().starts_with(b"ASTRAN_BACKUP_"));
+        Self { variables, terminal: false }
+    }
+
     /// Whether the user can be asked for a password.
     pub fn is_terminal(&self) -> bool {
         self.terminal

@@ -77,13 +77,17 @@ fn the_values_in_the_example_are_the_defaults() {
         "on_conflict",
         "layout",
         "ignore",
+        "exclude",
+        "include",
+        "min_age",
+        "prune_empty",
         "rescan",
         "allow_unleased",
         "store_lag",
     ] {
         assert!(keys_of(EXAMPLE).contains(&("upload".into(), shown.into())), "{shown}");
     }
-    assert_eq!(keys_of(EXAMPLE).iter().filter(|(table, _)| table == "upload").count(), 12, "a default untested here");
+    assert_eq!(keys_of(EXAMPLE).iter().filter(|(table, _)| table == "upload").count(), 16, "a default untested here");
 
     let with = load_with(EXAMPLE);
     let bare = load_with("[service]\nrealm = \"my-realm\"\n");

@@ -90,8 +90,15 @@ pub(super) struct UploadKeys {
     pub(super) layout: Option<Layout>,
     #[serde(deserialize_with = "read::path")]
     pub(super) failed_dir: Option<PathBuf>,
-    #[serde(deserialize_with = "read::globs")]
+    #[serde(deserialize_with = "read::ignored")]
     pub(super) ignore: Option<Vec<String>>,
+    #[serde(deserialize_with = "read::excluded")]
+    pub(super) exclude: Option<Vec<String>>,
+    #[serde(deserialize_with = "read::included")]
+    pub(super) include: Option<Vec<String>>,
+    #[serde(deserialize_with = "read::duration")]
+    pub(super) min_age: Option<Duration>,
+    pub(super) prune_empty: Option<bool>,
     #[serde(deserialize_with = "read::rescan")]
     pub(super) rescan: Option<Duration>,
     pub(super) allow_unleased: Option<bool>,
@@ -115,6 +122,7 @@ pub(super) struct DaemonKeys {
     #[serde(deserialize_with = "read::listen")]
     pub(super) listen: Option<SocketAddr>,
     pub(super) allowed_hosts: Option<Vec<String>>,
+    pub(super) page_names: Option<bool>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

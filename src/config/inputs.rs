@@ -84,11 +84,21 @@ fn find_file(overrides: &Overrides, environment: &Environment) -> Result<Parsed,
     Ok(Parsed::default())
 }
 
+/// Where a new configuration file belongs: where the variable says, else for root the system's place, else the user's own.
+pub(super) fn place_of_new_file(environment: &Environment, is_root: bool) -> Option<PathBuf> {
+    let named = environment.path("ASTRAN_BACKUP_CONFIG");
+    let usual = || if is_root { Some(PathBuf::from(SYSTEM_FILE)) } else { own_file(environment) };
+    named.or_else(usual)
+}
+
 /// The places where a configuration file is looked for: the user's own comes first.
 fn candidates(environment: &Environment) -> Vec<PathBuf> {
+    own_file(environment).into_iter().chain([PathBuf::from(SYSTEM_FILE)]).collect()
+}
+
+fn own_file(environment: &Environment) -> Option<PathBuf> {
     let base = environment.absolute("XDG_CONFIG_HOME").or_else(|| Some(environment.absolute("HOME")?.join(".config")));
-    let own = base.map(|base| base.join("astran-backup/config.toml"));
-    own.into_iter().chain([PathBuf::from(SYSTEM_FILE)]).collect()
+    base.map(|base| base.join("astran-backup/config.toml"))
 }
 
 fn read_file(path: &Path) -> Result<Option<Parsed>, ConfigError> {
@@ -96,5 +106,27 @@ fn read_file(path: &Path) -> Result<Option<Parsed>, ConfigError> {
         Ok(text) => Parsed::parse(path, &text).map(Some),
         Err(ReadError::Missing) => Ok(None),
         Err(error) => Err(ConfigError::new(format!("the configuration file {} {error}", path.display()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_file_belongs_to_the_system_for_root_and_else_to_the_user() {
+        let home = [("HOME", "/home/me")];
+        let place = |environment: &Environment, is_root| place_of_new_file(environment, is_root);
+        let at_home = Environment::new(home);
+        assert_eq!(place(&at_home, false), Some("/home/me/.config/astran-backup/config.toml".into()));
+        assert_eq!(place(&at_home, true), Some("/etc/astran-backup/config.toml".into()));
+        let elsewhere = Environment::new([home[0], ("XDG_CONFIG_HOME", "/x")]);
+        assert_eq!(place(&elsewhere, false), Some("/x/astran-backup/config.toml".into()));
+        let named = Environment::new([home[0], ("ASTRAN_BACKUP_CONFIG", "/y/mine.toml")]);
+        assert_eq!(
+            (place(&named, false), place(&named, true)),
+            (Some("/y/mine.toml".into()), Some("/y/mine.toml".into()))
+        );
+        assert_eq!(place(&Environment::default(), false), None);
     }
 }

@@ -1,12 +1,13 @@
 //! Combines command line, environment and file into one configuration, and checks that its parts fit together.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::file::UploadKeys;
 use super::inputs::Inputs;
 use super::keys::Table;
 use super::overrides::{Overrides, Task};
+use super::parsed::Parsed;
 use super::policy_builder::PolicyBuilder;
 use super::{Config, ConfigError, Environment, Folder, Login, Notify, folders, login, service, values};
 use crate::secret::Source;
@@ -19,10 +20,25 @@ impl Config {
     /// For commands that ask nothing of the service (`history`, `retry`, …), and with `--sandbox`, the service's addresses may
     /// lead nowhere. For `watch` there is at least one folder, and each folder has a destination; `push` has one too.
     pub fn load(overrides: &Overrides, environment: &Environment) -> Result<Self, ConfigError> {
-        let inputs = Inputs::read(overrides, environment)?;
-        let upload = upload_policy(&inputs)?;
-        let configured = configured_folders(&inputs, &upload)?;
-        let (login, login_missing) = match login::login(&inputs)? {
+        Self::of_inputs(&Inputs::read(overrides, environment)?)
+    }
+
+    /// Checks the text of a file that is not written yet, as [`Config::load`] will do once it is at `path`.
+    pub(crate) fn of_text(
+        path: &Path,
+        text: &str,
+        overrides: &Overrides,
+        environment: &Environment,
+    ) -> Result<Self, ConfigError> {
+        let file = Parsed::parse(path, text)?;
+        Self::of_inputs(&Inputs { overrides, environment, file })
+    }
+
+    fn of_inputs(inputs: &Inputs<'_>) -> Result<Self, ConfigError> {
+        let overrides = inputs.overrides;
+        let upload = upload_policy(inputs)?;
+        let configured = configured_folders(inputs, &upload)?;
+        let (login, login_missing) = match login::login(inputs)? {
             Ok(login) => (Some(login), Vec::new()),
             Err(missing) => (None, missing),
         };
@@ -30,25 +46,26 @@ impl Config {
         let anchor = ("--anchor", overrides.anchor.as_deref());
         let config = Self {
             file: inputs.file.origin.clone(),
-            service: service::service(&inputs)?,
+            service: service::service(inputs)?,
             login,
             login_missing,
-            folders: watched_folders(&inputs, &upload, &configured)?,
+            folders: watched_folders(inputs, &upload, &configured)?,
             upload: upload.with_overrides(&overrides.task),
             limit_rate: overrides.limit_rate.clone().or_else(|| keys.service.limit_rate.clone()).unwrap_or_default(),
             grace: keys.daemon.grace.unwrap_or(GRACE),
             listen: keys.daemon.listen,
             allowed_hosts: keys.daemon.allowed_hosts.clone().unwrap_or_default(),
+            page_names: keys.daemon.page_names,
             keep_receipts: keys.journal.keep_receipts.and_then(|kept| kept.0),
             anchor: inputs
                 .parsed(anchor, "ASTRAN_BACKUP_ANCHOR", values::anchor)?
                 .or_else(|| keys.journal.anchor.clone())
                 .unwrap_or_default(),
             notify: Notify::of_keys(&keys.notify),
-            state_dir: state_dir(&inputs)?,
+            state_dir: state_dir(inputs)?,
         };
-        config.refuse_surprises(&inputs)?;
-        config.require_destinations(&inputs)?;
+        config.refuse_surprises(inputs)?;
+        config.require_destinations(inputs)?;
         config.check_places(&configured, &overrides.task)?;
         Ok(config)
     }
@@ -159,7 +176,8 @@ fn no_folder(inputs: &Inputs<'_>) -> ConfigError {
     }
     let file = inputs.file_name();
     ConfigError::new(format!(
-        "no folder to watch: name one (astran-backup watch DIR), or add a [[folder]] with its path to {file}"
+        "no folder to watch: name one (astran-backup watch DIR), or add a [[folder]] with its path to {file}{}",
+        super::or_init(inputs.file.origin.as_deref())
     ))
 }
 

@@ -29,7 +29,7 @@ pub(crate) mod values;
 mod example;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use environment::Environment;
@@ -62,10 +62,12 @@ pub struct Config {
     pub folders: Vec<Folder>,
     /// How long uploads under way may go on after a stop signal.
     pub grace: Duration,
-    /// Where `watch` without `--once` answers `/metrics`, `/healthz` and `/readyz`; nowhere where `None`.
+    /// Where `watch` without `--once` shows its page and answers `/metrics`, `/healthz` and `/readyz`; nowhere where `None`.
     pub listen: Option<SocketAddr>,
     /// The host names, in addition to `localhost`, under which the listener answers.
     pub allowed_hosts: Vec<String>,
+    /// Whether the listener's page has names of files, folders, users and hosts. Where it is `None`, only requests from this machine get them.
+    pub page_names: Option<bool>,
     /// How long receipts are kept; for ever where `None`.
     pub keep_receipts: Option<Duration>,
     /// Where anchors of the receipts go in the vault.
@@ -89,11 +91,22 @@ impl Config {
         }
     }
 
+    /// Where a new configuration file belongs; `None` for a user without a home.
+    pub(crate) fn place_of_new_file(environment: &Environment, is_root: bool) -> Option<PathBuf> {
+        inputs::place_of_new_file(environment, is_root)
+    }
+
     /// Who logs in. Where the login is not complete, the error says what is missing and how to give it.
     pub fn login(&self) -> Result<&Login, ConfigError> {
-        let missing = || format!("the login is not complete: {}", self.login_missing.join("; "));
+        let or = or_init(self.file.as_deref());
+        let missing = || format!("the login is not complete: {}{or}", self.login_missing.join("; "));
         self.login.as_ref().ok_or_else(|| ConfigError::new(missing()))
     }
+}
+
+/// The end of a message about a missing value: where there is no configuration file yet, how to get one.
+fn or_init(file: Option<&Path>) -> &'static str {
+    if file.is_some() { "" } else { "; `astran-backup init` asks for all that is needed, and writes that file" }
 }
 
 /// Where anchors of the receipts go in the vault.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{After, Layout, OnConflict, RateLimit, Transfers, Verify};
+use super::{After, Layout, MaxSize, OnConflict, RateLimit, Transfers, Verify};
 use crate::vault::RemotePath;
 
 /// What the command line says about the configuration; `None` where it says nothing.
@@ -93,6 +93,16 @@ pub struct PolicyOverrides {
     pub layout: Option<Layout>,
     /// `--ignore`, which adds to the configured patterns.
     pub ignore: Vec<String>,
+    /// `--exclude`, which adds to the configured patterns.
+    pub exclude: Vec<String>,
+    /// `--include`, which replaces the configured patterns.
+    pub include: Vec<String>,
+    /// `--min-age`
+    pub min_age: Option<Duration>,
+    /// `--max-size`
+    pub max_size: Option<MaxSize>,
+    /// `--prune-empty`
+    pub prune_empty: bool,
     /// `--settle`
     pub settle: Option<Duration>,
     /// `--failed-dir`

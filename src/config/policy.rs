@@ -31,6 +31,14 @@ pub struct Policy {
     pub failed_dir: Option<PathBuf>,
     /// Patterns (globs) of file names that are not uploaded, because a program is still writing such files.
     pub ignore: Vec<String>,
+    /// Patterns (gitignore's rules) of paths below the folder that are not uploaded. Of `ignore` and `exclude` the last match counts.
+    pub exclude: Vec<String>,
+    /// Patterns of paths below the folder that are uploaded; empty for all. What is excluded is not uploaded all the same.
+    pub include: Vec<String>,
+    /// How long ago a file's content must have changed.
+    pub min_age: Duration,
+    /// Whether sub-folders are removed that this program has emptied.
+    pub prune_empty: bool,
     /// The time between two scans of the whole folder, which find what events missed; at least a second.
     pub rescan: Duration,
     /// Whether files of other users are removed although the kernel may not tell this user of their writers (no `CAP_LEASE`).
@@ -53,6 +61,10 @@ impl Default for Policy {
             layout: Layout::Flat,
             failed_dir: None,
             ignore: IN_PROGRESS.map(str::to_owned).to_vec(),
+            exclude: Vec::new(),
+            include: Vec::new(),
+            min_age: Duration::ZERO,
+            prune_empty: false,
             rescan: Duration::from_secs(300),
             allow_unleased: false,
             store_lag: Duration::from_secs(60),

@@ -28,6 +28,10 @@ impl PolicyBuilder {
         replace(&mut policy.layout, keys.layout.as_ref());
         replace_some(&mut policy.failed_dir, keys.failed_dir.as_ref());
         replace(&mut policy.ignore, keys.ignore.as_ref());
+        replace(&mut policy.exclude, keys.exclude.as_ref());
+        replace(&mut policy.include, keys.include.as_ref());
+        replace(&mut policy.min_age, keys.min_age.as_ref());
+        replace(&mut policy.prune_empty, keys.prune_empty.as_ref());
         replace(&mut policy.rescan, keys.rescan.as_ref());
         replace(&mut policy.allow_unleased, keys.allow_unleased.as_ref());
         replace(&mut policy.store_lag, keys.store_lag.as_ref());
@@ -71,6 +75,7 @@ impl PolicyBuilder {
                 // What the file says of removing is meant for watched folders.
                 policy.after.clone_from(&push.after);
                 policy.failed_dir = None;
+                policy.prune_empty = push.policy.prune_empty;
             }
             Task::Local | Task::Ask => {}
         }
@@ -87,8 +92,16 @@ fn override_policy(policy: &mut Policy, flags: &PolicyOverrides) {
     replace(&mut policy.on_conflict, flags.on_conflict.as_ref());
     replace(&mut policy.layout, flags.layout.as_ref());
     replace_some(&mut policy.failed_dir, flags.failed_dir.as_ref());
-    // Patterns add to those of the file: one more name to ignore must not uncover half-written files.
+    replace(&mut policy.max_size, flags.max_size.as_ref());
+    replace(&mut policy.min_age, flags.min_age.as_ref());
+    policy.prune_empty |= flags.prune_empty;
+    // Patterns add to those of the file: one more name to leave must not uncover half-written files.
     policy.ignore.extend_from_slice(&flags.ignore);
+    policy.exclude.extend_from_slice(&flags.exclude);
+    // What is named here is all that is wanted: in addition to the file's patterns it would be more.
+    if !flags.include.is_empty() {
+        policy.include.clone_from(&flags.include);
+    }
 }
 
 fn replace<T: Clone>(value: &mut T, given: Option<&T>) {

@@ -113,12 +113,27 @@ impl<'de> Visitor<'de> for RateText {
     }
 }
 
-pub(super) fn globs<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, Vec<String>> {
-    let globs = Vec::<String>::deserialize(de)?;
-    for glob in &globs {
-        values::glob(glob).map_err(|why| D::Error::custom(format!("`{glob}` {why}")))?;
+pub(super) fn ignored<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, Vec<String>> {
+    patterns(de, values::ignored)
+}
+
+pub(super) fn excluded<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, Vec<String>> {
+    patterns(de, values::excluded)
+}
+
+pub(super) fn included<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, Vec<String>> {
+    patterns(de, values::included)
+}
+
+fn patterns<'de, D: Deserializer<'de>>(
+    de: D,
+    parse: impl Fn(&str) -> Result<String, String>,
+) -> Read<'de, D, Vec<String>> {
+    let patterns = Vec::<String>::deserialize(de)?;
+    for pattern in &patterns {
+        parse(pattern).map_err(|why| D::Error::custom(format!("`{pattern}` {why}")))?;
     }
-    Ok(Some(globs))
+    Ok(Some(patterns))
 }
 
 pub(super) fn command<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, Vec<String>> {

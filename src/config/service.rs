@@ -75,7 +75,10 @@ fn realm(inputs: &Inputs<'_>, keys: &ServiceKeys) -> Result<Option<String>, Conf
 
 fn no_realm(inputs: &Inputs<'_>) -> ConfigError {
     let file = inputs.file_name();
-    ConfigError::new(format!("no realm: give --realm NAME, ASTRAN_BACKUP_REALM, or realm under [service] in {file}"))
+    let or = super::or_init(inputs.file.origin.as_deref());
+    ConfigError::new(format!(
+        "no realm: give --realm NAME, ASTRAN_BACKUP_REALM, or realm under [service] in {file}{or}"
+    ))
 }
 
 /// One of the two addresses.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{AnchorFolder, MaxSize, RateLimit, Transfers};
 use crate::budget;
+use crate::filter::{self, List};
 use crate::vault::RemotePath;
 
 /// The most uploads at once. More would only wait for one another.
@@ -60,7 +61,7 @@ pub(super) fn keep_receipts(text: &str) -> Result<KeepReceipts, String> {
 }
 
 /// The size of the largest file that is sent: `none`, or a size.
-pub(super) fn max_size(text: &str) -> Result<MaxSize, String> {
+pub(crate) fn max_size(text: &str) -> Result<MaxSize, String> {
     if text == "none" {
         return Ok(MaxSize(None));
     }
@@ -139,12 +140,23 @@ pub(crate) fn document_name(text: &str) -> Result<String, String> {
     }
 }
 
-/// A pattern for file names. It is only checked here; the code that uses it compiles it.
-pub(crate) fn glob(text: &str) -> Result<String, String> {
-    if text.is_empty() {
-        return Err("is empty: write a pattern such as *.tmp".into());
-    }
-    globset::Glob::new(text).map(|_| text.to_owned()).map_err(|e| format!("is no pattern: {}", e.kind()))
+/// A pattern of `ignore`. It is only checked here; the code that uses it compiles it.
+pub(crate) fn ignored(text: &str) -> Result<String, String> {
+    pattern(List::Ignore, text)
+}
+
+/// A pattern of `exclude`.
+pub(crate) fn excluded(text: &str) -> Result<String, String> {
+    pattern(List::Exclude, text)
+}
+
+/// A pattern of `include`.
+pub(crate) fn included(text: &str) -> Result<String, String> {
+    pattern(List::Include, text)
+}
+
+fn pattern(list: List, text: &str) -> Result<String, String> {
+    filter::check(list, text).map(|()| text.to_owned()).map_err(|error| error.to_string())
 }
 
 /// A content type: `type/subtype`, without characters that a header can't hold.
@@ -176,7 +188,7 @@ mod tests {
 
         #[test]
         fn no_text_makes_a_value_panic(text in ".*") {
-            drop((duration(&text), transfers(&text), glob(&text), content_type(&text), max_size(&text)));
+            drop((duration(&text), transfers(&text), excluded(&text), included(&text), content_type(&text), max_size(&text)));
         }
     }
 

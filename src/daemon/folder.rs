@@ -10,17 +10,18 @@ use super::start::{Started, catch_up};
 use super::stop::tidy;
 use super::tally::count_in_metrics;
 use super::{Run, Tally, WatchedFolder, patience_after_stop};
-use crate::exit::{Exit, Fatal};
+use crate::exit::Fatal;
 use crate::file::{Root, Settled};
+use crate::filter::Filter;
 use crate::journal::LocalEnd;
 use crate::observe::health::{Component, Condition};
 use crate::observe::metrics::FolderMetrics;
 use crate::observe::stall::Activity;
 use crate::removal;
-use crate::upload::{Options, Outcome, Report, Uploader};
+use crate::upload::{Asked, Options, Outcome, Report, Uploader};
 use crate::vault::Vault;
 use crate::watch::settle::Rules;
-use crate::watch::{self, IgnorePatterns, Staging, UploadEnd, UploadReport};
+use crate::watch::{self, Staging, UploadEnd, UploadReport};
 
 /// Settled files that may wait for an upload. More wait in the folder.
 const QUEUE: usize = 256;
@@ -71,7 +72,7 @@ impl<V: Vault, F: Fn(&Report)> FolderRun<V, F> {
         }
         let (reports, reported) = mpsc::unbounded_channel();
         let WatchedFolder { root, policy, targets, dest, counts } = folder;
-        let uploads = Options { policy, targets, dest, forced: false, counts };
+        let uploads = Options { policy, targets, dest, asked: Asked::ByWatch, counts };
         let uploader = Uploader::new(Arc::clone(&run.shared), uploads, reports);
         run.health.add(Component::Destination(name), uploader.destination());
         run.stall_detector.add(options.inspections.clone());
@@ -108,11 +109,10 @@ impl<V: Vault, F: Fn(&Report)> FolderRun<V, F> {
 
 fn watch_options(folder: &WatchedFolder, once: bool) -> Result<watch::Options, Fatal> {
     let policy = &folder.policy;
-    let ignore = IgnorePatterns::new(&policy.ignore)
-        .map_err(|error| Fatal::new(Exit::Usage, format!("a pattern of names to ignore can't be used: {error}")))?;
-    let rules = Rules::new(policy.settle);
+    let filter = Filter::new(&policy.ignore, &policy.exclude, &policy.include)?;
+    let rules = Rules::new(policy.settle).with_min_age(policy.min_age);
     Ok(watch::Options {
-        ignore: Arc::new(ignore),
+        filter: Arc::new(filter),
         rules: if once { rules.for_once() } else { rules },
         rescan: policy.rescan,
         staging: Staging { recover: removal::recover, put_back: removal::put_back, tidy: removal::tidy },
@@ -179,9 +179,11 @@ impl<V, F: Fn(&Report)> Reporter<'_, V, F> {
 /// Translates a report for the watch, which knows nothing of uploads.
 fn for_watch(report: Report) -> UploadReport {
     let end = match report.outcome {
-        Outcome::Stored { local: LocalEnd::Removed | LocalEnd::Moved(_), .. } => UploadEnd::Stored,
+        Outcome::Stored { local: LocalEnd::Removed | LocalEnd::Moved(_), .. }
+        | Outcome::StoredBefore { local: LocalEnd::Removed | LocalEnd::Moved(_), .. } => UploadEnd::Stored,
         Outcome::Failed { moved: Some(_), .. } | Outcome::Gone => UploadEnd::Gone,
         Outcome::Stored { local: LocalEnd::Kept, .. }
+        | Outcome::StoredBefore { local: LocalEnd::Kept, .. }
         | Outcome::Failed { moved: None, .. }
         | Outcome::Blocked { .. }
         | Outcome::Skipped { .. }

@@ -17,7 +17,7 @@ pub struct Tally {
     pub waiting: u64,
     /// Files that somebody writes: they are left to the next run, which is no failure.
     pub still_open: u64,
-    /// Files that were kept or have failed before, and have not changed: nothing was done.
+    /// Files that the vault had already, or that have failed before, and have not changed: nothing was sent.
     pub skipped: u64,
     /// Files left for later, because of a stop or because the service could not be used.
     pub left: u64,
@@ -35,7 +35,7 @@ impl Tally {
             }
             Outcome::Failed { .. } => self.failed += 1,
             Outcome::Blocked { .. } => self.waiting += 1,
-            Outcome::Skipped { .. } => self.skipped += 1,
+            Outcome::Skipped { .. } | Outcome::StoredBefore { .. } => self.skipped += 1,
             Outcome::Left => self.left += 1,
             Outcome::Again { .. } | Outcome::Gone => {}
         }
@@ -61,7 +61,7 @@ pub(super) fn count_in_metrics(counts: &FolderMetrics, outcome: &Outcome) {
         Outcome::Failed { .. } => drop(counts.failed.inc()),
         Outcome::Blocked { .. } => drop(counts.waits.inc()),
         Outcome::Again { .. } => drop(counts.again.inc()),
-        Outcome::Skipped { .. } => drop(counts.skipped.inc()),
+        Outcome::Skipped { .. } | Outcome::StoredBefore { .. } => drop(counts.skipped.inc()),
         Outcome::Gone => drop(counts.gone.inc()),
         Outcome::Left => drop(counts.left.inc()),
     }

@@ -19,7 +19,6 @@ pub(super) struct Upkeep(JoinSet<()>);
 pub(super) fn start<V: Vault, F>(run: &Run<V, F>) -> Upkeep {
     let mut tasks = JoinSet::new();
     tasks.spawn(run.stall_detector.clone().watch());
-    tasks.spawn(run.health.clone().keep_checking());
     if !run.mode.once {
         let journal = run.shared.journal();
         tasks.spawn(retention::forget_failures_daily(journal.clone()));

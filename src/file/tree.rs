@@ -113,9 +113,9 @@ impl<'a> Tree<'a> {
         Self { with_left: true, ..self }
     }
 
-    /// Returns the next folder or name; `None` at the end. `wanted` decides by name and kind: what it refuses is not returned, and a
-    /// refused folder is not entered. It is not asked about the folder where the walk begins.
-    pub(crate) fn next(&mut self, mut wanted: impl FnMut(&OsStr, FileType) -> bool) -> Option<Found<'_>> {
+    /// Returns the next folder or name; `None` at the end. `wanted` decides by the path below the base and the kind: what it refuses is
+    /// not returned, and a refused folder is not entered. It is not asked about the folder where the walk begins.
+    pub(crate) fn next(&mut self, mut wanted: impl FnMut(&Path, FileType) -> bool) -> Option<Found<'_>> {
         loop {
             let step = if let Some(start) = self.start.take() {
                 self.begin(start)
@@ -219,7 +219,7 @@ impl<'a> Tree<'a> {
     }
 
     /// Reads one name of the last folder.
-    fn list(&mut self, wanted: &mut impl FnMut(&OsStr, FileType) -> bool) -> Result<Step, Errno> {
+    fn list(&mut self, wanted: &mut impl FnMut(&Path, FileType) -> bool) -> Result<Step, Errno> {
         let Some(level) = self.levels.last_mut() else { return Ok(Step::Skipped) };
         self.path.truncate(level.length);
         let Some(entry) = level.dir.as_mut().and_then(Dir::read) else {
@@ -232,15 +232,15 @@ impl<'a> Tree<'a> {
         if name == b"." || name == b".." {
             return Ok(Step::Skipped);
         }
+        self.at(name);
         let kind = match entry.file_type() {
             FileType::Unknown => {
-                self.at(name);
                 // Some file systems do not say.
                 kind_of(self.dir().ok_or(Errno::NOENT)?, OsStr::from_bytes(name))?
             }
             known => known,
         };
-        if !wanted(OsStr::from_bytes(name), kind) {
+        if !wanted(self.here(), kind) {
             return Ok(Step::Skipped);
         }
         if kind == FileType::Directory {
@@ -249,7 +249,6 @@ impl<'a> Tree<'a> {
             }
             return Ok(Step::Skipped);
         }
-        self.at(name);
         Ok(Step::Entry(kind))
     }
 

@@ -6,7 +6,7 @@ use std::fs;
 use std::process::Command;
 
 /// All that a walk returns, folders with a slash at their end.
-fn walk(root: &Root, below: &str, wanted: impl Fn(&OsStr, FileType) -> bool) -> Vec<String> {
+fn walk(root: &Root, below: &str, wanted: impl Fn(&Path, FileType) -> bool) -> Vec<String> {
     let mut tree = Tree::of(root, Path::new(below));
     let mut found = Vec::new();
     while let Some(entry) = tree.next(&wanted) {
@@ -18,7 +18,7 @@ fn walk(root: &Root, below: &str, wanted: impl Fn(&OsStr, FileType) -> bool) -> 
     found
 }
 
-fn all(_: &OsStr, _: FileType) -> bool {
+fn all(_: &Path, _: FileType) -> bool {
     true
 }
 
@@ -54,7 +54,7 @@ fn each_folder_and_name_is_returned_once_and_no_link_is_followed() {
         fs::write(dir.path().join(file), "").unwrap();
     }
     std::os::unix::fs::symlink("a", dir.path().join("link")).unwrap();
-    let without = |name: &OsStr, _: FileType| name != "left" && name != "y";
+    let without = |path: &Path, _: FileType| !path.ends_with("left") && path != Path::new("a/y");
     assert_eq!(walk(&root, "", without), ["/", "a/", "a/b/", "a/b/z", "a/c/", "empty/", "link", "x"]);
     assert_eq!(walk(&root, "a/b", all), ["a/b/", "a/b/z"]);
     // Not a folder after all.

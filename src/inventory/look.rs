@@ -12,7 +12,9 @@ use super::writers::Writing;
 use super::{FileHere, Look, Standing, join};
 use crate::file::lease::{NoLease, Writers};
 use crate::file::{FileStamp, LOCK, OpenError, PRIVATE, Tree, Unreadable, staged_name};
+use crate::filter::Excluded;
 use crate::journal::{JournalError, Known};
+use crate::upload::Asked;
 use crate::upload::preview::{Preview, preview};
 use crate::upload::reconcile::is_other_link;
 
@@ -68,9 +70,9 @@ impl<'a> Looking<'a> {
             }
             let (flow, skips) = match found {
                 Ok(entry) if entry.kind == FileType::Directory => {
-                    let (path, pattern) = (entry.path.to_owned(), self.pattern_of(entry.path));
-                    match pattern {
-                        Some(pattern) => (Ok(self.ignored(path, pattern, true)), true),
+                    let path = entry.path.to_owned();
+                    match self.excluded(&path, true) {
+                        Some(why) => (Ok(self.ignored(path, why, true)), true),
                         None => (Ok(ControlFlow::Continue(())), false),
                     }
                 }
@@ -105,9 +107,10 @@ impl<'a> Looking<'a> {
         Ok(flow.is_continue() && self.complete)
     }
 
-    /// The pattern by which the last name of a path is ignored.
-    fn pattern_of(&self, path: &Path) -> Option<String> {
-        self.look.ignore.pattern_of(path.file_name()?).filter(|_| !is_own(path)).map(str::to_owned)
+    /// Why the filter leaves a path whose folders are not excluded.
+    fn excluded(&self, path: &Path, is_folder: bool) -> Option<Excluded<'a>> {
+        let is_there = !path.as_os_str().is_empty() && !is_own(path);
+        self.look.filter.excludes(path, is_folder).filter(|why| is_there && *why != Excluded::Own)
     }
 
     fn found(&mut self, path: PathBuf, kind: FileType) -> Result<ControlFlow<()>, JournalError> {
@@ -123,8 +126,8 @@ impl<'a> Looking<'a> {
             };
             return Ok((self.with)(here));
         }
-        if let Some(pattern) = self.pattern_of(&path) {
-            return Ok(self.ignored(path, pattern, false));
+        if let Some(why) = self.excluded(&path, false) {
+            return Ok(self.ignored(path, why, false));
         }
         match kind {
             FileType::RegularFile => self.look_at(path),
@@ -136,8 +139,8 @@ impl<'a> Looking<'a> {
         }
     }
 
-    fn ignored(&mut self, path: PathBuf, pattern: String, is_folder: bool) -> ControlFlow<()> {
-        self.tell(path, None, Standing::Ignored { pattern, is_folder })
+    fn ignored(&mut self, path: PathBuf, why: Excluded<'_>, is_folder: bool) -> ControlFlow<()> {
+        self.tell(path, None, Standing::Ignored { why: why.to_string(), is_folder })
     }
 
     fn unreadable_folder(&mut self, unreadable: Unreadable) -> ControlFlow<()> {
@@ -146,8 +149,8 @@ impl<'a> Looking<'a> {
             // Gone before the walk came to it; or the private folder of another user, about which the removal warns.
             return ControlFlow::Continue(());
         }
-        if let Some(pattern) = self.pattern_of(&path) {
-            return self.ignored(path, pattern, true);
+        if let Some(why) = self.excluded(&path, true) {
+            return self.ignored(path, why, true);
         }
         let owner = Owner::of(&self.look.root, &path);
         self.tell(path, None, Standing::Unreadable { owner, is_folder: true, error: why })
@@ -214,7 +217,7 @@ impl<'a> Looking<'a> {
         let known = known.filter(|known| !is_other_link(&path, &known.entry));
         let (receipt, entry) = known.map_or((None, None), |known| (known.receipt, Some(known.entry)));
         let file = (seen.relative.as_path(), &seen.stamp);
-        match preview(entry, file, (&look.policy, &look.dest), look.forced) {
+        match preview(entry, file, (&look.policy, &look.dest), look.asked) {
             Preview::Send { to } => self.may_be_sent(seen, to),
             Preview::Stored { to, at } => Standing::Stored { to, receipt, at },
             Preview::Kept { to, at } => Standing::Kept { to, receipt, at },
@@ -233,7 +236,13 @@ impl<'a> Looking<'a> {
             return Standing::OpenForWriting { unchanged_for: age, by, to };
         }
         let left = self.look.rules.left(seen.stamp.size, age, seen.writers == SeenWriters::None);
-        if left.is_zero() || self.look.forced { Standing::Ready { to } } else { Standing::Settling { left, to } }
+        let young_for = self.look.rules.too_young_for(&seen.stamp, SystemTime::now());
+        match (left, young_for) {
+            (_, Duration::ZERO) if self.look.asked != Asked::ByWatch => Standing::Ready { to },
+            (Duration::ZERO, Duration::ZERO) => Standing::Ready { to },
+            (left, Duration::ZERO) => Standing::Settling { left, to },
+            (_, left) => Standing::TooYoung { left, to },
+        }
     }
 
     fn tell(&mut self, relative: PathBuf, seen: Option<(u64, SeenWriters)>, standing: Standing) -> ControlFlow<()> {

@@ -29,9 +29,10 @@ use crate::budget;
 use crate::config::Policy;
 use crate::file::Root;
 use crate::file::lease::LeaseBreaks;
+use crate::filter::{Filter, PatternError};
 use crate::journal::{Journal, JournalError};
+use crate::upload::Asked;
 use crate::vault::RemotePath;
-use crate::watch::IgnorePatterns;
 use crate::watch::settle::Rules;
 
 #[cfg(test)]
@@ -46,25 +47,26 @@ pub(crate) struct Look {
     policy: Policy,
     dest: RemotePath,
     journal: Option<Journal>,
-    ignore: Arc<IgnorePatterns>,
+    filter: Arc<Filter>,
     rules: Rules,
-    forced: bool,
+    asked: Asked,
     /// Held because the default action of the signal for a broken lease ends the process.
     _breaks: LeaseBreaks,
 }
 
 impl Look {
     /// A look at the files below a root that go to this destination by this policy. Without a journal, nothing is known of what was
-    /// uploaded before. The error is that of a pattern in `ignore`.
+    /// uploaded before. The error is that of a pattern.
     pub(crate) fn new(
         root: Arc<Root>,
         policy: Policy,
         dest: RemotePath,
         journal: Option<Journal>,
         breaks: LeaseBreaks,
-    ) -> Result<Self, globset::Error> {
-        let (ignore, rules) = (Arc::new(IgnorePatterns::new(&policy.ignore)?), Rules::new(policy.settle));
-        Ok(Self { root, policy, dest, journal, ignore, rules, forced: false, _breaks: breaks })
+    ) -> Result<Self, PatternError> {
+        let filter = Arc::new(Filter::new(&policy.ignore, &policy.exclude, &policy.include)?);
+        let rules = Rules::new(policy.settle).with_min_age(policy.min_age);
+        Ok(Self { root, policy, dest, journal, filter, rules, asked: Asked::ByWatch, _breaks: breaks })
     }
 
     /// The folder that is looked at.
@@ -72,10 +74,9 @@ impl Look {
         self.root.path()
     }
 
-    /// The same look for `push`: a person asks for just these files, so an earlier success or failure is no reason to leave them, and
-    /// they need not settle.
-    pub(crate) fn forced(self) -> Self {
-        Self { forced: true, ..self }
+    /// The same look for files that somebody asks for by name: they need not settle.
+    pub(crate) fn asked(self, asked: Asked) -> Self {
+        Self { asked, ..self }
     }
 }
 
@@ -135,7 +136,7 @@ pub(crate) fn visit(look: &Look, with: &mut dyn FnMut(FileHere) -> ControlFlow<(
     look::Looking::new(look, None, with).folder()
 }
 
-/// Looks at these files below the root, whether their names are ignored or not. Blocks.
+/// Looks at these files below the root, whether their paths are excluded or not. Blocks.
 pub(crate) fn of_files(
     look: &Look,
     files: &[PathBuf],

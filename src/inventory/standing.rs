@@ -20,8 +20,10 @@ pub(crate) enum Standing {
     Settling { left: Duration, to: RemotePath },
     /// A process has the file open for writing. The processes are those that this user may look into; the list may be empty.
     OpenForWriting { unchanged_for: Duration, by: Vec<Process>, to: RemotePath },
-    /// Its name, or that of the folder, matches this pattern of `ignore`.
-    Ignored { pattern: String, is_folder: bool },
+    /// The file has settled, and is younger than `min_age` for so much longer.
+    TooYoung { left: Duration, to: RemotePath },
+    /// `ignore`, `exclude` or `include` leave the file, or all that is in the folder; `why` says by which pattern.
+    Ignored { why: String, is_folder: bool },
     /// The system lets this user not read the file or folder.
     Unreadable { owner: Option<Owner>, is_folder: bool, error: io::Error },
     /// A link, pipe, socket or device, or a hard link that may be another user's trick: never uploaded.
@@ -57,6 +59,7 @@ impl Standing {
             Self::Ready { .. } => "ready",
             Self::Settling { .. } => "settling",
             Self::OpenForWriting { .. } => "open",
+            Self::TooYoung { .. } => "too_young",
             Self::Ignored { .. } => "ignored",
             Self::Unreadable { .. } => "unreadable",
             Self::NotUploadable(_) => "not_regular",
@@ -81,6 +84,7 @@ impl Standing {
         match self {
             Self::Ready { to }
             | Self::Settling { to, .. }
+            | Self::TooYoung { to, .. }
             | Self::OpenForWriting { to, .. }
             | Self::Kept { to, .. }
             | Self::Stored { to, .. }
@@ -123,10 +127,11 @@ impl Standing {
             Self::Failed { .. } => "mend the cause, then run `astran-backup retry`, or change the file",
             Self::TooLarge { .. } => "raise max_size, or move it away",
             Self::BadName(_) => "rename it",
-            Self::Ignored { .. } => "rename it, or change `ignore`",
+            Self::Ignored { .. } => "rename it, or change `ignore`, `exclude` or `include`",
             Self::OpenForWriting { .. } => "close it in the program that writes it",
             Self::Ready { .. }
             | Self::Settling { .. }
+            | Self::TooYoung { .. }
             | Self::Kept { .. }
             | Self::Stored { .. }
             | Self::SetAside { .. }
@@ -150,10 +155,9 @@ impl fmt::Display for Standing {
                 }
                 write!(f, ", last changed {} ago", rough(*unchanged_for))
             }
-            Self::Ignored { pattern, is_folder: false } => write!(f, "its name matches `{}`", printable(pattern)),
-            Self::Ignored { pattern, is_folder: true } => {
-                write!(f, "its name matches `{}`, so nothing in it is uploaded", printable(pattern))
-            }
+            Self::TooYoung { left, .. } => write!(f, "younger than min_age for {} more", rough(*left)),
+            Self::Ignored { why, is_folder: false } => f.write_str(why),
+            Self::Ignored { why, is_folder: true } => write!(f, "{why}, so nothing in it is uploaded"),
             Self::Unreadable { owner, error, is_folder } => {
                 let what = if *is_folder { "folder not readable" } else { "not readable" };
                 match owner {

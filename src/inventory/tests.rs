@@ -133,12 +133,32 @@ async fn an_ignored_name_tells_its_pattern_and_an_ignored_folder_is_not_entered(
     folder.put("x.part", "1234");
     folder.put(".git/objects/1", "1234");
     let ignored = |relative: &str| match folder.standing(relative) {
-        Standing::Ignored { pattern, is_folder } => (pattern, is_folder),
+        Standing::Ignored { why, is_folder } => (why, is_folder),
         other => panic!("{other:?}"),
     };
-    assert_eq!(ignored("x.part"), ("*.part".to_owned(), false));
-    assert_eq!(ignored(".git"), (".*".to_owned(), true));
+    assert_eq!(ignored("x.part"), ("its name matches `*.part`".to_owned(), false));
+    assert_eq!(ignored(".git"), ("its name matches `.*`".to_owned(), true));
     assert_eq!(folder.take().files.len(), 2, "nothing below the ignored folder");
+}
+
+#[tokio::test]
+async fn an_excluded_file_one_that_is_not_included_and_a_young_one_tell_why_they_stay() {
+    let mut folder = Folder::new();
+    folder.policy.exclude = vec!["logs/".into(), "/a/*.bak".into()];
+    folder.policy.include = vec!["*.pdf".into(), "*.bak".into()];
+    folder.policy.min_age = Duration::from_secs(3600);
+    folder.policy.settle = Duration::ZERO;
+    for file in ["logs/x.pdf", "a/x.bak", "a/x.txt", "a/x.pdf"] {
+        folder.put(file, "1234");
+    }
+    assert_eq!(folder.standing("logs").to_string(), "its name matches `logs/`, so nothing in it is uploaded");
+    assert_eq!(folder.standing("a/x.bak").to_string(), "its name matches `/a/*.bak`");
+    assert_eq!(folder.standing("a/x.txt").to_string(), "no pattern of `include` matches it");
+    if folder.root.leases_tell_of_writers() {
+        let Standing::TooYoung { left, .. } = folder.standing("a/x.pdf") else { panic!("it was made just now") };
+        assert!(left > Duration::from_secs(3000) && left <= Duration::from_secs(3600), "{left:?}");
+    }
+    assert_eq!(folder.take().files.len(), 4, "nothing below the excluded folder");
 }
 
 #[tokio::test]

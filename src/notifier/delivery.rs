@@ -52,15 +52,6 @@ pub(super) struct Address {
     names: bool,
 }
 
-/// What could not be sent, and why: the way's name and a reason, without anything secret.
-pub(super) struct DeliveryError(String);
-
-impl fmt::Display for DeliveryError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// The configured ways. Blocks for some milliseconds, to read certificates.
 pub(super) fn ways(config: &Notify, ca_file: Option<&Path>) -> Result<Vec<Way>, ClientError> {
     let address = |url: &SecretUrl| {
@@ -97,9 +88,9 @@ impl fmt::Display for Way {
 }
 
 impl Way {
-    /// Sends once.
-    pub(super) async fn send(&self, parcel: &Parcel, host: &str) -> Result<(), DeliveryError> {
-        let sent = match (self, parcel) {
+    /// Sends once. An error is the reason in words, which name nothing secret.
+    pub(super) async fn send(&self, parcel: &Parcel, host: &str) -> Result<(), String> {
+        match (self, parcel) {
             (Self::Command(words), Parcel::Message(message, time)) => {
                 let (json, variables) = (message.json(host, true, *time), message.variables(host, *time));
                 command::run(words, &json, &variables, budget::NOTIFY_COMMAND).await.map_err(|error| error.to_string())
@@ -113,8 +104,7 @@ impl Way {
                 sent.await.map_err(|error| error.to_string())
             }
             (Self::Command(_) | Self::Url(_), Parcel::Signal(..)) | (Self::Ping(_), Parcel::Message(..)) => Ok(()),
-        };
-        sent.map_err(|why| DeliveryError(format!("{self}: {why}")))
+        }
     }
 
     fn takes(&self, parcel: &Parcel) -> bool {
@@ -240,7 +230,10 @@ impl Sender {
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.is_failing, true) {
-                    tracing::warn!("a message of [notify] can't be sent, and is tried again a few times: {error}");
+                    tracing::warn!(
+                        "{}: a message of [notify] can't be sent, and is tried again a few times: {error}",
+                        self.way
+                    );
                 }
                 false
             }

@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use super::trouble::{Event, Kind, Topic};
-use crate::printable::{json_line, printable};
+use crate::events::{self, LocalPath};
+use crate::printable::printable;
 
 /// The longest text in a message, in characters: a reason is a sentence or two.
 const LONGEST: usize = 500;
@@ -62,12 +63,9 @@ pub(super) struct Message {
     pub(super) lasted: Option<Duration>,
 }
 
-/// The JSON of a message, version 1: only fields are added.
+/// The JSON of a message.
 #[derive(Debug, Serialize)]
-struct Line<'a> {
-    v: u8,
-    r#type: &'static str,
-    time: String,
+struct NotifyEvent<'a> {
     event: &'static str,
     /// What is over, for `recovered`.
     of: Option<&'static str>,
@@ -82,8 +80,13 @@ struct Line<'a> {
 
 #[derive(Debug, Serialize)]
 struct FileLine {
-    local_path: String,
+    #[serde(flatten)]
+    path: LocalPath,
     reason: String,
+}
+
+impl events::Event for NotifyEvent<'_> {
+    const TYPE: &'static str = "notify";
 }
 
 impl Message {
@@ -96,14 +99,12 @@ impl Message {
 
     /// One line of JSON without its end.
     pub(super) fn json(&self, host: &str, names: bool, now: SystemTime) -> String {
-        let files = self.files.iter().filter(|_| names).map(|file| FileLine {
-            local_path: file.path.to_string_lossy().into_owned(),
-            reason: short(file.reason.get(names)),
-        });
-        json_line(&Line {
-            v: 1,
-            r#type: "notify",
-            time: time(now),
+        let files = self
+            .files
+            .iter()
+            .filter(|_| names)
+            .map(|file| FileLine { path: LocalPath::new(&file.path), reason: short(file.reason.get(names)) });
+        let event = NotifyEvent {
             event: self.word(),
             of: (self.event == Event::Recovered).then(|| self.topic.kind.word()),
             host,
@@ -113,7 +114,8 @@ impl Message {
             seconds: self.lasted.map(|lasted| lasted.as_secs()),
             message: self.text(host, names),
             files: files.collect(),
-        })
+        };
+        events::line(&event, now)
     }
 
     /// The message's words as environment variables. None holds a NUL or a line break.
@@ -224,7 +226,7 @@ mod tests {
             assert!(documented.contains(variable), "docs/notify.md does not explain {variable}");
         }
         assert_eq!((&json["v"], &json["type"], &json["event"]), (&1.into(), &"notify".into(), &"failed".into()));
-        assert_eq!(json["time"], "1970-01-01T00:00:00Z");
+        assert_eq!(json["time"], "1970-01-01T00:00:00.000Z");
         assert_eq!(json["files"][0]["local_path"], "/srv/hr/Müller\n.pdf");
     }
 

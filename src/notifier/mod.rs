@@ -20,7 +20,7 @@ mod test_run;
 mod trouble;
 mod words;
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
@@ -35,6 +35,7 @@ use crate::config::Config;
 use crate::exit::{Exit, Fatal};
 use crate::journal::Journal;
 use crate::observe::health::Health;
+use crate::observe::waiting::Waiting;
 use crate::upload::{Outcome, Report};
 
 pub(crate) use delivery::names;
@@ -76,7 +77,6 @@ impl Notifier {
         let (inputs, received) = sync_channel(budget::NOTIFY_INPUTS);
         let missed = Arc::<AtomicU64>::default();
         let (decide, decided) = oneshot::channel();
-        let folders: Vec<_> = config.folders.clone();
         let run = Run {
             notify: config.notify.clone(),
             once,
@@ -87,7 +87,7 @@ impl Notifier {
         };
         let state_dir = config.state_dir.clone();
         std::thread::spawn(move || {
-            Teller::new(run, queues, &state_dir, folders).run(&received);
+            Teller::new(run, queues, &state_dir).run(&received);
             // Where the run did not wait for this, nobody hears it.
             decide.send(()).ok();
         });
@@ -122,6 +122,11 @@ impl Notifier {
 }
 
 impl FileReports {
+    /// A folder is watched from now on, whose waiting files are counted here. Never waits.
+    pub(crate) fn watches(&self, folder: &Path, waiting: Waiting) {
+        self.inputs.try_send(Input::Folder(folder.to_owned(), waiting)).ok();
+    }
+
     /// Takes note of a file. Never waits.
     pub(crate) fn take(&self, report: &Report) {
         let folder = || report.file.root.path().to_owned();
@@ -162,9 +167,4 @@ impl Uptime {
     fn now(&self) -> Duration {
         self.0.elapsed()
     }
-}
-
-/// A folder of the configuration as the reports name it. Blocks, for as long as its file system takes.
-fn places(folders: &[crate::config::Folder]) -> Vec<PathBuf> {
-    folders.iter().map(crate::config::Folder::place).collect()
 }

@@ -10,14 +10,15 @@ use std::time::{Duration, Instant, SystemTime};
 use super::delivery::{Parcel, Queues, Signal};
 use super::marks::MarksFile;
 use super::message::{Message, NamedFile, Words};
-use super::trouble::{Event, Kind, Seen, Topic, Troubles, When};
-use super::{Uptime, places, words};
+use super::trouble::{Event, Kind, Seen, Topic, Troubles, WAITING, When};
+use super::{Uptime, words};
 use crate::budget;
-use crate::config::{Folder, Notify};
+use crate::config::Notify;
 use crate::exit::Exit;
 use crate::inventory::failed_here;
 use crate::journal::Journal;
 use crate::observe::health::{Checked, Component, Health};
+use crate::observe::waiting::{Waiting, WaitingFiles};
 
 /// The time between two looks at the health.
 const TICK: Duration = Duration::from_secs(2);
@@ -38,7 +39,8 @@ pub(super) enum Input {
     FailedBefore(PathBuf),
     Stored,
     Journal(Journal),
-    Places(Vec<PathBuf>),
+    /// A folder is watched from now on.
+    Folder(PathBuf, Waiting),
     /// So many failed files lie in a folder; `None` where that can't be told.
     Counted(PathBuf, Option<(u64, Vec<NamedFile>)>),
     /// The run has ended, with a code or for a reason.
@@ -65,6 +67,8 @@ pub(super) struct Teller {
     troubles: Troubles,
     uptime: Uptime,
     journal: Option<Journal>,
+    /// Each watched folder with the count of its waiting files.
+    folders: Vec<(PathBuf, Waiting)>,
     /// Counts under way.
     counting: usize,
     counted: Option<Instant>,
@@ -75,10 +79,7 @@ pub(super) struct Teller {
 
 impl Teller {
     /// Blocks, to read the marks.
-    pub(super) fn new(run: Run, queues: Queues, state_dir: &Path, folders: Vec<Folder>) -> Self {
-        // The file system of a folder may not answer, and must not silence this thread.
-        let to = run.looked_up.clone();
-        std::thread::spawn(move || to.send(Input::Places(places(&folders))));
+    pub(super) fn new(run: Run, queues: Queues, state_dir: &Path) -> Self {
         Self {
             troubles: Troubles::new(run.notify.clone()),
             marks: MarksFile::open(state_dir),
@@ -86,6 +87,7 @@ impl Teller {
             run,
             queues,
             journal: None,
+            folders: Vec::new(),
             counting: 0,
             counted: None,
             has_moved: false,
@@ -126,7 +128,10 @@ impl Teller {
             Input::FailedBefore(folder) => self.troubles.failed_before(&folder),
             Input::Stored => self.has_moved = true,
             Input::Journal(journal) => self.journal = Some(journal),
-            Input::Places(places) => self.troubles.watches(places),
+            Input::Folder(folder, waiting) => {
+                self.troubles.watches(&folder);
+                self.folders.push((folder, waiting));
+            }
             Input::Counted(folder, found) => {
                 self.counting -= 1;
                 if let Some((count, newest)) = found {
@@ -142,7 +147,7 @@ impl Teller {
         let checked = self.run.health.check_all();
         let is_refused = self.run.health.is_login_refused();
         let started = checked.iter().any(|it| it.component == Component::Start && it.trouble.is_none());
-        let mut seen: Vec<Seen> = Vec::new();
+        let mut seen = self.waiting();
         for Checked { component, trouble, .. } in checked {
             let Some(reason) = trouble else { continue };
             let kind = if is_refused && component == Component::Service { Kind::Login } else { Kind::Stuck };
@@ -155,6 +160,24 @@ impl Teller {
             });
         }
         self.troubles.look(seen, started, self.uptime.now());
+    }
+
+    /// The folders in which a file waits for too long.
+    fn waiting(&self) -> Vec<Seen> {
+        let now = tokio::time::Instant::now();
+        let of_folder = |(folder, waiting): &(PathBuf, Waiting)| {
+            let WaitingFiles { files, oldest, .. } = waiting.get()?;
+            let age = now.saturating_duration_since(oldest?);
+            let reason = format!("{files} {} there", if files == 1 { "file waits" } else { "files wait" });
+            (age >= self.run.notify.stuck_after).then(|| Seen {
+                topic: Topic { kind: Kind::Stuck, folder: Some(folder.clone()) },
+                cause: WAITING,
+                reason: Words::new(&reason, &reason),
+                count: files,
+                age,
+            })
+        };
+        self.folders.iter().filter_map(of_folder).collect()
     }
 
     /// Counts the failed files that lie in the folders where some do, on threads of their own: a file system may not answer.
@@ -236,9 +259,9 @@ impl Teller {
     /// Tells how the run ended.
     fn end(mut self, ended: Result<Exit, (Exit, Words)>, inputs: &Receiver<Input>) {
         let once = self.run.once;
-        let (exit, reason) = match ended {
-            Ok(exit) => (exit, words::of_run(exit)),
-            Err((exit, reason)) => (exit, reason),
+        let (has_run, exit, reason) = match ended {
+            Ok(exit) => (true, exit, words::of_run(exit)),
+            Err((exit, reason)) => (false, exit, reason),
         };
         if exit == Exit::Interrupted || (!once && exit == Exit::Done) {
             return;
@@ -247,10 +270,10 @@ impl Teller {
         if once {
             self.wait_for_counts(inputs);
         }
-        let has_run = matches!(exit, Exit::Done | Exit::SomeFailed);
+        let is_explained = exit == Exit::Done || (exit == Exit::SomeFailed && has_run && self.troubles.has_failures());
         if exit == Exit::LoginRefused {
             self.troubles.refused(reason.clone(), self.uptime.now());
-        } else if !has_run || (exit == Exit::SomeFailed && !self.troubles.has_failures()) {
+        } else if !is_explained {
             self.troubles.failed(None, reason.clone(), None, self.uptime.now());
         }
         self.tell(When::Ended { once: once && has_run });

@@ -40,6 +40,6 @@ async fn trial(way: &Way) -> TestResult {
         // A sign of life would hide a trouble that the check shows.
         Way::Ping(_) => Parcel::Signal(Signal::Log, message.text(&host, false)),
     };
-    let wrong = way.send(&parcel, &host).await.err().map(|error| error.to_string());
+    let wrong = way.send(&parcel, &host).await.err();
     TestResult { way: way.to_string(), wrong }
 }

@@ -19,6 +19,9 @@ const GATHER: Duration = Duration::from_secs(3);
 /// A trouble is over when it has not been seen for so long: a breaker that tries again looks well for a moment.
 const QUIET: Duration = Duration::from_secs(4);
 
+/// The cause of files that wait too long, though nothing is known that they wait for.
+pub(super) const WAITING: &str = "waiting";
+
 /// What is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
@@ -118,18 +121,27 @@ pub(super) struct Troubles {
     failures: BTreeMap<Option<PathBuf>, Failures>,
     /// The folders of this process: marks of others are no concern of it.
     folders: BTreeSet<PathBuf>,
+    /// When something was last in trouble for which files wait: in a folder, or (`None`) for all.
+    explained: BTreeMap<Option<PathBuf>, Duration>,
     /// Since when the start of the daemon is over: before that nothing can be called over.
     started: Option<Duration>,
 }
 
 impl Troubles {
     pub(super) fn new(rules: Notify) -> Self {
-        Self { rules, present: BTreeMap::new(), failures: BTreeMap::new(), folders: BTreeSet::new(), started: None }
+        Self {
+            rules,
+            present: BTreeMap::new(),
+            failures: BTreeMap::new(),
+            folders: BTreeSet::new(),
+            explained: BTreeMap::new(),
+            started: None,
+        }
     }
 
-    /// This process watches these folders.
-    pub(super) fn watches(&mut self, folders: impl IntoIterator<Item = PathBuf>) {
-        self.folders.extend(folders);
+    /// This process watches this folder.
+    pub(super) fn watches(&mut self, folder: &Path) {
+        self.folders.insert(folder.to_owned());
     }
 
     /// A file of a folder failed, or the run as a whole (`None`).
@@ -187,11 +199,16 @@ impl Troubles {
     /// Takes note of all other troubles that are there now. `started` tells whether the start is over.
     pub(super) fn look(&mut self, seen: Vec<Seen>, started: bool, up: Duration) {
         for seen in seen {
+            self.folders.extend(seen.topic.folder.clone());
+            if seen.cause != WAITING {
+                self.explained.insert(seen.topic.folder.clone(), up);
+            }
             let key = (seen.topic.clone(), seen.cause);
             let first = self.present.get(&key).map_or(up, |present| present.first);
             self.present.insert(key, Present { seen, first, last: up });
         }
-        self.present.retain(|_, present| up.saturating_sub(present.last) < QUIET);
+        let quiet = |present: &Present| if present.seen.cause == WAITING { Duration::from_nanos(1) } else { QUIET };
+        self.present.retain(|_, present| up.saturating_sub(present.last) < quiet(present));
         self.started = if started { self.started.or(Some(up)) } else { None };
     }
 
@@ -265,12 +282,14 @@ impl Troubles {
     fn in_trouble(&self, when: When, up: Duration) -> Vec<Message> {
         let failed = self.failures.iter().filter(|(_, failures)| failures.is_due(when, up));
         let mut messages: Vec<_> = failed.map(|(folder, failures)| failures.message(folder.clone())).collect();
-        let login = self.present.values().any(|present| present.seen.topic.kind == Kind::Login);
+        let shared = |kind| self.present.keys().any(|(topic, _)| topic.kind == kind && topic.folder.is_none());
+        let (login, all) = (shared(Kind::Login), shared(Kind::Stuck));
         let mut topics: Vec<_> = self.present.keys().map(|(topic, _)| topic).collect();
         topics.dedup();
         for topic in topics {
-            // Where the login is refused, all else that waits waits for that.
-            if topic.kind == Kind::Login || !login {
+            // Where the login is refused, all else that waits waits for that; and the files of a folder wait where all do.
+            let is_explained = topic.kind != Kind::Login && (login || (all && topic.folder.is_some()));
+            if !is_explained {
                 messages.extend(self.lasting(topic, up));
             }
         }
@@ -280,7 +299,7 @@ impl Troubles {
     /// The message for a topic whose causes have lasted long enough; the oldest cause comes first.
     fn lasting(&self, topic: &Topic, up: Duration) -> Option<Message> {
         let at_least = if topic.kind == Kind::Login { Duration::ZERO } else { self.rules.stuck_after };
-        let age = |present: &Present| present.seen.age.max(up.saturating_sub(present.first));
+        let age = |present: &Present| self.age(present, up);
         let of_topic = self.present.iter().filter(|((of, _), _)| of == topic).map(|(_, present)| present);
         let mut causes: Vec<_> = of_topic.filter(|present| age(present) >= at_least).collect();
         causes.sort_by_key(|present| std::cmp::Reverse(age(present)));
@@ -293,6 +312,17 @@ impl Troubles {
             files: Vec::new(),
             lasted: Some(lasted),
         })
+    }
+
+    /// How long a trouble has lasted. Files that waited for something in trouble have their full time again once that is over: thousands
+    /// may wait then, and they go one after the other.
+    fn age(&self, present: &Present, up: Duration) -> Duration {
+        let age = present.seen.age.max(up.saturating_sub(present.first));
+        if present.seen.cause != WAITING {
+            return age;
+        }
+        let explained = [&None, &present.seen.topic.folder].into_iter().filter_map(|of| self.explained.get(of)).max();
+        explained.map_or(age, |until| age.min(up.saturating_sub(*until)))
     }
 
     /// A message for each topic that was told and is no longer in trouble.

@@ -24,7 +24,7 @@ struct Story {
 impl Story {
     fn new() -> Self {
         let mut troubles = Troubles::new(rules());
-        troubles.watches([FOLDER.into()]);
+        troubles.watches(Path::new(FOLDER));
         Self { troubles, marks: Marks::default(), up: Duration::ZERO, told: Vec::new() }
     }
 
@@ -68,6 +68,12 @@ impl Story {
 fn seen(kind: Kind, cause: &'static str) -> Seen {
     let reason = Words::new(cause, cause);
     Seen { topic: Topic { kind, folder: None }, cause, reason, count: 0, age: Duration::ZERO }
+}
+
+/// A file of the folder has waited for hours.
+fn waiting() -> Seen {
+    let topic = Topic { kind: Kind::Stuck, folder: Some(FOLDER.into()) };
+    Seen { topic, age: 10 * HOUR, count: 1, ..seen(Kind::Stuck, WAITING) }
 }
 
 #[test]
@@ -134,8 +140,21 @@ fn stuck_is_told_when_it_has_lasted_long_enough_and_again_while_it_lasts() {
 #[test]
 fn a_file_that_waits_for_long_already_when_it_is_first_seen_is_stuck() {
     let mut story = Story::new();
-    story.pass(QUIET, &[Seen { age: HOUR, ..seen(Kind::Stuck, "waiting") }]);
+    story.pass(QUIET, &[waiting()]);
     assert_eq!(story.words(), ["stuck"]);
+}
+
+/// Regression: the service came back after hours, and the files that went now were told as stuck.
+#[test]
+fn files_that_waited_for_the_service_have_their_full_time_again_when_it_is_back() {
+    let mut story = Story::new();
+    story.pass(HOUR + HOUR / 2, &[seen(Kind::Stuck, "service"), waiting()]);
+    assert_eq!(story.words(), ["stuck"]);
+    story.pass(HOUR / 2, &[waiting()]);
+    assert_eq!(story.words(), ["stuck", "recovered"]);
+    story.pass(HOUR, &[waiting()]);
+    assert_eq!(story.words(), ["stuck", "recovered", "stuck"]);
+    assert_eq!(story.told[2].1.topic.folder.as_deref(), Some(Path::new(FOLDER)));
 }
 
 #[test]

@@ -3,9 +3,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
-
-use tokio::time::sleep;
+use std::time::SystemTime;
 
 /// A component of the program that can be in trouble.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,12 +71,9 @@ pub struct Checked {
     pub component: Component,
     /// Why it holds up uploads, on one line; `None` while it does not.
     pub trouble: Option<String>,
-    /// When the trouble was first seen. [`Health::keep_checking`] makes that a few seconds after its beginning at most.
+    /// When a check first saw the trouble: in `watch` two seconds after its beginning at most.
     pub since: Option<SystemTime>,
 }
-
-/// The time between two checks of [`Health::keep_checking`].
-const TICK: Duration = Duration::from_secs(5);
 
 impl Check {
     fn run(self) -> Checked {
@@ -112,14 +107,6 @@ impl Health {
     pub fn reasons(&self) -> Vec<String> {
         let checked = self.check_all().into_iter();
         checked.filter_map(|it| Some(format!("{}: {}", it.component, it.trouble?))).collect()
-    }
-
-    /// Checks every few seconds for ever, so that it is known since when a trouble lasts, though nobody asked meanwhile.
-    pub async fn keep_checking(self) {
-        loop {
-            self.check_all();
-            sleep(TICK).await;
-        }
     }
 }
 

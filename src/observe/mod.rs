@@ -1,4 +1,4 @@
-//! What the program shows of itself: its health, its metrics, its uploads in flight, its log, and the listener that serves the first two over HTTP.
+//! What the program shows of itself: its health, its metrics, its uploads in flight, its log, and the listener that serves the first two and the page for people over HTTP.
 
 pub mod health;
 pub mod http;

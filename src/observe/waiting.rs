@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 /// The files of one folder that wait, as the watch counted them last. Clones share the count.
 #[derive(Debug, Clone, Default)]
-pub struct Waiting(Arc<Mutex<WaitingFiles>>);
+pub struct Waiting(Arc<Mutex<Option<WaitingFiles>>>);
 
 /// A count of files that wait, those in flight included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -22,11 +22,12 @@ pub struct WaitingFiles {
 impl Waiting {
     /// Sets the newest count.
     pub fn set(&self, files: WaitingFiles) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = files;
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(files);
     }
 
-    /// The newest count, at most a second old while files come and go.
-    pub fn get(&self) -> WaitingFiles {
+    /// The newest count, at most a second old while files come and go; `None` as long as the folder's watch has not begun, because the
+    /// service does not answer perhaps.
+    pub fn get(&self) -> Option<WaitingFiles> {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -225,8 +225,7 @@ impl Display {
     }
 
     fn moment(&self) -> Moment {
-        let all = &self.work.waiting;
-        let waiting = (!all.is_empty()).then(|| all.iter().map(Waiting::get).fold(WaitingFiles::default(), add));
+        let waiting = self.work.waiting.iter().filter_map(Waiting::get).reduce(add);
         Moment {
             transfers: self.work.transfers.all(),
             sent: self.work.transfers.sent(),

@@ -10,12 +10,12 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, fsync, openat, renameat, unlinkat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, fchmod, fchown, fsync, openat, renameat, unlinkat};
 use rustix::io::Errno;
-use rustix::process::geteuid;
+use rustix::process::{Gid, geteuid};
 
 use super::rename::{At, OldName, rename_new};
-use crate::file::look_at;
+use crate::file::{Root, look_at};
 
 /// A file being written beside its place, readable by its owner only. Removed if it is dropped before [`AtomicFile::persist`].
 ///
@@ -41,6 +41,20 @@ impl AtomicFile {
         let folder = place.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let dir = openat(CWD, folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         Self::create_in(dir, name.to_owned())
+    }
+
+    /// Begins a file that is to have this name in a folder that is held open.
+    pub(crate) fn create_below(folder: &Root, name: &OsStr) -> io::Result<Self> {
+        Self::create_in(folder.dir().try_clone()?, name.to_owned())
+    }
+
+    /// Lets a group read the file, whatever the umask is; without a group, nobody but its owner.
+    pub(crate) fn set_readers(&self, group: Option<u32>) -> io::Result<()> {
+        if let Some(group) = group {
+            fchown(&self.file, None, Some(Gid::from_raw(group)))?;
+        }
+        let mode = Mode::RUSR | Mode::WUSR;
+        Ok(fchmod(&self.file, if group.is_some() { mode | Mode::RGRP } else { mode })?)
     }
 
     /// Begins a file that is to have this name in an open folder.

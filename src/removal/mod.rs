@@ -12,6 +12,7 @@ mod atomic_file;
 mod error;
 mod folder;
 mod move_file;
+mod prune;
 mod rename;
 mod staged;
 mod staging;
@@ -29,6 +30,7 @@ pub(crate) use folder::remove_socket;
 pub use folder::{discard, temporary_folder};
 use staged::{Staged, finish, set_aside};
 pub use staging::{belonging_to, probe, probe_private, put_back, recover, tidy};
+pub(crate) use target::open_or_make;
 pub use target::{MoveTarget, MoveTargetError, check_move_target};
 pub(crate) use tasks::{RemovalRequest, Removals, UploadedFile};
 

@@ -120,7 +120,7 @@ fn judge(folder: Owned, path: &Path) -> Result<(), MoveTargetError> {
 }
 
 /// Opens a folder by the rules for watched ones; makes the folders that are missing on the path to it.
-fn open_or_make(path: &Path) -> Result<Root, MoveTargetError> {
+pub(crate) fn open_or_make(path: &Path) -> Result<Root, MoveTargetError> {
     let missing = match Root::open_trusted(path) {
         Err(FolderError::Io(error)) if error.kind() == io::ErrorKind::NotFound => error,
         opened => return opened.map_err(|error| not_taken(path, error)),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
+use super::prune::{Parent, prune};
 use super::{Disposition, GRACE, NotRemoved, RemovalError, Staged, finish, set_aside};
 use crate::failpoint::failpoint;
 use crate::file::lease::Lease;
@@ -19,6 +20,8 @@ use crate::observe::stall::Activity;
 pub(crate) struct RemovalRequest {
     pub(crate) file: Settled,
     pub(crate) disposition: Disposition,
+    /// Whether the sub-folder that the file lay in is removed, if it is empty then.
+    pub(crate) prunes: bool,
     /// The attempt at whose end the journal says what became of the file; `None` where the journal has its end already.
     pub(crate) record: Option<AttemptId>,
     pub(crate) on_end: OnEnd,
@@ -39,6 +42,13 @@ pub(crate) struct UploadedFile {
     pub(crate) lock: Arc<UploadLock>,
     /// The SHA-256 of what was sent, in lower-case hexadecimal; `None` where not all of it was read.
     pub(crate) sha256: Option<String>,
+}
+
+/// A file that was set aside, and the folder that it was taken from, where that may have to be removed.
+#[derive(Debug)]
+struct Resting {
+    staged: Staged,
+    parent: Option<Parent>,
 }
 
 /// A request, and what its next step needs.
@@ -109,7 +119,7 @@ impl Removals {
 /// The first task: renames each file into the private folder, and starts its grace.
 async fn set_aside_all(
     mut requests: mpsc::Receiver<Job<UploadedFile>>,
-    staged: mpsc::UnboundedSender<(Instant, Job<Staged>)>,
+    staged: mpsc::UnboundedSender<(Instant, Job<Resting>)>,
     reporter: Reporter,
 ) {
     let mut batch = Vec::new();
@@ -122,11 +132,12 @@ async fn set_aside_all(
                 Err(error) => refused.push((request, Err(error))),
             }
         }
-        reporter.report(refused);
+        reporter.report(refused, Vec::new());
     }
 }
 
-fn set_aside_one(request: &RemovalRequest, uploaded: UploadedFile) -> Result<Staged, NotRemoved> {
+fn set_aside_one(request: &RemovalRequest, uploaded: UploadedFile) -> Result<Resting, NotRemoved> {
+    let parent = if request.prunes { Parent::of(&request.file) } else { None };
     let UploadedFile { opened, lease, lock, sha256 } = uploaded;
     let staged = set_aside(&request.file, &opened, lease.as_deref(), sha256);
     drop(lock);
@@ -134,11 +145,11 @@ fn set_aside_one(request: &RemovalRequest, uploaded: UploadedFile) -> Result<Sta
         Ok(_) => tracing::debug!("staged: it waits out its grace"),
         Err(error) => tracing::debug!("not staged: {error}"),
     }
-    staged
+    Ok(Resting { staged: staged?, parent })
 }
 
 /// The second task: unlinks or moves each file when its grace is over.
-async fn finish_all(mut staged: mpsc::UnboundedReceiver<(Instant, Job<Staged>)>, reporter: Reporter) {
+async fn finish_all(mut staged: mpsc::UnboundedReceiver<(Instant, Job<Resting>)>, reporter: Reporter) {
     let mut batch = Vec::new();
     while staged.recv_many(&mut batch, BATCH).await > 0 {
         failpoint("during-grace");
@@ -146,20 +157,27 @@ async fn finish_all(mut staged: mpsc::UnboundedReceiver<(Instant, Job<Staged>)>,
             sleep_until(*due).await;
         }
         let batch = std::mem::take(&mut batch).into_iter().map(|(_, job)| job).collect();
-        reporter.report(each(batch, finish_one).await);
+        let (mut ended, mut emptied) = (Vec::new(), Vec::new());
+        for (request, finished) in each(batch, finish_one).await {
+            let end = finished.map(|(end, parent)| {
+                emptied.extend(parent);
+                end
+            });
+            ended.push((request, end));
+        }
+        reporter.report(ended, emptied);
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "a step takes what only it needs")]
-fn finish_one(request: &RemovalRequest, staged: Staged) -> RemovalResult {
+fn finish_one(request: &RemovalRequest, resting: Resting) -> Result<(LocalEnd, Option<Parent>), NotRemoved> {
     failpoint("after-grace");
-    let outcome = finish(&staged, &request.disposition);
+    let outcome = finish(&resting.staged, &request.disposition);
     failpoint("after-unlink");
     match &outcome {
         Ok(end) => tracing::debug!(?end, "the local file is dealt with"),
         Err(error) => tracing::debug!("not removed: {error}"),
     }
-    outcome
+    Ok((outcome?, resting.parent))
 }
 
 /// One step of each file, on a thread that may block. A panic in the middle of one file is that file's alone, and is reported
@@ -178,7 +196,7 @@ async fn each<S: Send + 'static, T: Send + 'static>(
     tokio::task::spawn_blocking(move || batch.into_iter().map(one).collect()).await.unwrap_or_default()
 }
 
-/// Reports how removals ended: to each request's owner at once, and to the journal.
+/// Reports how removals ended: to each request's owner at once, and to the journal. Then removes the folders that they have emptied.
 #[derive(Debug, Clone)]
 struct Reporter {
     journal: Journal,
@@ -187,7 +205,7 @@ struct Reporter {
 }
 
 impl Reporter {
-    fn report(&self, ended: Vec<Done<LocalEnd>>) {
+    fn report(&self, ended: Vec<Done<LocalEnd>>, emptied: Vec<Parent>) {
         let count = ended.len();
         let mut ends = Vec::with_capacity(count);
         for (RemovalRequest { file, record, on_end, .. }, outcome) in ended {
@@ -198,6 +216,10 @@ impl Reporter {
         // The next batch need not wait for the journal; `drained` does, and so the end of the program.
         tokio::spawn(async move {
             reporter.write_down(ends).await;
+            if !emptied.is_empty() {
+                // A panic there leaves an empty folder behind, and nothing else.
+                tokio::task::spawn_blocking(move || prune(emptied)).await.ok();
+            }
             reporter.in_flight.ended(count);
         });
     }

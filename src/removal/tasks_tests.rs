@@ -20,6 +20,7 @@ fn request(file: Settled, record: Option<AttemptId>) -> RemovalRequest {
     RemovalRequest {
         file,
         disposition: Disposition::Delete,
+        prunes: false,
         record,
         on_end: Box::new(|_, _| ()),
         span: tracing::Span::none(),

@@ -99,7 +99,7 @@ fn access(excess: u32) -> &'static str {
 }
 
 /// A path that can be pasted into a shell.
-fn quoted(path: &Path) -> String {
+pub(crate) fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-+=@%,:".contains(&b));
     if plain { text } else { format!("'{}'", text.replace('\'', r"'\''")) }

@@ -8,6 +8,9 @@
 //! A snapshot is made when somebody asks. Nothing that uploads ever waits for it.
 
 mod gather;
+mod looks;
+mod nameless;
+mod page;
 mod socket;
 mod text;
 
@@ -15,10 +18,11 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use crate::events::Event;
+use crate::events::{Event, LocalPath};
 
 pub(crate) use gather::{Gatherer, Place};
-pub(crate) use socket::{Server, ask_all};
+pub(crate) use page::page_source;
+pub(crate) use socket::{Answers, Server, ask_all};
 pub(crate) use text::as_text;
 
 /// What one process does, or, where none runs, what the journal and the folders tell. The fields are a stable contract.
@@ -28,7 +32,7 @@ pub(crate) struct Snapshot {
     pub(crate) running: bool,
     pub(crate) version: String,
     pub(crate) pid: Option<u32>,
-    /// When the daemon started.
+    /// When the daemon was started.
     pub(crate) since: Option<String>,
     /// Who is, or would be, logged in.
     pub(crate) user: Option<String>,
@@ -54,7 +58,8 @@ pub(crate) struct Trouble {
 /// One watched folder.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct FolderStatus {
-    pub(crate) local_path: String,
+    #[serde(flatten)]
+    pub(crate) path: LocalPath,
     pub(crate) remote_path: String,
     /// Since midnight, local time.
     pub(crate) stored_today: Sum,
@@ -65,7 +70,7 @@ pub(crate) struct FolderStatus {
     pub(crate) transfers: Vec<Transfer>,
     /// The files that lie in the folder, but for those in flight.
     pub(crate) files: Vec<FileStatus>,
-    /// Whether these are all; otherwise there were too many, or the file system did not answer in time.
+    /// Whether `failed` and `files` have all; otherwise there were too many, or the file system did not answer in time.
     pub(crate) complete: bool,
 }
 
@@ -88,7 +93,8 @@ pub(crate) struct Waiting {
 /// An upload in flight.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Transfer {
-    pub(crate) local_path: String,
+    #[serde(flatten)]
+    pub(crate) path: LocalPath,
     pub(crate) size: u64,
     pub(crate) sent: u64,
     /// In bytes a second over the last seconds.
@@ -100,7 +106,8 @@ pub(crate) struct Transfer {
 /// A file that is still here.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct FileStatus {
-    pub(crate) local_path: String,
+    #[serde(flatten)]
+    pub(crate) path: LocalPath,
     pub(crate) size: Option<u64>,
     /// The reason in one word, such as `open` or `failed`.
     pub(crate) standing: String,

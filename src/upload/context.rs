@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Shared;
 use super::destination::Destinations;
 use super::error::StepError;
+use super::plan::Asked;
 use super::source::Source;
 use super::target::{Sent, Target};
 use super::verify::{self, Found};
@@ -21,8 +22,8 @@ pub(super) struct Context<V> {
     /// The folder of the vault that all files go to; with layout "mirror", the one below which they go.
     pub(super) dest: RemotePath,
     pub(super) destinations: Destinations,
-    /// A person asked for just these files (`push`).
-    pub(super) forced: bool,
+    /// Who asks for the files.
+    pub(super) asked: Asked,
     pub(super) counts: FolderMetrics,
     /// The log has said that files stay because their writers can't be told.
     pub(super) unleased_announced: AtomicBool,

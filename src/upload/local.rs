@@ -18,9 +18,18 @@ use crate::vault::{RemotePath, Vault};
 #[derive(Debug)]
 enum Why {
     /// The store has the file.
-    Stored(RemotePath, Stored),
+    Stored(RemotePath, Stored, Since),
     /// The file failed, and failed files are collected elsewhere.
     Failed(Failure),
+}
+
+/// Since when the store has a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Since {
+    /// This upload, or the outcome of one that was open.
+    Now,
+    /// An earlier receipt, of a file that a person has named again.
+    Before,
 }
 
 /// The folders that a policy moves files to, open.
@@ -46,7 +55,12 @@ impl MoveTargets {
 
 impl<V: Vault> Uploader<V> {
     /// What becomes of a file with a receipt; `None` where its removal is in flight and will be reported.
-    pub(super) async fn stored_end(&self, file: &Settled, source: Source, receipted: Receipted) -> Option<Outcome> {
+    pub(super) async fn stored_end(
+        &self,
+        file: &Settled,
+        source: Source,
+        (receipted, since): (Receipted, Since),
+    ) -> Option<Outcome> {
         let Receipted { attempt, remote, stored } = receipted;
         let disposition = match (self.context.after(&source), &self.targets.stored) {
             (After::Delete, _) => Disposition::Delete,
@@ -56,10 +70,10 @@ impl<V: Vault> Uploader<V> {
                     tracing::warn!("that a file was kept could not be written down: {error}");
                 }
                 tracing::debug!("kept");
-                return Some(Outcome::Stored { remote, stored, local: LocalEnd::Kept });
+                return Some(stored_outcome(remote, stored, since, LocalEnd::Kept));
             }
         };
-        self.remove(file, source, disposition, Some(attempt), Why::Stored(remote, stored)).await;
+        self.remove(file, source, disposition, Some(attempt), Why::Stored(remote, stored, since)).await;
         None
     }
 
@@ -88,7 +102,8 @@ impl<V: Vault> Uploader<V> {
             reports.send(report_of(file, why, ended)).ok();
         });
         let span = tracing::Span::current();
-        let request = RemovalRequest { file: file.clone(), disposition, record, on_end, span };
+        let prunes = self.context.policy.prune_empty;
+        let request = RemovalRequest { file: file.clone(), disposition, prunes, record, on_end, span };
         self.removals.add(request, UploadedFile { opened, lease, lock, sha256 }).await;
     }
 }
@@ -101,10 +116,17 @@ fn report_of(file: Settled, why: Why, ended: Result<LocalEnd, NotRemoved>) -> Re
     Report { outcome: outcome_of(why, ended), file, put_back, aside }
 }
 
+fn stored_outcome(remote: RemotePath, stored: Stored, since: Since, local: LocalEnd) -> Outcome {
+    match since {
+        Since::Now => Outcome::Stored { remote, stored, local },
+        Since::Before => Outcome::StoredBefore { remote, stored, local },
+    }
+}
+
 /// What the end of a removal means for the file.
 fn outcome_of(why: Why, ended: Result<LocalEnd, NotRemoved>) -> Outcome {
     match (why, ended) {
-        (Why::Stored(remote, stored), Ok(local)) => Outcome::Stored { remote, stored, local },
+        (Why::Stored(remote, stored, since), Ok(local)) => stored_outcome(remote, stored, since, local),
         (Why::Failed(reason), Ok(LocalEnd::Moved(path))) => Outcome::Failed { reason, moved: Some(path) },
         (Why::Failed(reason), Ok(LocalEnd::Removed | LocalEnd::Kept)) => Outcome::Failed { reason, moved: None },
         (_, Err(not_removed)) if not_removed.error.calls_for_retry() => {
@@ -137,7 +159,7 @@ mod tests {
             user: "me".into(),
             already_present: false,
         };
-        Why::Stored(RemotePath::default(), stored)
+        Why::Stored(RemotePath::default(), stored, Since::Now)
     }
 
     fn not_removed(error: RemovalError) -> Result<LocalEnd, NotRemoved> {

@@ -63,6 +63,7 @@ use late::Late;
 pub use local::MoveTargets;
 pub use naming::NameError;
 pub use outcome::{BlockedBy, Failure, Outcome, Report, Unreadable, Unsettled};
+pub use plan::Asked;
 pub use rate::RateLimiter;
 pub use verify::Doubt;
 
@@ -163,8 +164,8 @@ pub struct Options {
     pub targets: MoveTargets,
     /// The folder of the vault that all files go to; with layout "mirror", the one below which they go.
     pub dest: RemotePath,
-    /// A person asked for just these files: an earlier success or failure is no reason to leave them.
-    pub forced: bool,
+    /// Who asks for the files.
+    pub asked: Asked,
     /// What is counted.
     pub counts: FolderMetrics,
 }
@@ -184,13 +185,13 @@ pub struct Uploader<V> {
 impl<V: Vault> Uploader<V> {
     /// An uploader that reports on each file that it is given, once.
     pub fn new(shared: Arc<Shared<V>>, options: Options, reports: mpsc::UnboundedSender<Report>) -> Arc<Self> {
-        let Options { policy, targets, dest, forced, counts } = options;
+        let Options { policy, targets, dest, asked, counts } = options;
         let destinations = Destinations::new(shared.patience);
         // After a stop that cuts uploads, the end of the reports is all that the program waits for.
         let removals = Removals::start(shared.journal.clone(), shared.activity(), reports.clone());
         let concurrency = Concurrency::new(policy.transfers, counts.under_way.clone(), shared.activity());
         let unleased_announced = AtomicBool::new(false);
-        let context = Context { shared, policy, dest, destinations, forced, counts, unleased_announced };
+        let context = Context { shared, policy, dest, destinations, asked, counts, unleased_announced };
         Arc::new(Self { context, targets, removals, concurrency, reports, stopped: OnceLock::new() })
     }
 

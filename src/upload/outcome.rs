@@ -42,6 +42,16 @@ pub enum Outcome {
         /// What became of the local file.
         local: LocalEnd,
     },
+    /// The store had the file already, by an earlier receipt: nothing was sent to it, and the local file is dealt with. Only for files that a
+    /// person has named.
+    StoredBefore {
+        /// Where the document is in the vault.
+        remote: RemotePath,
+        /// The receipt's content.
+        stored: Stored,
+        /// What became of the local file.
+        local: LocalEnd,
+    },
     /// The file itself is the trouble. The journal has the reason; the file is tried again when it changes, or after `retry`.
     Failed {
         /// What failed and why.

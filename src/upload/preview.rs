@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 pub(crate) use super::naming::alternatives;
 use super::naming::{self, NameError};
-use super::plan::{Plan, plan};
+use super::plan::{Asked, Plan, plan};
 use crate::config::Policy;
 use crate::file::FileStamp;
 use crate::journal::Entry;
@@ -59,30 +59,32 @@ pub(crate) enum Preview {
 }
 
 /// What an upload by this policy to this destination would do with the file that belongs to the path `origin` below its folder and has
-/// this stamp, by the entry that the journal has of the file. `forced` as for an upload: a person asked for just this file.
+/// this stamp, by the entry that the journal has of the file. `asked` says who asks for it.
 pub(crate) fn preview(
     known: Option<Entry>,
     (origin, stamp): (&Path, &FileStamp),
     (policy, dest): (&Policy, &RemotePath),
-    forced: bool,
+    asked: Asked,
 ) -> Preview {
     let failed_at = known.as_ref().map_or(SystemTime::UNIX_EPOCH, |entry| entry.started);
     let document = |entry: &Entry| entry.intent.dest.join(&entry.intent.name);
     let kept = known.as_ref().map(|entry| Preview::Kept { to: document(entry), at: entry.stored_at });
-    match (plan(known, stamp, &policy.after, forced), kept) {
-        (Plan::SkipKept, Some(kept)) => kept,
+    let named = naming::dest_and_name(origin, dest, policy.layout);
+    let folder = named.as_ref().ok().map(|(folder, _)| folder);
+    match (plan(known, (stamp, folder), &policy.after, asked), kept) {
+        (Plan::SkipKept(_), Some(kept)) => kept,
         (Plan::SkipFailed(_, reason), _) => Preview::Failed { reason, at: failed_at },
         (Plan::Resolve(entry), _) => Preview::Ask { to: document(&entry), since: entry.started },
         (Plan::Finish(entry), _) => Preview::Stored { to: document(&entry), at: entry.stored_at },
-        (Plan::Upload | Plan::SkipKept, _) => send(origin, stamp, policy, dest),
+        (Plan::Upload | Plan::SkipKept(_), _) => send(named, stamp, policy),
     }
 }
 
-fn send(origin: &Path, stamp: &FileStamp, policy: &Policy, dest: &RemotePath) -> Preview {
+fn send(named: Result<(RemotePath, String), NameError>, stamp: &FileStamp, policy: &Policy) -> Preview {
     if let Some(allowed) = policy.max_size.0.filter(|allowed| stamp.size > *allowed) {
         return Preview::TooLarge { size: stamp.size, allowed };
     }
-    match naming::dest_and_name(origin, dest, policy.layout) {
+    match named {
         Ok((folder, name)) => Preview::Send { to: folder.join(&name) },
         Err(error) => Preview::Name(error),
     }

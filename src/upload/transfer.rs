@@ -9,9 +9,9 @@ use super::concurrency::Class;
 use super::context::Context;
 use super::error::{SourceError, StepError, TransferError};
 use super::late;
-use super::naming;
+use super::naming::{self, NameError};
 use super::outcome::{BlockedBy, Failure, Outcome, Unsettled};
-use super::plan::{Plan, plan};
+use super::plan::{Asked, Plan, plan};
 use super::receipt::{self, Proof, Receipted};
 use super::reconcile::{Reconcile, is_link_of};
 use super::send::{Answer, send};
@@ -22,7 +22,7 @@ use super::verify::{self, Found};
 use crate::config::OnConflict;
 use crate::failpoint::failpoint;
 use crate::file::Settled;
-use crate::journal::{AttemptId, Begun, End, Entry, Intent, State, Stored};
+use crate::journal::{AttemptId, Begun, End, Entry, Intent, LocalEnd, State, Stored};
 use crate::vault::{Document, DocumentId, Kind, RemotePath, Vault, VaultError};
 
 /// How a transfer ended.
@@ -30,6 +30,8 @@ use crate::vault::{Document, DocumentId, Kind, RemotePath, Vault, VaultError};
 pub(super) enum Finished {
     /// The store has the file, and its receipt is durable.
     Stored(Receipted, Source),
+    /// The same by an earlier receipt: nothing was sent.
+    StoredBefore(Receipted, Source),
     /// The file can't be stored: the journal has the reason.
     Refused(Failure, Source),
     /// The same, known from the journal: nothing was asked of the store.
@@ -83,10 +85,16 @@ impl<'a, V: Vault> Transfer<'a, V> {
     async fn follow_plan(&self) -> Result<Finished, StepError> {
         let known = self.known().await?;
         let known_id = known.as_ref().map(|entry| entry.id);
-        let plan = plan(known, &self.source.opened.stamp, self.context.after(&self.source), self.context.forced);
+        // What changed while it was sent or removed is still one file, whose document gets a new version.
+        let continues =
+            known.as_ref().is_some_and(|entry| matches!(entry.state, State::Stored | State::Ended(End::Superseded)));
+        let after = self.context.after(&self.source);
+        let named = naming::dest_and_name(&self.file.origin, &self.context.dest, self.context.policy.layout);
+        let dest = named.as_ref().ok().map(|(dest, _)| dest);
+        let plan = plan(known, (&self.source.opened.stamp, dest), after, self.context.asked);
         tracing::debug!(known = known_id.map(|id| id.0), "planned: {}", plan.describe());
         let (receipted, earlier) = match plan {
-            Plan::SkipKept => return Ok(Finished::Nothing(Outcome::Skipped { failed: false })),
+            Plan::SkipKept(entry) => return Ok(Finished::Nothing(self.kept_before(entry))),
             Plan::SkipFailed(attempt, reason) => return self.failed_before(attempt, reason).await,
             Plan::Resolve(entry) => (self.reconcile().resolve(&entry).await?, None),
             Plan::Finish(entry) => (None, Some(entry)),
@@ -105,9 +113,23 @@ impl<'a, V: Vault> Transfer<'a, V> {
         if let Some(entry) = earlier
             && let Some(receipted) = self.stored_before(entry).await?
         {
-            return Ok(self.stored(receipted));
+            return Ok(match self.context.asked {
+                Asked::ByWatch => self.stored(receipted),
+                Asked::ByName | Asked::Again => Finished::StoredBefore(receipted, self.source.clone()),
+            });
         }
-        self.upload().await
+        self.upload(named, continues).await
+    }
+
+    /// The file was kept, and has not changed. Who named it is told where it is; a walk through a folder comes to it again and again.
+    fn kept_before(&self, entry: Entry) -> Outcome {
+        match entry.stored {
+            Some(stored) if self.context.asked != Asked::ByWatch => {
+                let remote = entry.intent.dest.join(&entry.intent.name);
+                Outcome::StoredBefore { remote, stored, local: LocalEnd::Kept }
+            }
+            _ => Outcome::Skipped { failed: false },
+        }
     }
 
     /// What the journal knows of this file or, if nothing, of its path.
@@ -151,24 +173,28 @@ impl<'a, V: Vault> Transfer<'a, V> {
         Ok(Some(Receipted { attempt: entry.id, remote: target.path(), stored }))
     }
 
-    /// Sends the file, under another name where its own is taken by other content.
-    async fn upload(&self) -> Result<Finished, StepError> {
+    /// Sends the file, under another name where its own is taken by other content. `continues` where the document of its own name is an
+    /// earlier state of this file.
+    async fn upload(
+        &self,
+        named: Result<(RemotePath, String), NameError>,
+        continues: bool,
+    ) -> Result<Finished, StepError> {
         if let Some(too_large) = self.too_large() {
             return self.refuse_unsent(too_large).await;
         }
         self.source.load().await?;
-        let named = naming::dest_and_name(&self.file.origin, &self.context.dest, self.context.policy.layout);
         let target = match named {
             Ok((dest, name)) => Target { folder: self.folder(&dest).await?, dest, name },
             Err(error) => return self.refuse_unsent(Failure::Name(error)).await,
         };
-        if let Some(finished) = self.upload_as(&target).await? {
+        if let Some(finished) = self.upload_as(&target, continues).await? {
             return Ok(finished);
         }
         if self.context.policy.on_conflict == OnConflict::Rename {
             let sha256 = self.source.hash().await?;
             for name in naming::alternatives(&target.name, &self.file.origin, &sha256) {
-                if let Some(finished) = self.upload_as(&target.named(name)).await? {
+                if let Some(finished) = self.upload_as(&target.named(name), false).await? {
                     return Ok(finished);
                 }
             }
@@ -188,10 +214,17 @@ impl<'a, V: Vault> Transfer<'a, V> {
     }
 
     /// Sends the file under one name. `None` where that name is taken by other content.
-    async fn upload_as(&self, target: &Target) -> Result<Option<Finished>, StepError> {
+    async fn upload_as(&self, target: &Target, continues: bool) -> Result<Option<Finished>, StepError> {
         // One upload per remote name: the one in flight may fail, or prove identical, and only its end tells.
         let _name = self.context.shared.names.lock(target.path().to_string().into()).await;
         late::nothing_late(self.context, target).await?;
+        if self.context.policy.on_conflict == OnConflict::Fail && !continues {
+            match self.found_there(target).await? {
+                Found::Same(document) => return self.adopt_document(target, document).await.map(Some),
+                Found::Other => return Ok(None),
+                Found::Nothing => {}
+            }
+        }
         failpoint("before-intent");
         let intent = self.intent(target);
         let attempt = match self.reconcile().begin(&intent).await? {
@@ -232,6 +265,24 @@ impl<'a, V: Vault> Transfer<'a, V> {
             return Err(Unsettled::Covered.into());
         }
         Ok(self.stored(receipted))
+    }
+
+    /// What the store has under a name, asked before anything is sent: the service would make a new version of a document of that name,
+    /// and with `on_conflict = "fail"` none is changed.
+    async fn found_there(&self, target: &Target) -> Result<Found, StepError> {
+        let there = self.context.shared.vault.at(&target.path()).await.map_err(StepError::unanswered)?;
+        if there.is_none() {
+            return Ok(Found::Nothing);
+        }
+        let sent = Sent::of(&self.source, target).await?;
+        self.context.find(target, &sent).await
+    }
+
+    /// The store has this file's bytes under this name already.
+    async fn adopt_document(&self, target: &Target, document: Document) -> Result<Finished, StepError> {
+        let sent = Sent::of(&self.source, target).await?;
+        let proof = Proof { sent, document, already_present: true };
+        Ok(self.stored(receipt::adopt(self.context, self.intent(target), proof).await?))
     }
 
     /// Another local file has this name in the vault. If it has the same bytes too, they need not be sent again.

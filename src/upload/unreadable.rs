@@ -3,6 +3,7 @@
 use super::context::Context;
 use super::error::{StepError, TransferError};
 use super::outcome::{Outcome, Unreadable};
+use super::plan::Asked;
 use crate::file::{FileStamp, OpenError, Settled, look_at};
 use crate::journal::{End, Entry, Intent, JournalError, State};
 use crate::vault::{DocumentId, Vault};
@@ -15,7 +16,7 @@ pub(super) async fn record<V: Vault>(
 ) -> Result<Outcome, TransferError> {
     let Some(stamp) = stamp(file).await else { return Ok(Outcome::Gone) };
     match write(context, file, stamp, &reason.to_string()).await {
-        Ok(false) if !context.forced => Ok(Outcome::Skipped { failed: true }),
+        Ok(false) if context.asked == Asked::ByWatch => Ok(Outcome::Skipped { failed: true }),
         Ok(_) => Ok(Outcome::Failed { reason: reason.into(), moved: None }),
         Err(error) => StepError::from(error).at_end(file),
     }

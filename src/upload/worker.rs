@@ -9,6 +9,7 @@ use tracing::field::Empty;
 use super::breaker::Permit;
 use super::concurrency::Place;
 use super::error::TransferError;
+use super::local::Since;
 use super::outcome::{BlockedBy, Failure, Outcome, Report};
 use super::transfer::{Finished, Transfer};
 use super::{Reports, Uploader};
@@ -93,7 +94,11 @@ impl<V: Vault> Uploader<V> {
         match finished {
             Finished::Stored(receipted, source) => {
                 permits.success();
-                self.stored_end(file, source, receipted).await
+                self.stored_end(file, source, (receipted, Since::Now)).await
+            }
+            Finished::StoredBefore(receipted, source) => {
+                permits.success();
+                self.stored_end(file, source, (receipted, Since::Before)).await
             }
             Finished::Refused(reason, source) => {
                 permits.success();

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::time::Instant;
 
@@ -144,21 +145,39 @@ impl Candidates {
 
     /// Judges what an inspection has shown, moves the file to its next stage, and returns the judgement: the caller walks through
     /// folders, and reports files that are still open.
-    pub(super) fn inspected(&mut self, path: &Arc<Path>, seen: Observation, now: Instant, rules: &Rules) -> Readiness {
+    pub(super) fn inspected(
+        &mut self,
+        path: &Arc<Path>,
+        seen: Observation,
+        (now, wall): (Instant, SystemTime),
+        rules: &Rules,
+    ) -> Readiness {
+        let is_crowded = self.files.len() > budget::CANDIDATES_TOO_YOUNG;
         let Some(file) = self.files.get_mut(path) else { return Readiness::Forget };
         let touched = matches!(file.stage, Stage::Inspecting(Some(_)));
         if let Stage::Inspecting(Some(cause)) = file.stage {
             file.candidate.touched(cause, now);
         }
-        let readiness = file.candidate.judge(seen, now, rules);
+        let settled = file.candidate.judge(seen, now, rules);
+        let readiness = match file.candidate.judge_age(settled, (now, wall), rules) {
+            // Files that wait for days must not take the place of those that can go. A later walk finds this one again.
+            Readiness::Wait(_) if settled == Readiness::Ready && is_crowded => Readiness::TooYoung,
+            other => other,
+        };
         match readiness {
             // The event may tell of a file that came after the inspection.
-            Readiness::StillOpen | Readiness::Folder | Readiness::Forget if touched => self.set_due(path, now),
+            Readiness::StillOpen | Readiness::TooYoung | Readiness::Folder | Readiness::Forget if touched => {
+                self.set_due(path, now);
+            }
             Readiness::Ready => {
                 file.stage = Stage::Ready;
                 self.ready.push_back(Arc::clone(path));
             }
             Readiness::Wait(at) => self.set_due(path, at),
+            Readiness::TooYoung => {
+                self.files.remove(path);
+                self.note_remaining(path, &UploadEnd::Remains { put_back: false, aside: None });
+            }
             Readiness::StillOpen | Readiness::Folder | Readiness::Forget => {
                 self.files.remove(path);
             }

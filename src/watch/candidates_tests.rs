@@ -3,12 +3,17 @@
 use super::*;
 use crate::file::FileStamp;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 const SETTLE: Duration = Duration::from_millis(500);
 
 fn quiet() -> Observation {
     Observation::Quiet(FileStamp { device: 1, inode: 1, size: 1, mtime: 1, ctime: 1 })
+}
+
+/// A moment, at which the files of these tests are an hour old.
+fn at(now: Instant) -> (Instant, SystemTime) {
+    (now, UNIX_EPOCH + Duration::from_secs(3600))
 }
 
 fn only(paths: &[Arc<Path>]) -> Arc<Path> {
@@ -21,7 +26,7 @@ fn uploading() -> (Candidates, Instant, Arc<Path>) {
     let (mut table, now) = (Candidates::default(), Instant::now());
     table.touched(Path::new("x"), Cause::Renamed, now);
     let path = only(&table.take_due(now, 9));
-    assert_eq!(table.inspected(&path, quiet(), now, &Rules::new(SETTLE)), Readiness::Ready);
+    assert_eq!(table.inspected(&path, quiet(), at(now), &Rules::new(SETTLE)), Readiness::Ready);
     assert_eq!(table.take_ready().unwrap().0.as_ref(), Path::new("x"));
     (table, now, path)
 }
@@ -58,11 +63,11 @@ fn a_file_touched_while_it_waits_for_the_queue_settles_again() {
     let (mut table, now, rules) = (Candidates::default(), Instant::now(), Rules::new(SETTLE));
     table.touched(Path::new("x"), Cause::Renamed, now);
     let path = only(&table.take_due(now, 9));
-    table.inspected(&path, quiet(), now, &rules);
+    table.inspected(&path, quiet(), at(now), &rules);
     table.touched(&path, Cause::Closed, now);
     assert_eq!(table.take_ready(), None);
     let path = only(&table.take_due(now, 9));
-    assert_eq!(table.inspected(&path, quiet(), now, &rules), Readiness::Wait(now + SETTLE));
+    assert_eq!(table.inspected(&path, quiet(), at(now), &rules), Readiness::Wait(now + SETTLE));
     assert_eq!(table.next_due(), Some(now + SETTLE));
 }
 
@@ -119,9 +124,9 @@ fn a_file_that_came_during_an_inspection_that_saw_none_is_inspected() {
         table.touched(Path::new("x"), Cause::Created, now);
         let path = only(&table.take_due(now, 9));
         table.touched(&path, Cause::Renamed, now);
-        table.inspected(&path, seen, now, &rules);
+        table.inspected(&path, seen, at(now), &rules);
         assert_eq!(only(&table.take_due(now, 9)), path);
-        table.inspected(&path, Observation::Gone, now, &rules);
+        table.inspected(&path, Observation::Gone, at(now), &rules);
         assert_eq!(table.len(), 0);
     }
 }
@@ -142,7 +147,7 @@ fn an_event_during_an_inspection_counts() {
     table.touched(Path::new("x"), Cause::Renamed, now);
     let path = only(&table.take_due(now, 9));
     table.touched(&path, Cause::Closed, now);
-    assert_eq!(table.inspected(&path, quiet(), now, &rules), Readiness::Wait(now + SETTLE));
+    assert_eq!(table.inspected(&path, quiet(), at(now), &rules), Readiness::Wait(now + SETTLE));
 }
 
 /// The close is the new writer's, the rename this program's own, which puts the file back. They may come in both orders.
@@ -164,10 +169,35 @@ fn a_file_returned_to_a_name_in_use_is_inspected_after_that_upload() {
     let rules = Rules::new(SETTLE);
     table.touched(Path::new("y"), Cause::Renamed, now);
     let other = only(&table.take_due(now, 9));
-    table.inspected(&other, quiet(), now, &rules);
+    table.inspected(&other, quiet(), at(now), &rules);
     assert_eq!(table.take_ready().unwrap().0.as_ref(), Path::new("y"));
     table.upload_ended(&path, &UploadEnd::Returned("y".into()), now);
     assert!(table.take_due(now, 9).is_empty(), "the other file is being uploaded");
     table.upload_ended(&other, &UploadEnd::Stored, now);
     assert_eq!(only(&table.take_due(now, 9)), other);
+}
+
+#[test]
+fn a_young_file_waits_for_its_age_and_in_a_crowded_table_for_a_later_walk() {
+    let hour = Duration::from_secs(3600);
+    let (mut table, now, rules) = (Candidates::default(), Instant::now(), Rules::new(SETTLE).with_min_age(hour));
+    table.touched(Path::new("x"), Cause::Renamed, now);
+    let path = only(&table.take_due(now, 9));
+    let young = (now, UNIX_EPOCH + Duration::from_secs(60));
+    let Readiness::Wait(until) = table.inspected(&path, quiet(), young, &rules) else { panic!("it is too young") };
+    assert!(until > now + Duration::from_secs(3500) && until <= now + hour);
+    assert_eq!(table.inspected(&path, quiet(), (until, UNIX_EPOCH + 2 * hour), &rules), Readiness::Ready);
+    table.upload_ended(&path, &UploadEnd::Stored, now);
+    for number in 0..=budget::CANDIDATES_TOO_YOUNG {
+        table.found(Path::new(&number.to_string()), true, now);
+    }
+    let path = table.take_due(now, 1).remove(0);
+    let before = table.len();
+    assert_eq!(
+        table.inspected(&path, quiet(), young, &Rules { scanned: Duration::ZERO, ..rules }),
+        Readiness::TooYoung
+    );
+    assert_eq!(table.len(), before - 1);
+    table.found(&path, false, now);
+    assert!(table.upload_ended(&path, &UploadEnd::Stored, now), "the walk that finds it again has missed no event");
 }

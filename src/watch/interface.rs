@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ignore::IgnorePatterns;
 use super::settle::Rules;
 use crate::file::Root;
+use crate::filter::Filter;
 use crate::observe::health::Condition;
 use crate::observe::metrics::FolderMetrics;
 use crate::observe::stall::Activity;
@@ -14,8 +14,8 @@ use crate::observe::stall::Activity;
 /// How a folder is watched.
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
-    /// Names of files and folders that are ignored.
-    pub(crate) ignore: Arc<IgnorePatterns>,
+    /// Which files and folders are looked at.
+    pub(crate) filter: Arc<Filter>,
     /// When a file is ready.
     pub(crate) rules: Rules,
     /// Time between walks through the whole tree.

@@ -7,7 +7,6 @@
 
 mod candidates;
 mod events;
-mod ignore;
 mod inspect;
 mod interface;
 mod root_check;
@@ -22,21 +21,21 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use crate::budget;
-use crate::file::{Root, Settled};
+use crate::file::{Root, Settled, staged_name};
+use crate::filter::Filter;
 use crate::shutdown::{Shutdown, Stop};
 
 use candidates::Candidates;
 use events::FsEvent;
-pub(crate) use ignore::IgnorePatterns;
 pub(crate) use interface::{Options, Staging, UploadEnd, UploadReport, WatchSummary};
-use settle::{Observation, Readiness};
+use settle::{Cause, Observation, Readiness};
 use sources::{SourceEvent, Sources};
 pub(crate) use walk::{WalkEvent, Walker};
 
@@ -169,14 +168,19 @@ impl Watch {
         }
         let root = Arc::clone(self.sources.root());
         self.options.inspections.started();
-        let inspect_all = move || due.into_iter().map(|path| (Arc::clone(&path), inspect(&root, &path))).collect();
+        let filter = Arc::clone(&self.options.filter);
+        let inspect_one = move |path: Arc<Path>| {
+            let seen = chosen(&filter, &path, inspect(&root, &path));
+            (path, seen)
+        };
+        let inspect_all = move || due.into_iter().map(inspect_one).collect();
         self.inspecting = Some(spawn_blocking(inspect_all));
     }
 
     fn inspected(&mut self, inspections: Inspections) {
         self.inspecting = None;
         self.options.inspections.finished(1);
-        let now = Instant::now();
+        let now = (Instant::now(), SystemTime::now());
         for (path, seen) in inspections {
             match self.candidates.inspected(&path, seen, now, &self.options.rules) {
                 Readiness::Folder => self.sources.new_folder(&path),
@@ -184,6 +188,10 @@ impl Watch {
                     if self.still_open.insert(Arc::clone(&path)) {
                         tracing::warn!(file = %path.display(), "still open for writing, or changing again and again: left for the next run");
                     }
+                }
+                Readiness::TooYoung => {
+                    self.still_open.remove(&path);
+                    tracing::debug!(file = %path.display(), "younger than min_age: left for later");
                 }
                 Readiness::Ready | Readiness::Forget => {
                     self.still_open.remove(&path);
@@ -229,12 +237,14 @@ impl Watch {
     fn fs_event(&mut self, event: FsEvent) {
         match event {
             FsEvent::NewFolder(path) => {
-                if let Some(relative) = self.watched_path(&path) {
+                if let Some(relative) = self.watched_path(&path, &[true]) {
                     self.sources.new_folder(&relative);
                 }
             }
             FsEvent::File(path, cause) => {
-                let Some(relative) = self.watched_path(&path) else { return };
+                // The event of a rename does not tell a folder from a file; the inspection does.
+                let may_be: &[bool] = if cause == Cause::Renamed { &[false, true] } else { &[false] };
+                let Some(relative) = self.watched_path(&path, may_be) else { return };
                 if self.candidates.len() < budget::CANDIDATES_BY_EVENTS {
                     self.candidates.touched(&relative, cause, Instant::now());
                 } else {
@@ -244,11 +254,12 @@ impl Watch {
         }
     }
 
-    /// Returns a path as it is below the root, unless it is ignored.
-    fn watched_path(&self, path: &Path) -> Option<PathBuf> {
+    /// Returns a path as it is below the root, unless the filter leaves it, whichever of these it is: a folder (true) or a file.
+    fn watched_path(&self, path: &Path, may_be_folder: &[bool]) -> Option<PathBuf> {
         let relative = path.strip_prefix(self.sources.root().path()).ok()?;
-        let ignored = relative.as_os_str().is_empty() || self.options.ignore.ignores_any_part(relative);
-        (!ignored).then(|| relative.to_owned())
+        let is_chosen = |is_folder: &bool| self.options.filter.excludes_any_part(relative, *is_folder).is_none();
+        let is_watched = !relative.as_os_str().is_empty() && may_be_folder.iter().any(is_chosen);
+        is_watched.then(|| relative.to_owned())
     }
 
     fn upload_ended(&mut self, report: &UploadReport) {
@@ -264,6 +275,19 @@ impl Watch {
             );
         }
     }
+}
+
+/// What an inspection has shown, as far as the filter lets it count: an event may have told of a path before it was known whether that
+/// is a file or a folder. A file that is set aside was chosen once.
+fn chosen(filter: &Filter, path: &Path, seen: Observation) -> Observation {
+    let may_be_folder: &[bool] = match seen {
+        Observation::Gone | Observation::NotUploadable => return seen,
+        Observation::Folder => &[true],
+        Observation::Unreadable | Observation::Scarce => &[true, false],
+        Observation::Busy(_) | Observation::Quiet(_) | Observation::WritersUnknown(_) => &[false],
+    };
+    let is_left = may_be_folder.iter().all(|is_folder| filter.excludes(path, *is_folder).is_some());
+    if is_left && staged_name::origin(path) == path { Observation::NotUploadable } else { seen }
 }
 
 /// Inspects one file. A panic must lose neither this file nor the others of its batch: the upload opens the file again, and reports
@@ -293,13 +317,13 @@ mod tests {
     use crate::observe::metrics::FolderMetrics;
     use crate::observe::stall::Activity;
     use crate::removal;
-    use settle::{Cause, Rules};
+    use settle::Rules;
 
     impl Options {
-        /// No name is ignored, and each file is ready at once.
+        /// Each file is chosen, and is ready at once.
         pub(super) fn for_test(once: bool) -> Self {
             Self {
-                ignore: Arc::new(IgnorePatterns::new(&[]).unwrap()),
+                filter: Arc::new(Filter::new(&[], &[], &[]).unwrap()),
                 rules: Rules::new(Duration::ZERO),
                 rescan: Duration::from_secs(60),
                 once,

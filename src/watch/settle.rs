@@ -1,10 +1,11 @@
 //! Is this file ready to be uploaded? Pure: observations of a file and times go in, a [`Readiness`] comes out.
 //!
 //! A file is ready when no process writes it any more. What proves that depends on how the file came (see [`Cause`]), on whether the
-//! file system can tell of writers, and on how long nothing happened to the file. The file's own times are compared only with each
-//! other, never with a clock: a copy may keep old times, and the clock of a network share is not this machine's clock.
+//! file system can tell of writers, and on how long nothing happened to the file. For that the file's own times are compared only with
+//! each other, never with a clock: a copy may keep old times, and the clock of a network share is not this machine's clock. Only
+//! `min_age` asks how old the content is, and compares with the wall clock.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
@@ -63,6 +64,8 @@ pub struct Rules {
     /// How long a run that is to end waits for a writer, beyond the time that an untouched file needs; `None` for a daemon, which waits as
     /// long as it takes.
     pub patience: Option<Duration>,
+    /// How long ago the content must have changed, by the file's own times.
+    pub min_age: Duration,
 }
 
 impl Rules {
@@ -75,6 +78,7 @@ impl Rules {
             empty: settle * 10,
             writers_unknown: settle.max(WRITERS_UNKNOWN),
             patience: None,
+            min_age: Duration::ZERO,
         }
     }
 
@@ -84,6 +88,29 @@ impl Rules {
         let by_size = if size == 0 { self.scanned.max(self.empty) } else { self.scanned };
         let needed = if writers_known { by_size } else { by_size.max(self.writers_unknown) };
         needed.saturating_sub(age)
+    }
+
+    /// The same rules for files whose content must be so old.
+    #[must_use]
+    pub fn with_min_age(self, min_age: Duration) -> Self {
+        Self { min_age, ..self }
+    }
+
+    /// How long until a file is old enough at this time of the wall clock; zero for a file that is.
+    ///
+    /// The age counts from the last change of the content (mtime). Where that lies in the future, as programs can set it to any time, the
+    /// age counts from the last change of the inode (ctime), which only the file system's clock sets. Where that clock is ahead as well,
+    /// the file waits until then and `min_age` longer; but if it is ahead by more than `min_age`, its times say nothing, and the file
+    /// counts as old: no file waits longer than twice `min_age`.
+    pub(crate) fn too_young_for(&self, stamp: &FileStamp, now: SystemTime) -> Duration {
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since_epoch = |nanoseconds: i64| Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or_default());
+        let (content, inode) = (since_epoch(stamp.mtime), since_epoch(stamp.ctime));
+        let changed = if content <= now { content } else { inode };
+        if changed.saturating_sub(now) > self.min_age {
+            return Duration::ZERO;
+        }
+        (changed + self.min_age).saturating_sub(now)
     }
 
     /// The same rules for a run that is to end (`--once`): a writer that closes the file within the settle time of files that a walk finds
@@ -103,6 +130,8 @@ pub enum Readiness {
     Wait(Instant),
     /// It has been open for writing, or was changed again and again, for longer than the patience: leave it to the next run.
     StillOpen,
+    /// It is younger than `min_age`: leave it to a later walk or run.
+    TooYoung,
     /// It is a folder: walk through it.
     Folder,
     /// There is nothing to upload: the file is gone, or is of a kind that is never uploaded.
@@ -115,8 +144,8 @@ pub struct Candidate {
     cause: Cause,
     /// As the last inspection saw it.
     seen: Option<FileStamp>,
-    /// When it was found, or returned.
-    found: Instant,
+    /// When it was inspected first since it was found or returned.
+    first_seen: Instant,
     /// The longest time that it had to stay untouched so far.
     longest_needed: Duration,
     /// Since when nothing has happened to it.
@@ -150,7 +179,7 @@ impl Candidate {
         Self {
             cause,
             seen: None,
-            found: now,
+            first_seen: now,
             longest_needed: Duration::ZERO,
             still_since: now,
             busy_since: None,
@@ -205,6 +234,21 @@ impl Candidate {
         }
     }
 
+    /// Judges a file that is ready otherwise by its age at this time of the wall clock. A run that has to end does not wait for files.
+    pub(crate) fn judge_age(
+        &self,
+        readiness: Readiness,
+        (now, wall): (Instant, SystemTime),
+        rules: &Rules,
+    ) -> Readiness {
+        let (Readiness::Ready, Some(stamp)) = (readiness, &self.seen) else { return readiness };
+        match rules.too_young_for(stamp, wall) {
+            Duration::ZERO => Readiness::Ready,
+            _ if rules.patience.is_some() => Readiness::TooYoung,
+            left => Readiness::Wait(now + left),
+        }
+    }
+
     fn judge_busy(&mut self, stamp: FileStamp, now: Instant, rules: &Rules) -> Readiness {
         self.note_stamp(stamp, now);
         // A rename promises that the writer has finished. A file that is still open breaks that promise.
@@ -220,7 +264,7 @@ impl Candidate {
 
     /// When a run with this patience leaves the file: after the longest time that it would have needed untouched, and the patience.
     fn last_moment(&self, patience: Duration) -> Instant {
-        self.found + self.longest_needed + patience
+        self.first_seen + self.longest_needed + patience
     }
 
     fn judge_quiet(&mut self, stamp: FileStamp, now: Instant, needed: Duration, rules: &Rules) -> Readiness {
@@ -247,10 +291,11 @@ impl Candidate {
 
     /// Starts the wait again where the file has changed since the last inspection.
     fn note_stamp(&mut self, stamp: FileStamp, now: Instant) {
-        if self.seen.is_some_and(|before| before != stamp) {
-            self.still_since = now;
+        match self.seen.replace(stamp) {
+            Some(before) if before != stamp => self.still_since = now,
+            Some(_) => {}
+            None => self.first_seen = now,
         }
-        self.seen = Some(stamp);
     }
 
     /// How long the file must stay untouched.

@@ -230,3 +230,33 @@ proptest! {
         prop_assert!(false, "never ready");
     }
 }
+
+#[test]
+fn a_file_waits_until_its_content_is_old_enough_and_none_from_the_future_for_ever() {
+    let (hour, now) = (Duration::from_secs(3600), UNIX_EPOCH + Duration::from_secs(1_000_000));
+    let rules = Rules::new(SETTLE).with_min_age(hour);
+    let at = |mtime: i64, ctime: i64| {
+        let seconds = |seconds: i64| (1_000_000 + seconds) * 1_000_000_000;
+        rules.too_young_for(&FileStamp { mtime: seconds(mtime), ctime: seconds(ctime), ..stamp(4, 1) }, now)
+    };
+    assert_eq!(at(-3600, 0), Duration::ZERO, "renamed just now, and old");
+    assert_eq!(at(-600, -600), Duration::from_secs(3000));
+    assert_eq!(at(0, 0), hour);
+    assert_eq!(at(5_000_000, -3000), Duration::from_secs(600), "its writer set another time");
+    assert_eq!(at(60, 60), hour + Duration::from_secs(60), "the share's clock is a minute ahead");
+    assert_eq!(at(5_000_000, 5_000_000), Duration::ZERO, "its times say nothing");
+    assert_eq!(Rules::new(SETTLE).too_young_for(&stamp(4, i64::MAX), UNIX_EPOCH), Duration::ZERO);
+}
+
+#[test]
+fn a_run_that_has_to_end_leaves_young_files() {
+    let (start, rules) = (Instant::now(), Rules::new(SETTLE).with_min_age(Duration::from_secs(3600)));
+    for (rules, expected) in
+        [(rules.clone(), Readiness::Wait(start + Duration::from_secs(3600))), (rules.for_once(), Readiness::TooYoung)]
+    {
+        let mut file = Candidate::new(Cause::Renamed, start);
+        let readiness = file.judge(Observation::Quiet(stamp(4, 0)), start, &rules);
+        assert_eq!(file.judge_age(readiness, (start, UNIX_EPOCH), &rules), expected);
+        assert_eq!(file.judge_age(Readiness::StillOpen, (start, UNIX_EPOCH), &rules), Readiness::StillOpen);
+    }
+}

@@ -9,13 +9,13 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::events::FsEvent;
-use super::ignore::IgnorePatterns;
 use super::root_check::{RootChecks, RootState};
 use super::schedule::{WalkReason, WalkSchedule};
 use super::walk::{WalkEvent, Walker};
 use super::watches::{POLL, Watches};
 use super::{Options, Staging, if_some, spawn_blocking};
 use crate::file::Root;
+use crate::filter::Filter;
 use crate::observe::health::Condition;
 use crate::observe::metrics::Counter;
 
@@ -46,7 +46,7 @@ pub(super) enum SourceEvent {
 #[derive(Debug)]
 pub(super) struct Sources {
     root: Arc<Root>,
-    ignore: Arc<IgnorePatterns>,
+    filter: Arc<Filter>,
     rescan: Duration,
     staging: Staging,
     watches: Watches,
@@ -74,7 +74,7 @@ impl Sources {
     pub(super) fn start(root: Arc<Root>, options: &Options) -> Self {
         let mut sources = Self {
             root,
-            ignore: Arc::clone(&options.ignore),
+            filter: Arc::clone(&options.filter),
             rescan: options.rescan,
             staging: options.staging,
             watches: Watches::default(),
@@ -193,7 +193,7 @@ impl Sources {
         let (sender, events) = mpsc::channel(WALK_QUEUE);
         let whole = due.is_whole();
         self.walk = Some(RunningWalk { events, reason: due.reason, whole });
-        let walker = Walker { root: Arc::clone(&self.root), ignore: Arc::clone(&self.ignore), events: sender };
+        let walker = Walker { root: Arc::clone(&self.root), filter: Arc::clone(&self.filter), events: sender };
         let watches = self.watches.clone();
         let recover = (due.reason == WalkReason::Opened).then_some(self.staging);
         spawn_blocking(move || {

@@ -1,6 +1,5 @@
 //! A walk through the folder, in the order in which the system lists it, at the pace of the reader that takes what the walk finds.
 
-use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,13 +8,13 @@ use rustix::fs::FileType;
 use tokio::sync::mpsc;
 
 use super::Staging;
-use super::ignore::IgnorePatterns;
 use crate::file::{PRIVATE, Root, Tree, Unreadable, look_at, staged_name};
+use crate::filter::Filter;
 
 /// What a walk reports. All paths are below the root.
 #[derive(Debug)]
 pub(crate) enum WalkEvent {
-    /// Regular files whose names are not ignored.
+    /// Regular files that the filter takes.
     Files(Vec<PathBuf>),
     /// A folder or file that can't be read.
     Unreadable(PathBuf, io::Error),
@@ -30,7 +29,7 @@ const BATCH: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Walker {
     pub(crate) root: Arc<Root>,
-    pub(crate) ignore: Arc<IgnorePatterns>,
+    pub(crate) filter: Arc<Filter>,
     pub(crate) events: mpsc::Sender<WalkEvent>,
 }
 
@@ -57,7 +56,7 @@ impl Walker {
     ) -> Result<(), ReceiverGone> {
         let mut files = Vec::with_capacity(BATCH);
         let mut tree = Tree::of(&self.root, below);
-        while let Some(entry) = tree.next(|name, kind| self.wants(name, kind, recover.is_some())) {
+        while let Some(entry) = tree.next(|path, kind| self.wants(path, kind, recover.is_some())) {
             match entry {
                 Ok(entry) if entry.kind == FileType::Directory => {
                     enter(&self.root.path().join(entry.path));
@@ -84,13 +83,13 @@ impl Walker {
         self.send(WalkEvent::Files(files))
     }
 
-    /// Returns whether the walk looks at a name. A file that was set aside beside its place is wanted only with `recover`: at all
+    /// Returns whether the walk looks at a path, whose folders it has looked at. A file that was set aside beside its place is wanted only with `recover`: at all
     /// other times it belongs to a removal that is under way.
-    fn wants(&self, name: &OsStr, kind: FileType, recover: bool) -> bool {
-        if staged_name::is_beside(name) {
+    fn wants(&self, path: &Path, kind: FileType, recover: bool) -> bool {
+        if path.file_name().is_some_and(staged_name::is_beside) {
             return recover && kind == FileType::RegularFile;
         }
-        !self.ignore.ignores(name)
+        self.filter.excludes(path, kind == FileType::Directory).is_none()
     }
 
     /// A file that vanished before the walk came to it is no error.
@@ -114,8 +113,8 @@ mod tests {
     fn walk(root: &Path, recover: bool) -> Vec<PathBuf> {
         let (sender, mut events) = mpsc::channel(64);
         let root = Arc::new(Root::open(root).unwrap());
-        let ignore = Arc::new(IgnorePatterns::new(&[".*".into(), "*.part".into()]).unwrap());
-        Walker { root, ignore, events: sender }.walk(&[PathBuf::new()], recover.then(Staging::for_test), |_| ());
+        let filter = Arc::new(Filter::new(&[".*".into(), "*.part".into()], &["/out/".into()], &[]).unwrap());
+        Walker { root, filter, events: sender }.walk(&[PathBuf::new()], recover.then(Staging::for_test), |_| ());
         let mut files = Vec::new();
         while let Ok(event) = events.try_recv() {
             if let WalkEvent::Files(more) = event {
@@ -130,12 +129,14 @@ mod tests {
     fn a_walk_finds_every_regular_file_in_every_folder_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("a/b")).unwrap();
-        fs::create_dir_all(dir.path().join(".hidden")).unwrap();
-        for file in ["x", "a/y", "a/b/z", "a/w.part", ".hidden/v"] {
+        for folder in [".hidden", "out", "a/out"] {
+            fs::create_dir_all(dir.path().join(folder)).unwrap();
+        }
+        for file in ["x", "a/y", "a/b/z", "a/w.part", ".hidden/v", "out/u", "a/out/t"] {
             fs::write(dir.path().join(file), "").unwrap();
         }
         std::os::unix::fs::symlink("x", dir.path().join("link")).unwrap();
-        assert_eq!(walk(dir.path(), false), ["a/b/z", "a/y", "x"].map(PathBuf::from));
+        assert_eq!(walk(dir.path(), false), ["a/b/z", "a/out/t", "a/y", "x"].map(PathBuf::from));
     }
 
     /// Gives a private folder the mode that this program gives it.

@@ -152,7 +152,7 @@ fn a_start_that_fails_leaves_no_private_folder() {
     let path = world.put("report", "content");
     let no_target = ["watch", "watched", "--move-to", "watched/report/sub"];
     let cases: [(&[&str], i32); 4] = [
-        (&["watch", "watched", "--dest", "/Nowhere"], 4),
+        (&["watch", "watched", "--dest", "/Nowhere", "--strict"], 4),
         (&["push", "watched/report", "--delete", "--dest", "/Nowhere"], 4),
         (&["push", "watched/report", "nowhere", "--delete"], 4),
         (&no_target, 2),

@@ -8,9 +8,10 @@ use std::path::PathBuf;
 
 use astran_backup::sandbox::faults::{Call, Fault, Rule};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+use serde_json::Value;
 
 use crate::outage::coming_and_going;
-use crate::support::{Daemon, PATIENCE, QUICK, World, eventually};
+use crate::support::{Daemon, PATIENCE, QUICK, World, eventually, schema};
 
 const LISTEN: &str = "[daemon]\nlisten = \"127.0.0.1:0\"\n[upload]\nrescan = \"1s\"\n";
 
@@ -105,6 +106,25 @@ fn stored_and_failed_files_are_counted_from_zero() {
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
     assert!((now - 60.0..=now).contains(&last), "{last}");
     assert_eq!(it.reasons(), None, "trouble of one file holds up no other");
+    assert_eq!(it.daemon.stop().code, Some(0));
+}
+
+#[test]
+fn the_page_and_its_status_tell_what_status_prints() {
+    let world = World::new();
+    let it = listening(&world);
+    world.put("draft.tmp", "draft");
+    let (status, page) = get(it.address, "/");
+    assert!(status == 200 && page.starts_with("<!doctype html>") && page.ends_with("</html>\n"), "{page}");
+    eventually("the file is told", || get(it.address, "/status.json").1.contains("draft.tmp"));
+    let (status, text) = get(it.address, "/status.json");
+    assert_eq!((status, schema::fault(text.trim_end())), (200, None), "{text}");
+    let of_page: Value = serde_json::from_str(&text).unwrap();
+    let of_command = &world.run(["status", "--json"]).events("status")[0];
+    for same in ["running", "pid", "since", "user", "troubles"] {
+        assert_eq!(of_page[same], of_command[same], "{same}");
+    }
+    assert_eq!(of_page["folders"][0]["files"], of_command["folders"][0]["files"]);
     assert_eq!(it.daemon.stop().code, Some(0));
 }
 

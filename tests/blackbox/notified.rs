@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use astran_backup::sandbox::faults::{Call, Fault, Rule};
 use serde_json::Value;
 
+use crate::support::schema::fault;
 use crate::support::{Daemon, Output, PATIENCE, QUICK, World, eventually, run_to_end};
 
 /// A web server that notes the requests: path and body. It answers as it is told.
@@ -81,7 +82,12 @@ fn configured_as(world: World, notify: &str) -> World {
 /// The messages that the command got.
 fn told(world: &World) -> Vec<Value> {
     let text = std::fs::read_to_string(world.dir.path().join("told")).unwrap_or_default();
-    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    // The last line may be half written yet.
+    let messages: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    for message in &messages {
+        assert_eq!(fault(&message.to_string()), None, "{message}");
+    }
+    messages
 }
 
 fn events(world: &World) -> Vec<String> {
@@ -152,29 +158,35 @@ fn a_refused_login_is_told_at_once_and_so_is_its_end() {
     let check = Server::start("200 OK");
     let world = configured(&format!("{}ping = \"{}/uuid\"\n", telling(""), check.address));
     world.faults().add(Rule::new(Call::Any, Fault::DisableUser));
-    let daemon = world.start(&[&QUICK[..], &CONFIG].concat());
-    assert_eq!(daemon.end().code, Some(3));
+    assert_eq!(world.start(&[&QUICK[..], &CONFIG].concat()).end().code, Some(3));
     eventually("the end is told", || events(&world) == ["login"]);
     assert_eq!(check.paths(), ["/uuid/fail"]);
     world.faults().clear();
-    let daemon = watch(&world);
+    let daemon = world.watch(&[&QUICK[..], &CONFIG, &["--retry-login"]].concat());
     eventually("the login works again", || events(&world) == ["login", "recovered"]);
     eventually("the check is well", || check.paths().last().unwrap() == "/uuid");
-    // The login is refused while the daemon runs.
-    std::fs::write(world.state().join("astran-backup/notify.json"), "[]").unwrap();
+    assert_eq!(daemon.stop().code, Some(0));
+    assert_eq!(events(&world).len(), 2, "a stop is not told");
+}
+
+#[test]
+fn a_login_that_is_refused_while_the_daemon_runs_is_told_until_it_is_mended() {
+    let check = Server::start("200 OK");
+    let world = configured(&format!("{}ping = \"{}/uuid\"\n", telling(""), check.address));
+    let daemon = watch(&world);
+    eventually("the check is well", || check.paths() == ["/uuid"]);
     for fault in [Fault::DisableUser, Fault::ExpireAll] {
         world.faults().add(Rule::new(Call::Any, fault));
     }
     world.put("a.pdf", "content");
-    eventually("the refused login is told", || events(&world) == ["login", "recovered", "login"]);
-    assert!(check.paths().last().unwrap().ends_with("/fail"));
+    eventually("it is told", || events(&world) == ["login"]);
+    eventually("the check fails", || check.paths() == ["/uuid", "/uuid/fail"]);
     world.faults().clear();
     daemon.signal("-HUP");
     eventually("the file is stored", || world.files_left().is_empty());
-    eventually("the end is told", || events(&world).len() == 4);
-    assert_eq!(told(&world)[3]["of"], "login");
-    assert_eq!(daemon.stop().code, Some(0));
-    assert_eq!(events(&world).len(), 4, "a stop is not told");
+    eventually("the end is told", || events(&world) == ["login", "recovered"]);
+    assert_eq!(told(&world)[1]["of"], "login");
+    eventually("the check is well again", || check.paths() == ["/uuid", "/uuid/fail", "/uuid"]);
 }
 
 #[test]
@@ -191,6 +203,18 @@ fn uploads_that_are_stuck_are_told_after_a_while_and_that_they_go_on() {
     );
     world.start_sandbox();
     daemon.signal("-HUP");
+    eventually("the end is told", || events(&world) == ["stuck", "recovered"]);
+}
+
+#[test]
+fn a_file_that_a_program_keeps_open_is_stuck_until_it_is_closed() {
+    let world = configured(&format!("stuck_after = \"2s\"\n{}", telling("")));
+    let _daemon = watch(&world);
+    let open = std::fs::File::create(world.watched().join("open.pdf")).unwrap();
+    eventually("it is told", || events(&world) == ["stuck"]);
+    let stuck = &told(&world)[0];
+    assert_eq!((&stuck["count"], stuck["folder"].as_str()), (&1.into(), Some(&*folder(&world))), "{stuck}");
+    drop(open);
     eventually("the end is told", || events(&world) == ["stuck", "recovered"]);
 }
 

@@ -25,14 +25,188 @@ fn files_and_folders_are_stored_and_kept() {
 }
 
 #[test]
-fn a_file_that_is_pushed_again_is_sent_again() {
+fn what_is_stored_already_and_unchanged_is_sent_again_only_when_that_is_asked_for() {
     let world = World::new();
     fs::write(world.dir.path().join("file"), "content").unwrap();
-    for times in 1..=2 {
-        let output = world.run(["push", "file"]);
+    let push = |arguments: &[&str], times| {
+        let output = world.run([&["push", "file"][..], arguments].concat());
         assert_eq!(output.code, Some(0), "{output:?}");
-        assert_eq!(world.times_stored("/HR_Backup/file"), times);
+        assert_eq!(world.times_stored("/HR_Backup/file"), times, "{output:?}");
+        output
+    };
+    push(&[], 1);
+    let output = push(&[], 1);
+    assert_eq!(output.stdout, "stored already  file -> /HR_Backup/file (7 bytes)\n");
+    let event = &push(&["--json"], 1).events("skipped")[0];
+    assert_eq!((&event["remote_path"], &event["local"]), (&"/HR_Backup/file".into(), &"kept".into()));
+    push(&["--again"], 2);
+    // The same bytes in another file, and other bytes of the same length.
+    fs::remove_file(world.dir.path().join("file")).unwrap();
+    fs::write(world.dir.path().join("file"), "content").unwrap();
+    push(&[], 2);
+    fs::write(world.dir.path().join("file"), "Content").unwrap();
+    push(&[], 3);
+    assert_eq!(world.stored("/HR_Backup/file").unwrap(), b"Content");
+}
+
+#[test]
+fn what_is_stored_already_is_deleted_after_its_bytes_were_compared_and_sent_to_another_folder() {
+    let world = World::with(|options| options.folders.push(RemotePath::parse("/other").unwrap()));
+    world.put("same", "same");
+    let changed = world.put("changed", "before");
+    assert_eq!(world.run(["push", "watched"]).code, Some(0));
+    assert_eq!(world.run(["push", "watched/same", "--dest", "/other"]).code, Some(0));
+    assert_eq!(world.times_stored("/other/same"), 1, "the receipt is of another folder");
+    // Only the inode tells: length and modification time are as before.
+    let time = fs::metadata(&changed).unwrap().modified().unwrap();
+    fs::write(&changed, "after!").unwrap();
+    fs::File::options().write(true).open(&changed).unwrap().set_modified(time).unwrap();
+    let output = world.run(["push", "watched", "--delete", "--dest", "/HR_Backup"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(world.files_left().is_empty(), "{output:?}");
+    assert_eq!(world.stored("/HR_Backup/changed").unwrap(), b"after!");
+    assert_eq!(world.times_stored("/HR_Backup/changed"), 2);
+}
+
+#[test]
+fn a_file_that_has_failed_is_tried_again_by_a_push() {
+    let world = World::new();
+    let refused = Fault::Status { status: 422, retry_after: None, body: None, content_type: None, carried_out: false };
+    world.faults().add(Rule::new(Call::Upload, refused));
+    world.put("x", "x");
+    assert_eq!(world.run(["push", "watched/x"]).code, Some(1));
+    world.faults().clear();
+    assert_eq!(world.run(["push", "watched/x"]).code, Some(0));
+}
+
+#[test]
+fn a_changed_file_becomes_a_new_version_and_with_on_conflict_fail_it_fails_and_stays() {
+    let world = World::new();
+    let path = world.put("report", "first");
+    let push = |arguments: &[&str]| world.run([&["push", "watched/report"][..], arguments].concat());
+    assert_eq!(push(&["--on-conflict", "fail"]).code, Some(0));
+    fs::write(&path, "second, changed").unwrap();
+    let plan = push(&["--on-conflict", "fail", "--dry-run"]);
+    assert!(plan.stdout.starts_with("leave "), "{plan:?}");
+    for arguments in [&["--on-conflict", "fail"][..], &["--on-conflict", "fail", "--again", "--delete"]] {
+        let output = push(arguments);
+        assert_eq!(output.code, Some(1), "{output:?}");
+        assert!(output.stdout.contains("other content at /HR_Backup/report"), "{output:?}");
+        assert_eq!(world.stored("/HR_Backup/report").unwrap(), b"first");
     }
+    assert_eq!(push(&[]).code, Some(0));
+    assert_eq!(world.stored("/HR_Backup/report").unwrap(), b"second, changed");
+    let output = push(&["--on-conflict", "fail", "--again"]);
+    assert_eq!(output.code, Some(0), "the same bytes are there: {output:?}");
+}
+
+#[test]
+fn paths_are_printed_as_they_were_typed_and_json_has_them_absolute() {
+    let world = World::new();
+    world.put("a", "a");
+    world.put("sub/b", "b");
+    let absolute = world.put("c", "c");
+    let typed = ["push", "./watched/a", "watched/sub/", absolute.to_str().unwrap()];
+    let output = world.run(typed);
+    for line in ["stored  ./watched/a -> ", "stored  watched/sub/b -> ", &format!("stored  {} -> ", absolute.display())]
+    {
+        assert!(output.stdout.contains(line), "{line} {output:?}");
+    }
+    let output = world.run(typed.iter().chain(&["--json", "--again"]));
+    let mut paths: Vec<_> =
+        output.events("stored").iter().map(|event| event["local_path"].as_str().unwrap().to_owned()).collect();
+    paths.sort();
+    let root = fs::canonicalize(world.watched()).unwrap();
+    assert_eq!(paths, ["a", "c", "sub/b"].map(|file| root.join(file).to_str().unwrap().to_owned()));
+}
+
+/// Gives a list of names to a push on standard input.
+fn push_list(world: &World, list: &[u8], arguments: &[&str]) -> crate::support::Output {
+    fs::write(world.dir.path().join("list"), list).unwrap();
+    let input = fs::File::open(world.dir.path().join("list")).unwrap();
+    let command = &mut world.command();
+    crate::support::run_to_end(command.args(["push", "--files-from", "-"]).args(arguments).stdin(input))
+}
+
+#[test]
+fn a_list_of_names_is_pushed_with_newlines_or_nuls_from_a_file_or_standard_input() {
+    let world = World::new();
+    for name in ["a b", "sub/c", "d\ne", "f"] {
+        world.put(name, name);
+    }
+    let output = push_list(&world, b"watched/a b\n\nwatched/sub/c", &["watched/f"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert_eq!(world.sandbox().uploads().len(), 3);
+    let output = push_list(&world, b"watched/d\ne\0watched/a b\0", &["-0", "--delete"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(
+        output.stdout.contains("stored already  watched/a b -> /HR_Backup/a b (3 bytes), removed here"),
+        "{output:?}"
+    );
+    assert_eq!(world.files_left().len(), 2);
+    let output = world.run(["push", "--files-from", "list", "--null", "--dry-run"]);
+    assert_eq!(output.code, Some(4), "both are gone: {output:?}");
+}
+
+#[test]
+fn what_a_list_can_not_mean_is_reported_and_the_rest_goes() {
+    let world = World::new();
+    world.put("there", "there");
+    world.put("folder/inside", "inside");
+    let list = b"watched/there\nwatched/none\nwatched/folder\ncaf\xe9\n";
+    for plan in [&["--dry-run"][..], &[]] {
+        let output = push_list(&world, list, plan);
+        assert_eq!(output.code, Some(1), "{output:?}");
+        for part in ["watched/none", "watched/folder is a folder: a list names files", "caf"] {
+            assert!(output.stdout.contains(part), "{part}: {output:?}");
+        }
+    }
+    assert_eq!(world.sandbox().uploads().len(), 1);
+    let output = push_list(&world, b"none\nnor this\n", &[]);
+    assert_eq!(output.code, Some(4), "{output:?}");
+    assert_eq!(push_list(&world, b"", &[]).code, Some(0));
+    assert_eq!(world.run(["push"]).code, Some(2));
+    assert_eq!(world.run(["push", "--files-from", "missing"]).code, Some(4));
+    assert_eq!(push_list(&world, b"", &["-", "--name", "x"]).code, Some(2));
+}
+
+/// The list is longer than all that may be open, or be kept in memory, at once.
+#[test]
+fn a_list_of_files_in_many_folders_takes_few_descriptors() {
+    let world = World::new();
+    let names: Vec<String> = (0..160).map(|number| format!("watched/{number}/x{number}\n")).collect();
+    for number in 0..160 {
+        world.put(format!("{number}/x{number}"), number.to_string());
+    }
+    fs::write(world.dir.path().join("list"), names.concat()).unwrap();
+    let inner = world.command();
+    let script = "ulimit -n 160; exec \"$1\" push --files-from list --delete";
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", script, "sh"]).arg(inner.get_program()).current_dir(world.dir.path()).env_clear();
+    command.envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    let output = crate::support::run_to_end(&mut command);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert_eq!(world.sandbox().uploads().len(), 160);
+    assert!(world.files_left().is_empty());
+}
+
+#[test]
+fn young_files_are_left_by_a_push_that_asks_for_an_age() {
+    let world = World::new();
+    let old = world.put("old", "old");
+    world.put("young", "young");
+    fs::File::options()
+        .write(true)
+        .open(old)
+        .unwrap()
+        .set_modified(std::time::SystemTime::now() - Duration::from_secs(7200))
+        .unwrap();
+    let output = world.run(["push", "watched", "--min-age", "1h"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert_eq!(world.sandbox().uploads().len(), 1);
+    let output = world.run(["push", "watched/young", "--min-age", "1h"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(output.stderr.contains("younger than min_age"), "{output:?}");
 }
 
 #[test]
@@ -74,13 +248,27 @@ fn names_with_a_leading_dash_go_after_two_dashes() {
 }
 
 #[test]
-fn a_missing_file_ends_with_4_before_anything_is_uploaded() {
+fn a_missing_file_is_reported_and_the_rest_goes() {
     let world = World::new();
     world.put("there", "there");
     let output = world.run(["push", "watched/there", "not-there"]);
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(output.stdout.contains("failed  not-there can't be uploaded: "), "{output:?}");
+    assert_eq!(world.times_stored("/HR_Backup/there"), 1);
+    let output = world.run(["push", "watched/there", "not-there", "--json"]);
+    let failed = &output.events("failed")[0];
+    assert!(failed["local_path"].as_str().unwrap().ends_with("/not-there"), "{failed}");
+}
+
+#[test]
+fn where_nothing_that_was_named_exists_the_end_is_4() {
+    let world = World::new();
+    let output = world.run(["push", "not-there"]);
     assert_eq!(output.code, Some(4), "{output:?}");
-    assert!(output.stderr.contains("not-there"), "{output:?}");
-    assert!(world.sandbox().uploads().is_empty());
+    assert!(output.stderr.contains("not-there can't be uploaded"), "{output:?}");
+    let output = world.run(["push", "not-there", "nor-this"]);
+    assert_eq!(output.code, Some(4), "{output:?}");
+    assert!(output.stderr.contains("none of the 2 files") && output.stderr.contains("not-there"), "{output:?}");
 }
 
 #[test]

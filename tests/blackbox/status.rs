@@ -48,7 +48,7 @@ fn a_daemon_tells_of_uploads_in_flight_and_why_each_file_is_still_here() {
     assert!(file(&all[0], "large").is_none(), "it is told among the uploads");
     drop(open);
     let text = world.run(["status"]).stdout;
-    for part in ["is running", "% of 3.8 MiB", "/s", "left", "its name matches `*.tmp`; rename it"] {
+    for part in ["is running", "% of 3.8 MiB", "/s", "left", "its name matches `*.tmp`", "-> rename it"] {
         assert!(text.contains(part), "{part}: {text}");
     }
     daemon.kill();
@@ -70,6 +70,65 @@ fn what_holds_up_uploads_is_told_with_its_time_and_exit_code_1() {
         text.contains("! uploads are held up since ") && text.contains(" waiting (") && text.contains("letter")
     });
     daemon.kill();
+}
+
+/// Regression: such a daemon was said not to run, and no file to wait.
+#[test]
+fn a_daemon_that_waits_for_the_service_at_its_start_is_told_to_run_and_its_files_to_wait() {
+    let mut world = World::new();
+    world.stop_sandbox();
+    world.put("letter", "a letter");
+    let daemon = world.start(&[]);
+    daemon.wait_for("the service can't be reached");
+    let (all, output) = status(&world, &[]);
+    assert_eq!((all.len(), output.code), (1, Some(1)), "{output:?}");
+    assert_eq!((&all[0]["running"], &all[0]["pid"]), (&true.into(), &daemon.pid().into()));
+    assert_eq!(all[0]["folders"][0]["waiting"]["files"], 1, "{}", all[0]);
+    let start = &all[0]["troubles"][0];
+    assert!(start["component"] == "start" && start["since"].is_string(), "{start}");
+    let text = world.run(["status"]).stdout;
+    assert!(text.contains("is running") && text.contains("the start waits for the service"), "{text}");
+    daemon.kill();
+}
+
+#[test]
+fn a_stopped_daemon_holds_up_no_status_that_a_signal_ends() {
+    let world = World::new();
+    let daemon = world.watch_quick(&[]);
+    daemon.signal("-STOP");
+    // It ends by itself after fifteen seconds, with the pid of the daemon that does not answer.
+    let asking = crate::support::Daemon::start(world.command().arg("status"));
+    eventually("the signal is handled", || {
+        let caught = fs::read_to_string(format!("/proc/{}/status", asking.pid())).unwrap();
+        let mask = caught.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim().to_owned();
+        u64::from_str_radix(&mask, 16).unwrap() & 0b10 != 0
+    });
+    let before = std::time::Instant::now();
+    asking.signal("-INT");
+    assert_eq!(asking.end().code, Some(130));
+    assert!(before.elapsed() < std::time::Duration::from_secs(10));
+    daemon.kill();
+}
+
+#[test]
+fn a_name_that_is_no_text_is_told_with_all_its_bytes() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let world = World::new();
+    world.configure("[[folder]]\npath = \"watched\"\ndest = \"/HR_Backup\"\n");
+    world.put(std::ffi::OsStr::from_bytes(b"b\xff.pdf"), "content");
+    let (all, output) = status(&world, &["--config", "config.toml"]);
+    let bytes = all[0]["folders"][0]["files"][0]["local_path_bytes"].as_str();
+    assert!(bytes.is_some_and(|bytes| bytes.ends_with("62ff2e706466")), "{output:?}");
+}
+
+#[test]
+fn a_configured_folder_that_is_missing_is_trouble_where_no_daemon_runs() {
+    let world = World::new();
+    world.configure("[[folder]]\npath = \"gone\"\ndest = \"/HR_Backup\"\n");
+    let (all, output) = status(&world, &["--config", "config.toml"]);
+    let trouble = &all[0]["troubles"][0];
+    assert_eq!((output.code, &trouble["component"]), (Some(1), &"folder".into()), "{output:?}");
+    assert!(trouble["folder"].as_str().unwrap().ends_with("/gone") && trouble["since"].is_null(), "{trouble}");
 }
 
 #[test]

@@ -169,7 +169,7 @@ fn log_lines_and_bars_do_not_tear_each_other_on_a_narrow_terminal() {
     let run = AtTerminal::start(push(&world, &["a", "b"], &["--limit-rate", "2MiB", "-vv"]), 20);
     let (code, text, shown) = run.end();
     assert_eq!(code, Some(0), "{text}");
-    assert!(text.contains("%"), "{text}");
+    assert!(text.contains('%'), "{text}");
     let is_whole =
         |line: &String| line.starts_with("20") || line.starts_with("stored  ") || line.starts_with("2 stored");
     let torn: Vec<_> = shown.iter().filter(|line| !is_whole(line)).collect();

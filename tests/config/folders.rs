@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use astran_backup::config::{After, Transfers, Verify};
+use astran_backup::config::{After, MaxSize, Transfers, Verify};
 
 use crate::support::{Home, SERVICE};
 
@@ -40,6 +40,33 @@ fn a_folder_has_the_upload_policy_except_its_own_keys_and_the_flags() {
         "/own",
         "a variable must not mix folders up"
     );
+}
+
+#[test]
+fn flags_add_to_what_is_excluded_and_replace_what_is_included() {
+    let text = format!(
+        "{SERVICE}[upload]\ndest = \"/all\"\nexclude = [\"logs/\"]\ninclude = [\"*.pdf\"]\nmin_age = \"1h\"\nmax_size = \"1GiB\"\n\
+         prune_empty = true\n[[folder]]\npath = \"/w/a\"\n[[folder]]\npath = \"/w/b\"\nexclude = [\"*.bak\"]\nprune_empty = false\n"
+    );
+    let home = Home::with(&text);
+    let config = home.load("watch").unwrap();
+    let (a, b) = (&config.folders[0].policy, &config.folders[1].policy);
+    assert_eq!((&a.exclude[..], &b.exclude[..]), (&["logs/".to_owned()][..], &["*.bak".to_owned()][..]));
+    assert_eq!((&a.include, a.min_age, a.prune_empty), (&b.include, Duration::from_secs(3600), true));
+    assert!(!b.prune_empty);
+    let config =
+        home.load("watch --exclude !keep.bak --include *.txt --min-age 2h --max-size 1MiB --prune-empty").unwrap();
+    let b = &config.folders[1].policy;
+    assert_eq!(
+        (&b.exclude[..], &b.include[..]),
+        (&["*.bak".to_owned(), "!keep.bak".into()][..], &["*.txt".to_owned()][..])
+    );
+    assert_eq!((b.min_age, b.max_size, b.prune_empty), (Duration::from_secs(7200), MaxSize(Some(1 << 20)), true));
+    assert!(!home.load("push a").unwrap().upload.prune_empty, "it is meant for watched folders");
+    assert!(home.load("push a --prune-empty").unwrap().upload.prune_empty);
+    let home = Home::with(&format!("{SERVICE}[upload]\ndest = \"/all\"\ninclude = [\"!x\"]\n"));
+    let refused = home.load("watch /w/a").unwrap_err();
+    assert!(refused.contains("include") && refused.contains("`!x` begins with !"), "{refused}");
 }
 
 #[test]

@@ -23,7 +23,7 @@ use astran_backup::file::{Root, Settled};
 use astran_backup::journal::Journal;
 use astran_backup::observe::metrics::FolderMetrics;
 use astran_backup::shutdown;
-use astran_backup::upload::{MoveTargets, Options, Outcome, Report, Shared, Uploader};
+use astran_backup::upload::{Asked, MoveTargets, Options, Outcome, Report, Shared, Uploader};
 use astran_backup::vault::{Kind, RemotePath};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
@@ -158,7 +158,7 @@ impl Story {
         let (reports, mut reported) = mpsc::unbounded_channel::<Report>();
         let policy = Policy { verify: Verify::Listing, transfers: Transfers::Fixed(3), ..Policy::default() };
         let (targets, dest) = (MoveTargets::open(&policy).unwrap(), RemotePath::parse("/dest").unwrap());
-        let options = Options { policy, targets, dest, forced: false, counts: FolderMetrics::detached() };
+        let options = Options { policy, targets, dest, asked: Asked::ByWatch, counts: FolderMetrics::detached() };
         let uploader = Uploader::new(shared, options, reports);
         let (queue, files) = mpsc::channel(64);
         let (_trigger, shutdown) = shutdown::channel();

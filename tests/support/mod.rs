@@ -8,6 +8,7 @@
 
 pub mod proof;
 pub mod schema;
+pub mod terminal;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};

@@ -11,7 +11,7 @@ use astran_backup::journal::{AttemptId, Begun, Intent, Journal, Stored};
 use astran_backup::observe::metrics::FolderMetrics;
 use astran_backup::observe::stall::Activity;
 use astran_backup::shutdown;
-use astran_backup::upload::{MoveTargets, Options, Outcome, Report, Shared, Uploader};
+use astran_backup::upload::{Asked, MoveTargets, Options, Outcome, Report, Shared, Uploader};
 use astran_backup::vault::{DocumentId, RemotePath};
 use tokio::sync::mpsc;
 
@@ -51,7 +51,8 @@ impl Life {
         let flow = shared.activity();
         let (sender, reports) = mpsc::unbounded_channel();
         let targets = MoveTargets::open(&policy).unwrap();
-        let options = Options { policy, targets, dest: dest(), forced: false, counts: FolderMetrics::detached() };
+        let options =
+            Options { policy, targets, dest: dest(), asked: Asked::ByWatch, counts: FolderMetrics::detached() };
         let uploader = Uploader::new(shared, options, sender);
         let (queue, files) = mpsc::channel(8);
         let (trigger, shutdown) = shutdown::channel();

@@ -112,7 +112,7 @@ fn allowed(dir: impl AsFd, access: Access) -> rustix::io::Result<()> {
 fn below(root: &Root) -> (u64, Option<String>) {
     let (mut folders, mut unreadable) = (0, None);
     let mut tree = Tree::of(root, Path::new(""));
-    while let Some(entry) = tree.next(|name, _| name != PRIVATE) {
+    while let Some(entry) = tree.next(|path, _| path.file_name() != Some(PRIVATE.as_ref())) {
         match entry {
             Ok(entry) => folders += u64::from(entry.kind == FileType::Directory),
             Err(Unreadable { path, why }) => {

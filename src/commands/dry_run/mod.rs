@@ -20,12 +20,15 @@ use super::context::Context;
 use super::journals;
 use super::open_folders::on_disk;
 use super::output::Output;
-use super::push::arguments::{Argument, Roots, is_named_itself};
-use super::push::is_standard_input;
+use super::push::arguments::{Argument, Missing, Roots, is_named_itself};
+use super::push::expand::{Named, of_list};
+use super::push::list::List;
+use super::push::{is_standard_input, open_list};
 use super::session::{Memory, Session};
 use super::take_folder::cannot_move;
 use super::totals::Counts;
 use crate::astran::Client;
+use crate::budget;
 use crate::cli::{Global, Push};
 use crate::config::{After, Config, Policy};
 use crate::exit::{Exit, Fatal};
@@ -34,7 +37,7 @@ use crate::file::lease::LeaseBreaks;
 use crate::inventory::{self, FileHere, Look};
 use crate::journal::{Journal, JournalError};
 use crate::shutdown::Stop;
-use crate::upload::MoveTargets;
+use crate::upload::{Asked, MoveTargets};
 use crate::vault::RemotePath;
 
 use plan::Sum;
@@ -45,10 +48,12 @@ const AHEAD: usize = 256;
 
 /// What is looked at.
 enum Part {
-    /// All files of a folder. `forced` where a person asked for just these files.
-    Folder { place: Place, forced: bool },
-    /// One file, below the root.
-    File { place: Place, relative: PathBuf },
+    /// All files of a folder.
+    Folder { place: Place, asked: Asked },
+    /// One file, below the root, that a person has named.
+    File { place: Place, asked: Asked, relative: PathBuf },
+    /// Something that was named, and is not there.
+    Missing(Missing),
     /// Standard input, which gets this path in the vault.
     StandardInput(RemotePath),
 }
@@ -58,6 +63,16 @@ struct Place {
     root: Arc<Root>,
     policy: Policy,
     dest: RemotePath,
+}
+
+/// What is to be planned.
+#[derive(Default)]
+struct Given {
+    parts: Vec<Part>,
+    /// The paths that the command line names: a folder leaves out what is named itself.
+    named: HashSet<PathBuf>,
+    /// A list of further names.
+    list: Option<(List, Namer)>,
 }
 
 /// Tells what `watch` would do.
@@ -77,10 +92,10 @@ pub(super) async fn watch(context: Context, once: bool, out: &mut Output<'_>) ->
         })?;
         check_targets(&folder.policy).await?;
         let place = Place { root: Arc::new(root), policy: folder.policy, dest };
-        parts.push(Part::Folder { place, forced: false });
+        parts.push(Part::Folder { place, asked: Asked::ByWatch });
     }
     let destinations = context.config.folders.iter().filter_map(|folder| folder.policy.dest.clone()).collect();
-    run(context, destinations, parts, HashSet::new(), out).await
+    run(context, destinations, Given { parts, ..Given::default() }, out).await
 }
 
 /// Tells what `push` would do.
@@ -90,39 +105,70 @@ pub(super) async fn push(context: Context, typed: &Push, out: &mut Output<'_>) -
     let dest = dest.ok_or_else(|| Fatal::new(Exit::Usage, "no destination: give --dest PATH"))?;
     check_targets(&config.upload).await?;
     // Locks of no state directory: nothing is locked.
-    let (roots, shared) = (Roots::new(Arc::default(), config.upload.removes()), Arc::new(config.clone()));
+    let roots = Roots::new(Arc::default(), config.upload.removes());
+    let asked = if typed.again { Asked::Again } else { Asked::ByName };
+    let namer = Namer { config: Arc::new(config.clone()), roots, asked, dest: dest.clone() };
     let (mut parts, mut named) = (Vec::with_capacity(typed.files.len()), HashSet::new());
     for file in &typed.files {
-        let Some((place, part)) = part(&shared, &roots, typed, file, &dest).await? else { continue };
+        let Some((place, part)) = namer.argument(typed, file).await? else { continue };
         // The patterns of a shell may overlap.
         if place.is_none_or(|place| named.insert(place)) {
             parts.push(part);
         }
     }
-    run(context, vec![dest], parts, named, out).await
+    let list = open_list(typed).await?.map(|list| (list, namer));
+    run(context, vec![dest], Given { parts, named, list }, out).await
 }
 
-/// What an argument of `push` stands for, and its path.
-async fn part(
-    config: &Arc<Config>,
-    roots: &Roots,
-    typed: &Push,
-    file: &Path,
-    dest: &RemotePath,
-) -> Result<Option<(Option<PathBuf>, Part)>, Fatal> {
-    if is_standard_input(file) {
-        return Ok(typed.name.as_deref().map(|name| (None, Part::StandardInput(dest.join(name)))));
+/// Finds out what the names stand for that `push` is given.
+struct Namer {
+    config: Arc<Config>,
+    roots: Roots,
+    asked: Asked,
+    dest: RemotePath,
+}
+
+impl Namer {
+    /// What an argument stands for, and its path.
+    async fn argument(&self, typed: &Push, file: &Path) -> Result<Option<(Option<PathBuf>, Part)>, Fatal> {
+        if is_standard_input(file) {
+            return Ok(typed.name.as_deref().map(|name| (None, Part::StandardInput(self.dest.join(name)))));
+        }
+        let asked = self.asked;
+        let argument = match self.find(file).await {
+            Err(fatal) if fatal.exit == Exit::Missing => {
+                return Ok(Some((None, Part::Missing(Missing { typed: file.to_owned(), why: fatal.message }))));
+            }
+            found => found?,
+        };
+        let named = argument.place();
+        let part = match argument {
+            Argument::File(file, _) => Part::File { place: self.place(file.root), asked, relative: file.relative },
+            Argument::Folder(folder) => Part::Folder { place: self.place(folder.root), asked },
+            Argument::StandardInput { .. } => return Ok(None),
+        };
+        Ok(Some((named, part)))
     }
-    let place = |root| Place { root, policy: config.upload.clone(), dest: dest.clone() };
-    let (roots, with, path) = (roots.clone(), Arc::clone(config), file.to_owned());
-    let argument = on_disk(file, move || Argument::find(&path, &with, &roots)).await?;
-    let named = argument.place();
-    let part = match argument {
-        Argument::File(file) => Part::File { place: place(file.root), relative: file.relative },
-        Argument::Folder(root, ..) => Part::Folder { place: place(root), forced: true },
-        Argument::StandardInput { .. } => return Ok(None),
-    };
-    Ok(Some((named, part)))
+
+    /// What a name of a list stands for.
+    async fn listed(&self, typed: &Path) -> Result<Part, Fatal> {
+        if self.roots.len() >= budget::PUSHED_FOLDERS {
+            self.roots.take_unused();
+        }
+        Ok(match of_list(self.find(typed).await, typed)? {
+            Ok((file, _)) => Part::File { place: self.place(file.root), asked: self.asked, relative: file.relative },
+            Err(missing) => Part::Missing(missing),
+        })
+    }
+
+    async fn find(&self, file: &Path) -> Result<Argument, Fatal> {
+        let (roots, config, path) = (self.roots.clone(), Arc::clone(&self.config), file.to_owned());
+        on_disk(file, move || Argument::find(&path, &config, &roots)).await
+    }
+
+    fn place(&self, root: Arc<Root>) -> Place {
+        Place { root, policy: self.config.upload.clone(), dest: self.dest.clone() }
+    }
 }
 
 /// Checks the folders that files are moved to, as a run does; one that is missing would be made.
@@ -137,22 +183,21 @@ async fn check_targets(policy: &Policy) -> Result<(), Fatal> {
     on_disk(&folder, move || MoveTargets::open(&policy).map(drop).map_err(|error| cannot_move(&error))).await
 }
 
-/// Looks, asks, and prints the plan. A folder that is named leaves out what is named itself.
+/// Looks, asks, and prints the plan.
 async fn run(
     context: Context,
     destinations: Vec<RemotePath>,
-    parts: Vec<Part>,
-    named: HashSet<PathBuf>,
+    Given { parts, named, list }: Given,
     out: &mut Output<'_>,
 ) -> Result<Exit, Fatal> {
     let Context { config, global, mut shutdown, .. } = context;
     let breaks = LeaseBreaks::install()
         .map_err(|error| Fatal::new(Exit::SomeFailed, format!("the signal for leases can't be taken: {error}")))?;
     let journal = journal(&config, &global).await?;
-    let mut printing = Printing { out, sum: Sum::default(), journal, breaks, named };
+    let mut printing = Printing { out, sum: Sum::default(), journal, breaks, named, found: Named::default() };
     if global.sandbox() {
         return tokio::select! {
-            ended = printing.all(None, parts) => ended,
+            ended = printing.all(None, parts, list) => ended,
             () = shutdown.reached(Stop::Gently) => Ok(Exit::Interrupted),
         };
     }
@@ -162,7 +207,7 @@ async fn run(
         for destination in &destinations {
             session.has_destination(destination, false).await?;
         }
-        printing.all(Some(&session.client), parts).await
+        printing.all(Some(&session.client), parts, list).await
     };
     let ended = tokio::select! {
         ended = planning => ended,
@@ -191,41 +236,69 @@ struct Printing<'a, 'o> {
     breaks: LeaseBreaks,
     /// What the command line names.
     named: HashSet<PathBuf>,
+    /// How many of the names stood for something.
+    found: Named,
 }
 
 impl Printing<'_, '_> {
-    async fn all(&mut self, vault: Option<&Client>, parts: Vec<Part>) -> Result<Exit, Fatal> {
+    async fn all(
+        &mut self,
+        vault: Option<&Client>,
+        parts: Vec<Part>,
+        list: Option<(List, Namer)>,
+    ) -> Result<Exit, Fatal> {
         let mut planner = Planner::new(vault, self.journal.clone());
         for part in parts {
-            let has_reader = match part {
-                Part::StandardInput(to) => self.step(&planner::standard_input(to))?,
-                Part::Folder { place, forced } => {
-                    let look = self.look(&place, forced)?;
-                    let look = move |pass_on: PassOn<'_>| inventory::visit(&look, pass_on);
-                    self.files(&mut planner, (&place, true), look).await?
-                }
-                Part::File { place, relative } => {
-                    let look = self.look(&place, true)?;
-                    let look = move |pass_on: PassOn<'_>| inventory::of_files(&look, &[relative], pass_on);
-                    self.files(&mut planner, (&place, false), look).await?
-                }
-            };
-            if !has_reader {
+            if !self.part(&mut planner, part).await? {
                 return Ok(Exit::Done);
+            }
+        }
+        if let Some((list, namer)) = list {
+            let mut names = list.names();
+            while let Some(name) = names.recv().await {
+                let name = name.map_err(|error| Fatal::new(Exit::SomeFailed, error))?;
+                let part = namer.listed(&name).await?;
+                if !self.part(&mut planner, part).await? {
+                    return Ok(Exit::Done);
+                }
             }
         }
         let Sum { upload, bytes, finish, leave } = self.sum;
         self.out.count(Counts::Plan { dry_run: true, upload, bytes, finish, leave });
         self.out.text(&plan::sum_line(&self.sum))?;
-        Ok(Exit::Done)
+        let found = std::mem::take(&mut self.found);
+        let some_are_missing = found.missing() > 0;
+        found.any()?;
+        Ok(if some_are_missing { Exit::SomeFailed } else { Exit::Done })
     }
 
-    fn look(&self, place: &Place, forced: bool) -> Result<Look, Fatal> {
+    /// Returns whether standard output still has a reader.
+    async fn part(&mut self, planner: &mut Planner<'_, Client>, part: Part) -> Result<bool, Fatal> {
+        if let Part::Missing(missing) = &part {
+            self.found.add_missing(missing);
+        } else {
+            self.found.found += 1;
+        }
+        match part {
+            Part::StandardInput(to) => self.step(&planner::standard_input(to)),
+            Part::Missing(missing) => self.step(&planner::missing(missing)),
+            Part::Folder { place, asked } => {
+                let look = self.look(&place, asked)?;
+                let look = move |pass_on: PassOn<'_>| inventory::visit(&look, pass_on);
+                self.files(planner, (&place, true), look).await
+            }
+            Part::File { place, asked, relative } => {
+                let look = self.look(&place, asked)?;
+                let look = move |pass_on: PassOn<'_>| inventory::of_files(&look, &[relative], pass_on);
+                self.files(planner, (&place, false), look).await
+            }
+        }
+    }
+
+    fn look(&self, place: &Place, asked: Asked) -> Result<Look, Fatal> {
         let Place { root, policy, dest } = place;
         let (journal, breaks) = (self.journal.clone(), self.breaks.clone());
-        let look = Look::new(Arc::clone(root), policy.clone(), dest.clone(), journal, breaks)
-            .map_err(|error| Fatal::new(Exit::Usage, format!("a pattern of names to ignore can't be used: {error}")))?;
-        Ok(if forced { look.forced() } else { look })
+        Ok(Look::new(Arc::clone(root), policy.clone(), dest.clone(), journal, breaks)?.asked(asked))
     }
 
     /// Plans and prints each file that the look finds, which runs on a thread that may block. Returns whether standard output still has a

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::budget;
+use crate::commands::push::arguments::Missing;
 use crate::config::{After, OnConflict, Policy};
 use crate::exit::{Exit, Fatal};
 use crate::file::Root;
@@ -146,10 +147,13 @@ impl<'a, V: Vault> Planner<'a, V> {
             Place::Free(to) => to,
         };
         let exists = self.exists(&folder_path, &split(&to).1).await?;
+        if exists && source.policy.on_conflict == OnConflict::Fail {
+            return Ok(may_fail(&to, source.policy));
+        }
         if self.planned.len() < budget::PLANNED_NAMES {
             self.planned.insert(to.clone(), (Arc::clone(source.root), relative.to_owned()));
         }
-        let notes: Vec<String> = note.into_iter().chain(exists.then(|| about_document_there(source.policy))).collect();
+        let notes: Vec<String> = note.into_iter().chain(exists.then(|| DOCUMENT_THERE.to_owned())).collect();
         let note = (!notes.is_empty()).then(|| notes.join("; "));
         Ok(Action::Upload { to, exists, then, note })
     }
@@ -270,14 +274,20 @@ fn name_taken(to: RemotePath, policy: &Policy) -> Action {
     })
 }
 
-fn about_document_there(policy: &Policy) -> String {
-    let otherwise = match policy.on_conflict {
-        OnConflict::Rename => "the file gets a name with a suffix",
-        OnConflict::Fail => "the file fails",
-    };
-    format!(
-        "a document of this name is there: the service makes a new version of it or, if it refuses that, {otherwise}"
-    )
+const DOCUMENT_THERE: &str = "a document of this name is there: the service makes a new version of it or, if it refuses that, the file gets a \
+                              name with a suffix";
+
+/// Whether the bytes differ is found out by a run: here, each file would have to be read.
+fn may_fail(to: &RemotePath, policy: &Policy) -> Action {
+    match name_taken(to.clone(), policy) {
+        Action::Leave(left) => Action::Leave(Left {
+            reason: format!(
+                "there is a document at {to} already: it is left as it is, and the file fails unless it has the same bytes"
+            ),
+            ..left
+        }),
+        other => other,
+    }
 }
 
 /// The folder of a document, and its name.
@@ -297,6 +307,16 @@ async fn hash(root: &Arc<Root>, relative: &Path) -> Option<String> {
 pub(super) fn standard_input(to: RemotePath) -> Step {
     let action = Action::Upload { to, exists: false, then: After::Keep, note: None };
     Step { local: "-".into(), size: None, action }
+}
+
+/// Something that was named, and is not there.
+pub(super) fn missing(missing: Missing) -> Step {
+    let left = Left { standing: "missing", reason: missing.why, ..Left::default() };
+    Step {
+        local: std::path::absolute(&missing.typed).unwrap_or(missing.typed),
+        size: None,
+        action: Action::Leave(left),
+    }
 }
 
 /// The error for a task that panicked.

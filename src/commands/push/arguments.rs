@@ -1,24 +1,22 @@
-//! The arguments of `push`, and the files that they stand for.
+//! The arguments of `push`, and the folders that they are or lie in.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::mpsc;
-
-use super::spool::{Spooled, spool};
+use super::expand::NamedFolder;
 use crate::config::{Config, Layout};
 use crate::exit::{Exit, Fatal};
 use crate::file::lock::Locks;
 use crate::file::{FolderError, Root, Settled};
-use crate::watch::{IgnorePatterns, WalkEvent, Walker};
+use crate::filter::Filter;
 
 /// Something that the command line names.
 pub(in crate::commands) enum Argument {
-    File(Settled),
-    /// A folder: all files in it whose names are not ignored.
-    Folder(Arc<Root>, Arc<IgnorePatterns>, Layout),
+    /// A file, and its path as it was typed.
+    File(Settled, PathBuf),
+    Folder(NamedFolder),
     /// Standard input. It is written into the folder `spool` first, as its length must be known before it is sent.
     StandardInput {
         name: String,
@@ -27,13 +25,12 @@ pub(in crate::commands) enum Argument {
     },
 }
 
-/// Something that an argument stands for.
-pub(super) enum Item {
-    File(Settled),
-    /// The file to which standard input was written.
-    StandardInput(Spooled),
-    /// Something that can't be read, and why.
-    Unreadable(String),
+/// Something that was named and is not there, or that can't be read.
+#[derive(Debug)]
+pub(in crate::commands) struct Missing {
+    pub(in crate::commands) typed: PathBuf,
+    /// A sentence that names it.
+    pub(in crate::commands) why: String,
 }
 
 impl Argument {
@@ -41,21 +38,22 @@ impl Argument {
     pub(in crate::commands) fn find(file: &Path, config: &Config, roots: &Roots) -> Result<Self, Fatal> {
         let missing = |error: io::Error| missing(file, &error);
         if std::fs::symlink_metadata(file).map_err(missing)?.is_dir() {
-            let names = IgnorePatterns::new(&config.upload.ignore)
-                .map_err(|error| Fatal::new(Exit::Usage, error.to_string()))?;
+            let upload = &config.upload;
+            let filter = Filter::new(&upload.ignore, &upload.exclude, &upload.include)?;
             let root = roots.of(file)?;
             refuse_own_state(&root, config)?;
-            return Ok(Self::Folder(root, Arc::new(names), config.upload.layout));
+            let (filter, layout, typed) = (Arc::new(filter), config.upload.layout, file.to_owned());
+            return Ok(Self::Folder(NamedFolder { root, filter, layout, typed }));
         }
         let name = file.file_name().ok_or_else(|| missing(io::ErrorKind::InvalidFilename.into()))?;
-        Ok(Self::File(Settled::new(roots.of(file)?, name.into())))
+        Ok(Self::File(Settled::new(roots.of(file)?, name.into()), file.to_owned()))
     }
 
     /// The path, however it was written; standard input has none.
     pub(in crate::commands) fn place(&self) -> Option<PathBuf> {
         match self {
-            Self::File(file) => Some(file.root.path().join(&file.relative)),
-            Self::Folder(root, ..) => Some(root.path().to_owned()),
+            Self::File(file, _) => Some(file.root.path().join(&file.relative)),
+            Self::Folder(folder) => Some(folder.root.path().to_owned()),
             Self::StandardInput { .. } => None,
         }
     }
@@ -79,10 +77,6 @@ impl Roots {
         Self { by_path: Arc::default(), locks, removes }
     }
 
-    pub(super) fn locks(&self) -> &Arc<Locks> {
-        &self.locks
-    }
-
     /// Opens the folder itself, or the folder that a file lies in. Blocks.
     pub(super) fn of(&self, file: &Path) -> Result<Arc<Root>, Fatal> {
         let is_folder = std::fs::symlink_metadata(file).is_ok_and(|metadata| metadata.is_dir());
@@ -94,7 +88,7 @@ impl Roots {
             FolderError::Io(error) => missing(file, &error),
             FolderError::Controlled(controlled) => Fatal::new(Exit::Usage, controlled.to_string()),
         })?;
-        let mut by_path = self.by_path.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut by_path = self.by_path();
         if let Some(root) = by_path.get(root.path()) {
             return Ok(Arc::clone(root));
         }
@@ -103,8 +97,19 @@ impl Roots {
         Ok(root)
     }
 
-    pub(super) fn all(&self) -> Vec<Arc<Root>> {
-        self.by_path.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    pub(in crate::commands) fn len(&self) -> usize {
+        self.by_path().len()
+    }
+
+    /// Forgets the folders of which no file is under way, and returns them.
+    pub(in crate::commands) fn take_unused(&self) -> Vec<Arc<Root>> {
+        // This map, and the list of folders that are locked.
+        let ours = if self.removes { 2 } else { 1 };
+        self.by_path().extract_if(|_, root| Arc::strong_count(root) <= ours).map(|(_, root)| root).collect()
+    }
+
+    fn by_path(&self) -> MutexGuard<'_, HashMap<PathBuf, Arc<Root>>> {
+        self.by_path.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -115,27 +120,6 @@ fn refuse_own_state(root: &Root, config: &Config) -> Result<(), Fatal> {
         let (folder, state) = (root.path().display(), config.state_dir.display());
         let reason = format!("{folder} can't be uploaded: the journal's folder {state} lies in it (see --state-dir)");
         return Err(Fatal::new(Exit::Usage, reason));
-    }
-    Ok(())
-}
-
-/// Sends all files that the arguments stand for, in the order of the arguments and each once, as fast as the receiver takes them.
-pub(super) async fn expand(mut arguments: Vec<Argument>, items: mpsc::Sender<Item>) -> Result<(), Fatal> {
-    // The patterns of a shell may overlap.
-    let mut named = HashSet::new();
-    arguments.retain(|argument| argument.place().is_none_or(|place| named.insert(place)));
-    for argument in arguments {
-        match argument {
-            // The receiver is dropped when the upload has been given up, which the upload reports itself.
-            Argument::File(file) => items.send(Item::File(file)).await.unwrap_or_default(),
-            Argument::Folder(root, names, layout) => {
-                let is_named = |file: &Path| is_named_itself(root.path(), file, layout, &named);
-                walk(&root, names, is_named, &items).await?;
-            }
-            Argument::StandardInput { name, spool: folder, locks } => {
-                items.send(Item::StandardInput(spool(name, folder, &locks).await?)).await.unwrap_or_default();
-            }
-        }
     }
     Ok(())
 }
@@ -153,34 +137,4 @@ pub(in crate::commands) fn is_named_itself(
         Layout::Flat => path.ancestors().take_while(|above| *above != folder).any(|above| named.contains(above)),
         Layout::Mirror => named.contains(&path),
     }
-}
-
-/// Sends the files of a folder, without those that are named themselves.
-async fn walk(
-    root: &Arc<Root>,
-    names: Arc<IgnorePatterns>,
-    is_named: impl Fn(&Path) -> bool,
-    items: &mpsc::Sender<Item>,
-) -> Result<(), Fatal> {
-    let (sender, mut walked) = mpsc::channel(4);
-    let walker = Walker { root: Arc::clone(root), ignore: names, events: sender };
-    let walking = tokio::task::spawn_blocking(move || walker.walk(&[PathBuf::new()], None, |_| ()));
-    while let Some(message) = walked.recv().await {
-        let found: Vec<Item> = match message {
-            WalkEvent::Files(files) => {
-                let others = files.into_iter().filter(|file| !is_named(file));
-                others.map(|file| Item::File(Settled::new(Arc::clone(root), file))).collect()
-            }
-            WalkEvent::Unreadable(path, why) => {
-                vec![Item::Unreadable(format!("{} can't be read: {why}", root.path().join(path).display()))]
-            }
-            WalkEvent::Ended => break,
-        };
-        for item in found {
-            if items.send(item).await.is_err() {
-                return Ok(());
-            }
-        }
-    }
-    walking.await.map_err(Fatal::internal)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::arguments::{Argument, Item, expand};
+use super::expand::{Given, Item, Named, expand};
 use super::spool::Spooled;
 use crate::commands::print::Printer;
 use crate::daemon::Tally;
@@ -28,6 +28,8 @@ pub(super) struct Submitter {
     tries: HashMap<PathBuf, u32>,
     /// Files that came back, and wait for their next try.
     waiting: JoinSet<Settled>,
+    /// How the files that were submitted, and whose outcome is not known yet, were typed.
+    typed: HashMap<PathBuf, PathBuf>,
     /// The file of standard input, until its outcome is known.
     input: Option<Spooled>,
     printer: Printer,
@@ -36,20 +38,20 @@ pub(super) struct Submitter {
 
 impl Submitter {
     pub(super) fn new(queue: mpsc::Sender<Settled>, printer: Printer) -> Self {
-        let (tries, waiting, tally) = (HashMap::new(), JoinSet::new(), Tally::default());
-        Self { queue, in_flight: 0, tries, waiting, input: None, printer, tally }
+        let (tries, typed, waiting, tally) = (HashMap::new(), HashMap::new(), JoinSet::new(), Tally::default());
+        Self { queue, in_flight: 0, tries, waiting, typed, input: None, printer, tally }
     }
 
     /// Submits all files, and returns when the outcome of each is known, or when `patience` ends: a removal may hang, and its file
     /// is left as it is.
     pub(super) async fn run(
         mut self,
-        arguments: Vec<Argument>,
+        given: Given,
         mut reported: mpsc::UnboundedReceiver<Report>,
         patience: impl Future<Output = ()>,
-    ) -> Result<Tally, Fatal> {
+    ) -> Result<(Tally, Named), Fatal> {
         let (sender, mut items) = mpsc::channel(1);
-        let expanding = tokio::spawn(expand(arguments, sender));
+        let expanding = tokio::spawn(expand(given, sender));
         let mut more = true;
         tokio::pin!(patience);
         while more || self.in_flight > 0 || !self.waiting.is_empty() {
@@ -72,27 +74,33 @@ impl Submitter {
             // The task waits until an item is taken, or for standard input.
             expanding.abort();
         }
-        match expanding.await {
-            Err(error) if error.is_cancelled() => self.tally.left += 1,
+        let named = match expanding.await {
+            Err(error) if error.is_cancelled() => {
+                self.tally.left += 1;
+                Named::default()
+            }
             ended => ended.map_err(Fatal::internal)??,
-        }
+        };
         if let Some(input) = self.input {
             log_kept(&input.file);
         }
-        Ok(self.tally)
+        Ok((self.tally, named))
     }
 
     async fn found(&mut self, item: Item) {
         match item {
-            Item::File(file) => self.submit(file).await,
+            Item::File(file, typed) => {
+                self.typed.insert(origin_of(&file), typed);
+                self.submit(file).await;
+            }
             Item::StandardInput(input) => {
                 let file = input.file.clone();
                 self.input = Some(input);
                 self.submit(file).await;
             }
-            Item::Unreadable(unreadable) => {
+            Item::Missing(missing) => {
                 self.tally.failed += 1;
-                tracing::error!("{unreadable}");
+                self.printer.print_missing(&missing.typed, &missing.why);
             }
         }
     }
@@ -122,14 +130,16 @@ impl Submitter {
 
     fn report(&mut self, report: &Report) {
         self.tally.count(&report.outcome);
-        self.printer.print(report);
+        let typed = self.typed.remove(&origin_of(&report.file));
+        self.printer.print_as(report, typed.as_deref().unwrap_or(&report.file.origin));
+        self.tries.remove(&origin_of(&report.file));
         if let Some(input) = self.input.take_if(|input| place_of(&input.file) == place_of(&report.file)) {
             put_away(&input.file, &report.outcome);
         }
     }
 
     fn came_back(&mut self, file: Settled, reason: Unsettled) {
-        let tries = self.tries.entry(file.root.path().join(&file.origin)).or_default();
+        let tries = self.tries.entry(origin_of(&file)).or_default();
         *tries += 1;
         if *tries >= TRIES {
             let outcome = Outcome::Failed { reason: Failure::NeverSettled(reason), moved: None };
@@ -145,13 +155,17 @@ impl Submitter {
 /// Discards the file of standard input once the store has it. Otherwise the file is the only copy, and is kept.
 fn put_away(input: &Settled, outcome: &Outcome) {
     match (outcome, place_of(input).parent()) {
-        (Outcome::Stored { .. }, Some(own)) => removal::discard(own),
+        (Outcome::Stored { .. } | Outcome::StoredBefore { .. }, Some(own)) => removal::discard(own),
         _ => log_kept(input),
     }
 }
 
 fn log_kept(file: &Settled) {
     tracing::error!("what came on standard input is kept in {}", place_of(file).display());
+}
+
+fn origin_of(file: &Settled) -> PathBuf {
+    file.root.path().join(&file.origin)
 }
 
 fn place_of(file: &Settled) -> PathBuf {
@@ -163,6 +177,7 @@ mod tests {
     use super::*;
     use crate::budget;
     use crate::cli::Global;
+    use crate::commands::push::arguments::Argument;
     use crate::daemon::patience_after_stop;
     use crate::file::Root;
     use crate::progress::Done;
@@ -180,14 +195,15 @@ mod tests {
         let (_hangs, reported) = mpsc::unbounded_channel();
         let (trigger, shutdown) = shutdown::channel();
         let (printer, _printed) = Printer::start(&Global::default(), Done::default());
-        let arguments = vec![Argument::File(Settled::new(root, "x".into()))];
+        let arguments = vec![Argument::File(Settled::new(root, "x".into()), "x".into())];
+        let given = Given { arguments, missing: Vec::new(), list: None, min_age: Duration::ZERO };
         let patience = patience_after_stop(Duration::from_secs(3600), shutdown);
-        let submitting = tokio::spawn(Submitter::new(queue, printer).run(arguments, reported, patience));
+        let submitting = tokio::spawn(Submitter::new(queue, printer).run(given, reported, patience));
         files.recv().await.unwrap();
         trigger.raise();
         trigger.raise();
         let start = tokio::time::Instant::now();
-        let tally = submitting.await.unwrap().unwrap();
+        let (tally, _) = submitting.await.unwrap().unwrap();
         assert_eq!((tally.left, start.elapsed()), (1, budget::TIDY));
     }
 }

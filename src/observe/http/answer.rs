@@ -1,18 +1,17 @@
-//! The answer to one request, made from the health and the metrics. No input or output.
+//! What a request asks for, and the answers. No input or output.
 
 use std::net::IpAddr;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use hyper::{Method, Response, StatusCode};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::{HeaderMap, Method, Response, StatusCode};
 
-use crate::observe::health::Health;
 use crate::observe::metrics::{self, Metrics};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
-type Answer = Response<Full<Bytes>>;
+pub(super) type Answer = Response<Full<Bytes>>;
 
 /// Whether a request with this `Host` may be answered: the host is an address, `localhost`, or one of `allowed`.
 ///
@@ -21,50 +20,101 @@ type Answer = Response<Full<Bytes>>;
 pub(super) fn is_for_us(host: Option<&str>, allowed: &[String]) -> bool {
     // A request without `Host` comes from no browser: browsers always send it.
     let Some(host) = host else { return true };
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
-    };
+    let name = name_of(host);
     let known = |other: &str| other.eq_ignore_ascii_case(name);
     name.parse::<IpAddr>().is_ok() || known("localhost") || allowed.iter().any(|other| known(other))
+}
+
+/// The name or address in a `Host`, without the port.
+fn name_of(host: &str) -> &str {
+    match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    }
 }
 
 /// The answer to a request that names another host.
 pub(super) fn misdirected() -> Answer {
     let text = "the request names a host that is not allowed here: add the name to allowed_hosts in [daemon]\n";
-    response(StatusCode::MISDIRECTED_REQUEST, TEXT, text.into())
+    response(StatusCode::MISDIRECTED_REQUEST, TEXT, text)
 }
 
-/// Returns the answer to a request.
-pub(super) fn answer(method: &Method, path: &str, health: &Health, metrics: &Metrics) -> Answer {
-    if !["/metrics", "/healthz", "/readyz"].contains(&path) {
-        return response(StatusCode::NOT_FOUND, TEXT, "there are /metrics, /healthz and /readyz\n".into());
-    }
+/// What there is to ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    Page,
+    Status,
+    Metrics,
+    Readiness,
+    Liveness,
+}
+
+/// Returns what a request asks for, or the answer to a request for anything else.
+#[expect(clippy::result_large_err, reason = "the error is the answer, and is made once")]
+pub(super) fn asked(method: &Method, path: &str) -> Result<Asked, Answer> {
+    let asked = match path {
+        "/" => Asked::Page,
+        "/status.json" => Asked::Status,
+        "/metrics" => Asked::Metrics,
+        "/readyz" => Asked::Readiness,
+        "/healthz" => Asked::Liveness,
+        _ => {
+            let text = "there are /, /status.json, /metrics, /healthz and /readyz\n";
+            return Err(response(StatusCode::NOT_FOUND, TEXT, text));
+        }
+    };
     if method != Method::GET && method != Method::HEAD {
-        let mut answer = response(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n".into());
+        let mut answer = response(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n");
         answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return answer;
+        return Err(answer);
     }
-    match path {
-        "/metrics" => match metrics.text() {
-            Ok(text) => response(StatusCode::OK, metrics::FORMAT, text),
-            Err(error) => response(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),
-        },
-        "/readyz" => readiness(&health.reasons()),
-        _ => response(StatusCode::OK, TEXT, "alive\n".into()),
+    Ok(asked)
+}
+
+/// Whether a request comes from this machine and not through a proxy, as far as its headers tell. The listener's own address is on loopback.
+pub(super) fn is_direct(headers: &HeaderMap) -> bool {
+    let forwarded = ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip"];
+    let host = headers.get(HOST).map_or("localhost", |host| host.to_str().unwrap_or("?"));
+    let name = name_of(host);
+    let on_loopback = name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback()) || name.eq_ignore_ascii_case("localhost");
+    on_loopback && !forwarded.iter().any(|name| headers.contains_key(*name))
+}
+
+/// The metrics.
+pub(super) fn metrics(metrics: &Metrics) -> Answer {
+    match metrics.text() {
+        Ok(text) => response(StatusCode::OK, metrics::FORMAT, text),
+        Err(error) => response(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),
     }
+}
+
+/// The status; 503 where it could not be made in time.
+pub(super) fn status(text: Option<Bytes>) -> Answer {
+    let mut answer = match text {
+        Some(text) => response(StatusCode::OK, "application/json", text),
+        None => {
+            response(StatusCode::SERVICE_UNAVAILABLE, TEXT, "the file system of a watched folder does not answer\n")
+        }
+    };
+    answer.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    answer
+}
+
+/// The process lives.
+pub(super) fn liveness() -> Answer {
+    response(StatusCode::OK, TEXT, "alive\n")
 }
 
 /// 200 while uploads go on; else 503, with a line for each reason.
-fn readiness(reasons: &[String]) -> Answer {
+pub(super) fn readiness(reasons: &[String]) -> Answer {
     if reasons.is_empty() {
-        return response(StatusCode::OK, TEXT, "ready\n".into());
+        return response(StatusCode::OK, TEXT, "ready\n");
     }
     response(StatusCode::SERVICE_UNAVAILABLE, TEXT, reasons.join("\n") + "\n")
 }
 
-fn response(status: StatusCode, content_type: &'static str, text: String) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from(text)));
+pub(super) fn response(status: StatusCode, content_type: &'static str, text: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(text.into()));
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -74,12 +124,11 @@ fn response(status: StatusCode, content_type: &'static str, text: String) -> Ans
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::health::{Component, Condition};
+    use crate::observe::health::{Component, Condition, Health};
     use http_body_util::BodyExt;
     use std::sync::Arc;
 
-    async fn request(method: Method, path: &str, health: &Health) -> (u16, String) {
-        let answer = answer(&method, path, health, &Metrics::new(health));
+    async fn read(answer: Answer) -> (u16, String) {
         let status = answer.status().as_u16();
         let body = answer.into_body().collect().await.unwrap().to_bytes();
         (status, String::from_utf8(body.to_vec()).unwrap())
@@ -90,35 +139,54 @@ mod tests {
         let (health, condition) = (Health::default(), Condition::default());
         health.add(Component::Service, Arc::new(condition.clone()));
         health.add(Component::Journal, Arc::new(condition.clone()));
-        assert_eq!(request(Method::GET, "/readyz", &health).await, (200, "ready\n".into()));
+        assert_eq!(read(readiness(&health.reasons())).await, (200, "ready\n".into()));
         condition.raise("down");
         let expected = (503, "the service: down\nthe journal: down\n".into());
-        assert_eq!(request(Method::GET, "/readyz", &health).await, expected);
-        assert_eq!(request(Method::GET, "/healthz", &health).await, (200, "alive\n".into()));
+        assert_eq!(read(readiness(&health.reasons())).await, expected);
+        assert_eq!(read(liveness()).await, (200, "alive\n".into()));
         condition.clear();
-        assert_eq!(request(Method::GET, "/readyz", &health).await.0, 200);
+        assert_eq!(read(readiness(&health.reasons())).await.0, 200);
     }
 
     #[tokio::test]
     async fn metrics_are_open_metrics_text_and_say_so() {
-        let health = Health::default();
-        let answer = answer(&Method::GET, "/metrics", &health, &Metrics::new(&health));
+        let answer = metrics(&Metrics::new(&Health::default()));
         assert_eq!(answer.headers()[CONTENT_TYPE], metrics::FORMAT);
-        let (status, text) = request(Method::GET, "/metrics", &health).await;
+        let (status, text) = read(answer).await;
         assert!(status == 200 && text.contains("astran_backup_ready 1\n") && text.ends_with("# EOF\n"), "{text}");
     }
 
-    #[tokio::test]
-    async fn other_paths_are_404_and_other_methods_405() {
-        let health = Health::default();
-        for path in ["/", "/metrics/", "/metrics.txt", "//metrics", "/../metrics", "/readyz/x"] {
-            assert_eq!(request(Method::GET, path, &health).await.0, 404, "{path}");
+    #[test]
+    fn other_paths_are_404_and_other_methods_405() {
+        let refused = |method: &Method, path| asked(method, path).map_err(|answer| answer.status().as_u16());
+        for path in ["/metrics/", "/metrics.txt", "//metrics", "/../metrics", "/readyz/x", "/index.html", "", "//"] {
+            assert_eq!(refused(&Method::GET, path), Err(404), "{path}");
         }
-        for path in ["/metrics", "/healthz", "/readyz"] {
+        for path in ["/", "/status.json", "/metrics", "/healthz", "/readyz"] {
             for method in [Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS] {
-                assert_eq!(request(method, path, &health).await.0, 405, "{path}");
+                assert_eq!(refused(&method, path), Err(405), "{path}");
             }
-            assert_eq!(request(Method::HEAD, path, &health).await.0, 200, "{path}");
+            assert_eq!(refused(&Method::HEAD, path), refused(&Method::GET, path), "{path}");
+            assert!(refused(&Method::GET, path).is_ok(), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_request_is_direct_only_without_a_trace_of_a_proxy_and_under_a_name_of_this_machine() {
+        for (name, value, direct) in [
+            ("host", "localhost:9464", true),
+            ("host", "127.0.0.1", true),
+            ("host", "[::1]:9464", true),
+            ("host", "monitor.example", false),
+            ("host", "192.0.2.1:9464", false),
+            ("x-forwarded-for", "192.0.2.7", false),
+            ("forwarded", "for=192.0.2.7", false),
+            ("via", "1.1 proxy", false),
+            ("x-real-ip", "192.0.2.7", false),
+            ("accept", "text/html", true),
+        ] {
+            let headers = HeaderMap::from_iter([(name.parse().unwrap(), HeaderValue::from_static(value))]);
+            assert_eq!(is_direct(&headers), direct, "{name}: {value}");
         }
     }
 }

@@ -1,9 +1,11 @@
-//! `[daemon] listen`: serves metrics and readiness over plain HTTP, for whoever monitors the daemon.
+//! `[daemon] listen`: serves a page for people, metrics and readiness over plain HTTP.
 //!
 //! The listener only reads what other parts of the program count and check. Clients can harm only each other: each connection has one
 //! request and a few seconds, and at the limit the oldest connection is closed for the newest. No upload ever waits for the listener.
 
 mod answer;
+mod page;
+mod status;
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -21,6 +23,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
+use self::answer::{Answer, Asked};
+pub use self::status::{StatusSource, StatusText};
 use crate::budget;
 use crate::observe::health::Health;
 use crate::observe::metrics::Metrics;
@@ -63,7 +67,20 @@ pub struct Server(#[allow(dead_code, reason = "dropping it ends the task")] Join
 struct State {
     health: Health,
     metrics: Metrics,
-    allowed_hosts: Vec<String>,
+    status: StatusSource,
+    access: Access,
+    /// Whether the listener's address is on loopback.
+    on_loopback: bool,
+}
+
+/// Under which names the listener answers, and what the page shows.
+#[derive(Debug, Clone, Default)]
+pub struct Access {
+    /// The names that a request's `Host` may hold besides addresses and `localhost`.
+    pub allowed_hosts: Vec<String>,
+    /// Whether the page has the names of files, folders, users and hosts. Where it is `None`, requests from this machine get them: the
+    /// address is on loopback, and no header tells of a proxy.
+    pub page_names: Option<bool>,
 }
 
 impl Listener {
@@ -72,18 +89,45 @@ impl Listener {
         TcpListener::bind(address).await.map(Self).map_err(|source| BindError { address, source })
     }
 
-    /// Starts to answer requests. `allowed_hosts` are the names that a request's `Host` may hold besides addresses and `localhost`.
-    pub fn serve(self, health: Health, metrics: Metrics, allowed_hosts: Vec<String>) -> Server {
-        match self.0.local_addr() {
+    /// Starts to answer requests.
+    pub fn serve(self, health: Health, metrics: Metrics, status: StatusSource, access: Access) -> Server {
+        let address = self.0.local_addr();
+        match &address {
             Ok(address) if !address.ip().is_loopback() => tracing::warn!(
-                "metrics and readiness are at http://{address}/metrics and /readyz, for everybody who can reach this machine"
+                "metrics and readiness are at http://{address}/metrics and /readyz, and a page for people at /, for everybody who can reach \
+                 this machine"
             ),
-            Ok(address) => tracing::info!("metrics and readiness are at http://{address}/metrics and /readyz"),
+            Ok(address) => tracing::info!(
+                "metrics and readiness are at http://{address}/metrics and /readyz, and a page for people at /"
+            ),
             Err(error) => tracing::warn!("metrics and readiness are served, but the address can't be read: {error}"),
         }
+        let on_loopback = address.is_ok_and(|address| address.ip().is_loopback());
         let mut task = JoinSet::new();
-        task.spawn(accept_all(self.0, Arc::new(State { health, metrics, allowed_hosts })));
+        task.spawn(accept_all(self.0, Arc::new(State { health, metrics, status, access, on_loopback })));
         Server(task)
+    }
+}
+
+impl State {
+    async fn answer<B>(&self, request: &hyper::Request<B>) -> Answer {
+        // A header that is not text can't be an allowed name; `?` is none.
+        let host = request.headers().get(HOST).map(|host| host.to_str().unwrap_or("?"));
+        if !answer::is_for_us(host, &self.access.allowed_hosts) {
+            return answer::misdirected();
+        }
+        let names = || self.access.page_names.unwrap_or(self.on_loopback && answer::is_direct(request.headers()));
+        match answer::asked(request.method(), request.uri().path()) {
+            Err(refused) => refused,
+            Ok(Asked::Page) => page::answer(names()),
+            Ok(Asked::Status) => {
+                let text = self.status.get().await;
+                answer::status(text.map(|text| if names() { text.with_names } else { text.without_names }))
+            }
+            Ok(Asked::Metrics) => answer::metrics(&self.metrics),
+            Ok(Asked::Readiness) => answer::readiness(&self.health.reasons()),
+            Ok(Asked::Liveness) => answer::liveness(),
+        }
     }
 }
 
@@ -113,14 +157,8 @@ async fn accept_all(listener: TcpListener, state: Arc<State>) {
 
 async fn serve_connection(stream: TcpStream, state: Arc<State>) {
     let service = service_fn(|request: hyper::Request<hyper::body::Incoming>| {
-        // A header that is not text can't be an allowed name; `?` is none.
-        let host = request.headers().get(HOST).map(|host| host.to_str().unwrap_or("?"));
-        let answer = if answer::is_for_us(host, &state.allowed_hosts) {
-            answer::answer(request.method(), request.uri().path(), &state.health, &state.metrics)
-        } else {
-            answer::misdirected()
-        };
-        std::future::ready(Ok::<_, Infallible>(answer))
+        let state = Arc::clone(&state);
+        async move { Ok::<_, Infallible>(state.answer(&request).await) }
     });
     let mut http = http1::Builder::new();
     http.keep_alive(false).max_buf_size(budget::MONITOR_HEAD);
@@ -138,15 +176,25 @@ mod tests {
     use tokio::time::Instant;
 
     async fn started() -> (SocketAddr, Server) {
+        started_with(None).await
+    }
+
+    async fn started_with(page_names: Option<bool>) -> (SocketAddr, Server) {
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = listener.0.local_addr().unwrap();
         let health = Health::default();
-        (address, listener.serve(health.clone(), Metrics::new(&health), vec!["monitor.example".into()]))
+        let access = Access { allowed_hosts: vec!["monitor.example".into()], page_names };
+        let status = StatusSource::new(|| StatusText { with_names: "named".into(), without_names: "nameless".into() });
+        (address, listener.serve(health.clone(), Metrics::new(&health), status, access))
     }
 
     async fn get(address: SocketAddr, path: &str) -> String {
+        request(address, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")).await
+    }
+
+    async fn request(address: SocketAddr, text: &str) -> String {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).await.unwrap();
+        stream.write_all(text.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         answer
@@ -157,6 +205,48 @@ mod tests {
         let (address, _server) = started().await;
         let answer = get(address, "/healthz").await;
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("alive\n"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn names_are_shown_to_this_machine_alone_unless_configured_otherwise() {
+        let direct = "GET /status.json HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        let proxied = "GET /status.json HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 192.0.2.7\r\n\r\n";
+        let renamed = "GET /status.json HTTP/1.1\r\nHost: monitor.example\r\n\r\n";
+        for (page_names, sent, expected) in [
+            (None, direct, "\r\nnamed"),
+            (None, proxied, "\r\nnameless"),
+            (None, renamed, "\r\nnameless"),
+            (Some(true), proxied, "\r\nnamed"),
+            (Some(false), direct, "\r\nnameless"),
+        ] {
+            let (address, _server) = started_with(page_names).await;
+            let answer = request(address, sent).await;
+            assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+            assert!(
+                answer.contains("cache-control: no-store") && answer.ends_with(expected),
+                "{page_names:?} {sent}: {answer}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn head_has_the_headers_of_the_page_and_no_body() {
+        let (address, _server) = started().await;
+        let whole = get(address, "/").await;
+        let head = request(address, "HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+        assert!(
+            whole.contains("</html>") && head.starts_with("HTTP/1.1 200 OK\r\n") && head.ends_with("\r\n\r\n"),
+            "{head}"
+        );
+        for header in [
+            "content-security-policy: default-src 'none'",
+            "x-content-type-options: nosniff",
+            "x-frame-options: DENY",
+            "referrer-policy: no-referrer",
+            "cache-control: no-store",
+        ] {
+            assert!(head.contains(header) && whole.contains(header), "{header}: {head}");
+        }
     }
 
     /// Regression: a page of any site could read the metrics through the browser of a person on this machine.

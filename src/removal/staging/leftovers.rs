@@ -34,7 +34,9 @@ pub fn put_back(root: &Root, place: &Path) -> Option<PathBuf> {
 pub fn belonging_to(root: &Root, folder: &Path) -> HashSet<PathBuf> {
     let mut files = leftovers(root, folder);
     let mut tree = Tree::of(root, folder);
-    while let Some(entry) = tree.next(|name, kind| kind != FileType::Directory && is_beside(name)) {
+    while let Some(entry) =
+        tree.next(|path, kind| kind != FileType::Directory && path.file_name().is_some_and(is_beside))
+    {
         files.extend(entry.ok().filter(|entry| entry.kind != FileType::Directory).map(|entry| entry.path.to_owned()));
     }
     files.iter().map(|place| origin(place)).collect()

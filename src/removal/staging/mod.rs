@@ -18,7 +18,6 @@ use super::rename::{At, OldName, rename_new};
 use crate::file::staged_name::{beside, encode, origin, random_digits, split_at_private};
 use crate::file::{OpenError, PRIVATE, Root, beneath_folder, look_at};
 
-#[cfg(test)]
 pub(super) use leftovers::leftovers;
 pub use leftovers::{belonging_to, put_back, recover, tidy};
 pub use probe::{probe, probe_private};

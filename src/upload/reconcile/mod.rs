@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep};
 
 use super::context::Context;
 use super::error::{StepError, TransferError};
+use super::plan::Asked::ByWatch;
 use super::receipt::{self, Proof, Receipted};
 use super::source::Source;
 use super::target::{Sent, Target};
@@ -189,7 +190,7 @@ impl<'a, V: Vault> Reconcile<'a, V> {
     async fn ask_for(&self, other: &Settled, entry: &Entry) -> Result<Asked, StepError> {
         for _ in 0..TRIES {
             let asked = self.ask_for_once(other, entry).await?;
-            if asked != Asked::Unanswered || self.context.forced {
+            if asked != Asked::Unanswered || self.context.asked != ByWatch {
                 return Ok(asked);
             }
             sleep(BETWEEN).await;
