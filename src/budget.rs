@@ -97,6 +97,9 @@ pub(crate) const RETURNS: u32 = 10;
 /// Folders that a walk holds open at most, one below the other: a deeper tree must not take the descriptors that uploads need, of
 /// which there may be 64 in all. To come back to a folder that was closed costs one more open.
 pub(crate) const WALK_OPEN: usize = 10;
+/// How long the start asks where the paths of the configured folders lead. The other checks of the configuration have the rest of
+/// [`RECOVERY`].
+pub(crate) const PLACES: Duration = Duration::from_secs(3);
 /// How long all other folders wait at the start for one whose file system does not answer; also how long it may take to open and lock
 /// all folders. A healthy folder takes milliseconds, unless its recovery must search the whole folder for a file that was moved. A
 /// folder that takes longer starts later, and nothing else changes.
@@ -104,8 +107,8 @@ pub(crate) const RECOVERY: Duration = Duration::from_secs(10);
 /// How long the end of a run waits for each of these: the removal of an empty private folder, the removals under way after the grace,
 /// and the search for failures whose files are gone. What is left undone does no harm, and the next start does it.
 pub(crate) const TIDY: Duration = Duration::from_secs(5);
-/// Folders that a push of a list of names holds open. Beyond, it waits for the files of some of them.
-pub(crate) const PUSHED_FOLDERS: usize = 64;
+/// Folders that a push of a list of names holds open, with some four descriptors each. Beyond, it waits for the files of some of them.
+pub(crate) const PUSHED_FOLDERS: usize = 24;
 /// The longest name in a list of names, in bytes: sixteen times as long as a path that the system takes at once.
 pub(crate) const LISTED_NAME: u64 = 64 << 10;
 /// Files in the table of one folder's candidates, some 300 bytes each. Beyond, walks pause, and more files wait in the folder.

@@ -144,11 +144,11 @@ async fn appears(missing: Missing, taker: FolderTaker, condition: Condition) -> 
 fn report(folder: &Folder, condition: &Condition, why: &Fatal) {
     let why = why.to_string();
     if condition.trouble().as_ref() != Some(&why) {
+        condition.raise(why.clone());
         tracing::error!(
             folder = %folder.path.display(),
             "{why}; it is looked for every {} s and watched once it can be opened; the other folders are watched meanwhile",
             INTERVAL.as_secs()
         );
-        condition.raise(why);
     }
 }

@@ -42,8 +42,7 @@ pub(super) async fn run(config: &Config, out: &mut Output<'_>) -> Result<Exit, F
 
 fn as_text(result: &TestResult) -> String {
     printable(&match &result.wrong {
-        // The way stands at the beginning of the reason.
-        Some(wrong) => format!("✗ {wrong}"),
+        Some(wrong) => format!("✗ {}: {wrong}", result.way),
         None => format!("✓ {}", result.way),
     })
 }

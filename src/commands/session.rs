@@ -24,6 +24,8 @@ pub(super) enum Memory {
     Renew,
     /// A plan, which writes nothing.
     ReadOnly,
+    /// A person types the password, and decides how often it is tried. Nothing is written.
+    Unused,
 }
 
 /// A client for the configured service. With `--sandbox` the service is an embedded one that lives as long as the session.
@@ -127,6 +129,7 @@ fn refused_logins(config: &Config, global: &Global, memory: Memory) -> Result<Op
     let secrets: Vec<Source> = login.secrets().cloned().collect();
     let by_service_manager = secrets.iter().any(|secret| matches!(secret, Source::Credential(_)));
     let heed = match memory {
+        Memory::Unused => return Ok(None),
         Memory::Renew => false,
         // systemd does not start the service again by itself after a refused login, and a new credential can't be told from the old one.
         Memory::OfDaemon => !by_service_manager,

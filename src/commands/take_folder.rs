@@ -43,6 +43,13 @@ impl FolderTaker {
         let Some(dest) = folder.policy.dest.clone() else {
             return Err(Fatal::new(Exit::Usage, format!("no destination for {shown}: give --dest PATH")));
         };
+        if let Some(target) = folder.target_inside() {
+            let why = format!(
+                "{} lies in {shown}: what is moved there would be uploaded; put it elsewhere",
+                target.display()
+            );
+            return Err(Fatal::new(Exit::Usage, why));
+        }
         let targets = MoveTargets::open(&folder.policy).map_err(|error| cannot_move(&error))?;
         let root = Arc::new(root.with_locks(&self.locks, folder.policy.removes()));
         match root.lock() {

@@ -8,6 +8,7 @@ use super::inputs::Inputs;
 use super::keys::Table;
 use super::overrides::{Overrides, Task};
 use super::parsed::Parsed;
+use super::places::Places;
 use super::policy_builder::PolicyBuilder;
 use super::{Config, ConfigError, Environment, Folder, Login, Notify, folders, login, service, values};
 use crate::secret::Source;
@@ -38,6 +39,11 @@ impl Config {
         let overrides = inputs.overrides;
         let upload = upload_policy(inputs)?;
         let configured = configured_folders(inputs, &upload)?;
+        let dir = match &overrides.task {
+            Task::Watch(watch) => watch.dir.as_deref(),
+            _ => None,
+        };
+        let places = Places::ask(&configured, dir);
         let (login, login_missing) = match login::login(inputs)? {
             Ok(login) => (Some(login), Vec::new()),
             Err(missing) => (None, missing),
@@ -49,7 +55,7 @@ impl Config {
             service: service::service(inputs)?,
             login,
             login_missing,
-            folders: watched_folders(inputs, &upload, &configured)?,
+            folders: watched_folders(inputs, &upload, &configured, &places)?,
             upload: upload.with_overrides(&overrides.task),
             limit_rate: overrides.limit_rate.clone().or_else(|| keys.service.limit_rate.clone()).unwrap_or_default(),
             grace: keys.daemon.grace.unwrap_or(GRACE),
@@ -64,21 +70,21 @@ impl Config {
             notify: Notify::of_keys(&keys.notify),
             state_dir: state_dir(inputs)?,
         };
-        config.refuse_surprises(inputs)?;
+        config.refuse_surprises(inputs, &places)?;
         config.require_destinations(inputs)?;
-        config.check_places(&configured, &overrides.task)?;
+        config.check_places(&configured, &overrides.task, &places)?;
         Ok(config)
     }
 
     /// Nothing is removed by surprise: a typing error in a path must not empty a system or a home.
-    fn refuse_surprises(&self, inputs: &Inputs<'_>) -> Result<(), ConfigError> {
+    fn refuse_surprises(&self, inputs: &Inputs<'_>, places: &Places) -> Result<(), ConfigError> {
         let task = &inputs.overrides.task;
         let emptied: Vec<PathBuf> = match task {
             Task::Watch(watch) if !watch.allow_any_folder => self.folders.iter().map(|f| f.path.clone()).collect(),
             Task::Push(push) if !push.allow_any_folder => task.emptied().cloned().collect(),
             _ => return Ok(()),
         };
-        folders::refuse_surprises(&emptied, &folders::homes(inputs.environment.absolute("HOME")))
+        folders::refuse_surprises(&emptied, &folders::homes(inputs.environment.absolute("HOME")), places)
     }
 
     fn require_destinations(&self, inputs: &Inputs<'_>) -> Result<(), ConfigError> {
@@ -97,17 +103,17 @@ impl Config {
     }
 
     /// No folder that is emptied holds another one, or the program's own files.
-    fn check_places(&self, configured: &[Folder], task: &Task) -> Result<(), ConfigError> {
+    fn check_places(&self, configured: &[Folder], task: &Task, places: &Places) -> Result<(), ConfigError> {
         let secrets = self.login.iter().flat_map(Login::secrets).filter_map(Source::path);
         let mut own_files = vec![("the folder of the journal", self.state_dir.as_path())];
         own_files.extend(self.file.as_deref().map(|path| ("the configuration file", path)));
         own_files.extend(self.service.ca_file.as_deref().map(|path| ("the certificate file", path)));
         own_files.extend(secrets.map(|path| ("a file with a secret", path)));
-        folders::are_apart(&self.folders)?;
-        folders::hold_no_own_files("watched", &self.folders, configured, &own_files)?;
+        folders::are_apart(&self.folders, places)?;
+        folders::hold_no_own_files("watched", &self.folders, configured, &own_files, places)?;
         let pushed: Vec<Folder> =
             task.emptied().map(|path| Folder { path: path.clone(), policy: self.upload.clone() }).collect();
-        folders::hold_no_own_files("pushed", &pushed, configured, &own_files)
+        folders::hold_no_own_files("pushed", &pushed, configured, &own_files, places)
     }
 }
 
@@ -153,6 +159,7 @@ fn watched_folders(
     inputs: &Inputs<'_>,
     upload: &PolicyBuilder,
     configured: &[Folder],
+    places: &Places,
 ) -> Result<Vec<Folder>, ConfigError> {
     // The files of configured folders are meant for the real service: the sandbox would not store them for good, but they
     // would be deleted here.
@@ -161,7 +168,7 @@ fn watched_folders(
     let Some(dir) = &watch.dir else {
         return if configured.is_empty() { Err(no_folder(inputs)) } else { Ok(configured.to_vec()) };
     };
-    let known = configured.iter().find(|folder| folders::same(&folder.path, dir));
+    let known = configured.iter().find(|folder| places.same(&folder.path, dir));
     let policy =
         known.map_or_else(|| upload.clone().with_overrides(&inputs.overrides.task), |folder| folder.policy.clone());
     Ok(vec![Folder { path: dir.clone(), policy }])

@@ -18,6 +18,7 @@ mod login;
 mod notify;
 pub mod overrides;
 mod parsed;
+mod places;
 mod policy;
 mod policy_builder;
 mod rate;
@@ -133,6 +134,13 @@ pub struct Folder {
 impl Folder {
     /// Where its path leads once its links are followed. The part that does not exist is taken as it is written. Blocks.
     pub(crate) fn place(&self) -> PathBuf {
-        folders::real(&self.path)
+        places::real(&self.path)
+    }
+
+    /// The folder, of those that its files are moved to, that lies in it. The start checks this, but can't where a file system does not
+    /// answer yet. Blocks.
+    pub(crate) fn target_inside(&self) -> Option<&std::path::Path> {
+        let place = self.place();
+        places::targets(self).find(|target| places::real(target).starts_with(&place))
     }
 }

@@ -41,8 +41,8 @@ pub(super) enum Input {
     Journal(Journal),
     /// A folder is watched from now on.
     Folder(PathBuf, Waiting),
-    /// So many failed files lie in a folder; `None` where that can't be told.
-    Counted(PathBuf, Option<(u64, Vec<NamedFile>)>),
+    /// So many failed files lie in a folder, by a count that began at this time; `None` where that can't be told.
+    Counted(PathBuf, Duration, Option<(u64, Vec<NamedFile>)>),
     /// The run has ended, with a code or for a reason.
     End(Result<Exit, (Exit, Words)>),
 }
@@ -132,10 +132,10 @@ impl Teller {
                 self.troubles.watches(&folder);
                 self.folders.push((folder, waiting));
             }
-            Input::Counted(folder, found) => {
+            Input::Counted(folder, asked, found) => {
                 self.counting -= 1;
                 if let Some((count, newest)) = found {
-                    self.troubles.failed_files_are(&folder, count, newest);
+                    self.troubles.failed_files_are(&folder, count, newest, asked);
                 }
             }
             Input::End(_) => {}
@@ -196,12 +196,12 @@ impl Teller {
             return;
         }
         (self.counted, self.has_moved, self.counting) = (Some(Instant::now()), false, folders.len());
-        let (journal, to) = (journal.clone(), self.run.looked_up.clone());
+        let (journal, to, asked) = (journal.clone(), self.run.looked_up.clone(), self.uptime.now());
         std::thread::spawn(move || {
             for folder in folders {
                 let found = count(&journal, &folder);
                 // Where the run has ended meanwhile, nobody needs it.
-                to.send(Input::Counted(folder, found)).ok();
+                to.send(Input::Counted(folder, asked, found)).ok();
             }
         });
     }
@@ -306,6 +306,8 @@ impl Teller {
 fn count(journal: &Journal, folder: &Path) -> Option<(u64, Vec<NamedFile>)> {
     let folders = [folder.to_owned()];
     match failed_here(journal, &folders, SystemTime::now(), budget::INVENTORY_TIME) {
+        // Where the time did not suffice, there may be more, so that none is no answer.
+        Ok(found) if found.count == 0 && !found.complete => None,
         Ok(found) => {
             let newest = found.newest.into_iter();
             let named = newest.map(|file| NamedFile { path: file.path, reason: words::of_journal(file.reason) });

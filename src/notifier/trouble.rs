@@ -98,8 +98,12 @@ struct Failures {
     since: Duration,
     /// The newest, the newest first.
     newest: VecDeque<(Words, Option<NamedFile>)>,
-    /// How many lay there at the last look; `None` before the first.
+    /// When the last one failed.
+    last: Duration,
+    /// How many lay there when they were counted last; `None` before the first count.
     there: Option<u64>,
+    /// When that count began.
+    counted: Option<Duration>,
 }
 
 /// When messages are due.
@@ -151,7 +155,7 @@ impl Troubles {
             failures.since = up;
         }
         failures.fresh += 1;
-        failures.there = None;
+        failures.last = up;
         failures.newest.push_front((reason, file));
         failures.newest.truncate(NAMED);
         self.folders.extend(folder.map(Path::to_owned));
@@ -187,10 +191,10 @@ impl Troubles {
         self.folders.insert(folder.to_owned());
     }
 
-    /// So many failed files lie in a folder now. `newest` stands for those that this process has not seen fail.
-    pub(super) fn failed_files_are(&mut self, folder: &Path, count: u64, newest: Vec<NamedFile>) {
+    /// So many failed files lie in a folder, by a count that began at `asked`. `newest` stands for those that this process has not seen fail.
+    pub(super) fn failed_files_are(&mut self, folder: &Path, count: u64, newest: Vec<NamedFile>, asked: Duration) {
         let failures = self.failures.entry(Some(folder.to_owned())).or_default();
-        failures.there = Some(count);
+        (failures.there, failures.counted) = (Some(count), Some(asked));
         if failures.newest.is_empty() {
             failures.newest = newest.into_iter().map(|file| (file.words(), Some(file))).collect();
         }
@@ -246,7 +250,7 @@ impl Troubles {
 
     /// The folders of which it must be looked up how many failed files lie there.
     pub(super) fn to_look_up(&self, marks: &Marks) -> Vec<PathBuf> {
-        let known = self.failures.iter().filter(|(_, failures)| failures.there != Some(0));
+        let known = self.failures.iter().filter(|(_, failures)| failures.there != Some(0) || !failures.is_counted());
         let known = known.filter_map(|(folder, _)| folder.clone());
         let told = self.told_here(marks).filter(|topic| topic.kind == Kind::Failed).filter_map(|topic| topic.folder);
         known.chain(told).collect::<BTreeSet<_>>().into_iter().collect()
@@ -338,7 +342,7 @@ impl Troubles {
         let over = self.told_here(marks).filter(|topic| match (topic.kind, &topic.folder) {
             (Kind::Failed, None) => !self.failures.contains_key(&None),
             (Kind::Failed, folder) => {
-                self.failures.get(folder).is_some_and(|failures| failures.there == Some(0) && failures.fresh == 0)
+                self.failures.get(folder).is_some_and(|failures| failures.there == Some(0) && failures.is_counted())
             }
             _ => !self.present.keys().any(|(present, _)| present == topic),
         });
@@ -355,10 +359,15 @@ impl Troubles {
 }
 
 impl Failures {
+    /// Whether nothing has failed since the last count began.
+    fn is_counted(&self) -> bool {
+        self.counted.is_some_and(|counted| counted > self.last)
+    }
+
     fn is_due(&self, when: When, up: Duration) -> bool {
         let has_any = self.fresh > 0 || self.there.is_some_and(|there| there > 0);
         // How many lie there is looked up meanwhile, but a file system that hangs has no say in whether they are told.
-        let gather = if self.there.is_some() { GATHER } else { 3 * GATHER };
+        let gather = if self.is_counted() { GATHER } else { 3 * GATHER };
         let is_gathered = self.fresh == 0 || up.saturating_sub(self.since) >= gather;
         has_any
             && match when {

@@ -57,7 +57,8 @@ impl Story {
     }
 
     fn lie_there(&mut self, count: u64) {
-        self.troubles.failed_files_are(Path::new(FOLDER), count, Vec::new());
+        self.up += Duration::from_millis(1);
+        self.troubles.failed_files_are(Path::new(FOLDER), count, Vec::new(), self.up);
     }
 
     fn words(&self) -> Vec<&'static str> {
@@ -104,6 +105,38 @@ fn failed_files_are_told_to_be_mended_once_none_lies_there() {
     story.pass(10 * QUIET, &[]);
     story.lie_there(0);
     story.pass(HOUR, &[]);
+    assert_eq!(story.words(), ["failed", "recovered"]);
+}
+
+/// Regression: files that failed after the message, and were too soon for another one, kept the end from being told.
+#[test]
+fn the_end_is_told_also_of_failures_that_were_not_told_themselves() {
+    let mut story = Story::new();
+    story.fail("a");
+    story.lie_there(1);
+    story.pass(10 * QUIET, &[]);
+    story.fail("b");
+    story.pass(10 * QUIET, &[]);
+    assert_eq!(story.words(), ["failed"], "the new one may lie there");
+    story.lie_there(0);
+    story.pass(10 * QUIET, &[]);
+    assert_eq!(story.words(), ["failed", "recovered"]);
+}
+
+/// Regression: while files failed one after the other for long, it was not known that they lie there when that was told, and their end was
+/// never told.
+#[test]
+fn the_end_is_told_of_files_that_failed_for_long_one_after_the_other() {
+    let mut story = Story::new();
+    for number in 0..20 {
+        story.fail(&number.to_string());
+        story.lie_there(number + 1);
+        story.fail("and another");
+        story.pass(Duration::from_secs(2), &[]);
+    }
+    story.pass(10 * QUIET, &[]);
+    story.lie_there(0);
+    story.pass(10 * QUIET, &[]);
     assert_eq!(story.words(), ["failed", "recovered"]);
 }
 

@@ -121,7 +121,6 @@ impl<T> Drop for End<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
     use std::sync::mpsc;
 
     use super::*;
@@ -143,22 +142,23 @@ mod tests {
 
     #[test]
     fn work_that_never_ends_holds_up_one_thread_however_often_it_is_asked_for() {
-        let (latest, started) = (Latest::default(), Arc::new(AtomicU32::new(0)));
+        let latest = Latest::default();
         assert!(latest.get(LONG, until(LONG), || 7).is_fresh);
-        let (release, hangs) = mpsc::channel::<()>();
+        let ((release, hangs), (starts, started)) = (mpsc::channel::<()>(), mpsc::channel());
         let mut hangs = Some(hangs);
         for _ in 0..100 {
-            let (started, hangs) = (Arc::clone(&started), hangs.take());
+            let (starts, hangs) = (starts.clone(), hangs.take());
             let until = (Instant::now() + Duration::from_millis(2), Duration::from_millis(1));
             let known = latest.get(Duration::ZERO, until, move || {
-                started.fetch_add(1, Ordering::Relaxed);
+                starts.send(()).unwrap();
                 hangs.map(|hangs| hangs.recv());
                 8
             });
             assert_eq!((known.newest.as_deref(), known.is_fresh), (Some(&7), false));
             assert!(known.hangs_since.is_some());
         }
-        assert_eq!(started.load(Ordering::Relaxed), 1);
+        started.recv().unwrap();
+        assert!(started.try_recv().is_err(), "the work was started twice");
         drop(release);
         let known = latest.get(Duration::ZERO, until(LONG), || 9);
         assert!(matches!(known.newest.as_deref(), Some(8 | 9)) && known.hangs_since.is_none(), "{known:?}");

@@ -70,6 +70,7 @@ fn in_general(file: &FileStatus) -> &'static str {
         "ready" => "ready to be uploaded",
         "settling" => "changed just now",
         "open" => "open for writing",
+        "too_young" => "younger than min_age",
         "ignored" => "its name is one to ignore",
         "unreadable" => "not readable",
         "not_regular" => "no regular file, or a link",
@@ -92,10 +93,11 @@ pub(super) mod tests {
     use std::os::unix::ffi::OsStrExt as _;
     use std::time::SystemTime;
 
-    const WORDS: [&str; 14] = [
+    const WORDS: [&str; 15] = [
         "ready",
         "settling",
         "open",
+        "too_young",
         "ignored",
         "unreadable",
         "not_regular",
@@ -178,7 +180,7 @@ pub(super) mod tests {
 
     #[test]
     fn each_standing_of_today_has_words_of_its_own() {
-        for word in &WORDS[..13] {
+        for word in &WORDS[..14] {
             assert_ne!(in_general(&file(word)), ELSEWHERE, "{word}");
         }
     }

@@ -117,7 +117,7 @@ fn ctrl_d_and_ctrl_c_at_a_question_write_nothing_and_show_typing_again() {
 }
 
 #[test]
-fn a_script_gives_flags_and_gets_an_event_and_files_for_the_owner_whatever_the_umask_is() {
+fn a_script_gives_flags_and_gets_an_event_and_a_second_run_replaces_nothing() {
     let world = World::new();
     let output = scripted(&world, &[], &world.access.password);
     assert_eq!(output.code, Some(0), "{output:?}");

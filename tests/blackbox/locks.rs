@@ -154,7 +154,7 @@ fn a_start_that_fails_leaves_no_private_folder() {
     let cases: [(&[&str], i32); 4] = [
         (&["watch", "watched", "--dest", "/Nowhere", "--strict"], 4),
         (&["push", "watched/report", "--delete", "--dest", "/Nowhere"], 4),
-        (&["push", "watched/report", "nowhere", "--delete"], 4),
+        (&["push", "nowhere", "--delete"], 4),
         (&no_target, 2),
     ];
     for (line, code) in cases {

@@ -72,6 +72,7 @@ fn a_share_that_does_not_answer_ends_each_command_in_time_with_a_message_that_na
         eprintln!("skipped: no FUSE file system can be mounted here");
         return;
     }
+    world.configure("[[folder]]\npath = \"share/below\"\n");
     let (named, unnamed) = ("the file system of share", "the file system of a file or folder");
     let rows = [
         ("push share", named),
@@ -79,7 +80,9 @@ fn a_share_that_does_not_answer_ends_each_command_in_time_with_a_message_that_na
         ("push --delete share", unnamed),
         ("watch share --strict", named),
         ("watch share --once", named),
+        ("watch share/below --once", "the file system of share/below"),
         ("check --config share/config.toml", unnamed),
+        ("check --config config.toml", "the file system of share/below"),
     ];
     std::thread::scope(|scope| {
         for (arguments, part) in rows {
@@ -105,7 +108,7 @@ fn a_folder_that_does_not_answer_at_the_start_holds_up_no_other() {
         eprintln!("skipped: no FUSE file system can be mounted here");
         return;
     }
-    world.configure("[upload]\nsettle = \"50ms\"\n[[folder]]\npath = \"share\"\n[[folder]]\npath = \"watched\"\n");
+    world.configure("[upload]\nsettle = \"50ms\"\n[[folder]]\npath = \"share/below\"\nafter = \"move\"\nmove_to = \"share/done\"\n[[folder]]\npath = \"watched\"\n");
     world.put("file", "content");
     let daemon = Daemon::start(&mut script(&world, &format!("{DEAD_SHARE} && exec \"$1\" watch --config config.toml")));
     let line = daemon.wait_for("does not answer");

@@ -78,3 +78,24 @@ fn only_commands_that_ask_the_service_need_a_realm() {
         assert!(Home::empty().load(line).unwrap_err().contains("no realm"), "{line}");
     }
 }
+
+#[test]
+fn who_is_told_of_trouble_is_read_and_nobody_is_by_default() {
+    let nobody = Home::with(SERVICE).load("ls").unwrap().notify;
+    assert!(!nobody.is_used() && nobody.on.words() == ["failed", "stuck", "login", "recovered"]);
+    let text = format!(
+        "{SERVICE}[notify]\non = [\"stuck\"]\nstuck_after = \"10m\"\nevery = \"1d\"\nurl = \"https://h/secret\"\nnames = true\n"
+    );
+    let notify = Home::with(&text).load("ls").unwrap().notify;
+    assert!(notify.is_used() && notify.names && notify.on.words() == ["stuck"]);
+    assert_eq!((notify.stuck_after, notify.every), (Duration::from_secs(600), Duration::from_secs(86_400)));
+    assert!(!format!("{notify:?}").contains("secret"), "{notify:?}");
+    for (text, why) in [
+        ("on = [\"stock\"]", "did you mean `stuck`?"),
+        ("ping = \"http://h/secret\"", "plain http"),
+        ("evry = \"1h\"", "did you mean `every`?"),
+    ] {
+        let error = Home::with(&format!("{SERVICE}[notify]\n{text}\n")).load("ls").unwrap_err();
+        assert!(error.contains(why) && !error.contains("secret"), "{error}");
+    }
+}

@@ -118,7 +118,7 @@ fn troubled(combination: &Combination) -> u64 {
         world.faults().add(rule.clone());
     }
     disk.iter().for_each(Disk::fill);
-    let arguments = [SETTLE[0], SETTLE[1], "--verify", combination.verify];
+    let arguments = [SETTLE[0], SETTLE[1], "--verify", combination.verify, "--retry-login"];
     let first = first_run(&world, combination.stopped, &arguments);
     assert!(combination.may_end_with(first.code, &first.stdout), "{first:?}");
     let faults = world.sandbox().stats().faults;

@@ -48,7 +48,8 @@ impl<'a> Program<'a> {
             Some(binary) => with_environment_of(&ours, Path::new(binary)),
             None => ours,
         };
-        command.arg("watch").arg("watched").args(arguments).stdout(self.log()).stderr(self.log());
+        // The storm refuses logins too; a start after that is one that a person has asked for.
+        command.args(["watch", "watched", "--retry-login"]).args(arguments).stdout(self.log()).stderr(self.log());
         command.env("ASTRAN_BACKUP_STORE_LAG", self.store_lag);
         self.child = Some((command.spawn().unwrap(), Instant::now()));
     }

@@ -8,7 +8,8 @@ use rustix::fs::{Access, AtFlags, FileType, accessat};
 
 use super::conditions;
 use super::steps::{StepResult, Steps};
-use crate::commands::take_folder::{cannot_move, not_taken};
+use crate::commands::open_folders::on_disk;
+use crate::commands::take_folder::{self, cannot_move, not_taken};
 use crate::config::{After, Config, Folder};
 use crate::exit::{Exit, Fatal};
 use crate::file::lock::Locks;
@@ -20,11 +21,15 @@ use crate::removal;
 const ROOM: u64 = 64 << 20;
 
 /// Checks each folder. Returns how many folders in all are watched by events, each of which takes a watch of the kernel.
-pub(super) fn folders(config: &Config, steps: &mut Steps<'_, '_>) -> Result<u64, Fatal> {
+pub(super) async fn folders(config: &Config, steps: &mut Steps<'_, '_>) -> Result<u64, Fatal> {
     let mut watched = 0;
     for folder in &config.folders {
         let step = format!("folder {}", folder.path.display());
-        match check(folder, &mut watched) {
+        let checked = match answers(folder).await {
+            Ok(()) => check(folder, &mut watched),
+            Err(fatal) => Err(fatal),
+        };
+        match checked {
             Ok((found, conditions)) => {
                 steps.print(&step, &found)?;
                 for (step, condition) in conditions {
@@ -35,6 +40,17 @@ pub(super) fn folders(config: &Config, steps: &mut Steps<'_, '_>) -> Result<u64,
         }
     }
     Ok(watched)
+}
+
+/// Whether the file systems of a folder, and of those that its files are moved to, answer: the steps that follow wait for them.
+async fn answers(folder: &Folder) -> Result<(), Fatal> {
+    let asked = folder.clone();
+    let ask = move || {
+        take_folder::open(&asked.path)?;
+        asked.target_inside();
+        Ok(())
+    };
+    on_disk(&folder.path, ask).await
 }
 
 /// The result for a folder, and further steps for what could be better in it.

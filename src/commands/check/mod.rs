@@ -67,7 +67,7 @@ fn configured(
 async fn all(session: &Session, steps: &mut Steps<'_, '_>) -> Result<(), Fatal> {
     let secrets = secrets(session.config.login().ok(), steps).await?;
     service::check(session, secrets, steps).await?;
-    let folders = local::folders(&session.config, steps)?;
+    let folders = local::folders(&session.config, steps).await?;
     watches::check(folders, steps)?;
     conditions::process(steps)?;
     notify(&session.config.notify, steps)?;

@@ -82,7 +82,7 @@ impl Answers {
         table(
             "[[folder]]",
             &[
-                ("The folder to watch.", "path", Some(folder)),
+                ("A folder to watch", "path", Some(folder)),
                 ("The folder in the vault. It must exist.", "dest", Some(&dest)),
             ],
         );

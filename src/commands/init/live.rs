@@ -61,7 +61,7 @@ impl<'a> Live<'a> {
     /// A session of this login. Sends nothing yet.
     async fn session(&self, answers: &Answers, login: Login) -> Result<Session, Fatal> {
         let config = self.checked(answers.as_flags()).await?;
-        Session::unchecked(Config { login: Some(login), ..config }, self.global, Memory::Renew).await
+        Session::unchecked(Config { login: Some(login), ..config }, self.global, Memory::Unused).await
     }
 
     /// The configuration that these flags make with an empty file at the place of the new one.

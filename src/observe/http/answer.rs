@@ -39,7 +39,7 @@ pub(super) fn misdirected() -> Answer {
     response(StatusCode::MISDIRECTED_REQUEST, TEXT, text)
 }
 
-/// What there is to ask for.
+/// What a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Asked {
     Page,
@@ -47,28 +47,35 @@ pub(super) enum Asked {
     Metrics,
     Readiness,
     Liveness,
+    /// Something that is not here.
+    Other,
+    /// To change something.
+    Change,
 }
 
-/// Returns what a request asks for, or the answer to a request for anything else.
-#[expect(clippy::result_large_err, reason = "the error is the answer, and is made once")]
-pub(super) fn asked(method: &Method, path: &str) -> Result<Asked, Answer> {
+/// Returns what a request asks for.
+pub(super) fn asked(method: &Method, path: &str) -> Asked {
     let asked = match path {
         "/" => Asked::Page,
         "/status.json" => Asked::Status,
         "/metrics" => Asked::Metrics,
         "/readyz" => Asked::Readiness,
         "/healthz" => Asked::Liveness,
-        _ => {
-            let text = "there are /, /status.json, /metrics, /healthz and /readyz\n";
-            return Err(response(StatusCode::NOT_FOUND, TEXT, text));
-        }
+        _ => return Asked::Other,
     };
-    if method != Method::GET && method != Method::HEAD {
-        let mut answer = response(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n");
-        answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return Err(answer);
-    }
-    Ok(asked)
+    if method == Method::GET || method == Method::HEAD { asked } else { Asked::Change }
+}
+
+/// There is no such path.
+pub(super) fn not_found() -> Answer {
+    response(StatusCode::NOT_FOUND, TEXT, "there are /, /status.json, /metrics, /healthz and /readyz\n")
+}
+
+/// Nothing can be changed here.
+pub(super) fn wrong_method() -> Answer {
+    let mut answer = response(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n");
+    answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    answer
 }
 
 /// Whether a request comes from this machine and not through a proxy, as far as its headers tell. The listener's own address is on loopback.
@@ -158,17 +165,17 @@ mod tests {
 
     #[test]
     fn other_paths_are_404_and_other_methods_405() {
-        let refused = |method: &Method, path| asked(method, path).map_err(|answer| answer.status().as_u16());
         for path in ["/metrics/", "/metrics.txt", "//metrics", "/../metrics", "/readyz/x", "/index.html", "", "//"] {
-            assert_eq!(refused(&Method::GET, path), Err(404), "{path}");
+            assert_eq!(asked(&Method::GET, path), Asked::Other, "{path}");
         }
         for path in ["/", "/status.json", "/metrics", "/healthz", "/readyz"] {
             for method in [Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS] {
-                assert_eq!(refused(&method, path), Err(405), "{path}");
+                assert_eq!(asked(&method, path), Asked::Change, "{path}");
             }
-            assert_eq!(refused(&Method::HEAD, path), refused(&Method::GET, path), "{path}");
-            assert!(refused(&Method::GET, path).is_ok(), "{path}");
+            let known = asked(&Method::GET, path);
+            assert!(known == asked(&Method::HEAD, path) && known != Asked::Other && known != Asked::Change, "{path}");
         }
+        assert_eq!((not_found().status().as_u16(), wrong_method().status().as_u16()), (404, 405));
     }
 
     #[test]

@@ -118,15 +118,16 @@ impl State {
         }
         let names = || self.access.page_names.unwrap_or(self.on_loopback && answer::is_direct(request.headers()));
         match answer::asked(request.method(), request.uri().path()) {
-            Err(refused) => refused,
-            Ok(Asked::Page) => page::answer(names()),
-            Ok(Asked::Status) => {
+            Asked::Other => answer::not_found(),
+            Asked::Change => answer::wrong_method(),
+            Asked::Page => page::answer(names()),
+            Asked::Status => {
                 let text = self.status.get().await;
                 answer::status(text.map(|text| if names() { text.with_names } else { text.without_names }))
             }
-            Ok(Asked::Metrics) => answer::metrics(&self.metrics),
-            Ok(Asked::Readiness) => answer::readiness(&self.health.reasons()),
-            Ok(Asked::Liveness) => answer::liveness(),
+            Asked::Metrics => answer::metrics(&self.metrics),
+            Asked::Readiness => answer::readiness(&self.health.reasons()),
+            Asked::Liveness => answer::liveness(),
         }
     }
 }
