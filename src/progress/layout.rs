@@ -98,8 +98,8 @@ mod tests {
             line(99),
             "contracts/2026/report.pdf           [======>             ]  311 MiB of 1.0 GiB, 12 MiB/s, 58 s left"
         );
-        assert_eq!(line(79), "contracts/2026/report.pdf             [======>             ]  311 MiB of 1.0 GiB");
-        assert_eq!(line(49), "..026/report.pdf  [===>      ]  311 MiB of 1.0 GiB");
+        assert_eq!(line(79), "contracts/2026/report.pdf            [======>             ]  311 MiB of 1.0 GiB");
+        assert_eq!(line(50), "..026/report.pdf  [===>      ]  311 MiB of 1.0 GiB");
         assert_eq!(line(39), "..s/2026/report.pdf  311 MiB of 1.0 GiB");
         assert_eq!(line(19), "..6/report.pdf  30%");
         assert_eq!(line(4), "30%");
