@@ -124,7 +124,7 @@ fn a_run_that_is_to_end_waits_out_the_settle_time_of_a_file_that_nobody_touches_
     let mut scenario = Scenario { rules: Rules::new(SETTLE).for_once(), ..Scenario::of(Cause::Scanned) };
     let mut readiness = scenario.inspected(0, Observation::Quiet(stamp(4, 0)));
     let mut now = 0;
-    while matches!(readiness, Readiness::Wait(_)) {
+    while matches!(readiness, Readiness::Wait(_)) && now < 10_000 {
         now += 200;
         scenario.touched(now, Cause::Closed);
         readiness = scenario.inspected(now, Observation::Quiet(stamp(4 + now, 1)));
