@@ -217,7 +217,7 @@ impl Display {
             // The line of a cut stays in the terminal when the bars are gone.
             (true, _) => {
                 self.stopping = None;
-                logging::say(&model::cut(in_flight));
+                logging::say(model::CUT);
             }
             (false, Way::Bars) => self.stopping = Some(stopping),
             (false, _) => logging::say(&stopping.line(in_flight, at, false)),

@@ -68,14 +68,8 @@ impl Stopping {
     }
 }
 
-/// The line of a second stop signal.
-pub(super) fn cut(in_flight: usize) -> String {
-    match in_flight {
-        0 => "stopping at once".to_owned(),
-        1 => "stopping at once: 1 upload is cut, its file stays whole".to_owned(),
-        many => format!("stopping at once: {many} uploads are cut, their files stay whole"),
-    }
-}
+/// The line of a second stop signal. It has no number: the uploads may be cut before anybody has counted them.
+pub(super) const CUT: &str = "stopping at once: uploads that are still under way are cut, their files stay whole";
 
 fn uploads(number: usize) -> String {
     if number == 1 { "1 upload under way".to_owned() } else { format!("{} uploads under way", count(number as u64)) }

@@ -188,7 +188,7 @@ fn ctrl_c_says_what_it_waits_for_and_how_long_and_a_second_one_cuts() {
     let (code, text, shown) = run.end();
     assert_eq!(code, Some(130), "{text}");
     assert!(
-        shown.iter().any(|line| line.ends_with("stopping at once: 1 upload is cut, its file stays whole")),
+        shown.iter().any(|line| line.ends_with("uploads that are still under way are cut, their files stay whole")),
         "{shown:?}"
     );
     assert!(shown.last().unwrap().starts_with("0 stored, 0 failed, 0 skipped, 1 left for later in "), "{shown:?}");
