@@ -31,6 +31,9 @@ fn main() -> ExitCode {
         }
     };
     let ended = start(cli, environment, &run);
+    if let Some(sum) = run.sum() {
+        log.sum(&sum);
+    }
     log.finish(ended.as_ref().err().map(last_message).as_deref());
     run.end(ended.as_ref().copied());
     ended.unwrap_or_else(|fatal| fatal.exit).report()

@@ -12,6 +12,16 @@ pub(crate) fn printable(text: &str) -> String {
     })
 }
 
+/// How many columns of a terminal a text takes, or more: East Asian characters take two, and marks that take none count as one.
+pub(crate) fn columns(text: &str) -> usize {
+    text.chars().map(columns_of).sum()
+}
+
+/// The columns of one character.
+pub(crate) fn columns_of(c: char) -> usize {
+    if c < '\u{1100}' { 1 } else { 2 }
+}
+
 /// Escapes a whole line of the log in the same way. In a `coloured` log the log's own colours are kept. A name in the line that holds
 /// one of them can then colour the line, but it can't hide anything.
 pub(crate) fn escaped_line(line: &str, coloured: bool) -> String {

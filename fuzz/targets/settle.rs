@@ -16,7 +16,8 @@ pub(crate) fn run(data: &[u8]) {
     let settle = Duration::from_millis(u64::from(input.byte()) * u64::from(input.byte()));
     let rules = Rules::new(settle);
     let patience = input.byte();
-    let rules = if patience > 127 { rules.with_patience(Duration::from_millis(u64::from(patience))) } else { rules };
+    let patience = (patience > 127).then(|| Duration::from_millis(u64::from(patience)));
+    let rules = Rules { patience, ..rules };
     let mut now = Instant::now();
     let mut candidate = Candidate::new(cause(&mut input), now);
     while !input.is_empty() {

@@ -82,7 +82,8 @@ pub struct Watch {
     /// Watch this folder though it is a home or a system folder
     #[arg(long)]
     pub yes: bool,
-    /// End with 4 at the start if a folder or a destination is missing, before anything is begun
+    /// Let nothing pass: end with 4 at the start if a folder or a destination is missing, before anything is begun; with --once, end with 1
+    /// if a file is left because a program writes it
     #[arg(long)]
     pub strict: bool,
     /// Say for each file that is there what would be done with it, and why not, then exit: nothing is sent, written or removed

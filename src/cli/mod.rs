@@ -9,7 +9,7 @@ mod overrides;
 
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use tracing::Level;
 
 use crate::observe::logging::Format;
@@ -22,8 +22,8 @@ pub use args::{
 
 const AFTER_HELP: &str = "\
 Exit codes:
-    0  all done, or watch was stopped by a signal
-    1  some files failed
+    0  all done, or watch was stopped by a signal; a file that a program writes just now waits for the next run
+    1  some files failed; with --strict also files that wait; a file that was named to push and is written just now
     2  the command line or the configuration can't be used
     3  the login was refused
     4  a destination or a local path is missing; watch without --once waits
@@ -128,9 +128,24 @@ pub struct Global {
     /// Log more: -v to debug, -vv to trace
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub verbose: u8,
-    /// Log errors only
+    /// Print nothing where all is well: only what needs a person, on standard error. Events of --json are printed all the same
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
+    /// Bars for what is under way, on standard error: auto shows them on a terminal, and a line a minute elsewhere
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    pub progress: Progress,
+}
+
+/// When bars are shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Progress {
+    /// On a terminal; elsewhere a line a minute.
+    #[default]
+    Auto,
+    /// Also where standard error is no terminal.
+    Always,
+    /// Neither bars nor a line a minute.
+    Never,
 }
 
 impl Global {

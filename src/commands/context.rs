@@ -6,12 +6,13 @@ use super::journals;
 use super::session::{Memory, Session};
 use super::totals::Totals;
 use crate::astran::Client;
-use crate::cli::Global;
+use crate::cli::{Global, Progress};
 use crate::config::Config;
 use crate::exit::{Exit, Fatal};
 use crate::file::lease::LeaseBreaks;
 use crate::file::lock::Locks;
 use crate::journal::Journal;
+use crate::progress::{Shown, When};
 use crate::shutdown::{Shutdown, Stop};
 
 /// What every command gets.
@@ -28,6 +29,18 @@ pub(super) struct Local {
     pub(super) journal: Journal,
     pub(super) locks: Arc<Locks>,
     pub(super) breaks: LeaseBreaks,
+}
+
+impl Global {
+    /// What is shown of the run while it lasts.
+    pub(super) fn shown(&self) -> Shown {
+        let when = match self.progress {
+            Progress::Auto => When::Auto,
+            Progress::Always => When::Always,
+            Progress::Never => When::Never,
+        };
+        Shown::here(when, self.quiet)
+    }
 }
 
 impl Context {

@@ -1,32 +1,59 @@
-//! Standard output: a line for each file, as text or JSON.
+//! Standard output: a line for each file, as text or JSON. With `--quiet` the text is only about files that need a person, and goes to
+//! standard error.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::RecvTimeoutError;
+use std::sync::mpsc::{RecvTimeoutError, TryRecvError};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 
 use crate::budget;
+use crate::cli::Global;
 use crate::events::{self, Event, LocalPath, MovedTo};
 use crate::file::Settled;
 use crate::journal::{LocalEnd, Stored};
+use crate::observe::screen::Above;
 use crate::printable::printable;
-use crate::upload::{Outcome, Report};
+use crate::progress::Done;
+use crate::upload::{BlockedBy, Outcome, Report};
 use crate::vault::RemotePath;
 
 const SECOND: Duration = Duration::from_secs(1);
+/// How many bytes of lines are printed together.
+const TOGETHER: usize = 8 << 10;
 
 /// Prints reports of files on standard output, on a thread of its own: a reader that stops reading must not stop the uploads.
 #[derive(Debug, Clone)]
 pub(super) struct Printer {
-    /// One JSON object a line.
-    json: bool,
+    way: Way,
+    done: Done,
     lines: mpsc::SyncSender<Line>,
     /// How many lines were dropped.
     dropped: Arc<AtomicU64>,
+}
+
+/// How lines are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// One JSON object a line, for every file.
+    Json,
+    /// Text.
+    Text,
+    /// Text about files that need a person.
+    Quiet,
+}
+
+impl From<&Global> for Way {
+    fn from(flags: &Global) -> Self {
+        match (flags.json, flags.quiet) {
+            (true, _) => Self::Json,
+            (false, true) => Self::Quiet,
+            (false, false) => Self::Text,
+        }
+    }
 }
 
 /// A line that waits to be printed.
@@ -45,15 +72,22 @@ pub(super) struct Printed {
 }
 
 impl Printer {
-    pub(super) fn start(json: bool) -> (Self, Printed) {
+    /// Starts the thread. Files that the store has are counted in `done`.
+    pub(super) fn start(flags: &Global, done: Done) -> (Self, Printed) {
+        let way = Way::from(flags);
         let (lines, to_print) = mpsc::sync_channel::<Line>(budget::LINES_ABOUT_FILES);
         let (printed, end) = mpsc::channel();
         std::thread::spawn(move || {
-            print_all(&to_print, io::stdout().lock());
+            match way {
+                Way::Quiet => print_all(&to_print, Above(io::stderr())),
+                // Bars are on the terminal: what goes elsewhere needs not wait for it.
+                _ if io::stdout().is_terminal() => print_all(&to_print, Above(io::stdout())),
+                _ => print_all(&to_print, io::stdout().lock()),
+            }
             drop(printed);
         });
         let dropped = Arc::default();
-        (Self { json, lines, dropped: Arc::clone(&dropped) }, Printed { end, dropped })
+        (Self { way, done, lines, dropped: Arc::clone(&dropped) }, Printed { end, dropped })
     }
 
     /// Prints what became of a file, which people know under its path below the folder.
@@ -63,28 +97,31 @@ impl Printer {
 
     /// Prints what became of a file that people know under this path. An outcome that concerns no user prints nothing.
     pub(super) fn print_as(&self, report: &Report, shown: &Path) {
-        let Some(text) = line(report, shown, self.json, SystemTime::now()) else { return };
+        if let Outcome::Stored { stored, .. } = &report.outcome {
+            self.done.stored(stored.size);
+        }
+        if self.way == Way::Quiet && !needs_a_person(&report.outcome) {
+            return;
+        }
+        let is_json = self.way == Way::Json;
+        let Some(text) = line(report, shown, is_json, SystemTime::now()) else { return };
         // Scripts get a line for every file.
-        let is_limited = !self.json && matches!(report.outcome, Outcome::Failed { .. } | Outcome::Blocked { .. });
+        let is_limited = !is_json && matches!(report.outcome, Outcome::Failed { .. } | Outcome::Blocked { .. });
         self.print_line(Line { text, is_limited });
     }
 
     /// Prints that a path was named for which there is no file. `why` is a sentence that names it.
     pub(super) fn print_missing(&self, typed: &Path, why: &str) {
-        let text = if self.json {
-            missing_event(typed, why, SystemTime::now())
-        } else {
-            format!("failed  {}", printable(why))
-        };
-        self.print_line(Line { text, is_limited: !self.json });
+        let is_json = self.way == Way::Json;
+        let text =
+            if is_json { missing_event(typed, why, SystemTime::now()) } else { format!("failed  {}", printable(why)) };
+        self.print_line(Line { text, is_limited: !is_json });
     }
 
     fn print_line(&self, line: Line) {
         // The first dropped line is logged, and all are counted.
         if self.lines.try_send(line).is_err() && self.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
-            tracing::warn!(
-                "standard output is not read fast enough, so lines about some files are dropped; see history"
-            );
+            tracing::warn!("the output is not read fast enough, so lines about some files are dropped; see history");
         }
     }
 }
@@ -99,20 +136,37 @@ impl Printed {
     }
 }
 
-/// Prints lines until no more come. Of limited lines it prints some in each second, and then how many more there were.
+/// Whether somebody must see to it. A large file that waits for others goes by itself.
+fn needs_a_person(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Failed { .. } => true,
+        Outcome::Blocked { reason } => !matches!(reason, BlockedBy::LargeFiles),
+        _ => false,
+    }
+}
+
+/// Prints lines until no more come. Of limited lines it prints some in each second, and then how many more there were. Lines that wait are
+/// printed together, so that bars on a terminal are drawn again once for all of them.
 fn print_all(lines: &mpsc::Receiver<Line>, mut out: impl Write) {
     let (mut since, mut printed, mut left_out) = (Instant::now(), 0, 0u64);
+    let mut text = String::new();
     loop {
+        let waiting = lines.try_recv();
+        if waiting.is_err() || text.len() >= TOGETHER {
+            // Standard output may have no reader any more; the uploads go on.
+            out.write_all(text.as_bytes()).and_then(|()| out.flush()).ok();
+            text.clear();
+        }
         // The number of left-out lines is printed after a second, even if no more lines come.
-        let next = if left_out > 0 {
-            lines.recv_timeout(SECOND.saturating_sub(since.elapsed()))
-        } else {
-            lines.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        let next = match waiting {
+            Ok(line) => Ok(line),
+            Err(TryRecvError::Disconnected) => Err(RecvTimeoutError::Disconnected),
+            Err(TryRecvError::Empty) if left_out > 0 => lines.recv_timeout(SECOND.saturating_sub(since.elapsed())),
+            Err(TryRecvError::Empty) => lines.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
         let is_over = since.elapsed() >= SECOND || matches!(next, Err(RecvTimeoutError::Disconnected));
-        // Standard output may have no reader any more; the uploads go on.
         if is_over && left_out > 0 {
-            writeln!(out, "failed  {left_out} more files: see history --failed").ok();
+            text += &["failed  ", &left_out.to_string(), " more files: see history --failed\n"].concat();
         }
         if is_over {
             (since, printed, left_out) = (Instant::now(), 0, 0);
@@ -121,10 +175,14 @@ fn print_all(lines: &mpsc::Receiver<Line>, mut out: impl Write) {
             Ok(line) if line.is_limited && printed >= budget::FAILURE_LINES_A_SECOND => left_out += 1,
             Ok(line) => {
                 printed += u32::from(line.is_limited);
-                writeln!(out, "{}", line.text).ok();
+                text += &line.text;
+                text.push('\n');
             }
             Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Disconnected) => {
+                out.write_all(text.as_bytes()).and_then(|()| out.flush()).ok();
+                return;
+            }
         }
     }
 }

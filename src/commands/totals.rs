@@ -1,4 +1,4 @@
-//! The last lines of `--json`: the error that ended the command, if there is one, and the summary.
+//! The end of a run: the sum for people, or the last lines of `--json`: the error that ended the command, if there is one, and the summary.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -11,6 +11,7 @@ use crate::cli::{Cli, Command};
 use crate::daemon::Tally;
 use crate::events::{self, Event};
 use crate::exit::{Exit, Fatal};
+use crate::measure::{count, size, span};
 
 /// What a command counted, for its summary. Clones share the counts.
 #[derive(Debug, Clone, Default)]
@@ -32,7 +33,16 @@ impl Totals {
 #[serde(untagged)]
 pub(super) enum Counts {
     /// `watch` and `push`.
-    Uploads { stored: u64, bytes: u64, failed: u64, waiting: u64, skipped: u64, left: u64, lines_dropped: u64 },
+    Uploads {
+        stored: u64,
+        bytes: u64,
+        failed: u64,
+        waiting: u64,
+        still_open: u64,
+        skipped: u64,
+        left: u64,
+        lines_dropped: u64,
+    },
     /// `watch` and `push` with `--dry-run`.
     Plan { dry_run: bool, upload: u64, bytes: u64, finish: u64, leave: u64 },
     /// `ls` and `get`.
@@ -48,8 +58,29 @@ pub(super) enum Counts {
 impl Counts {
     /// The counts of `watch` and `push`, and how many lines about files were dropped.
     pub(super) fn of_uploads(tally: &Tally, lines_dropped: u64) -> Self {
-        let &Tally { stored, bytes, failed, waiting, skipped, left, stopped: _ } = tally;
-        Self::Uploads { stored, bytes, failed, waiting, skipped, left, lines_dropped }
+        let &Tally { stored, bytes, failed, waiting, still_open, skipped, left, stopped: _ } = tally;
+        Self::Uploads { stored, bytes, failed, waiting, still_open, skipped, left, lines_dropped }
+    }
+}
+
+impl Counts {
+    /// The sum of an upload for people; `None` for other commands, which print what they found.
+    fn sum(&self, took: Duration) -> Option<String> {
+        let &Self::Uploads { stored, bytes, failed, waiting, still_open, skipped, left, .. } = self else {
+            return None;
+        };
+        let sizes = if stored > 0 { format!(" ({})", size(bytes)) } else { String::new() };
+        let others = [(waiting, "waiting"), (still_open, "still being written"), (left, "left for later")];
+        let others = others.into_iter().filter(|(number, _)| *number > 0);
+        let others: String = others.map(|(number, what)| [", ", &count(number), " ", what].concat()).collect();
+        let hint = if failed > 0 { ": astran-backup history --failed" } else { "" };
+        Some(format!(
+            "{} stored{sizes}, {} failed, {} skipped{others} in {}{hint}",
+            count(stored),
+            count(failed),
+            count(skipped),
+            span(took)
+        ))
     }
 }
 
@@ -84,6 +115,7 @@ impl Event for Summary {
 #[derive(Debug)]
 pub struct Run {
     json: bool,
+    quiet: bool,
     command: Option<&'static str>,
     start: Instant,
     totals: Totals,
@@ -94,7 +126,8 @@ impl Run {
     pub fn of(cli: &Cli) -> Self {
         // What these print is a script for a shell, or a page.
         let prints_no_json = matches!(cli.command, Command::Completions(_) | Command::Man(_));
-        Self::new(cli.global.json && !prints_no_json, Some(cli.command.name()))
+        let run = Self::new(cli.global.json && !prints_no_json, Some(cli.command.name()));
+        Self { quiet: cli.global.quiet, ..run }
     }
 
     /// A run that ends at once, as the command line can't be understood.
@@ -103,11 +136,17 @@ impl Run {
     }
 
     fn new(json: bool, command: Option<&'static str>) -> Self {
-        Self { json, command, start: Instant::now(), totals: Totals::default() }
+        Self { json, quiet: false, command, start: Instant::now(), totals: Totals::default() }
     }
 
     pub(super) fn totals(&self) -> &Totals {
         &self.totals
+    }
+
+    /// The sum of an upload, for standard error: a script that reads standard output gets lines about files only, and a person sees the
+    /// sum also where these lines go into a file. `None` with `--json`, whose last line has it, and with `--quiet`.
+    pub fn sum(&self) -> Option<String> {
+        if self.json || self.quiet { None } else { self.totals.get()?.sum(self.start.elapsed()) }
     }
 
     /// With `--json`, prints the error and the summary. Waits only a moment for a reader that does not read.
@@ -149,6 +188,16 @@ impl Run {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_sum_says_what_was_done_and_where_to_look_only_if_something_failed() {
+        let tally = Tally { stored: 4998, bytes: 61 << 20, failed: 2, ..Tally::default() };
+        let sum = |tally| Counts::of_uploads(tally, 0).sum(Duration::from_millis(2130)).unwrap();
+        assert_eq!(sum(&tally), "4,998 stored (61 MiB), 2 failed, 0 skipped in 2.1 s: astran-backup history --failed");
+        let waits = Tally { still_open: 1, skipped: 7, ..Tally::default() };
+        assert_eq!(sum(&waits), "0 stored, 0 failed, 7 skipped, 1 still being written in 2.1 s");
+        assert_eq!(Counts::Documents { documents: 1, bytes: 1 }.sum(Duration::ZERO), None);
+    }
 
     #[test]
     fn the_summary_comes_last_and_after_a_fatal_error_its_error() {

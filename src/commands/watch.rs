@@ -19,6 +19,7 @@ use crate::exit::{Exit, Fatal};
 use crate::observe::health::{Component, Health};
 use crate::observe::http::{Access, Listener};
 use crate::observe::metrics::Metrics;
+use crate::progress::{Progress, Work};
 use crate::shutdown::{Reloads, Shutdown, Stop};
 use crate::status::{Gatherer, page_source};
 use crate::upload::{PATIENCE, Shared};
@@ -28,7 +29,7 @@ use crate::upload::{PATIENCE, Shared};
 pub(super) struct Options {
     /// Upload what is there, then end.
     pub(super) once: bool,
-    /// A folder or destination that is missing at the start ends the run before it begins.
+    /// A folder or destination that is missing at the start ends the run before it begins, and a file that somebody writes is a failure.
     pub(super) strict: bool,
 }
 
@@ -51,7 +52,7 @@ pub(super) async fn run(context: Context, options: Options, reloads: Reloads) ->
     let ended = ended.and_then(|ended| match ended {
         Some(Ended { tally, some_missing, lines_dropped }) => {
             totals.set(Counts::of_uploads(&tally, lines_dropped));
-            let exit = exit_of(&tally, options.once, &shutdown)?;
+            let exit = exit_of(&tally, options, &shutdown)?;
             // That a whole folder was not done weighs more than single files.
             let weighs_less = matches!(exit, Exit::Done | Exit::SomeFailed);
             Ok(if some_missing && weighs_less { Exit::Missing } else { exit })
@@ -122,9 +123,12 @@ async fn watch(
     let ended = match started {
         Ok(Some(all_there)) => {
             some_missing |= !all_there;
-            let (printer, printed) = Printer::start(global.json);
             let patience = once.then_some(PATIENCE);
             let shared = Shared::new(Arc::new(session.client.clone()), journal, breaks, patience);
+            let waiting = present.iter().map(|folder| folder.counts.waiting.clone()).collect();
+            let work = Work { transfers: shared.transfers(), waiting, grace };
+            let progress = Progress::start(global.shown(), work, shutdown.clone());
+            let (printer, printed) = Printer::start(&global, progress.done());
             shared.rate().set(session.config.limit_rate.clone());
             status.uploads(shared.transfers(), Arc::clone(shared.rate()));
             let files = notified.files();
@@ -144,6 +148,7 @@ async fn watch(
                 never = reload(&session, &shared, reloads) => match never {},
             };
             let lines_dropped = printed.wait();
+            drop(progress);
             ended.map(|tally| Some(Ended { tally, some_missing, lines_dropped }))
         }
         Ok(None) => Ok(None),
@@ -210,13 +215,14 @@ async fn reload(session: &Session, shared: &Shared<Client>, mut reloads: Reloads
 }
 
 /// The exit code of a run of the daemon or of a push.
-pub(super) fn exit_of(tally: &Tally, once: bool, shutdown: &Shutdown) -> Result<Exit, Fatal> {
-    tracing::info!(stored = tally.stored, failed = tally.failed, waiting = tally.waiting, left = tally.left, "done");
+pub(super) fn exit_of(tally: &Tally, options: Options, shutdown: &Shutdown) -> Result<Exit, Fatal> {
+    let Options { once, strict } = options;
     if let Some(error) = &tally.stopped {
         return Err(error.clone().into());
     }
     match shutdown.requested() {
         Stop::No if tally.failed > 0 || tally.waiting > 0 || tally.left > 0 => Ok(Exit::SomeFailed),
+        Stop::No if strict && tally.still_open > 0 => Ok(Exit::SomeFailed),
         Stop::No => Ok(Exit::Done),
         stop => Ok(exit_of_stop(once, stop)),
     }

@@ -1,7 +1,6 @@
 //! One folder from its start to its end: its watch, its uploads, and the reports that pass between them.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -24,8 +23,6 @@ use crate::vault::Vault;
 use crate::watch::settle::Rules;
 use crate::watch::{self, Staging, UploadEnd, UploadReport};
 
-/// With `once`, a file that is open for writing and unchanged for so long is left for the next run.
-const ONCE_PATIENCE: Duration = Duration::from_secs(10);
 /// Settled files that may wait for an upload. More wait in the folder.
 const QUEUE: usize = 256;
 
@@ -102,7 +99,8 @@ impl<V: Vault, F: Fn(&Report)> FolderRun<V, F> {
         } else {
             tracing::warn!("removals under way there don't end; the next start resolves what is left of them");
         }
-        tally.failed += watched.unreadable + watched.still_open;
+        tally.failed += watched.unreadable;
+        tally.still_open += watched.still_open;
         tally.left += watched.cut;
         tally.stopped = stopped;
         tally
@@ -115,7 +113,7 @@ fn watch_options(folder: &WatchedFolder, once: bool) -> Result<watch::Options, F
     let rules = Rules::new(policy.settle).with_min_age(policy.min_age);
     Ok(watch::Options {
         filter: Arc::new(filter),
-        rules: if once { rules.with_patience(ONCE_PATIENCE) } else { rules },
+        rules: if once { rules.for_once() } else { rules },
         rescan: policy.rescan,
         staging: Staging { recover: removal::recover, put_back: removal::put_back, tidy: removal::tidy },
         once,
@@ -203,6 +201,7 @@ mod tests {
     use super::*;
     use crate::budget;
     use crate::shutdown;
+    use std::time::Duration;
     use tokio::time::Instant;
 
     /// Regression: the program could not be stopped, not even by a second signal.

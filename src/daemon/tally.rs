@@ -15,6 +15,8 @@ pub struct Tally {
     pub failed: u64,
     /// Files that wait for something that a person must mend.
     pub waiting: u64,
+    /// Files that somebody writes: they are left to the next run, which is no failure.
+    pub still_open: u64,
     /// Files that the vault had already, or that have failed before, and have not changed: nothing was sent.
     pub skipped: u64,
     /// Files left for later, because of a stop or because the service could not be used.
@@ -45,6 +47,7 @@ impl Tally {
         self.bytes += other.bytes;
         self.failed += other.failed;
         self.waiting += other.waiting;
+        self.still_open += other.still_open;
         self.skipped += other.skipped;
         self.left += other.left;
         self.stopped = self.stopped.take().or(other.stopped);
@@ -78,8 +81,10 @@ mod tests {
         }
         tally.count(&Outcome::Left);
         tally.count(&Outcome::Skipped { failed: false });
-        tally.add(Tally { stored: 1, bytes: 5, failed: 10, waiting: 10, skipped: 10, left: 10, stopped: None });
+        let other =
+            Tally { stored: 1, bytes: 5, failed: 10, waiting: 10, still_open: 3, skipped: 10, left: 10, stopped: None };
+        tally.add(other);
         assert_eq!((tally.stored, tally.bytes, tally.failed), (1, 5, 11));
-        assert_eq!((tally.waiting, tally.skipped, tally.left), (11, 11, 11));
+        assert_eq!((tally.waiting, tally.still_open, tally.skipped, tally.left), (11, 3, 11, 11));
     }
 }

@@ -4,6 +4,8 @@ pub mod health;
 pub mod http;
 pub mod logging;
 pub mod metrics;
+pub(crate) mod rates;
+pub(crate) mod screen;
 pub mod stall;
 pub mod transfers;
 pub mod waiting;

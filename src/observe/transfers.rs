@@ -16,6 +16,8 @@ pub struct Transfers(Arc<Mutex<Table>>);
 struct Table {
     uploads: BTreeMap<u64, Entry>,
     begun: u64,
+    /// How many bytes the connections have taken since the start, those that were sent once more included.
+    sent: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
@@ -29,22 +31,26 @@ struct Entry {
 
 /// How many bytes of one upload the connection has taken. Clones share the number.
 #[derive(Debug, Clone, Default)]
-pub struct SentBytes(Arc<AtomicU64>);
+pub struct SentBytes {
+    of_this: Arc<AtomicU64>,
+    of_all: Arc<AtomicU64>,
+}
 
 impl SentBytes {
     /// Counts more bytes.
     pub fn add(&self, bytes: u64) {
-        self.0.fetch_add(bytes, Ordering::Relaxed);
+        self.of_this.fetch_add(bytes, Ordering::Relaxed);
+        self.of_all.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Starts again at zero, because the body is sent once more.
     pub fn restart(&self) {
-        self.0.store(0, Ordering::Relaxed);
+        self.of_this.store(0, Ordering::Relaxed);
     }
 
     /// How many bytes were counted.
     pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.of_this.load(Ordering::Relaxed)
     }
 }
 
@@ -76,9 +82,9 @@ pub struct TransferGuard {
 impl Transfers {
     /// Adds the upload of a file; it is in flight until the guard is dropped.
     pub fn begin(&self, folder: PathBuf, path: PathBuf, size: u64) -> TransferGuard {
-        let sent = SentBytes::default();
-        let entry = Entry { folder, path, size, started: Instant::now(), sent: sent.clone() };
         let mut table = self.table();
+        let sent = SentBytes { of_this: Arc::default(), of_all: Arc::clone(&table.sent) };
+        let entry = Entry { folder, path, size, started: Instant::now(), sent: sent.clone() };
         table.begun += 1;
         let id = table.begun;
         table.uploads.insert(id, entry);
@@ -97,6 +103,11 @@ impl Transfers {
             started: entry.started,
         };
         self.table().uploads.iter().map(in_flight).collect()
+    }
+
+    /// How many bytes all uploads have sent since the start, in flight or ended; bytes that were sent once more count twice.
+    pub fn sent(&self) -> u64 {
+        self.table().sent.load(Ordering::Relaxed)
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -135,5 +146,6 @@ mod tests {
         assert_eq!(transfers.all().len(), 1);
         drop(second);
         assert_eq!(transfers.all(), []);
+        assert_eq!(transfers.sent(), 13);
     }
 }

@@ -8,7 +8,6 @@ use jiff::ZonedDateTime;
 use tokio::time::{Instant, sleep};
 
 use super::looks::{Known, Latest};
-use super::rates::{Rates, time_left};
 use super::{FileStatus, FolderStatus, Snapshot, Sum, Transfer, Trouble, Waiting};
 use crate::budget;
 use crate::events::LocalPath;
@@ -16,6 +15,7 @@ use crate::inventory::{self, FileHere, Inventory, Limits, Look, Standing};
 use crate::journal::{Journal, StoredSince};
 use crate::measure::utc;
 use crate::observe::health::{Checked, Component, Health};
+use crate::observe::rates::{Rates, time_left};
 use crate::observe::transfers::{TransferInFlight, Transfers};
 use crate::observe::waiting;
 use crate::upload::RateLimiter;

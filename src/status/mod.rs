@@ -11,7 +11,6 @@ mod gather;
 mod looks;
 mod nameless;
 mod page;
-mod rates;
 mod socket;
 mod text;
 

@@ -56,6 +56,11 @@ impl Candidates {
         self.files.len()
     }
 
+    /// Returns whether the table has no file but these.
+    pub(super) fn are_all_among(&self, files: &HashSet<Arc<Path>>) -> bool {
+        self.files.len() <= files.len() && self.files.keys().all(|file| files.contains(file))
+    }
+
     /// Counts all files in the table: they wait until the store has them.
     pub(super) fn waiting(&self) -> WaitingFiles {
         WaitingFiles {

@@ -75,7 +75,7 @@ pub(crate) enum UploadEnd {
 pub(crate) struct WatchSummary {
     /// Folders and files that could not be read.
     pub(crate) unreadable: u64,
-    /// Files that were still open for writing when patience ended; only with `once`.
+    /// Files that were left to the next run because somebody writes them; only with `once`.
     pub(crate) still_open: u64,
     /// Uploaded files of which no event told, though one should have.
     pub(crate) missed_by_events: u64,

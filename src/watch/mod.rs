@@ -72,6 +72,9 @@ struct Watch {
     summary: WatchSummary,
     /// Paths that were reported as unreadable already.
     unreadable: HashSet<PathBuf>,
+    /// Files that a run which is to end leaves to the next run, because somebody writes them. An event of their close brings them back, as
+    /// long as there is other work.
+    still_open: HashSet<Arc<Path>>,
     /// When the files that wait are counted next; `None` while nothing has changed since the last count.
     count_at: Option<Instant>,
 }
@@ -86,6 +89,7 @@ impl Watch {
             options,
             summary: WatchSummary::default(),
             unreadable: HashSet::new(),
+            still_open: HashSet::new(),
             count_at: None,
         }
     }
@@ -139,6 +143,7 @@ impl Watch {
             self.upload_ended(&report);
         }
         self.summary.cut = self.uploading as u64;
+        self.summary.still_open = self.still_open.len() as u64;
         (self.summary, Arc::clone(self.sources.root()))
     }
 
@@ -148,8 +153,9 @@ impl Watch {
         self.options.counts.waiting.set(self.candidates.waiting());
     }
 
+    /// A file that was left, and is touched now and then by the program that writes it, keeps no run from ending.
     fn is_finished(&self) -> bool {
-        self.options.once && self.candidates.len() == 0 && self.sources.exhausted()
+        self.options.once && self.sources.exhausted() && self.candidates.are_all_among(&self.still_open)
     }
 
     fn start_inspections(&mut self) {
@@ -179,11 +185,18 @@ impl Watch {
             match self.candidates.inspected(&path, seen, now, &self.options.rules) {
                 Readiness::Folder => self.sources.new_folder(&path),
                 Readiness::StillOpen => {
-                    self.summary.still_open += 1;
-                    tracing::warn!(file = %path.display(), "still open for writing, or changing again and again: left for the next run");
+                    if self.still_open.insert(Arc::clone(&path)) {
+                        tracing::warn!(file = %path.display(), "still open for writing, or changing again and again: left for the next run");
+                    }
                 }
-                Readiness::TooYoung => tracing::debug!(file = %path.display(), "younger than min_age: left for later"),
-                Readiness::Ready | Readiness::Wait(_) | Readiness::Forget => {}
+                Readiness::TooYoung => {
+                    self.still_open.remove(&path);
+                    tracing::debug!(file = %path.display(), "younger than min_age: left for later");
+                }
+                Readiness::Ready | Readiness::Forget => {
+                    self.still_open.remove(&path);
+                }
+                Readiness::Wait(_) => {}
             }
         }
     }
@@ -213,7 +226,7 @@ impl Watch {
                 }
                 if self.unreadable.insert(path.clone()) {
                     self.summary.unreadable += u64::from(!is_handed_on);
-                    tracing::warn!(path = %path.display(), "can't be read, so its files are not uploaded: {error}");
+                    tracing::error!(path = %path.display(), "can't be read, so its files are not uploaded: {error}");
                 }
             }
             SourceEvent::WalkEnded if !self.options.once => self.candidates.walk_ended(Instant::now()),

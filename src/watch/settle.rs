@@ -61,8 +61,8 @@ pub struct Rules {
     pub empty: Duration,
     /// Where the file system can't tell of writers.
     pub writers_unknown: Duration,
-    /// How long a file that is open for writing may stay unchanged before it is left to the next run; `None` for a daemon, which
-    /// waits as long as it takes.
+    /// How long a run that is to end waits for a writer, beyond the time that an untouched file needs; `None` for a daemon, which waits as
+    /// long as it takes.
     pub patience: Option<Duration>,
     /// How long ago the content must have changed, by the file's own times.
     pub min_age: Duration,
@@ -113,10 +113,11 @@ impl Rules {
         (changed + self.min_age).saturating_sub(now)
     }
 
-    /// The same rules, with a limit for files that stay open for writing and unchanged.
+    /// The same rules for a run that is to end (`--once`): a writer that closes the file within the settle time of files that a walk finds
+    /// is waited for, a longer one has the file until the next run.
     #[must_use]
-    pub fn with_patience(self, patience: Duration) -> Self {
-        Self { patience: Some(patience), ..self }
+    pub fn for_once(self) -> Self {
+        Self { patience: Some(self.scanned.max(LEAST_PATIENCE)), ..self }
     }
 }
 
@@ -127,7 +128,7 @@ pub enum Readiness {
     Ready,
     /// Inspect it again at this time, or when an event tells of it.
     Wait(Instant),
-    /// It is still open for writing, and has been unchanged for longer than the patience: leave it to the next run.
+    /// It has been open for writing, or was changed again and again, for longer than the patience: leave it to the next run.
     StillOpen,
     /// It is younger than `min_age`: leave it to a later walk or run.
     TooYoung,
@@ -143,6 +144,10 @@ pub struct Candidate {
     cause: Cause,
     /// As the last inspection saw it.
     seen: Option<FileStamp>,
+    /// When it was inspected first since it was found or returned.
+    first_seen: Instant,
+    /// The longest time that it had to stay untouched so far.
+    longest_needed: Duration,
     /// Since when nothing has happened to it.
     still_since: Instant,
     /// Since when it has been open for writing.
@@ -163,13 +168,25 @@ const CLOSING: Duration = Duration::from_millis(50);
 const CLOSING_STEP: Duration = Duration::from_millis(1);
 /// An event tells when an open file is closed. In case that event is lost, the file is inspected this often.
 const BUSY_STEP: Duration = Duration::from_secs(1);
+/// A run that is to end waits so long for a writer, however short the settle time is: a loaded machine lets go of a closed file late.
+const LEAST_PATIENCE: Duration = Duration::from_millis(200);
 /// The settle time of a file that is reopened grows by half each time, at most so many times: to about eight times.
 const MAX_REOPENED: u32 = 5;
 
 impl Candidate {
     /// A file that is to be inspected now.
     pub fn new(cause: Cause, now: Instant) -> Self {
-        Self { cause, seen: None, still_since: now, busy_since: None, reopened: 0, returning_since: None, scarce: 0 }
+        Self {
+            cause,
+            seen: None,
+            first_seen: now,
+            longest_needed: Duration::ZERO,
+            still_since: now,
+            busy_since: None,
+            reopened: 0,
+            returning_since: None,
+            scarce: 0,
+        }
     }
 
     /// The same file once more, after its upload was not finished.
@@ -239,10 +256,15 @@ impl Candidate {
             self.cause = Cause::Closed;
         }
         let since = *self.busy_since.get_or_insert(now);
-        if rules.patience.is_some_and(|patience| now.duration_since(self.still_since.max(since)) >= patience) {
-            return Readiness::StillOpen;
-        }
-        Readiness::Wait(now + if now - since < CLOSING { CLOSING_STEP } else { BUSY_STEP })
+        let next = now + if now - since < CLOSING { CLOSING_STEP } else { BUSY_STEP };
+        let Some(patience) = rules.patience else { return Readiness::Wait(next) };
+        let end = (since + patience).min(self.last_moment(patience));
+        if now >= end { Readiness::StillOpen } else { Readiness::Wait(next.min(end)) }
+    }
+
+    /// When a run with this patience leaves the file: after the longest time that it would have needed untouched, and the patience.
+    fn last_moment(&self, patience: Duration) -> Instant {
+        self.first_seen + self.longest_needed + patience
     }
 
     fn judge_quiet(&mut self, stamp: FileStamp, now: Instant, needed: Duration, rules: &Rules) -> Readiness {
@@ -255,16 +277,25 @@ impl Candidate {
         if returning.zip(rules.patience).is_some_and(|(returning, patience)| returning >= patience) {
             return Readiness::StillOpen;
         }
+        self.longest_needed = self.longest_needed.max(needed);
         let ready_at = self.still_since + needed;
-        if now >= ready_at { Readiness::Ready } else { Readiness::Wait(ready_at) }
+        if now >= ready_at {
+            Readiness::Ready
+        } else if rules.patience.is_some_and(|patience| ready_at > self.last_moment(patience)) {
+            // Something happened to it later than a run that is to end waits for.
+            Readiness::StillOpen
+        } else {
+            Readiness::Wait(ready_at)
+        }
     }
 
     /// Starts the wait again where the file has changed since the last inspection.
     fn note_stamp(&mut self, stamp: FileStamp, now: Instant) {
-        if self.seen.is_some_and(|before| before != stamp) {
-            self.still_since = now;
+        match self.seen.replace(stamp) {
+            Some(before) if before != stamp => self.still_since = now,
+            Some(_) => {}
+            None => self.first_seen = now,
         }
-        self.seen = Some(stamp);
     }
 
     /// How long the file must stay untouched.

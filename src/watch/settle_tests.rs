@@ -93,19 +93,49 @@ fn a_file_renamed_in_while_it_is_written_is_no_longer_taken_at_once() {
 }
 
 #[test]
-fn patience_ends_only_for_a_file_that_stays_open_and_does_not_grow() {
-    let mut scenario = Scenario::of(Cause::Scanned);
-    scenario.rules = Rules::new(SETTLE).with_patience(Duration::from_secs(10));
-    for second in 0..30 {
-        let readiness = scenario.inspected(second * 1000, Observation::Busy(stamp(second, 1)));
-        assert!(matches!(readiness, Readiness::Wait(_)), "given up while it grew");
+fn a_run_that_is_to_end_waits_for_a_writer_as_long_as_a_file_settles_and_no_longer() {
+    let once = |cause| Scenario { rules: Rules::new(SETTLE).for_once(), ..Scenario::of(cause) };
+    let mut scenario = once(Cause::Scanned);
+    let mut now = 0;
+    // However much the file grows.
+    let left_at = loop {
+        match scenario.inspected(now, Observation::Busy(stamp(now, 1))) {
+            Readiness::Wait(until) => now = u64::try_from((until - scenario.start).as_millis()).unwrap(),
+            other => break (now, other),
+        }
+    };
+    assert_eq!(left_at, (1000, Readiness::StillOpen));
+
+    let mut scenario = once(Cause::Scanned);
+    scenario.inspected(0, Observation::Busy(stamp(4, 1)));
+    scenario.touched(990, Cause::Closed);
+    assert_eq!(scenario.inspected(990, Observation::Quiet(stamp(5, 2))), Readiness::Wait(scenario.at(1490)));
+    assert_eq!(scenario.inspected(1490, Observation::Quiet(stamp(5, 2))), Readiness::Ready);
+}
+
+#[test]
+fn a_run_that_is_to_end_waits_out_the_settle_time_of_a_file_that_nobody_touches_and_leaves_one_that_changes_again_and_again()
+ {
+    for (size, ready) in [(4, 1000), (0, 5000)] {
+        let mut scenario = Scenario { rules: Rules::new(SETTLE).for_once(), ..Scenario::of(Cause::Scanned) };
+        assert_eq!(scenario.inspected(0, Observation::Quiet(stamp(size, 1))), Readiness::Wait(scenario.at(ready)));
+        assert_eq!(scenario.inspected(ready, Observation::Quiet(stamp(size, 1))), Readiness::Ready);
     }
-    assert_eq!(scenario.inspected(39_000, Observation::Busy(stamp(29, 1))), Readiness::StillOpen);
+    let mut scenario = Scenario { rules: Rules::new(SETTLE).for_once(), ..Scenario::of(Cause::Scanned) };
+    let mut readiness = scenario.inspected(0, Observation::Quiet(stamp(4, 0)));
+    let mut now = 0;
+    while matches!(readiness, Readiness::Wait(_)) && now < 10_000 {
+        now += 200;
+        scenario.touched(now, Cause::Closed);
+        readiness = scenario.inspected(now, Observation::Quiet(stamp(4 + now, 1)));
+    }
+    assert_eq!(readiness, Readiness::StillOpen);
+    assert!(now <= 1600, "left after {now} ms");
 }
 
 #[test]
 fn a_file_returned_again_and_again_waits_longer_until_patience_ends() {
-    let (start, rules) = (Instant::now(), Rules::new(SETTLE).with_patience(Duration::from_secs(10)));
+    let (start, rules) = (Instant::now(), Rules { patience: Some(Duration::from_secs(10)), ..Rules::new(SETTLE) });
     let mut file = Candidate::new(Cause::Closed, start);
     for n in 0..crate::budget::RETURNS {
         file = file.returned(start);
@@ -221,10 +251,9 @@ fn a_file_waits_until_its_content_is_old_enough_and_none_from_the_future_for_eve
 #[test]
 fn a_run_that_has_to_end_leaves_young_files() {
     let (start, rules) = (Instant::now(), Rules::new(SETTLE).with_min_age(Duration::from_secs(3600)));
-    for (rules, expected) in [
-        (rules.clone(), Readiness::Wait(start + Duration::from_secs(3600))),
-        (rules.with_patience(Duration::from_secs(10)), Readiness::TooYoung),
-    ] {
+    for (rules, expected) in
+        [(rules.clone(), Readiness::Wait(start + Duration::from_secs(3600))), (rules.for_once(), Readiness::TooYoung)]
+    {
         let mut file = Candidate::new(Cause::Renamed, start);
         let readiness = file.judge(Observation::Quiet(stamp(4, 0)), start, &rules);
         assert_eq!(file.judge_age(readiness, (start, UNIX_EPOCH), &rules), expected);

@@ -1,7 +1,6 @@
 //! `watch`: how it ends, and with which exit code.
 
 use std::fs;
-use std::io::Write;
 use std::time::{Duration, Instant};
 
 use astran_backup::sandbox::faults::{Call, Fault, Rule};
@@ -49,21 +48,6 @@ fn a_failed_file_is_not_sent_again_until_it_changes_or_retry() {
     fs::write(&path, "better").unwrap();
     assert_eq!(world.once_quick(&[]).code, Some(0));
     assert_eq!(world.stored("/HR_Backup/bad").unwrap(), b"better");
-}
-
-/// Slow: `--once` itself waits that long for a writer.
-#[test]
-fn once_leaves_a_file_that_is_open_for_writing_says_so_and_ends_with_1() {
-    let world = World::new();
-    let path = world.put("held", "half");
-    let mut held = fs::OpenOptions::new().append(true).open(&path).unwrap();
-    world.put("free", "free");
-    let output = world.once_quick(&[]);
-    held.write_all(b" and half").unwrap();
-    assert_eq!(output.code, Some(1), "{output:?}");
-    assert!(output.stderr.contains("still open for writing") && output.stderr.contains("held"), "{output:?}");
-    assert_eq!((world.times_stored("/HR_Backup/held"), world.times_stored("/HR_Backup/free")), (0, 1));
-    assert_eq!(fs::read(&path).unwrap(), b"half and half");
 }
 
 #[test]

@@ -24,6 +24,7 @@ use crate::config::{After, Config};
 use crate::daemon::{self, Tally};
 use crate::exit::{Exit, Fatal};
 use crate::observe::metrics::FolderMetrics;
+use crate::progress::{Progress, Work};
 use crate::shutdown::{Shutdown, Stop};
 use crate::upload::{Asked, MoveTargets, Options, PATIENCE, Shared, Uploader};
 use crate::vault::RemotePath;
@@ -69,10 +70,13 @@ async fn push(context: Context, typed: &Push, locked: &LockedFolders) -> Result<
             let client = Arc::new(session.client.clone());
             let shared = Shared::new(client, local.journal, local.breaks, Some(PATIENCE));
             shared.rate().set(session.config.limit_rate.clone());
-            let (printer, printed) = Printer::start(global.json);
+            let work = Work { transfers: shared.transfers(), waiting: Vec::new(), grace: session.config.grace };
+            let progress = Progress::start(global.shown(), work, shutdown.clone());
+            let (printer, printed) = Printer::start(&global, progress.done());
             let asked = if typed.again { Asked::Again } else { Asked::ByName };
             let ended = upload(&session.config, (shared, asked), prepared, printer, shutdown.clone()).await;
             let lines_dropped = printed.wait();
+            drop(progress);
             ended.and_then(|(tally, named)| {
                 totals.set(Counts::of_uploads(&tally, lines_dropped));
                 named.any().map(|()| Some(tally))
@@ -82,7 +86,8 @@ async fn push(context: Context, typed: &Push, locked: &LockedFolders) -> Result<
         Err(fatal) => Err(fatal),
     };
     session.close().await;
-    ended?.map_or(Ok(Exit::Interrupted), |tally| watch::exit_of(&tally, true, &shutdown))
+    let options = watch::Options { once: true, strict: false };
+    ended?.map_or(Ok(Exit::Interrupted), |tally| watch::exit_of(&tally, options, &shutdown))
 }
 
 /// Opens the folders of all arguments, ends what earlier pushes left there, and finds out what each argument is. What is missing is

@@ -176,9 +176,11 @@ fn place_of(file: &Settled) -> PathBuf {
 mod tests {
     use super::*;
     use crate::budget;
+    use crate::cli::Global;
     use crate::commands::push::arguments::Argument;
     use crate::daemon::patience_after_stop;
     use crate::file::Root;
+    use crate::progress::Done;
     use crate::shutdown;
     use std::sync::Arc;
 
@@ -192,7 +194,7 @@ mod tests {
         // A removal that hangs holds a sender as long as it lives.
         let (_hangs, reported) = mpsc::unbounded_channel();
         let (trigger, shutdown) = shutdown::channel();
-        let (printer, _printed) = Printer::start(false);
+        let (printer, _printed) = Printer::start(&Global::default(), Done::default());
         let arguments = vec![Argument::File(Settled::new(root, "x".into()), "x".into())];
         let given = Given { arguments, missing: Vec::new(), list: None, min_age: Duration::ZERO };
         let patience = patience_after_stop(Duration::from_secs(3600), shutdown);

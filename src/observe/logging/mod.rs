@@ -17,6 +17,8 @@ use tracing_subscriber::{Layer, fmt};
 pub(crate) use limit::RateLimit;
 pub(crate) use queue::LogQueue;
 
+use super::screen::Above;
+
 /// The target of what the crate's root logs, and the beginning of every other target of this crate.
 const OWN: &str = env!("CARGO_CRATE_NAME");
 
@@ -28,6 +30,14 @@ pub enum Format {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// The target of [`say`].
+const SAID: &str = concat!(env!("CARGO_CRATE_NAME"), "::said");
+
+/// Logs a line about the run as a whole, which is logged at every level but with `--quiet`.
+pub(crate) fn say(text: &str) {
+    tracing::info!(target: SAID, "{text}");
 }
 
 /// The environment variables that replace the log's filter; the first that is set counts.
@@ -53,16 +63,24 @@ pub enum FilterError {
 }
 
 /// The running log.
-pub struct Log(LogQueue);
+pub struct Log {
+    queue: LogQueue,
+    json: bool,
+}
 
 impl Log {
+    /// Writes the sum of the run: as it is, or as a log line where each line is a JSON object.
+    pub fn sum(&self, text: &str) {
+        if self.json { say(text) } else { self.queue.write_line(text) }
+    }
+
     /// Writes the program's last message, if there is one, and waits a moment until all lines are written. Standard error may be a pipe that
     /// nobody reads, so the wait has a limit.
     pub fn finish(self, last: Option<&str>) {
         if let Some(text) = last {
-            self.0.write_line(text);
+            self.queue.write_line(text);
         }
-        self.0.flush();
+        self.queue.flush();
     }
 }
 
@@ -74,9 +92,10 @@ pub fn init(format: Format, level: Level, variable: impl Fn(&str) -> Option<OsSt
     let filter = filter(level, &variable)?;
     let colour = std::io::stderr().is_terminal() && variable("NO_COLOR").is_none();
     let limit = RateLimit::default();
-    let queue = LogQueue::start(std::io::stderr(), matches!(format, Format::Json), colour, limit.clone());
+    let json = matches!(format, Format::Json);
+    let queue = LogQueue::start(Above(std::io::stderr()), json, colour, limit.clone());
     let _already_started = subscriber(format, colour, filter, limit, queue.clone()).try_init().is_err();
-    Ok(Log(queue))
+    Ok(Log { queue, json })
 }
 
 fn filter(level: Level, variable: impl Fn(&str) -> Option<OsString>) -> Result<EnvFilter, FilterError> {
@@ -87,7 +106,8 @@ fn filter(level: Level, variable: impl Fn(&str) -> Option<OsString>) -> Result<E
         }
     }
     let libraries = level.min(Level::WARN);
-    Ok(EnvFilter::new(format!("{libraries},{OWN}={level}")))
+    let said = if level == Level::ERROR { level } else { level.max(Level::INFO) };
+    Ok(EnvFilter::new(format!("{libraries},{OWN}={level},{SAID}={said}")))
 }
 
 pub(crate) fn subscriber<W>(
@@ -178,6 +198,20 @@ mod tests {
         assert!(text.contains("own debug") && !text.contains("own trace") && !text.contains("their info"), "{text}");
         assert!(text.contains("their warn"));
         assert_eq!(logged(Format::Text, Level::ERROR, &[]), "");
+    }
+
+    #[test]
+    fn what_is_said_of_the_whole_run_is_logged_at_every_level_but_the_quiet_one() {
+        let said = |level| {
+            let (buffer, filter) = (Buffer::default(), filter(level, |_| None).unwrap());
+            let sink = buffer.clone();
+            let subscriber = subscriber(Format::Text, false, filter, RateLimit::default(), move || sink.clone());
+            tracing::subscriber::with_default(subscriber, || say("the sum"));
+            let bytes = buffer.0.lock().unwrap().clone();
+            String::from_utf8(bytes).unwrap().contains("the sum")
+        };
+        let levels = [Level::ERROR, Level::WARN, Level::INFO, Level::TRACE];
+        assert_eq!(levels.map(said), [false, true, true, true]);
     }
 
     #[test]

@@ -14,39 +14,56 @@ const LEAST: Duration = Duration::from_millis(400);
 /// Looks that come sooner after one another are not kept.
 const STEP: Duration = Duration::from_millis(200);
 
+/// How many bytes had been sent at earlier looks, of one upload or of all together.
+#[derive(Debug, Default)]
+pub(crate) struct Rate(VecDeque<(Instant, u64)>);
+
+impl Rate {
+    /// Takes note of how many bytes are sent.
+    pub(crate) fn look(&mut self, sent: u64, now: Instant) {
+        let seen = &mut self.0;
+        if seen.back().is_some_and(|(_, before)| *before > sent) {
+            // The body is sent once more.
+            seen.clear();
+        }
+        if seen.back().is_none_or(|(at, _)| now.duration_since(*at) >= STEP) {
+            seen.push_back((now, sent));
+        }
+        while seen.len() > 2 && seen.get(1).is_some_and(|(at, _)| now.duration_since(*at) >= SPAN) {
+            seen.pop_front();
+        }
+    }
+
+    /// The rate in bytes a second; `None` as long as nothing can be said.
+    pub(crate) fn get(&self, sent: u64, now: Instant) -> Option<u64> {
+        let (at, before) = self.0.front().copied()?;
+        let took = now.duration_since(at);
+        if took < LEAST {
+            return None;
+        }
+        #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let rate = (sent.saturating_sub(before) as f64 / took.as_secs_f64()) as u64;
+        Some(rate)
+    }
+}
+
 /// What each upload had sent at earlier looks.
 #[derive(Debug, Default)]
-pub(crate) struct Rates(BTreeMap<u64, VecDeque<(Instant, u64)>>);
+pub(crate) struct Rates(BTreeMap<u64, Rate>);
 
 impl Rates {
     /// Takes note of how far the uploads are, and forgets those that have ended.
     pub(crate) fn look(&mut self, uploads: &[TransferInFlight], now: Instant) {
         self.0.retain(|id, _| uploads.iter().any(|upload| upload.id == *id));
         for upload in uploads {
-            let seen = self.0.entry(upload.id).or_insert_with(|| VecDeque::from([(upload.started, 0)]));
-            if seen.back().is_some_and(|(_, sent)| *sent > upload.sent) {
-                // The body is sent once more.
-                seen.clear();
-            }
-            if seen.back().is_none_or(|(at, _)| now.duration_since(*at) >= STEP) {
-                seen.push_back((now, upload.sent));
-            }
-            while seen.len() > 2 && seen.get(1).is_some_and(|(at, _)| now.duration_since(*at) >= SPAN) {
-                seen.pop_front();
-            }
+            let begun = || Rate(VecDeque::from([(upload.started, 0)]));
+            self.0.entry(upload.id).or_insert_with(begun).look(upload.sent, now);
         }
     }
 
     /// The rate of an upload in bytes a second; `None` as long as nothing can be said.
     pub(crate) fn of(&self, upload: &TransferInFlight, now: Instant) -> Option<u64> {
-        let (at, sent) = self.0.get(&upload.id)?.front().copied()?;
-        let took = now.duration_since(at);
-        if took < LEAST {
-            return None;
-        }
-        #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        let rate = (upload.sent.saturating_sub(sent) as f64 / took.as_secs_f64()) as u64;
-        Some(rate)
+        self.0.get(&upload.id)?.get(upload.sent, now)
     }
 }
 
