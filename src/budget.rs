@@ -227,6 +227,13 @@ pub(crate) const NOTIFY_MARKS: usize = 1000;
 pub(crate) const NOTIFY_MARKS_BYTES: u64 = 8 << 20;
 /// How long one process waits for another that uses this file, which takes a millisecond.
 pub(crate) const NOTIFY_LOCK: Duration = Duration::from_secs(1);
+/// How long a message to the service manager may wait until it is taken: it takes them at once unless it hangs.
+pub(crate) const SERVICE_MANAGER: Duration = Duration::from_secs(1);
+/// How long all files may stand still, though nothing outside is in trouble and no upload is in flight, before the watchdog of systemd is let
+/// down. Longer than the longest call that is no upload, a [`LISTING`].
+pub(crate) const OWN_STALL: Duration = Duration::from_secs(900);
+/// How long a start may wait before systemd is told that the daemon is ready all the same: it would be killed after `TimeoutStartSec`.
+pub(crate) const READY: Duration = Duration::from_secs(10);
 /// Connections to the metrics at once: the oldest makes room for the newest.
 pub(crate) const MONITOR_CONNECTIONS: usize = 16;
 /// How long such a connection may take from its first byte to its last; a scrape takes milliseconds.

@@ -45,8 +45,9 @@
 //! | `daemon` | runs watch, upload, anchors and retention together | `anchors`, `config`, `exit`, `file`, `filter`, `inventory`, `journal`, `observe`, `removal`, `retention`, `upload`, `vault`, `watch` |
 //! | `status` | what the program does now, as one snapshot, and the socket where a daemon tells it | `file`, `inventory`, `journal`, `observe`, `removal`, `upload`, `vault` |
 //! | `progress` | how far a run is: bars on a terminal, else a line a minute | `observe` |
+//! | `service_manager` | tells systemd how the daemon is | `observe`, `status` |
 //! | `cli` | the command line's grammar | `config`, `observe`, `vault` |
-//! | `commands` | one module for each command | `anchors`, `astran`, `cli`, `config`, `daemon`, `exit`, `file`, `filter`, `inventory`, `journal`, `notifier`, `observe`, `progress`, `read_back`, `refused_logins`, `removal`, `retention`, `sandbox`, `secret`, `status`, `upload`, `vault`, `watch` |
+//! | `commands` | one module for each command | `anchors`, `astran`, `cli`, `config`, `daemon`, `exit`, `file`, `filter`, `inventory`, `journal`, `notifier`, `observe`, `progress`, `read_back`, `refused_logins`, `removal`, `retention`, `sandbox`, `secret`, `service_manager`, `status`, `upload`, `vault`, `watch` |
 //! | `fuzzing` | private parts made reachable for the fuzz targets | `astran`, `commands`, `observe`, `upload` |
 //! | `main` | the program | `cli`, `commands`, `config`, `exit`, `observe` |
 //!
@@ -91,6 +92,7 @@ pub(crate) mod inventory;
 
 pub(crate) mod notifier;
 pub(crate) mod progress;
+pub(crate) mod service_manager;
 pub(crate) mod status;
 
 pub mod cli;

@@ -1,6 +1,9 @@
 //! The signals of a user: the first stop signal asks to end soon, the second one to end now, and SIGHUP asks to reload.
 
 use std::io::IsTerminal;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -9,6 +12,8 @@ use tokio::sync::watch;
 pub enum Stop {
     /// No stop is requested.
     No,
+    /// No new file is begun; files under way take as long as they need. This is for a folder that leaves a daemon which goes on.
+    Leave,
     /// No new file is begun; files under way may end.
     Gently,
     /// Files under way are cut.
@@ -32,11 +37,34 @@ pub fn channel() -> (Trigger, Shutdown) {
 impl Trigger {
     /// Raises the signal one step: from [`Stop::No`] to [`Stop::Gently`], from there to [`Stop::Now`].
     pub fn raise(&self) {
-        self.0.send_modify(|stop| *stop = if *stop == Stop::No { Stop::Gently } else { Stop::Now });
+        self.0.send_modify(|stop| *stop = if *stop < Stop::Gently { Stop::Gently } else { Stop::Now });
+    }
+
+    /// Raises the signal to this strength at least.
+    pub(crate) fn raise_to(&self, at_least: Stop) {
+        self.0.send_modify(|stop| *stop = at_least.max(*stop));
     }
 }
 
 impl Shutdown {
+    /// A signal for one part of the program, and its trigger: it is raised by its own trigger, and whenever this signal is raised.
+    pub(crate) fn branch(&self) -> (Trigger, Self) {
+        let (mut from, (to, receiver)) = (self.0.clone(), watch::channel(self.requested()));
+        let trigger = Trigger(to.clone());
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    () = to.closed() => return,
+                    changed = from.changed() => match changed {
+                        Ok(()) => Trigger(to.clone()).raise_to(*from.borrow_and_update()),
+                        Err(_) => return,
+                    }
+                }
+            }
+        });
+        (trigger, Self(receiver))
+    }
+
     /// The stop that is requested now.
     pub fn requested(&self) -> Stop {
         *self.0.borrow()
@@ -47,6 +75,28 @@ impl Shutdown {
         if self.0.wait_for(|stop| *stop >= at_least).await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+}
+
+/// How long uploads under way may take after a stop signal. It may be set until then. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Grace(Arc<AtomicU64>);
+
+impl From<Duration> for Grace {
+    fn from(grace: Duration) -> Self {
+        let shared = Self(Arc::default());
+        shared.set(grace);
+        shared
+    }
+}
+
+impl Grace {
+    pub(crate) fn set(&self, grace: Duration) {
+        self.0.store(u64::try_from(grace.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::Relaxed))
     }
 }
 
@@ -114,4 +164,26 @@ pub fn on_hangup(trigger: Trigger) -> std::io::Result<Reloads> {
         }
     });
     Ok(Reloads(receiver))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_branch_is_raised_alone_or_with_the_whole() {
+        let (whole, shutdown) = channel();
+        let (trigger, mut branch) = shutdown.branch();
+        trigger.raise_to(Stop::Leave);
+        branch.reached(Stop::Leave).await;
+        assert_eq!((branch.requested(), shutdown.requested()), (Stop::Leave, Stop::No));
+        whole.raise();
+        branch.reached(Stop::Gently).await;
+        trigger.raise_to(Stop::Leave);
+        assert_eq!(branch.requested(), Stop::Gently, "no signal is taken back");
+        let (_, mut late) = shutdown.branch();
+        late.reached(Stop::Gently).await;
+        whole.raise();
+        branch.reached(Stop::Now).await;
+    }
 }

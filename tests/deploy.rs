@@ -11,6 +11,8 @@ use clap::Parser as _;
 
 const SERVICE: &str = "astran-backup.service";
 const TEMPLATE: &str = "astran-backup@.service";
+const ONCE: &str = "astran-backup-once.service";
+const TIMER: &str = "astran-backup-once.timer";
 const DROP_IN: &str = "astran-backup.service.d/folders.conf";
 
 /// The highest exposure that `systemd-analyze security` may give to a unit, in tenths.
@@ -50,14 +52,14 @@ fn value(file: &str, key: &str) -> String {
 
 #[test]
 fn the_program_takes_the_command_line_of_each_unit() {
-    for (file, config) in [(SERVICE, "/etc/astran-backup/config.toml"), (TEMPLATE, "/etc/astran-backup/instance.toml")]
-    {
+    let system = "/etc/astran-backup/config.toml";
+    for (file, config) in [(SERVICE, system), (TEMPLATE, "/etc/astran-backup/instance.toml"), (ONCE, system)] {
         let line = value(file, "ExecStart").replace("%i", "instance");
         assert!(line.starts_with("/usr/bin/astran-backup "), "systemd wants the full path: {line}");
         let cli = Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{file}: {error}"));
         assert_eq!(cli.global.config.as_deref(), Some(Path::new(config)));
         let Subcommand::Watch(watch) = cli.command else { panic!("{file} runs another command: {line}") };
-        assert!(!watch.once && watch.dir.is_none(), "{line}");
+        assert!(watch.once == (file == ONCE) && watch.dir.is_none(), "{line}");
     }
 }
 
@@ -70,10 +72,22 @@ fn a_unit_is_not_restarted_after_what_no_restart_mends() {
     }
 }
 
+/// The program tells systemd when it is ready and that it is alive, and reloads at SIGHUP.
+#[test]
+fn a_daemon_is_started_watched_and_reloaded_by_its_own_messages() {
+    for file in [SERVICE, TEMPLATE] {
+        assert_eq!((value(file, "Type").as_str(), value(file, "NotifyAccess").as_str()), ("notify", "main"));
+        assert_eq!(value(file, "WatchdogSec"), "3min");
+        assert_eq!(value(file, "ExecReload"), "/bin/kill -HUP $MAINPID");
+    }
+    assert_eq!(value(ONCE, "Type"), "oneshot");
+    assert!(settings(TIMER).contains(&("Timer".into(), "OnCalendar".into(), "hourly".into())));
+}
+
 /// The program finds the journal by `STATE_DIRECTORY`, and the password by the credential of this name.
 #[test]
 fn a_unit_gives_a_user_a_state_folder_and_the_password() {
-    for file in [SERVICE, TEMPLATE] {
+    for file in [SERVICE, TEMPLATE, ONCE] {
         assert_eq!(value(file, "User"), "astran-backup");
         assert!(value(file, "StateDirectory").starts_with("astran-backup"));
         assert_eq!(value(file, "StateDirectoryMode"), "0700", "the journal is private");
@@ -95,10 +109,31 @@ fn the_template_differs_from_the_service_only_in_what_belongs_to_an_instance() {
     }
 }
 
+#[test]
+fn a_run_from_time_to_time_has_the_user_and_the_few_rights_of_the_service() {
+    let of_the_daemon = [
+        "Type",
+        "NotifyAccess",
+        "ExecReload",
+        "WatchdogSec",
+        "Restart",
+        "RestartSec",
+        "RestartPreventExitStatus",
+        "WantedBy",
+    ];
+    let own = ["Type", "ExecStart", "Description"];
+    let without = |file: &str, left_out: &[&str]| {
+        let mut settings = settings(file);
+        settings.retain(|(_, key, _)| !left_out.contains(&key.as_str()));
+        settings
+    };
+    assert_eq!(without(ONCE, &own), without(SERVICE, &[&of_the_daemon[..], &own].concat()));
+}
+
 /// The drop-in for files of other users must be right when its lines are taken into use.
 fn units_with_the_whole_drop_in() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    for file in [SERVICE, TEMPLATE] {
+    for file in [SERVICE, TEMPLATE, ONCE, TIMER] {
         std::fs::copy(deploy().join(file), dir.path().join(file)).unwrap();
     }
     let drop_in = std::fs::read_to_string(deploy().join(DROP_IN)).unwrap();
@@ -127,7 +162,9 @@ fn text(output: &Output) -> String {
 fn systemd_rates_the_exposure_of_each_unit_as_low() {
     let with_drop_in = units_with_the_whole_drop_in();
     let threshold = format!("--threshold={EXPOSURE}");
-    for unit in [deploy().join(SERVICE), deploy().join(TEMPLATE), with_drop_in.path().join(SERVICE)] {
+    for unit in
+        [deploy().join(SERVICE), deploy().join(TEMPLATE), deploy().join(ONCE), with_drop_in.path().join(SERVICE)]
+    {
         let Some(output) = analyze(&["security", "--offline=true", "--no-pager", &threshold], &unit) else { return };
         assert!(output.status.success(), "{}", text(&output));
         println!("{}", text(&output).lines().last().unwrap_or_default());
@@ -139,7 +176,7 @@ fn systemd_understands_each_line_of_the_units() {
     let with_drop_in = units_with_the_whole_drop_in();
     // The program and its manual page are perhaps not installed where this runs.
     let not_installed = |line: &&str| line.contains("is not executable") || line.contains("Command 'man ");
-    for file in [SERVICE, TEMPLATE] {
+    for file in [SERVICE, TEMPLATE, ONCE, TIMER] {
         let Some(output) = analyze(&["verify"], &with_drop_in.path().join(file)) else { return };
         let complaints = text(&output);
         let of_the_unit: Vec<_> = complaints

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 const DOCUMENTS: [&str; 2] = ["docs/architecture.md", "docs/CONTRIBUTING.md"];
-const WITH_LINKS: [&str; 9] = [
+const WITH_LINKS: [&str; 10] = [
     "README.md",
     "CHANGELOG.md",
     "docs/architecture.md",
@@ -20,6 +20,7 @@ const WITH_LINKS: [&str; 9] = [
     "docs/page.md",
     "docs/choosing.md",
     "docs/scripting.md",
+    "docs/service.md",
     "docs/SECURITY.md",
 ];
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::client_config::ClientConfig;
+use super::client_config::{ClientConfig, SecretSources};
 use super::connection::Connection;
 use super::download::ContentStream;
 use super::error::ClientError;
@@ -22,9 +22,10 @@ impl Client {
         Ok(Self { connection: Arc::new(Connection::new(config)?) })
     }
 
-    /// Secrets or rights may have changed: a refused login may be tried again at once.
-    pub async fn reload(&self) {
-        self.connection.tokens.reload().await;
+    /// Secrets or rights may have changed: a refused login may be tried again at once. With `sources`, the secrets come from there from
+    /// now on.
+    pub async fn reload(&self, sources: Option<SecretSources>) {
+        self.connection.tokens.reload(sources).await;
     }
 
     /// The condition that is raised while all calls wait for the login service.

@@ -51,6 +51,22 @@ pub struct UserCredentials {
     pub password: Source,
 }
 
+/// Where the secrets of a login come from. They may change while the client is used; who logs in does not.
+#[derive(Debug, Clone)]
+pub struct SecretSources {
+    /// The user's password; `None` for the client credentials grant.
+    pub password: Option<Source>,
+    /// The secret of a confidential client.
+    pub client: Option<Source>,
+}
+
+impl SecretSources {
+    /// All sources.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Source> {
+        self.password.iter().chain(&self.client)
+    }
+}
+
 impl Credentials {
     /// Who logs in, by name: the user, or else the client.
     pub(super) fn name(&self) -> &str {
@@ -58,8 +74,9 @@ impl Credentials {
     }
 
     /// Where the secrets come from that a login sends.
-    pub(super) fn sources(&self) -> impl Iterator<Item = &Source> {
-        self.user.iter().map(|user| &user.password).chain(&self.client_secret)
+    pub(crate) fn secrets(&self) -> SecretSources {
+        let password = self.user.as_ref().map(|user| user.password.clone());
+        SecretSources { password, client: self.client_secret.clone() }
     }
 }
 

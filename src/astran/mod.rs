@@ -42,7 +42,7 @@ mod scripted_server;
 mod tests;
 
 pub use self::client::Client;
-pub use self::client_config::{ClientConfig, Credentials, Timeouts, UserCredentials};
+pub use self::client_config::{ClientConfig, Credentials, SecretSources, Timeouts, UserCredentials};
 pub use self::diagnostics::Reachability;
 pub use self::download::ContentStream;
 pub use self::error::ClientError;

@@ -122,9 +122,9 @@ pub struct Global {
     /// Print one JSON object a line on standard output
     #[arg(long, global = true)]
     pub json: bool,
-    /// How logs are written to standard error
-    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
-    pub log_format: Format,
+    /// How logs are written to standard error [default: text; fields for systemd's journal where standard error goes there]
+    #[arg(long, global = true, value_enum, value_name = "FORMAT")]
+    pub log_format: Option<Format>,
     /// Log more: -v to debug, -vv to trace
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub verbose: u8,

@@ -2,8 +2,11 @@
 //! others meanwhile.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
@@ -26,10 +29,10 @@ pub(super) struct Missing {
     pub(super) folder: Folder,
     /// Where its path leads, by what is there of it now. The checks of the configuration were made of this place: the folder must appear
     /// there, and not at another place, by a link that was made since.
-    place: PathBuf,
+    pub(super) place: PathBuf,
     pub(super) why: Fatal,
     /// The work that has not ended yet: it may hold the folder's lock already, which would shut out a second try.
-    late: Option<Working<WatchedFolder>>,
+    late: Option<Working<Taken>>,
 }
 
 /// The folders that can be taken, and those that can't.
@@ -95,12 +98,12 @@ pub(super) async fn lock_all(
 ) -> Result<Option<Divided<WatchedFolder>>, Fatal> {
     let asked: Vec<_> = open.iter().map(|(folder, root)| (folder.clone(), root.path().to_owned())).collect();
     let taker = taker.clone();
-    let work = move |(folder, root): (Folder, Root)| taker.lock(&folder, root);
+    let work = move |(folder, root): (Folder, Root)| Ok(Taken::new(taker.lock(&folder, root)?, taker.clone()));
     let Some(answers) = for_each(open.into_iter(), work, shutdown).await else { return Ok(None) };
     let (mut present, mut missing) = (Vec::new(), Vec::new());
     for ((folder, place), answer) in asked.into_iter().zip(answers) {
         match answer {
-            Answer::InTime(Ok(watched)) => present.push(watched),
+            Answer::InTime(Ok(taken)) => present.push(taken.keep()),
             Answer::InTime(Err(why)) if may_come(&why) => missing.push(Missing { folder, place, why, late: None }),
             Answer::InTime(Err(fatal)) => return Err(fatal),
             Answer::Late(working) => {
@@ -116,22 +119,86 @@ pub(super) async fn lock_all(
 pub(super) fn wait_for(missing: Missing, taker: FolderTaker) -> AwaitedFolder {
     let condition = Condition::default();
     report(&missing.folder, &condition, &missing.why);
-    let (place, waits) = (missing.place.clone(), condition.clone());
-    AwaitedFolder { place, condition, appears: Box::pin(appears(missing, taker, waits)) }
+    let Missing { folder, place, late, .. } = missing;
+    let sought = Sought { folder, place: place.clone(), late, wait: INTERVAL };
+    AwaitedFolder {
+        place,
+        condition: condition.clone(),
+        after: None,
+        appears: Box::pin(appears(sought, taker, condition)),
+    }
 }
 
-async fn appears(missing: Missing, taker: FolderTaker, condition: Condition) -> WatchedFolder {
-    let Missing { folder, place, mut late, .. } = missing;
+/// A folder that a reload adds: it is taken at once, or looked for as one that is missing. `after` resolves when the same folder, with its
+/// settings from before, has left.
+pub(super) fn join(
+    folder: Folder,
+    place: PathBuf,
+    taker: FolderTaker,
+    after: Option<oneshot::Receiver<()>>,
+) -> AwaitedFolder {
+    let condition = Condition::default();
+    let sought = Sought { folder, place: place.clone(), late: None, wait: Duration::ZERO };
+    AwaitedFolder { place, condition: condition.clone(), after, appears: Box::pin(appears(sought, taker, condition)) }
+}
+
+/// A folder that was taken, until it is handed on. Where nobody waits for it any more, it is given up again: its lock would shut out the next
+/// try, when a later reload adds it again.
+#[derive(Debug)]
+pub(super) struct Taken {
+    watched: WatchedFolder,
+    unless_kept: GiveUp,
+}
+
+/// Gives a folder up when it is dropped, unless it is kept.
+#[derive(Debug)]
+struct GiveUp(Option<(Arc<Root>, FolderTaker)>);
+
+impl Taken {
+    fn new(watched: WatchedFolder, taker: FolderTaker) -> Self {
+        let unless_kept = GiveUp(Some((Arc::clone(&watched.root), taker)));
+        Self { watched, unless_kept }
+    }
+
+    fn keep(self) -> WatchedFolder {
+        let Self { watched, mut unless_kept } = self;
+        unless_kept.0 = None;
+        watched
+    }
+}
+
+impl Drop for GiveUp {
+    fn drop(&mut self) {
+        let Some((root, taker)) = self.0.take() else { return };
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn_blocking(move || taker.give_up(&root));
+        }
+    }
+}
+
+/// A folder that is looked for.
+struct Sought {
+    folder: Folder,
+    place: PathBuf,
+    /// A first try that is under way already.
+    late: Option<Working<Taken>>,
+    /// How long until the first try, otherwise.
+    wait: Duration,
+}
+
+async fn appears(sought: Sought, taker: FolderTaker, condition: Condition) -> WatchedFolder {
+    let Sought { folder, place, mut late, mut wait } = sought;
     loop {
         let taking = if let Some(working) = late.take() {
             working
         } else {
-            sleep(INTERVAL).await;
+            sleep(std::mem::replace(&mut wait, INTERVAL)).await;
             let (folder, place, taker) = (folder.clone(), place.clone(), taker.clone());
-            spawn_blocking(move || taker.take(&folder, &place))
+            spawn_blocking(move || Ok(Taken::new(taker.take(&folder, &place)?, taker)))
         };
         match result_of(taking.await) {
-            Ok(watched) => {
+            Ok(taken) => {
+                let watched = taken.keep();
                 taker.locked.hand_over(&watched.root);
                 return watched;
             }

@@ -17,6 +17,7 @@ mod open_folders;
 mod output;
 mod print;
 mod push;
+mod reload;
 pub mod retry;
 #[cfg(feature = "sandbox")]
 mod sandbox;
@@ -27,20 +28,23 @@ mod totals;
 pub mod verify;
 mod watch;
 
+use std::ffi::OsStr;
 use std::io;
 
 use tracing::Instrument as _;
 
 use crate::budget;
 use crate::cli::{Cli, Command};
-use crate::config::{Config, Environment};
+use crate::config::{Config, Environment, Overrides};
 use crate::exit::{Exit, Fatal};
+use crate::service_manager::ServiceManager;
 use crate::shutdown::{self, Reloads, Shutdown, Trigger};
 
 use context::Context;
 pub use output::Output;
 #[cfg(feature = "fuzzing")]
 pub(crate) use print::line;
+use reload::Reloader;
 pub use totals::Run;
 
 /// Runs the command that was typed. What it counts goes into the summary of `run`.
@@ -68,7 +72,8 @@ async fn dispatch(cli: Cli, environment: Environment, run: &Run) -> Result<Exit,
         }
         _ => {}
     }
-    let config = load(&cli, environment).await?;
+    let overrides = cli.overrides()?;
+    let config = load_config(overrides.clone(), environment.clone()).await?;
     let (trigger, shutdown) = signals()?;
     let Cli { global, command } = cli;
     let context = Context { config, global, shutdown, totals: run.totals().clone() };
@@ -78,9 +83,11 @@ async fn dispatch(cli: Cli, environment: Environment, run: &Run) -> Result<Exit,
         Command::Watch(typed) if typed.dry_run => dry_run::watch(context, typed.once, &mut out).await,
         Command::Push(typed) if typed.dry_run => dry_run::push(context, &typed, &mut out).await,
         Command::Watch(typed) => {
-            let reloads = if typed.once { Reloads::never() } else { hangups(trigger)? };
+            let requests = if typed.once { Reloads::never() } else { hangups(trigger)? };
+            let manager = if typed.once { ServiceManager::new(|_| None) } else { service_manager(&environment) };
+            let reloader = Reloader { requests, overrides, environment, manager, is_pending: false };
             let options = watch::Options { once: typed.once, strict: typed.strict };
-            watch::run(context, options, reloads).await
+            watch::run(context, options, reloader).await
         }
         Command::Push(typed) => push::run(context, &typed).await,
         Command::Status => status::run(context, &mut out).await,
@@ -100,9 +107,13 @@ async fn dispatch(cli: Cli, environment: Environment, run: &Run) -> Result<Exit,
     }
 }
 
-/// Loads the configuration. Its checks follow the paths of folders, and a share that does not answer would block them for ever.
+/// Loads the configuration for a command line.
 async fn load(cli: &Cli, environment: Environment) -> Result<Config, Fatal> {
-    let overrides = cli.overrides()?;
+    load_config(cli.overrides()?, environment).await
+}
+
+/// Loads the configuration. Its checks follow the paths of folders, and a share that does not answer would block them for ever.
+async fn load_config(overrides: Overrides, environment: Environment) -> Result<Config, Fatal> {
     let loading = tokio::task::spawn_blocking(move || Config::load(&overrides, &environment));
     let Ok(loaded) = tokio::time::timeout(budget::RECOVERY, loading).await else {
         return Err(Fatal::new(
@@ -112,6 +123,11 @@ async fn load(cli: &Cli, environment: Environment) -> Result<Config, Fatal> {
         ));
     };
     Ok(loaded.map_err(Fatal::internal)??)
+}
+
+/// The service manager that started this process.
+fn service_manager(environment: &Environment) -> ServiceManager {
+    ServiceManager::new(|name| environment.get(name).map(OsStr::to_owned))
 }
 
 fn signals() -> Result<(Trigger, Shutdown), Fatal> {

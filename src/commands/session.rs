@@ -93,25 +93,26 @@ impl Session {
     }
 }
 
-/// The configuration of the client, out of that of the program.
-fn client_config(service: &Service, login: &Login) -> ClientConfig {
+/// Who logs in, for the client.
+pub(super) fn credentials(login: &Login) -> Credentials {
     let user = match &login.grant {
         Grant::Password { username, password } => {
             Some(UserCredentials { username: username.clone(), password: password.clone() })
         }
         Grant::ClientCredentials => None,
     };
+    Credentials { client_id: login.client_id.clone(), client_secret: login.client_secret.clone(), user }
+}
+
+/// The configuration of the client, out of that of the program.
+fn client_config(service: &Service, login: &Login) -> ClientConfig {
     ClientConfig {
         realm: service.realm.clone(),
         api_url: service.api_url.clone(),
         auth_url: service.auth_url.clone(),
         content_type: service.content_type.clone(),
         ca_file: service.ca_file.clone(),
-        credentials: Credentials {
-            client_id: login.client_id.clone(),
-            client_secret: login.client_secret.clone(),
-            user,
-        },
+        credentials: credentials(login),
         timeouts: Timeouts::default(),
         refused_logins: None,
     }

@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::notified::NotifiedFiles;
 use super::open_folders::LockedFolders;
 use crate::config::Folder;
 use crate::daemon::WatchedFolder;
@@ -12,9 +13,8 @@ use crate::file::lease::{self, LeaseBreaks};
 use crate::file::lock::Locks;
 use crate::file::{FolderError, Root};
 use crate::inventory::Look;
-use crate::notifier::FileReports;
 use crate::observe::metrics::Metrics;
-use crate::removal::MoveTargetError;
+use crate::removal::{self, MoveTargetError};
 use crate::status::{Gatherer, Place};
 use crate::upload::MoveTargets;
 
@@ -26,7 +26,7 @@ pub(super) struct FolderTaker {
     pub(super) locked: LockedFolders,
     pub(super) status: Gatherer,
     pub(super) breaks: LeaseBreaks,
-    pub(super) notified: Option<FileReports>,
+    pub(super) notified: NotifiedFiles,
 }
 
 impl FolderTaker {
@@ -62,10 +62,21 @@ impl FolderTaker {
         let counts = self.metrics.folder(root.path());
         let watched = WatchedFolder { root, policy: folder.policy.clone(), targets, dest, counts };
         self.add_to_status(&watched);
-        if let Some(notified) = &self.notified {
-            notified.watches(watched.root.path(), watched.counts.waiting.clone());
-        }
+        self.notified.watches(watched.root.path(), watched.counts.waiting.clone());
         Ok(watched)
+    }
+
+    /// Gives up a folder that was locked and is not needed any more. Blocks.
+    pub(super) fn give_up(&self, root: &Arc<Root>) {
+        self.locked.hand_over(root);
+        removal::tidy(root);
+        root.unlock();
+    }
+
+    /// Forgets a folder that has left.
+    pub(super) fn forget(&self, place: &Path) {
+        self.status.remove(place);
+        self.notified.forget(place);
     }
 
     fn add_to_status(&self, watched: &WatchedFolder) {

@@ -2,27 +2,38 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
 
 use super::awaited::{self, Missing};
 use super::context::{Context, Local};
 use super::notified::Notified;
 use super::open_folders::LockedFolders;
 use super::print::Printer;
+use super::reload::{Reloader, Running, access_of, settings_of};
 use super::session::{Memory, Session};
 use super::status;
 use super::take_folder::FolderTaker;
 use super::totals::Counts;
 use crate::astran::Client;
+use crate::budget;
+use crate::config::Policy;
 use crate::daemon::{self, Folders, Mode, Tally, WatchedFolder};
 use crate::exit::{Exit, Fatal};
-use crate::observe::health::{Component, Health};
-use crate::observe::http::{Access, Listener};
+use crate::observe::health::{Component, Health, HealthCheck as _};
+use crate::observe::http::Listener;
 use crate::observe::metrics::Metrics;
 use crate::progress::{Progress, Work};
-use crate::shutdown::{Reloads, Shutdown, Stop};
+use crate::service_manager::ServiceManager;
+use crate::shutdown::{Shutdown, Stop};
 use crate::status::{Gatherer, page_source};
 use crate::upload::{PATIENCE, Shared};
+
+/// How often the start looks whether it waits for the service.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// How `watch` runs, as its flags say.
 #[derive(Debug, Clone, Copy)]
@@ -43,11 +54,14 @@ struct Ended {
 }
 
 /// Watches the configured folders.
-pub(super) async fn run(context: Context, options: Options, reloads: Reloads) -> Result<Exit, Fatal> {
+pub(super) async fn run(context: Context, options: Options, reloader: Reloader) -> Result<Exit, Fatal> {
+    let manager = reloader.manager.clone();
     let (locked, shutdown, totals) = (LockedFolders::new(), context.shutdown.clone(), context.totals.clone());
     let health = Health::default();
     let notified = Notified::start(&context, &health, options.once).await?;
-    let ended = watch(context, options, reloads, &locked, (health, &notified)).await;
+    // On the heap, as the state of a reload is large.
+    let ended = Box::pin(watch(context, options, reloader, &locked, (health, &notified))).await;
+    manager.stopping().await;
     locked.tidy().await;
     let ended = ended.and_then(|ended| match ended {
         Some(Ended { tally, some_missing, lines_dropped }) => {
@@ -68,7 +82,7 @@ pub(super) async fn run(context: Context, options: Options, reloads: Reloads) ->
 async fn watch(
     context: Context,
     options: Options,
-    reloads: Reloads,
+    mut reloader: Reloader,
     locked: &LockedFolders,
     (health, notified): (Health, &Notified),
 ) -> Result<Option<Ended>, Fatal> {
@@ -81,6 +95,8 @@ async fn watch(
     let Local { journal, locks, breaks } = context.open_local().await?;
     notified.use_journal(&journal);
     let status = Gatherer::of_daemon(health.clone(), journal.clone(), status::user_of(&context.config));
+    let manager = reloader.manager.clone();
+    let _telling = manager.keep_telling(&health, &status, context.shutdown.clone());
     let _status = status::serve(&context.config.state_dir, status.clone()).await;
     let taker = FolderTaker {
         locks,
@@ -97,6 +113,7 @@ async fn watch(
     may_begin(options, present.len(), &missing)?;
     let Context { config, global, mut shutdown, .. } = context;
     let mut some_missing = once && !missing.is_empty();
+    let places = places(&present, &missing);
     let awaited = if once {
         missing.iter().for_each(report_left_out);
         Vec::new()
@@ -104,29 +121,28 @@ async fn watch(
         missing.into_iter().map(|missing| awaited::wait_for(missing, taker.clone())).collect()
     };
     // The address is bound before anything is sent, so that a wrong one ends the program at once.
-    let listener = match config.listen.filter(|_| !once) {
-        Some(address) => Some(bind(address).await?),
-        None => None,
-    };
-    let access = Access { allowed_hosts: config.allowed_hosts.clone(), page_names: config.page_names };
-    let (grace, keep_receipts) = (config.grace, config.keep_receipts);
-    let mode = Mode { once, grace, keep_receipts, anchor: config.anchor_folder() };
+    let listener = bind(config.listen.filter(|_| !once)).await?;
+    let access = access_of(&config);
+    let mode = Mode { once, settings: settings_of(&config) };
+    let loaded = config.clone();
     let session = Session::open(config, &global, if once { Memory::OfCommand } else { Memory::OfDaemon }).await?;
     session.trouble.raise("not logged in yet");
     health.add(Component::Start, Arc::new(session.trouble.clone()));
     health.add(Component::Login, Arc::new(session.client.login_health()));
-    let _server = listener.map(|listener| listener.serve(health.clone(), metrics, page_source(status.clone()), access));
+    let server = listener.map(|listener| listener.serve(health.clone(), metrics, page_source(status.clone()), access));
     let started = tokio::select! {
         started = start(&session, &mut present, options) => started.map(Some),
+        never = ready_while_waiting(&session, &manager) => match never {},
+        never = reloader.while_starting() => match never {},
         () = shutdown.reached(Stop::Gently) => Ok(None),
     };
     let ended = match started {
         Ok(Some(all_there)) => {
             some_missing |= !all_there;
+            manager.ready().await;
             let patience = once.then_some(PATIENCE);
             let shared = Shared::new(Arc::new(session.client.clone()), journal, breaks, patience);
-            let waiting = present.iter().map(|folder| folder.counts.waiting.clone()).collect();
-            let work = Work { transfers: shared.transfers(), waiting, grace };
+            let work = work(&shared, &present, &mode);
             let progress = Progress::start(global.shown(), work, shutdown.clone());
             let (printer, printed) = Printer::start(&global, progress.done());
             shared.rate().set(session.config.limit_rate.clone());
@@ -134,18 +150,28 @@ async fn watch(
             let files = notified.files();
             let print = move |report: &_| {
                 printer.print(report);
-                if let Some(files) = &files {
-                    files.take(report);
-                }
+                files.take(report);
             };
             for folder in &present {
                 locked.hand_over(&folder.root);
             }
-            let folders = Folders { present, awaited };
+            let (changes, changed) = daemon::changes();
+            let folders = Folders { present, awaited, changes: changed };
             let running = daemon::run(Arc::clone(&shared), folders, mode, print, &health, shutdown.clone());
+            let reloading = reloader.run(Running {
+                config: loaded,
+                folders: places,
+                session: &session,
+                shared: &shared,
+                taker,
+                changes,
+                server: server.as_ref(),
+                notified,
+                health: health.clone(),
+            });
             let ended = tokio::select! {
                 ended = running => ended,
-                never = reload(&session, &shared, reloads) => match never {},
+                never = reloading => match never {},
             };
             let lines_dropped = printed.wait();
             drop(progress);
@@ -156,6 +182,19 @@ async fn watch(
     };
     session.close().await;
     ended
+}
+
+/// What the progress display shows.
+fn work(shared: &Shared<Client>, present: &[WatchedFolder], mode: &Mode) -> Work {
+    let waiting = present.iter().map(|folder| folder.counts.waiting.clone()).collect();
+    Work { transfers: shared.transfers(), waiting, grace: mode.settings.grace.clone() }
+}
+
+/// Where each folder lies, and its policy.
+fn places(present: &[WatchedFolder], missing: &[Missing]) -> Vec<(PathBuf, Policy)> {
+    let present = present.iter().map(|folder| (folder.root.path().to_owned(), folder.policy.clone()));
+    let missing = missing.iter().map(|missing| (missing.place.clone(), missing.folder.policy.clone()));
+    present.chain(missing).collect()
 }
 
 /// Ends the start where folders are missing: a strict one, and one with `--once` that has no folder to do.
@@ -173,8 +212,10 @@ fn report_left_out(missing: &Missing) {
     tracing::error!(folder = %missing.folder.path.display(), "{}; it is left out", missing.why);
 }
 
-async fn bind(address: SocketAddr) -> Result<Listener, Fatal> {
-    Listener::bind(address).await.map_err(|error| Fatal::new(Exit::Usage, error.to_string()))
+async fn bind(address: Option<SocketAddr>) -> Result<Option<Listener>, Fatal> {
+    let Some(address) = address else { return Ok(None) };
+    let listener = Listener::bind(address).await.map_err(|error| Fatal::new(Exit::Usage, error.to_string()))?;
+    Ok(Some(listener))
 }
 
 /// Logs in. A strict run, and one that ends by itself, look the destinations up too, before they begin: a strict run ends where one is
@@ -204,14 +245,15 @@ async fn start(session: &Session, present: &mut Vec<WatchedFolder>, options: Opt
     Ok(present.len() == before)
 }
 
-/// At each SIGHUP, tries again at once what was refused: the user who sends the signal has mended something, perhaps a password.
-async fn reload(session: &Session, shared: &Shared<Client>, mut reloads: Reloads) -> Infallible {
-    loop {
-        reloads.next().await;
-        tracing::info!("reloading: what was refused is tried again");
-        session.client.reload().await;
-        shared.retry_now();
+/// A start that waits for the service is ready all the same, once that is known: it may wait for hours, and the service manager would end it
+/// before.
+async fn ready_while_waiting(session: &Session, manager: &ServiceManager) -> Infallible {
+    let (start, first) = (Instant::now(), session.trouble.trouble());
+    while start.elapsed() < budget::READY && session.trouble.trouble() == first {
+        sleep(LOOK).await;
     }
+    manager.ready().await;
+    std::future::pending().await
 }
 
 /// The exit code of a run of the daemon or of a push.

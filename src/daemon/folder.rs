@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
 use super::start::{Started, catch_up};
-use super::stop::tidy;
+use super::stop::release;
 use super::tally::count_in_metrics;
 use super::{Run, Tally, WatchedFolder, patience_after_stop};
 use crate::exit::Fatal;
@@ -18,6 +18,7 @@ use crate::observe::health::{Component, Condition};
 use crate::observe::metrics::FolderMetrics;
 use crate::observe::stall::Activity;
 use crate::removal;
+use crate::shutdown::Shutdown;
 use crate::upload::{Asked, Options, Outcome, Report, Uploader};
 use crate::vault::Vault;
 use crate::watch::settle::Rules;
@@ -37,14 +38,14 @@ const QUEUE: usize = 256;
 /// reporter's patience ends (see [`patience_after_stop`]).
 ///
 /// Beside them, a daemon looks for the destination until it has found it once, so that one that is missing is reported before a file comes.
-pub(super) async fn run<V, F>(run: Arc<Run<V, F>>, started: Started) -> Result<Tally, Fatal>
+pub(super) async fn run<V, F>(run: Arc<Run<V, F>>, started: Started, shutdown: Shutdown) -> Result<Tally, Fatal>
 where
     V: Vault,
     F: Fn(&Report) + Send + Sync + 'static,
 {
-    let folder = FolderRun::new(run, started.folder, started.condition)?;
+    let folder = FolderRun::new(run, started.folder, started.condition, shutdown)?;
     if let Some(late) = started.late
-        && let Err(tally) = catch_up(late, &folder.options.condition, folder.run.shutdown.clone()).await
+        && let Err(tally) = catch_up(late, &folder.options.condition, folder.shutdown.clone()).await
     {
         return Ok(tally);
     }
@@ -59,12 +60,19 @@ struct FolderRun<V, F> {
     uploader: Arc<Uploader<V>>,
     /// The uploader's reports.
     reported: mpsc::UnboundedReceiver<Report>,
+    /// The folder's own stop signal.
+    shutdown: Shutdown,
 }
 
 impl<V: Vault, F: Fn(&Report)> FolderRun<V, F> {
     /// Adds the folder's checks to the health; not its condition, if that is given, because that is there already.
-    fn new(run: Arc<Run<V, F>>, folder: WatchedFolder, condition: Option<Condition>) -> Result<Self, Fatal> {
-        let mut options = watch_options(&folder, run.mode.once)?;
+    fn new(
+        run: Arc<Run<V, F>>,
+        folder: WatchedFolder,
+        condition: Option<Condition>,
+        shutdown: Shutdown,
+    ) -> Result<Self, Fatal> {
+        let mut options = watch_options(&folder, run.once)?;
         let name = folder.root.path().display().to_string();
         match condition {
             Some(known) => options.condition = known,
@@ -76,26 +84,26 @@ impl<V: Vault, F: Fn(&Report)> FolderRun<V, F> {
         let uploader = Uploader::new(Arc::clone(&run.shared), uploads, reports);
         run.health.add(Component::Destination(name), uploader.destination());
         run.stall_detector.add(options.inspections.clone());
-        Ok(Self { run, root, options, uploader, reported })
+        Ok(Self { run, root, options, uploader, reported, shutdown })
     }
 
     async fn run_loops(mut self) -> Tally {
-        let Run { mode, shutdown, .. } = &*self.run;
+        let (run, shutdown) = (&*self.run, self.shutdown.clone());
         let (ready, queue) = mpsc::channel::<Settled>(QUEUE);
         let (to_watch, reports) = mpsc::unbounded_channel();
         let counts = self.options.counts.clone();
         let reporter = Reporter { run: &self.run, counts, tally: Tally::default(), to_watch };
         let mut finding = JoinSet::new();
-        if !mode.once {
+        if !run.once {
             let uploader = Arc::clone(&self.uploader);
             finding.spawn(async move { uploader.find_destination().await }.in_current_span());
         }
         let watching = watch::run(self.root, self.options, ready, reports, shutdown.clone());
-        let uploading = self.uploader.run(queue, mode.grace, shutdown.clone());
-        let reporting = reporter.run(&mut self.reported, patience_after_stop(mode.grace, shutdown.clone()));
+        let uploading = self.uploader.run(queue, run.grace.clone(), shutdown.clone());
+        let reporting = reporter.run(&mut self.reported, patience_after_stop(run.grace.clone(), shutdown.clone()));
         let ((watched, root), stopped, (all_reported, mut tally)) = tokio::join!(watching, uploading, reporting);
         if all_reported {
-            tidy(root).await;
+            release(root, &shutdown).await;
         } else {
             tracing::warn!("removals under way there don't end; the next start resolves what is left of them");
         }
@@ -165,7 +173,7 @@ impl<V, F: Fn(&Report)> Reporter<'_, V, F> {
     fn take(&mut self, report: Report) {
         self.tally.count(&report.outcome);
         count_in_metrics(&self.counts, &report.outcome);
-        if self.run.mode.once && matches!(report.outcome, Outcome::Skipped { failed: true }) {
+        if self.run.once && matches!(report.outcome, Outcome::Skipped { failed: true }) {
             // Otherwise a cron job would succeed from its second run on, and hide the files that its first run could not upload.
             self.tally.failed += 1;
             tracing::warn!(file = %report.file.origin.display(), "has failed before and is unchanged: see history --failed");

@@ -1,6 +1,7 @@
 //! Runs the folders of `watch`: puts watching, uploads and the journal together, starts them and stops them.
 
 mod awaited;
+mod changes;
 mod failed_before;
 mod folder;
 mod start;
@@ -21,14 +22,17 @@ use crate::file::Root;
 use crate::observe::health::{Component, Health};
 use crate::observe::metrics::FolderMetrics;
 use crate::observe::stall::StallDetector;
-use crate::shutdown::Shutdown;
+use crate::shutdown::{Grace, Shutdown};
 use crate::upload::{MoveTargets, Report, Shared};
 use crate::vault::{RemotePath, Vault};
 
 pub use awaited::AwaitedFolder;
+use changes::Members;
+pub use changes::{Changes, ChangesReceiver, Leaving, channel as changes};
 use start::Started;
 pub(crate) use stop::{patience_after_stop, tidy_all};
 pub use tally::Tally;
+use upkeep::Upkeep;
 
 /// A folder to watch, with what happens to its files.
 #[derive(Debug)]
@@ -52,11 +56,13 @@ pub struct Folders {
     pub present: Vec<WatchedFolder>,
     /// Those that are waited for. With `--once` there are none.
     pub awaited: Vec<AwaitedFolder>,
+    /// What changes while the daemon runs.
+    pub changes: ChangesReceiver,
 }
 
 impl From<Vec<WatchedFolder>> for Folders {
     fn from(present: Vec<WatchedFolder>) -> Self {
-        Self { present, awaited: Vec::new() }
+        Self { present, awaited: Vec::new(), changes: ChangesReceiver::none() }
     }
 }
 
@@ -65,8 +71,15 @@ impl From<Vec<WatchedFolder>> for Folders {
 pub struct Mode {
     /// End when all files that were there at the start are done. Then the wait for a service that can't be reached has an end too.
     pub once: bool,
+    /// What may change while the daemon runs.
+    pub settings: Settings,
+}
+
+/// What may change while the daemon runs.
+#[derive(Debug, Clone)]
+pub struct Settings {
     /// How long uploads under way may take after a stop signal.
-    pub grace: Duration,
+    pub grace: Grace,
     /// How long receipts are kept; for ever where `None`.
     pub keep_receipts: Option<Duration>,
     /// The folder in the vault for anchors of the receipts; `None` for no anchors.
@@ -76,7 +89,8 @@ pub struct Mode {
 /// What all folders of a run share.
 struct Run<V, F> {
     shared: Arc<Shared<V>>,
-    mode: Mode,
+    once: bool,
+    grace: Grace,
     /// Called with the report of each file.
     on_report: F,
     health: Health,
@@ -102,21 +116,23 @@ pub async fn run<V: Vault>(
     health: &Health,
     shutdown: Shutdown,
 ) -> Result<Tally, Fatal> {
+    let Mode { once, settings } = mode;
     let run = Arc::new(Run {
         shared,
-        mode,
+        once,
+        grace: settings.grace.clone(),
         on_report,
         health: health.clone(),
         stall_detector: StallDetector::default(),
         shutdown,
     });
-    let Folders { present, awaited } = folders.into();
+    let Folders { present, awaited, mut changes } = folders.into();
     let places: Vec<_> = present.iter().map(|folder| folder.root.path().to_owned()).collect();
-    let upkeep = upkeep::start(&run);
+    let mut upkeep = Upkeep::start(&run, settings);
     let started = start::recover_all(run.shared.journal(), present).await?;
     run.add_health_checks();
     let reminder = failed_before::remind(run.shared.journal().clone(), places);
-    let tally = run_folders(&run, started, awaited).await?;
+    let tally = run_folders(&run, (started, awaited), &mut changes, &mut upkeep).await?;
     reminder.written().await;
     upkeep.finish(&run, &tally).await;
     Ok(tally)
@@ -133,30 +149,72 @@ impl<V: Vault, F> Run<V, F> {
     }
 }
 
-/// Runs all folders side by side until the last one has ended.
+/// Runs all folders side by side until the last one has ended; folders may join and leave meanwhile.
 async fn run_folders<V, F>(
     run: &Arc<Run<V, F>>,
-    folders: Vec<Started>,
-    awaited: Vec<AwaitedFolder>,
+    (started, awaited): (Vec<Started>, Vec<AwaitedFolder>),
+    changes: &mut ChangesReceiver,
+    upkeep: &mut Upkeep,
 ) -> Result<Tally, Fatal>
 where
     V: Vault,
     F: Fn(&Report) + Send + Sync + 'static,
 {
-    let mut running = JoinSet::new();
-    for started in folders {
-        let span = span_of(&started.folder.root);
-        running.spawn(folder::run(Arc::clone(run), started).instrument(span));
+    let mut running = Running { run: Arc::clone(run), tasks: JoinSet::new(), members: Members::default() };
+    for started in started {
+        running.start(started);
     }
     for awaited in awaited {
-        let (span, run) = (span_at(&awaited.place), Arc::clone(run));
-        running.spawn(async move { Ok(awaited::run(run, awaited).await) }.instrument(span));
+        running.await_folder(awaited);
     }
     let mut tally = Tally::default();
-    while let Some(ended) = running.join_next().await {
-        tally.add(ended.map_err(|error| panicked(&error))??);
+    loop {
+        tokio::select! {
+            ended = running.tasks.join_next() => match ended {
+                Some(ended) => {
+                    let (number, ended) = ended.map_err(|error| panicked(&error))?;
+                    running.members.ended(number, &run.health);
+                    tally.add(ended?);
+                }
+                None => return Ok(tally),
+            },
+            Changes { leave, join, settings } = changes.next() => {
+                run.grace.set(settings.grace.get());
+                upkeep.change(run, settings);
+                for leaving in leave {
+                    running.members.leave(leaving);
+                }
+                for awaited in join {
+                    running.await_folder(awaited);
+                }
+            }
+        }
     }
-    Ok(tally)
+}
+
+/// The folders that run.
+struct Running<V, F> {
+    run: Arc<Run<V, F>>,
+    tasks: JoinSet<(u64, Result<Tally, Fatal>)>,
+    members: Members,
+}
+
+impl<V, F> Running<V, F>
+where
+    V: Vault,
+    F: Fn(&Report) + Send + Sync + 'static,
+{
+    fn start(&mut self, started: Started) {
+        let (span, run) = (span_of(&started.folder.root), Arc::clone(&self.run));
+        let (number, shutdown) = self.members.add(started.folder.root.path(), &run.shutdown);
+        self.tasks.spawn(async move { (number, folder::run(run, started, shutdown).await) }.instrument(span));
+    }
+
+    fn await_folder(&mut self, awaited: AwaitedFolder) {
+        let (span, run) = (span_at(&awaited.place), Arc::clone(&self.run));
+        let (number, shutdown) = self.members.add(&awaited.place, &run.shutdown);
+        self.tasks.spawn(async move { (number, Ok(awaited::run(run, awaited, shutdown).await)) }.instrument(span));
+    }
 }
 
 /// The span of all that is done for one folder: its log lines carry the folder's path. It has the level of errors, so that no line that

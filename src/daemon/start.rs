@@ -93,7 +93,7 @@ pub(super) async fn catch_up(late: Recovery, condition: &Condition, shutdown: Sh
 pub(super) async fn recovered(recovery: Recovery, condition: &Condition, mut shutdown: Shutdown) -> Result<(), Tally> {
     let recovered = tokio::select! {
         ended = recovery => result_of(ended),
-        () = shutdown.reached(Stop::Gently) => return Err(Tally::default()),
+        () = shutdown.reached(Stop::Leave) => return Err(Tally::default()),
     };
     match recovered {
         Ok(()) => {

@@ -1,7 +1,6 @@
 //! The end of a run: how long a stop waits for files under way, and what is removed from the folders.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
@@ -11,17 +10,18 @@ use super::span_of;
 use crate::budget;
 use crate::file::Root;
 use crate::removal;
-use crate::shutdown::{Shutdown, Stop};
+use crate::shutdown::{Grace, Shutdown, Stop};
 
 /// Resolves when a stop does not wait any longer for files under way.
 ///
 /// The uploads have `grace`, which a second signal ends. The removals have [`budget::TIDY`] more, so that a file with a receipt is
 /// still removed. They have a limit too, because a removal on a file system that does not answer would keep the program from ending.
-pub(crate) async fn patience_after_stop(grace: Duration, mut shutdown: Shutdown) {
+pub(crate) async fn patience_after_stop(grace: impl Into<Grace>, mut shutdown: Shutdown) {
+    let grace = grace.into();
     let mut second_signal = shutdown.clone();
     let grace_ends = async {
         shutdown.reached(Stop::Gently).await;
-        sleep(grace).await;
+        sleep(grace.get()).await;
     };
     tokio::select! {
         () = grace_ends => {}
@@ -36,6 +36,15 @@ pub(super) async fn tidy(root: Arc<Root>) {
     let tidying = spawn_blocking(move || removal::tidy(&root));
     if timeout(budget::TIDY, tidying).await.is_err() {
         tracing::warn!("its file system does not answer; an empty private folder may be left there");
+    }
+}
+
+/// Lets go of a folder that ends: tidies it, and where it leaves a daemon that goes on, unlocks it. It may come back with other settings, and must
+/// not be shut out by its old lock.
+pub(super) async fn release(root: Arc<Root>, shutdown: &Shutdown) {
+    tidy(Arc::clone(&root)).await;
+    if shutdown.requested() == Stop::Leave {
+        root.unlock();
     }
 }
 

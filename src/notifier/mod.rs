@@ -99,11 +99,6 @@ impl Notifier {
         self.files.clone()
     }
 
-    /// From now on the failures that lie in the folders can be counted in this journal.
-    pub(crate) fn use_journal(&self, journal: Journal) {
-        self.files.inputs.try_send(Input::Journal(journal)).ok();
-    }
-
     /// Tells how the run ended, and waits a few seconds until that is sent.
     pub(crate) async fn end(mut self, ended: &Result<Exit, Fatal>) {
         let end = match ended {
@@ -122,6 +117,11 @@ impl Notifier {
 }
 
 impl FileReports {
+    /// From now on the failures that lie in the folders can be counted in this journal.
+    pub(crate) fn use_journal(&self, journal: Journal) {
+        self.inputs.try_send(Input::Journal(journal)).ok();
+    }
+
     /// A folder is watched from now on, whose waiting files are counted here. Never waits.
     pub(crate) fn watches(&self, folder: &Path, waiting: Waiting) {
         self.inputs.try_send(Input::Folder(folder.to_owned(), waiting)).ok();

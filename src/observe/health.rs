@@ -90,6 +90,11 @@ impl Health {
         locked(&self.0).push(Check { component, asks: check, since: Arc::default() });
     }
 
+    /// Removes the checks of these components.
+    pub(crate) fn remove(&self, components: &[Component]) {
+        locked(&self.0).retain(|check| !components.contains(&check.component));
+    }
+
     /// Runs all checks, in the order in which they were added.
     pub fn check_all(&self) -> Vec<Checked> {
         // The checks run without the lock, so that a component that is being added does not wait for them.

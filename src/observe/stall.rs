@@ -115,6 +115,8 @@ impl StallDetector {
         // This process itself was stopped or got no processor time. Nothing could advance then, so the time does not count.
         let was_suspended = now.saturating_duration_since(state.last_sample) > 3 * TICK;
         state.last_sample = now;
+        // Of a folder that has left only this detector still holds the counts.
+        state.activities.retain(|sampled| Arc::strong_count(&sampled.activity.0) > 1);
         for sampled in &mut state.activities {
             sampled.sample(now);
             if was_suspended {

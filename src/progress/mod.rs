@@ -20,7 +20,7 @@ use crate::observe::logging;
 use crate::observe::screen;
 use crate::observe::transfers::Transfers;
 use crate::observe::waiting::{Waiting, WaitingFiles};
-use crate::shutdown::{Shutdown, Stop};
+use crate::shutdown::{Grace, Shutdown, Stop};
 
 use model::{Bars, Minutes, Moment, Stopping};
 
@@ -101,7 +101,7 @@ pub(crate) struct Work {
     /// The files that wait in each watched folder; empty where that is not known.
     pub(crate) waiting: Vec<Waiting>,
     /// How long a stop waits for uploads in flight.
-    pub(crate) grace: Duration,
+    pub(crate) grace: Grace,
 }
 
 /// What the thread is told.
@@ -212,7 +212,7 @@ impl Display {
             return;
         }
         let in_flight = self.work.transfers.all().len();
-        let stopping = Stopping { ends: at + self.work.grace };
+        let stopping = Stopping { ends: at + self.work.grace.get() };
         match (now, self.shown.way) {
             // The line of a cut stays in the terminal when the bars are gone.
             (true, _) => {

@@ -14,6 +14,7 @@ mod record;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use sha2::{Digest as _, Sha256};
@@ -57,7 +58,7 @@ pub struct Use {
 pub struct RefusedLogins {
     path: PathBuf,
     user: String,
-    secrets: Vec<Source>,
+    secrets: RwLock<Vec<Source>>,
     config: Option<PathBuf>,
     usage: Use,
     /// A login of this process was granted: from then on the process paces its logins by itself (see `astran::session`).
@@ -80,7 +81,23 @@ impl RefusedLogins {
         let Account { address, realm, client, user } = account;
         let hash = Sha256::digest([address.as_str(), realm, client, user].join("\n"));
         let path = state_dir.join(format!("login-{}.json", hex(&hash[..8])));
-        Some(Self { path, user: user.clone(), secrets, config, usage, was_granted: AtomicBool::new(false) })
+        Some(Self {
+            path,
+            user: user.clone(),
+            secrets: RwLock::new(secrets),
+            config,
+            usage,
+            was_granted: AtomicBool::new(false),
+        })
+    }
+
+    /// The secrets come from elsewhere from now on.
+    pub(crate) fn set_secrets(&self, secrets: Vec<Source>) {
+        *self.secrets.write().unwrap_or_else(PoisonError::into_inner) = secrets;
+    }
+
+    fn secrets(&self) -> Vec<Source> {
+        self.secrets.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits until no other process logs in with this account, within [`budget::LOGIN_TURN`]. The error says that an earlier login was
@@ -92,7 +109,7 @@ impl RefusedLogins {
             return Ok(Turn { memory: self, secret, locked: None });
         };
         let heed = self.usage.heed && !self.was_granted.load(Ordering::Relaxed);
-        let refusal = locked.record.refuses(&secret, &self.user, &self.secrets, SystemTime::now());
+        let refusal = locked.record.refuses(&secret, &self.user, &self.secrets(), SystemTime::now());
         if let Some(message) = refusal.filter(|_| heed) {
             return Err(message);
         }
@@ -121,7 +138,7 @@ impl RefusedLogins {
     }
 
     async fn identity(&self) -> String {
-        let (secrets, config) = (self.secrets.clone(), self.config.clone());
+        let (secrets, config) = (self.secrets(), self.config.clone());
         blocking(move || Some(file::identity(&secrets, config.as_deref()))).await.unwrap_or_default()
     }
 }

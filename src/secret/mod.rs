@@ -77,6 +77,16 @@ impl Source {
         }
     }
 
+    /// Whether the secret comes from the same place. Of a secret itself, and of a question, there is only one in a process.
+    pub(crate) fn is_same_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::File(one), Self::File(other)) | (Self::Credential(one), Self::Credential(other)) => one == other,
+            (Self::Command(one), Self::Command(other)) => one == other,
+            (Self::Given(_), Self::Given(_)) | (Self::Prompt(_), Self::Prompt(_)) => true,
+            _ => false,
+        }
+    }
+
     /// The path of the file that holds the secret, if one does.
     pub fn path(&self) -> Option<&Path> {
         match self {
@@ -115,6 +125,10 @@ async fn from_command(words: &[String], timeout: Duration) -> ReadResult {
         .args(arguments)
         .stdin(Stdio::null())
         .env_remove("ASTRAN_BACKUP_PASSWORD")
+        // With these variables of systemd the command could speak for the service.
+        .env_remove("NOTIFY_SOCKET")
+        .env_remove("WATCHDOG_USEC")
+        .env_remove("WATCHDOG_PID")
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
         .kill_on_drop(true)

@@ -53,6 +53,17 @@ struct Sources {
     stored: Mutex<StoredSince>,
 }
 
+/// What is said of a daemon in half a line.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Brief {
+    /// Watched folders.
+    pub(crate) folders: usize,
+    /// Uploads in flight.
+    pub(crate) uploads: usize,
+    /// Files stored since midnight, local time.
+    pub(crate) stored_today: u64,
+}
+
 /// What a look at a folder found.
 #[derive(Debug, Default)]
 struct Looked {
@@ -104,6 +115,11 @@ impl Gatherer {
         places.push((place, Latest::default()));
     }
 
+    /// Removes a folder that is watched no more.
+    pub(crate) fn remove(&self, root: &Path) {
+        locked(&self.0.places).retain(|(known, _)| known.look.root() != root);
+    }
+
     /// Says where the uploads of this process are to be seen.
     pub(crate) fn uploads(&self, transfers: Transfers, rate: Arc<RateLimiter>) {
         self.0.uploads.get_or_init(|| (transfers, rate));
@@ -124,6 +140,19 @@ impl Gatherer {
         let transfers = self.0.uploads.get().map(|(transfers, _)| transfers.all()).unwrap_or_default();
         locked(&self.0.rates).look(&transfers, now);
         transfers
+    }
+
+    /// How many uploads are in flight.
+    pub(crate) fn uploads_in_flight(&self) -> usize {
+        self.0.uploads.get().map_or(0, |(transfers, _)| transfers.all().len())
+    }
+
+    /// What is said in half a line. Blocks for a question to the journal; no folder is looked at.
+    pub(crate) fn brief(&self) -> Brief {
+        let stored = self.stored_today();
+        let places = locked(&self.0.places);
+        let stored_today = places.iter().map(|(place, _)| stored.of(place.look.root()).files).sum();
+        Brief { folders: places.len(), uploads: self.uploads_in_flight(), stored_today }
     }
 
     /// Makes a snapshot. Blocks for as long as a look at the folders takes, [`budget::STATUS_LOOK`] at most, also where a file system hangs.

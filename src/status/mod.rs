@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::events::{Event, LocalPath};
 
-pub(crate) use gather::{Gatherer, Place};
+pub(crate) use gather::{Brief, Gatherer, Place};
 pub(crate) use page::page_source;
 pub(crate) use socket::{Answers, Server, ask_all};
 pub(crate) use text::as_text;

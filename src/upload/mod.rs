@@ -50,7 +50,7 @@ use crate::observe::metrics::FolderMetrics;
 use crate::observe::stall::Activity;
 use crate::observe::transfers::Transfers;
 use crate::removal::Removals;
-use crate::shutdown::{Shutdown, Stop};
+use crate::shutdown::{Grace, Shutdown, Stop};
 use crate::vault::{Kind, RemotePath, Vault, VaultError};
 
 use breaker::Breaker;
@@ -226,16 +226,17 @@ impl<V: Vault> Uploader<V> {
     pub async fn run(
         self: Arc<Self>,
         mut queue: mpsc::Receiver<Settled>,
-        grace: Duration,
+        grace: impl Into<Grace>,
         mut shutdown: Shutdown,
     ) -> Option<VaultError> {
+        let grace = grace.into();
         let (mut in_flight, mut held) = (JoinSet::new(), Held::default());
         while self.stopped.get().is_none() {
             // A task that has ended keeps its memory until it is joined.
             while in_flight.try_join_next().is_some() {}
             let next = tokio::select! {
                 biased;
-                () = shutdown.reached(Stop::Gently) => break,
+                () = shutdown.reached(Stop::Leave) => break,
                 next = self.next(&mut queue, &mut held) => next,
             };
             let Some((file, class)) = next else { break };
@@ -260,11 +261,11 @@ impl<V: Vault> Uploader<V> {
 
     /// Waits for the files in flight: for as long as they take where no stop was asked for, after a stop for the grace, and no longer
     /// after a second one.
-    async fn finish_all(&self, mut in_flight: JoinSet<()>, grace: Duration, mut shutdown: Shutdown) {
+    async fn finish_all(&self, mut in_flight: JoinSet<()>, grace: Grace, mut shutdown: Shutdown) {
         let mut insists = shutdown.clone();
         let patience = async {
             shutdown.reached(Stop::Gently).await;
-            tokio::time::sleep(grace).await;
+            tokio::time::sleep(grace.get()).await;
         };
         tokio::select! {
             () = async {

@@ -64,7 +64,7 @@ impl<V: Vault> Uploader<V> {
                 biased;
                 permits = self.permits() => permits,
                 // The grace is for transfers: a file that waits for the service is not in flight.
-                () = shutdown.reached(Stop::Gently) => return Some(Outcome::Left),
+                () = shutdown.reached(Stop::Leave) => return Some(Outcome::Left),
             };
             let permits = match permits {
                 Ok(permits) => permits,
@@ -84,7 +84,7 @@ impl<V: Vault> Uploader<V> {
                 biased;
                 // Without a pause the next try is part of the same transfer: after a stop too it has the grace.
                 () = self.pause(pause, place) => {}
-                () = shutdown.reached(Stop::Gently) => return Some(Outcome::Left),
+                () = shutdown.reached(Stop::Leave) => return Some(Outcome::Left),
             }
         }
     }

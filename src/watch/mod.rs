@@ -114,7 +114,7 @@ impl Watch {
             let next_inspection = self.candidates.next_due().filter(|_| self.inspecting.is_none());
             let room = self.candidates.len() < budget::CANDIDATES;
             tokio::select! {
-                () = shutdown.reached(Stop::Gently) => break,
+                () = shutdown.reached(Stop::Leave) => break,
                 () = if_some(self.count_at.map(sleep_until)) => {
                     self.count_waiting();
                     continue;

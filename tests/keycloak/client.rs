@@ -118,7 +118,7 @@ fn a_locked_account_can_not_be_told_from_a_wrong_password() {
     refused(&realm, &client, "or the account is locked for a while");
     assert_eq!(realm.login("someone", PASSWORD).0, wrong);
     realm.unlock();
-    realm.world.runtime.block_on(client.reload());
+    realm.world.runtime.block_on(client.reload(None));
     probe(&realm, &client).unwrap();
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use astran_backup::config::Policy;
-use astran_backup::daemon::{self, Mode, WatchedFolder};
+use astran_backup::daemon::{self, Mode, Settings, WatchedFolder};
 use astran_backup::file::Root;
 use astran_backup::file::lease::LeaseBreaks;
 use astran_backup::journal::Journal;
@@ -60,7 +60,8 @@ async fn a_watch_whose_store_never_answers_is_not_ready() {
         dest: RemotePath::parse("/dest").unwrap(),
         counts: FolderMetrics::detached(),
     };
-    let mode = Mode { once: false, grace: Duration::ZERO, keep_receipts: None, anchor: None };
+    let settings = Settings { grace: Duration::ZERO.into(), keep_receipts: None, anchor: None };
+    let mode = Mode { once: false, settings };
     let (health, (trigger, shutdown)) = (Health::default(), shutdown::channel());
     let asked = health.clone();
     let running =

@@ -93,7 +93,10 @@ impl SessionActor {
     fn handle(&mut self, message: SessionMessage) {
         match message {
             SessionMessage::RequestToken(waiter) => self.waiters.push(waiter),
-            SessionMessage::Reload => self.policy.reload(),
+            SessionMessage::Reload => {
+                self.policy.check_secrets_every(self.endpoint.check_interval());
+                self.policy.reload();
+            }
             SessionMessage::Logout(reply) => self.logouts.push(reply),
         }
     }

@@ -16,7 +16,7 @@ pub(super) mod fuzzing;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -28,7 +28,7 @@ pub use self::token::{Renewal, TokenLifetimes};
 pub(super) use self::token::{Token, TokenNeed};
 use self::token_endpoint::TokenEndpoint;
 use super::address::Addresses;
-use super::client_config::ClientConfig;
+use super::client_config::{ClientConfig, SecretSources};
 use crate::observe::health::Condition;
 use crate::vault::{Kind, VaultError};
 
@@ -53,6 +53,7 @@ impl Tokens {
             logout_url: addresses.logout(),
             realm: config.realm.clone(),
             credentials: config.credentials.clone(),
+            sources: RwLock::new(config.credentials.secrets()),
             timeouts: config.timeouts.clone(),
             refused_logins: config.refused_logins.clone(),
             slow: Condition::default(),
@@ -94,8 +95,12 @@ impl Tokens {
         self.token(TokenNeed::Replacement(refused.serial)).await
     }
 
-    /// The configuration or the secrets may have changed: a refused login may be tried again at once.
-    pub(super) async fn reload(&self) {
+    /// The configuration or the secrets may have changed: a refused login may be tried again at once. With `sources`, the secrets come
+    /// from there from now on.
+    pub(super) async fn reload(&self, sources: Option<SecretSources>) {
+        if let Some(sources) = sources {
+            self.endpoint.set_sources(sources);
+        }
         if let Some(actor) = self.actor.get() {
             // A task that has ended has nothing to reload.
             let _gone = actor.send(SessionMessage::Reload).await;

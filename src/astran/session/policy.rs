@@ -291,6 +291,11 @@ impl TokenPolicy {
         self.next_suspension = FIRST_SUSPENSION;
     }
 
+    /// The shortest time between two checks of the secrets, where they come from now.
+    pub(super) fn check_secrets_every(&mut self, interval: Duration) {
+        self.check_interval = interval;
+    }
+
     /// The session is over.
     pub(super) fn logged_out(&mut self) {
         (self.token, self.refresh) = (None, None);

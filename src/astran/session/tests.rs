@@ -102,7 +102,7 @@ async fn a_reload_tries_again_but_not_too_soon() {
     let client = server.client();
     assert_eq!(client.probe().await.unwrap_err().kind, Kind::Login);
     let refused = std::time::Instant::now();
-    client.reload().await;
+    client.reload(None).await;
     assert!(probe_many(&client, 5).await.iter().all(Result::is_ok));
     assert!(refused.elapsed() > Duration::from_millis(1900), "two failures within a second would lock the account");
     assert_eq!(server.count(RecordedRequest::is_token), 2);

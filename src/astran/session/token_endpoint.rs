@@ -1,7 +1,7 @@
 //! The requests to the login service: login, refresh, logout. Decides nothing.
 
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
@@ -13,7 +13,7 @@ use url::{Url, form_urlencoded};
 
 use super::answer::{self, TokenError, TokenRequest, TokenResponse};
 use super::policy::Fingerprint;
-use crate::astran::client_config::{Credentials, Timeouts};
+use crate::astran::client_config::{Credentials, SecretSources, Timeouts};
 use crate::astran::transport::{Answer, Limits, TransportError};
 use crate::astran::{redact, transport};
 use crate::budget;
@@ -32,6 +32,8 @@ pub(super) struct TokenEndpoint {
     pub(super) logout_url: Url,
     pub(super) realm: String,
     pub(super) credentials: Credentials,
+    /// Where the secrets of these credentials come from now.
+    pub(super) sources: RwLock<SecretSources>,
     pub(super) timeouts: Timeouts,
     pub(super) refused_logins: Option<Arc<RefusedLogins>>,
     /// Raised while a request for a token takes unusually long, so that all calls wait.
@@ -60,16 +62,28 @@ impl Secrets {
 impl TokenEndpoint {
     /// Reads the secrets from where they are kept.
     pub(super) async fn secrets(&self) -> Result<Secrets, SecretError> {
-        let password = match &self.credentials.user {
-            Some(user) => Some(read_secret(&user.password).await?),
+        let password = match self.sources().password {
+            Some(source) => Some(read_secret(&source).await?),
             None => None,
         };
         Ok(Secrets { password, client: self.client_secret().await? })
     }
 
+    fn sources(&self) -> SecretSources {
+        self.sources.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The secrets come from elsewhere from now on.
+    pub(super) fn set_sources(&self, sources: SecretSources) {
+        if let Some(memory) = &self.refused_logins {
+            memory.set_secrets(sources.all().cloned().collect());
+        }
+        *self.sources.write().unwrap_or_else(PoisonError::into_inner) = sources;
+    }
+
     async fn client_secret(&self) -> Result<Option<SecretString>, SecretError> {
-        match &self.credentials.client_secret {
-            Some(source) => Ok(Some(read_secret(source).await?)),
+        match self.sources().client {
+            Some(source) => Ok(Some(read_secret(&source).await?)),
             None => Ok(None),
         }
     }
@@ -175,7 +189,7 @@ impl TokenEndpoint {
     }
 
     pub(super) fn check_interval(&self) -> Duration {
-        let has_command = self.credentials.sources().any(|source| matches!(source, Source::Command(_)));
+        let has_command = self.sources().all().any(|source| matches!(source, Source::Command(_)));
         if has_command { COMMAND_CHECK_INTERVAL } else { CHECK_INTERVAL }
     }
 }

@@ -70,7 +70,7 @@ async fn push(context: Context, typed: &Push, locked: &LockedFolders) -> Result<
             let client = Arc::new(session.client.clone());
             let shared = Shared::new(client, local.journal, local.breaks, Some(PATIENCE));
             shared.rate().set(session.config.limit_rate.clone());
-            let work = Work { transfers: shared.transfers(), waiting: Vec::new(), grace: session.config.grace };
+            let work = Work { transfers: shared.transfers(), waiting: Vec::new(), grace: session.config.grace.into() };
             let progress = Progress::start(global.shown(), work, shutdown.clone());
             let (printer, printed) = Printer::start(&global, progress.done());
             let asked = if typed.again { Asked::Again } else { Asked::ByName };

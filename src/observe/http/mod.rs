@@ -12,7 +12,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use hyper::header::HOST;
@@ -60,7 +60,18 @@ pub struct Listener(TcpListener);
 
 /// The running server. Dropping it ends the server and its connections.
 #[derive(Debug)]
-pub struct Server(#[allow(dead_code, reason = "dropping it ends the task")] JoinSet<()>);
+pub struct Server {
+    #[allow(dead_code, reason = "dropping it ends the task")]
+    task: JoinSet<()>,
+    state: Arc<State>,
+}
+
+impl Server {
+    /// Answers to these names and shows this much from now on.
+    pub(crate) fn set_access(&self, access: Access) {
+        *self.state.access.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(access);
+    }
+}
 
 /// What the answers are made from.
 #[derive(Debug)]
@@ -68,7 +79,7 @@ struct State {
     health: Health,
     metrics: Metrics,
     status: StatusSource,
-    access: Access,
+    access: RwLock<Arc<Access>>,
     /// Whether the listener's address is on loopback.
     on_loopback: bool,
 }
@@ -104,8 +115,10 @@ impl Listener {
         }
         let on_loopback = address.is_ok_and(|address| address.ip().is_loopback());
         let mut task = JoinSet::new();
-        task.spawn(accept_all(self.0, Arc::new(State { health, metrics, status, access, on_loopback })));
-        Server(task)
+        let access = RwLock::new(Arc::new(access));
+        let state = Arc::new(State { health, metrics, status, access, on_loopback });
+        task.spawn(accept_all(self.0, Arc::clone(&state)));
+        Server { task, state }
     }
 }
 
@@ -113,10 +126,11 @@ impl State {
     async fn answer<B>(&self, request: &hyper::Request<B>) -> Answer {
         // A header that is not text can't be an allowed name; `?` is none.
         let host = request.headers().get(HOST).map(|host| host.to_str().unwrap_or("?"));
-        if !answer::is_for_us(host, &self.access.allowed_hosts) {
+        let access = Arc::clone(&self.access.read().unwrap_or_else(PoisonError::into_inner));
+        if !answer::is_for_us(host, &access.allowed_hosts) {
             return answer::misdirected();
         }
-        let names = || self.access.page_names.unwrap_or(self.on_loopback && answer::is_direct(request.headers()));
+        let names = || access.page_names.unwrap_or(self.on_loopback && answer::is_direct(request.headers()));
         match answer::asked(request.method(), request.uri().path()) {
             Asked::Other => answer::not_found(),
             Asked::Change => answer::wrong_method(),

@@ -1,5 +1,7 @@
-//! The log: lines on standard error, as text or JSON.
+//! The log: lines on standard error, as text or JSON, or entries of systemd's journal.
 
+#[cfg(target_os = "linux")]
+mod journal;
 mod limit;
 mod queue;
 
@@ -84,18 +86,42 @@ impl Log {
     }
 }
 
-/// Starts the log on standard error. A second call changes nothing.
+/// Starts the log on standard error. A second call changes nothing. Where no format is asked for and standard error goes to systemd's journal,
+/// the lines go there as entries with fields instead.
 ///
 /// `level` is the level of this program's own lines; libraries log warnings at most. The variable `ASTRAN_BACKUP_LOG`, else
 /// `RUST_LOG`, replaces both. `variable` reads an environment variable that is set and not empty.
-pub fn init(format: Format, level: Level, variable: impl Fn(&str) -> Option<OsString>) -> Result<Log, FilterError> {
+pub fn init(
+    format: Option<Format>,
+    level: Level,
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Result<Log, FilterError> {
     let filter = filter(level, &variable)?;
     let colour = std::io::stderr().is_terminal() && variable("NO_COLOR").is_none();
     let limit = RateLimit::default();
-    let json = matches!(format, Format::Json);
-    let queue = LogQueue::start(Above(std::io::stderr()), json, colour, limit.clone());
+    let journal = if format.is_none() { journal_queue(&limit, &variable) } else { None };
+    let (format, queue) = if let Some(queue) = journal {
+        (Format::Json, queue)
+    } else {
+        let format = format.unwrap_or_default();
+        (format, LogQueue::start(Above(std::io::stderr()), format == Format::Json, colour, limit.clone()))
+    };
+    let json = format == Format::Json;
     let _already_started = subscriber(format, colour, filter, limit, queue.clone()).try_init().is_err();
     Ok(Log { queue, json })
+}
+
+/// The queue to systemd's journal, if standard error goes there.
+#[cfg(target_os = "linux")]
+fn journal_queue(limit: &RateLimit, variable: impl Fn(&str) -> Option<OsString>) -> Option<LogQueue> {
+    let is_stream = journal::is_stream(std::io::stderr(), variable("JOURNAL_STREAM").as_deref());
+    let writer = is_stream.then(|| journal::JournalWriter::new(std::io::stderr()))?.ok()?;
+    Some(LogQueue::start(writer, true, false, limit.clone()))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn journal_queue(_: &RateLimit, _: impl Fn(&str) -> Option<OsString>) -> Option<LogQueue> {
+    None
 }
 
 fn filter(level: Level, variable: impl Fn(&str) -> Option<OsString>) -> Result<EnvFilter, FilterError> {
