@@ -22,6 +22,7 @@ pub(super) struct Keys {
     pub(super) daemon: DaemonKeys,
     pub(super) journal: JournalKeys,
     pub(super) notify: NotifyKeys,
+    pub(super) fleet: FleetKeys,
     pub(super) folder: Vec<UploadKeys>,
 }
 
@@ -150,4 +151,11 @@ pub(super) struct NotifyKeys {
     #[serde(deserialize_with = "read::secret_url")]
     pub(super) ping: Option<SecretUrl>,
     pub(super) names: Option<bool>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct FleetKeys {
+    #[serde(deserialize_with = "read::host_name")]
+    pub(super) name: Option<String>,
 }

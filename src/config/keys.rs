@@ -12,13 +12,14 @@ pub(super) enum Table {
     Daemon,
     Journal,
     Notify,
+    Fleet,
     Folder,
 }
 
-use Table::{Daemon, Folder, Journal, Login, Notify, Service, Upload};
+use Table::{Daemon, Fleet, Folder, Journal, Login, Notify, Service, Upload};
 
 /// Every table.
-pub(super) const TABLES: [Table; 7] = [Service, Login, Upload, Daemon, Journal, Notify, Folder];
+pub(super) const TABLES: [Table; 8] = [Service, Login, Upload, Daemon, Journal, Notify, Fleet, Folder];
 
 /// Every key, with an example of its value as TOML. `[[folder]]` also has the keys of `[upload]`.
 pub(super) const KEYS: &[(Table, &str, &str)] = &[
@@ -65,6 +66,7 @@ pub(super) const KEYS: &[(Table, &str, &str)] = &[
     (Notify, "url", r#""https://hooks.example/secret""#),
     (Notify, "ping", r#""https://hc-ping.com/your-uuid""#),
     (Notify, "names", "false"),
+    (Fleet, "name", r#""scan-01""#),
     (Folder, "path", r#""./TemporaryFolder""#),
 ];
 
@@ -78,6 +80,7 @@ impl Table {
             Daemon => "daemon",
             Journal => "journal",
             Notify => "notify",
+            Fleet => "fleet",
             Folder => "folder",
         }
     }

@@ -10,7 +10,7 @@ use super::overrides::{Overrides, Task};
 use super::parsed::Parsed;
 use super::places::Places;
 use super::policy_builder::PolicyBuilder;
-use super::{Config, ConfigError, Environment, Folder, Login, Notify, folders, login, service, values};
+use super::{Config, ConfigError, Environment, Folder, Login, Notify, Policy, folders, host, login, service, values};
 use crate::secret::Source;
 
 const GRACE: Duration = Duration::from_secs(30);
@@ -56,7 +56,7 @@ impl Config {
             login,
             login_missing,
             folders: watched_folders(inputs, &upload, &configured, &places)?,
-            upload: upload.with_overrides(&overrides.task),
+            upload: with_host(inputs, upload.with_overrides(&overrides.task))?,
             limit_rate: overrides.limit_rate.clone().or_else(|| keys.service.limit_rate.clone()).unwrap_or_default(),
             grace: keys.daemon.grace.unwrap_or(GRACE),
             listen: keys.daemon.listen,
@@ -133,6 +133,16 @@ fn upload_policy(inputs: &Inputs<'_>) -> Result<PolicyBuilder, ConfigError> {
     Ok(upload)
 }
 
+/// The policy with this machine's name in its destination, where that has the place `{host}`: machines of a fleet that share one
+/// configuration have files of the same name.
+fn with_host(inputs: &Inputs<'_>, mut policy: Policy) -> Result<Policy, ConfigError> {
+    let configured = inputs.file.keys.fleet.name.as_deref();
+    if let Some(dest) = &mut policy.dest {
+        *dest = host::fill_in(dest, || host::name_of_this(configured, &host::machine()))?;
+    }
+    Ok(policy)
+}
+
 /// Each `[[folder]]` of the file, with the policy that the command line makes of its own.
 fn configured_folders(inputs: &Inputs<'_>, upload: &PolicyBuilder) -> Result<Vec<Folder>, ConfigError> {
     let folders = inputs.file.keys.folder.iter().enumerate();
@@ -151,7 +161,7 @@ fn configured_folder(
         return Err(ConfigError::new(format!("{place} number {number} is missing: add path = \"./TemporaryFolder\"")));
     };
     let policy = upload.clone().with_keys(keys, at)?.with_overrides(&inputs.overrides.task);
-    Ok(Folder { path, policy })
+    Ok(Folder { path, policy: with_host(inputs, policy)? })
 }
 
 /// The folders to watch: the one that the command line names, or else all configured ones.
@@ -169,8 +179,10 @@ fn watched_folders(
         return if configured.is_empty() { Err(no_folder(inputs)) } else { Ok(configured.to_vec()) };
     };
     let known = configured.iter().find(|folder| places.same(&folder.path, dir));
-    let policy =
-        known.map_or_else(|| upload.clone().with_overrides(&inputs.overrides.task), |folder| folder.policy.clone());
+    let policy = match known {
+        Some(folder) => folder.policy.clone(),
+        None => with_host(inputs, upload.clone().with_overrides(&inputs.overrides.task))?,
+    };
     Ok(vec![Folder { path: dir.clone(), policy }])
 }
 

@@ -11,6 +11,7 @@ mod environment;
 mod error;
 mod file;
 mod folders;
+mod host;
 mod inputs;
 mod keys;
 mod load;
