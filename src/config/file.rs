@@ -9,7 +9,7 @@ use url::Url;
 
 use super::notify::{NotifyEvents, SecretUrl};
 use super::values::KeepReceipts;
-use super::{AnchorFolder, Layout, MaxSize, OnConflict, RateLimit, Transfers, Verify, read};
+use super::{AnchorFolder, Database, Layout, MaxSize, OnConflict, RateLimit, ReceiptsMode, Transfers, Verify, read};
 use crate::vault::RemotePath;
 
 /// All tables.
@@ -158,4 +158,13 @@ pub(super) struct NotifyKeys {
 pub(super) struct FleetKeys {
     #[serde(deserialize_with = "read::host_name")]
     pub(super) name: Option<String>,
+    #[serde(deserialize_with = "read::database")]
+    pub(super) database: Option<Database>,
+    #[serde(deserialize_with = "read::path")]
+    pub(super) password_file: Option<PathBuf>,
+    #[serde(deserialize_with = "read::path")]
+    pub(super) ca_file: Option<PathBuf>,
+    pub(super) receipts: Option<ReceiptsMode>,
+    #[serde(deserialize_with = "read::heartbeat")]
+    pub(super) heartbeat: Option<Duration>,
 }

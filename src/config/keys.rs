@@ -67,6 +67,11 @@ pub(super) const KEYS: &[(Table, &str, &str)] = &[
     (Notify, "ping", r#""https://hc-ping.com/your-uuid""#),
     (Notify, "names", "false"),
     (Fleet, "name", r#""scan-01""#),
+    (Fleet, "database", r#""postgres://db.example/fleet""#),
+    (Fleet, "password_file", r#""/etc/astran-backup/fleet.password""#),
+    (Fleet, "ca_file", r#""/etc/ssl/our-ca.pem""#),
+    (Fleet, "receipts", r#""async""#),
+    (Fleet, "heartbeat", r#""60s""#),
     (Folder, "path", r#""./TemporaryFolder""#),
 ];
 

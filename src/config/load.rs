@@ -10,7 +10,7 @@ use super::overrides::{Overrides, Task};
 use super::parsed::Parsed;
 use super::places::Places;
 use super::policy_builder::PolicyBuilder;
-use super::{Config, ConfigError, Environment, Folder, Login, Notify, Policy, folders, host, login, service, values};
+use super::{Config, ConfigError, Environment, Folder, Login, Notify, Policy, fleet, folders, host, login, service, values};
 use crate::secret::Source;
 
 const GRACE: Duration = Duration::from_secs(30);
@@ -50,6 +50,7 @@ impl Config {
         };
         let keys = &inputs.file.keys;
         let anchor = ("--anchor", overrides.anchor.as_deref());
+        let state_dir = state_dir(inputs)?;
         let config = Self {
             file: inputs.file.origin.clone(),
             service: service::service(inputs)?,
@@ -68,7 +69,8 @@ impl Config {
                 .or_else(|| keys.journal.anchor.clone())
                 .unwrap_or_default(),
             notify: Notify::of_keys(&keys.notify),
-            state_dir: state_dir(inputs)?,
+            fleet: fleet::fleet(inputs, &state_dir)?,
+            state_dir,
         };
         config.refuse_surprises(inputs, &places)?;
         config.require_destinations(inputs)?;
@@ -109,6 +111,10 @@ impl Config {
         own_files.extend(self.file.as_deref().map(|path| ("the configuration file", path)));
         own_files.extend(self.service.ca_file.as_deref().map(|path| ("the certificate file", path)));
         own_files.extend(secrets.map(|path| ("a file with a secret", path)));
+        if let Some(fleet) = &self.fleet {
+            own_files.extend(fleet.password.path().map(|path| ("a file with a secret", path)));
+            own_files.extend(fleet.ca_file.as_deref().map(|path| ("the certificate file", path)));
+        }
         folders::are_apart(&self.folders, places)?;
         folders::hold_no_own_files("watched", &self.folders, configured, &own_files, places)?;
         let pushed: Vec<Folder> =

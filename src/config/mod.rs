@@ -10,6 +10,7 @@ mod addresses;
 mod environment;
 mod error;
 mod file;
+mod fleet;
 mod folders;
 mod host;
 mod inputs;
@@ -36,6 +37,8 @@ use std::time::Duration;
 
 pub use environment::Environment;
 pub use error::ConfigError;
+pub(crate) use fleet::login_of;
+pub use fleet::{Database, Fleet, ReceiptsMode};
 pub use login::{Grant, Login};
 pub use notify::{Notify, NotifyEvents, SecretUrl};
 pub use overrides::Overrides;
@@ -76,6 +79,8 @@ pub struct Config {
     pub anchor: AnchorFolder,
     /// Who is told of trouble.
     pub notify: Notify,
+    /// The database that has the receipts of many machines; `None` where this machine is in no fleet.
+    pub fleet: Option<Fleet>,
     /// The folder of the journal.
     pub state_dir: PathBuf,
 }

@@ -11,6 +11,7 @@
 //!   answers what a look at a folder asks about many files, `stored_today` how much was stored since a point in time;
 //! - `chain` checks and prunes the chain of receipts; `local_ends` is the chain of what became of the local files; `heads` reads,
 //!   signs and compares the ends of both chains, `anchor_lock` lets one process at a time put anchors;
+//! - `links` hands the chain of receipts out byte for byte, for copies elsewhere;
 //! - `service` says which service the journal belongs to; `state_dir` finds the journal of a service.
 //!
 //! Pure: `receipt` (what a receipt's hash is, and where a chain is broken), `report` (the same in words), `anchor` (what is kept
@@ -32,6 +33,7 @@ mod heads;
 mod history;
 mod key;
 mod known_head;
+mod links;
 mod local_ends;
 mod look;
 mod marks;
@@ -53,6 +55,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use rusqlite::Connection;
+use tokio::sync::watch;
 
 pub(crate) use self::entry::GONE_AT_START;
 pub use self::entry::{AttemptId, Begun, End, Entry, Intent, Link, LocalEnd, Record, State, Stored};
@@ -62,6 +65,7 @@ pub use self::heads::{AnchorRecord, SignedAnchor};
 pub use self::history::{Filter, NamePattern, Receipt};
 pub use self::key::{KeyError, KeyProblem};
 pub use self::known_head::{Chain, HeadComparison, KnownHead, NotAHead};
+pub use self::links::{ChainLink, Ends, is_head_signed};
 pub(crate) use self::look::Known;
 use self::open::Access;
 use self::readers::Readers;
@@ -84,6 +88,8 @@ struct Inner {
     readers: Readers,
     /// How many failures this process has written.
     failures: AtomicU64,
+    /// Changes whenever this process has written a receipt.
+    receipts: watch::Sender<()>,
 }
 
 impl Journal {
@@ -95,7 +101,7 @@ impl Journal {
         let (connection, path) = open::open(state_dir)?;
         let writer = Writer::start(connection, path.clone())?;
         let readers = Readers::new(path.clone(), Access::Full);
-        Ok(Self { inner: Arc::new(Inner { path, writer: Some(writer), readers, failures: AtomicU64::new(0) }) })
+        Ok(Self { inner: Arc::new(Inner { path, writer: Some(writer), readers, failures: AtomicU64::new(0), receipts: watch::Sender::default() }) })
     }
 
     /// Opens the journal in this folder for reads alone. Makes and changes no file.
@@ -103,12 +109,17 @@ impl Journal {
         let path = open::file_in(dir);
         open::check_to_peek(&path)?;
         let readers = Readers::new(path.clone(), Access::Peek);
-        Ok(Self { inner: Arc::new(Inner { path, writer: None, readers, failures: AtomicU64::new(0) }) })
+        Ok(Self { inner: Arc::new(Inner { path, writer: None, readers, failures: AtomicU64::new(0), receipts: watch::Sender::default() }) })
     }
 
     /// The folder that the journal lies in.
     fn dir(&self) -> PathBuf {
         self.inner.path.parent().map(Path::to_owned).unwrap_or_default()
+    }
+
+    /// Changes whenever this process has written a receipt.
+    pub(crate) fn receipts_written(&self) -> watch::Receiver<()> {
+        self.inner.receipts.subscribe()
     }
 
     /// Runs `work` in the writer's next commit. `work` runs again where its group had to be undone.
