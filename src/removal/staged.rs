@@ -73,7 +73,7 @@ pub(super) fn finish(staged: &Staged, disposition: &Disposition) -> Result<Local
             move_file::move_below(rested, target).map(LocalEnd::Moved)
         }
     };
-    drop(lease);
+    drop((opened, lease));
     if ended.is_ok() {
         staging::leave_slot(&staged.root, &staged.place);
     }

@@ -6,7 +6,7 @@ mod private_folder;
 mod probe;
 
 use std::ffi::{OsStr, OsString};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Mode, unlinkat};
@@ -16,7 +16,7 @@ use super::StagingError;
 use super::folder::make_below;
 use super::rename::{At, OldName, rename_new};
 use crate::file::staged_name::{beside, encode, origin, random_digits, split_at_private};
-use crate::file::{OpenError, PRIVATE, Root, beneath_folder, look_at};
+use crate::file::{OpenError, OpenFolder, PRIVATE, Root, beneath_folder, look_at};
 
 pub(super) use leftovers::leftovers;
 pub use leftovers::{belonging_to, put_back, recover, tidy};
@@ -75,9 +75,9 @@ fn move_into_slot(root: &Root, from: &Path, origin: &Path) -> Result<PathBuf, St
 }
 
 /// Renames a file to a new name in a folder. `to` makes both, and is called again where the name is taken or the folder has gone.
-fn rename_to_free_name(
-    (from_dir, from_name): &(OwnedFd, &OsStr),
-    to: impl Fn() -> Result<(OwnedFd, OsString), StagingError>,
+fn rename_to_free_name<D: AsFd>(
+    (from_dir, from_name): &(OpenFolder<'_>, &OsStr),
+    to: impl Fn() -> Result<(D, OsString), StagingError>,
 ) -> Result<OsString, StagingError> {
     for _ in 0..TRIES {
         let (to_dir, to_name) = to()?;
@@ -105,11 +105,15 @@ pub(super) fn move_out(root: &Root, place: &Path, origin: &Path) -> Result<(), S
 
 /// Opens the folder that a file lies in, and returns it with the file's name there. A private folder on the way must be ours alone:
 /// a user who may write the watched folder can put another one in its place at any time.
-pub(super) fn parent_of<'a>(root: &Root, place: &'a Path) -> Result<(OwnedFd, &'a OsStr), StagingError> {
+pub(super) fn parent_of<'r, 'p>(root: &'r Root, place: &'p Path) -> Result<(OpenFolder<'r>, &'p OsStr), StagingError> {
     let Some((base, rest)) = split_at_private(place) else { return Ok(root.parent_of(place)?) };
     let name = rest.file_name().ok_or(OpenError::Gone)?;
     let private = private_folder::open(root, base)?;
-    Ok((beneath_folder(&private, rest.parent().unwrap_or(Path::new("")))?, name))
+    let within = match rest.parent().filter(|within| !within.as_os_str().is_empty()) {
+        Some(within) => beneath_folder(&private, within)?,
+        None => private,
+    };
+    Ok((OpenFolder::Below(within), name))
 }
 
 /// Removes the slot of a file that has left this place, as far as its folders are empty now.
