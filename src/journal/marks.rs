@@ -43,8 +43,8 @@ pub(super) fn shipped(connection: &Connection) -> rusqlite::Result<Option<i64>> 
 }
 
 pub(super) fn note_shipped(connection: &Connection, seq: i64, at: i64) -> rusqlite::Result<()> {
-    let mut statement =
-        connection.prepare_cached("INSERT OR REPLACE INTO mark (kind, seq, hash, at) VALUES (?1, ?2, zeroblob(32), ?3)")?;
+    let mut statement = connection
+        .prepare_cached("INSERT OR REPLACE INTO mark (kind, seq, hash, at) VALUES (?1, ?2, zeroblob(32), ?3)")?;
     statement.execute(params![Mark::Shipped as i64, seq, at]).map(drop)
 }
 

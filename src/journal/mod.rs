@@ -66,6 +66,8 @@ pub use self::history::{Filter, NamePattern, Receipt};
 pub use self::key::{KeyError, KeyProblem};
 pub use self::known_head::{Chain, HeadComparison, KnownHead, NotAHead};
 pub use self::links::{ChainLink, Ends, is_head_signed};
+#[cfg(feature = "fleet")]
+pub(crate) use self::links::{Signer, is_signed_by};
 pub(crate) use self::look::Known;
 use self::open::Access;
 use self::readers::Readers;
@@ -101,7 +103,15 @@ impl Journal {
         let (connection, path) = open::open(state_dir)?;
         let writer = Writer::start(connection, path.clone())?;
         let readers = Readers::new(path.clone(), Access::Full);
-        Ok(Self { inner: Arc::new(Inner { path, writer: Some(writer), readers, failures: AtomicU64::new(0), receipts: watch::Sender::default() }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                path,
+                writer: Some(writer),
+                readers,
+                failures: AtomicU64::new(0),
+                receipts: watch::Sender::default(),
+            }),
+        })
     }
 
     /// Opens the journal in this folder for reads alone. Makes and changes no file.
@@ -109,7 +119,15 @@ impl Journal {
         let path = open::file_in(dir);
         open::check_to_peek(&path)?;
         let readers = Readers::new(path.clone(), Access::Peek);
-        Ok(Self { inner: Arc::new(Inner { path, writer: None, readers, failures: AtomicU64::new(0), receipts: watch::Sender::default() }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                path,
+                writer: None,
+                readers,
+                failures: AtomicU64::new(0),
+                receipts: watch::Sender::default(),
+            }),
+        })
     }
 
     /// The folder that the journal lies in.

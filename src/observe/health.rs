@@ -22,6 +22,15 @@ pub enum Component {
     Folder(String),
     /// All files together: in trouble when files wait and none makes progress.
     Progress,
+    /// The fleet's database, to which receipts are shipped. No upload waits for it.
+    Fleet,
+}
+
+impl Component {
+    /// Whether uploads wait while the component is in trouble.
+    pub fn holds_up_uploads(&self) -> bool {
+        *self != Self::Fleet
+    }
 }
 
 impl fmt::Display for Component {
@@ -34,13 +43,14 @@ impl fmt::Display for Component {
             Self::Destination(folder) => write!(f, "the destination of {folder}"),
             Self::Folder(folder) => write!(f, "the folder {folder}"),
             Self::Progress => f.write_str("the files"),
+            Self::Fleet => f.write_str("the fleet's database"),
         }
     }
 }
 
 /// The state of one component.
 pub trait HealthCheck: fmt::Debug + Send + Sync {
-    /// Returns why the component holds up uploads; `None` while it does not. Never blocks.
+    /// Returns why the component holds up uploads, or can't do its own work; `None` while all is well. Never blocks.
     ///
     /// `/readyz` shows the text to everyone who can reach its address, so the text names no file and no account, and
     /// holds nothing secret.
@@ -69,7 +79,7 @@ struct Check {
 pub struct Checked {
     /// The component.
     pub component: Component,
-    /// Why it holds up uploads, on one line; `None` while it does not.
+    /// Its trouble, on one line; `None` while all is well.
     pub trouble: Option<String>,
     /// When a check first saw the trouble: in `watch` two seconds after its beginning at most.
     pub since: Option<SystemTime>,
@@ -108,9 +118,18 @@ impl Health {
         checks.iter().any(|check| check.asks.is_refused_login())
     }
 
-    /// Returns one line for each component in trouble; none while uploads go on.
+    /// Returns one line for each component whose trouble holds up uploads; none while they go on.
     pub fn reasons(&self) -> Vec<String> {
-        let checked = self.check_all().into_iter();
+        self.lines(true)
+    }
+
+    /// Returns one line for each component in trouble that holds up nothing.
+    pub fn notes(&self) -> Vec<String> {
+        self.lines(false)
+    }
+
+    fn lines(&self, hold_up_uploads: bool) -> Vec<String> {
+        let checked = self.check_all().into_iter().filter(|it| it.component.holds_up_uploads() == hold_up_uploads);
         checked.filter_map(|it| Some(format!("{}: {}", it.component, it.trouble?))).collect()
     }
 }
@@ -127,6 +146,11 @@ impl Condition {
     /// Sets the trouble and its reason. Returns whether there was no trouble before.
     pub fn raise(&self, reason: impl Into<String>) -> bool {
         self.reason().replace(reason.into()).is_none()
+    }
+
+    /// Ends the trouble. Returns whether there was any.
+    pub fn take(&self) -> bool {
+        self.reason().take().is_some()
     }
 
     /// Ends the trouble.
@@ -160,6 +184,17 @@ mod tests {
         assert_eq!(health.reasons(), ["the journal: the disk is full", "the folder /srv/scans: it is gone"]);
         journal.clear();
         assert_eq!(health.reasons(), ["the folder /srv/scans: it is gone"]);
+    }
+
+    #[test]
+    fn trouble_of_the_fleets_database_holds_up_nothing_and_is_told_all_the_same() {
+        let (health, fleet) = (Health::default(), Condition::default());
+        health.add(Component::Fleet, Arc::new(fleet.clone()));
+        fleet.raise("down");
+        assert_eq!(health.reasons(), [""; 0]);
+        assert_eq!(health.notes(), ["the fleet's database: down"]);
+        assert!(fleet.take() && !fleet.take());
+        assert_eq!(health.notes(), [""; 0]);
     }
 
     #[test]

@@ -5,8 +5,8 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use prometheus_client::collector::Collector;
@@ -51,6 +51,7 @@ struct OutcomeLabels {
 #[derive(Debug, Clone)]
 pub struct Metrics {
     registry: Arc<Registry>,
+    fleet_unshipped: FleetUnshipped,
     files: Family<OutcomeLabels, Counter>,
     bytes: Family<FolderLabel, Counter>,
     last: Family<FolderLabel, Timestamp>,
@@ -82,7 +83,19 @@ impl Metrics {
         let help = "Time from the start of an upload to the store's answer that it has the file";
         registry.register_with_unit("upload_duration", help, Unit::Seconds, durations.clone());
         registry.register_collector(Box::new(HealthCollector(health.clone())));
-        Self { registry: Arc::new(registry), files, bytes, last, unannounced, overflows, under_way, durations }
+        let fleet_unshipped = FleetUnshipped::default();
+        registry.register_collector(Box::new(fleet_unshipped.clone()));
+        Self {
+            registry: Arc::new(registry),
+            fleet_unshipped,
+            files,
+            bytes,
+            last,
+            unannounced,
+            overflows,
+            under_way,
+            durations,
+        }
     }
 
     /// The metrics of one folder. They are shown from now on, with zero: Prometheus can't see an increase from nothing.
@@ -109,6 +122,11 @@ impl Metrics {
             waiting: Waiting::default(),
             label,
         }
+    }
+
+    /// Shows from now on how many receipts the fleet's database does not have yet.
+    pub fn show_fleet(&self, unshipped: Gauge) {
+        self.fleet_unshipped.0.get_or_init(|| unshipped);
     }
 
     /// All metrics as text in the format [`FORMAT`].
@@ -170,6 +188,18 @@ impl FolderMetrics {
     }
 }
 
+/// How many receipts are not shipped yet; shown only by a machine that is in a fleet.
+#[derive(Debug, Clone, Default)]
+struct FleetUnshipped(Arc<OnceLock<Gauge>>);
+
+impl Collector for FleetUnshipped {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Some(unshipped) = self.0.get() else { return Ok(()) };
+        let help = "Receipts that the fleet's database does not have yet.";
+        unshipped.encode(encoder.encode_descriptor("fleet_unshipped", help, None, MetricType::Gauge)?)
+    }
+}
+
 /// The metrics about trouble, made from a fresh check of the health at each scrape.
 #[derive(Debug)]
 struct HealthCollector(Health);
@@ -186,7 +216,7 @@ impl Collector for HealthCollector {
         let checked = self.0.check_all();
         let number = |is_so: bool| ConstGauge::new(i64::from(is_so));
         let help = "Whether uploads go on: the same as the answer to /readyz.";
-        let ready = number(checked.iter().all(|it| it.trouble.is_none()));
+        let ready = number(checked.iter().all(|it| it.trouble.is_none() || !it.component.holds_up_uploads()));
         ready.encode(encoder.encode_descriptor("ready", help, None, MetricType::Gauge)?)?;
         let help = "Whether the circuit breaker is open: trouble holds up all uploads but a probe from time to time.";
         let mut circuits = encoder.encode_descriptor("circuit_open", help, None, MetricType::Gauge)?;
@@ -196,7 +226,7 @@ impl Collector for HealthCollector {
                 Component::Journal => ("journal", None),
                 Component::Destination(folder) => ("destination", Some(folder.clone())),
                 Component::Login => ("login", None),
-                Component::Start | Component::Folder(_) | Component::Progress => continue,
+                Component::Start | Component::Folder(_) | Component::Progress | Component::Fleet => continue,
             };
             number(trouble.is_some()).encode(circuits.encode_family(&BreakerLabels { circuit, folder })?)?;
         }
@@ -249,6 +279,16 @@ mod tests {
             assert!(text.contains(&format!("# HELP {name} ")), "{name}\n{text}");
         }
         assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn only_a_machine_of_a_fleet_shows_what_is_not_shipped() {
+        let metrics = Metrics::new(&Health::default());
+        assert!(!metrics.text().unwrap().contains("fleet"));
+        let unshipped = Gauge::default();
+        unshipped.set(7);
+        metrics.show_fleet(unshipped);
+        has(&metrics, "astran_backup_fleet_unshipped 7");
     }
 
     #[test]

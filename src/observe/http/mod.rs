@@ -140,7 +140,7 @@ impl State {
                 answer::status(text.map(|text| if names() { text.with_names } else { text.without_names }))
             }
             Asked::Metrics => answer::metrics(&self.metrics),
-            Asked::Readiness => answer::readiness(&self.health.reasons()),
+            Asked::Readiness => answer::readiness(&self.health.reasons(), &self.health.notes()),
             Asked::Liveness => answer::liveness(),
         }
     }
