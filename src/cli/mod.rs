@@ -5,6 +5,8 @@
 #![allow(clippy::doc_markdown, rustdoc::broken_intra_doc_links)] // these comments are what --help prints
 
 mod args;
+#[cfg(feature = "fleet")]
+mod fleet;
 mod overrides;
 
 use std::path::PathBuf;
@@ -19,6 +21,8 @@ pub use args::Sandbox;
 pub use args::{
     Completions, Get, History, HistoryCommand, Init, Ls, Man, Notify, Push, Retry, Sending, VerifyReceipts, Watch,
 };
+#[cfg(feature = "fleet")]
+pub use fleet::{Fleet, FleetCommand};
 
 const AFTER_HELP: &str = "\
 Exit codes:
@@ -181,6 +185,9 @@ pub enum Command {
     Retry(Retry),
     /// Send a trial message to those whom [notify] tells of trouble
     Notify(Notify),
+    /// Many machines: one database that has the receipts of all
+    #[cfg(feature = "fleet")]
+    Fleet(Fleet),
     /// Ask for the account and the folder, try them, and write the configuration
     Init(Init),
     /// Run a local stand-in of the service
@@ -206,6 +213,8 @@ impl Command {
             Self::Verify(_) => "verify",
             Self::Retry(_) => "retry",
             Self::Notify(_) => "notify",
+            #[cfg(feature = "fleet")]
+            Self::Fleet(_) => "fleet",
             Self::Init(_) => "init",
             #[cfg(feature = "sandbox")]
             Self::Sandbox(_) => "sandbox",
@@ -230,6 +239,7 @@ mod tests {
                 "get" => Some("/document"),
                 "completions" => Some("bash"),
                 "notify" => Some("--test"),
+                "fleet" => Some("status"),
                 _ => None,
             };
             let line = ["astran-backup", name].into_iter().chain(argument);

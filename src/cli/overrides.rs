@@ -103,6 +103,8 @@ impl Command {
             Self::Watch(typed) => Task::Watch(typed.into()),
             Self::Push(typed) => Task::Push(typed.into()),
             Self::Ls(_) | Self::Get(_) | Self::Check | Self::Verify(_) => Task::Ask,
+            #[cfg(feature = "fleet")]
+            Self::Fleet(typed) if typed.asks_service() => Task::Ask,
             _ => Task::Local,
         }
     }

@@ -15,6 +15,7 @@ use super::open_folders::LockedFolders;
 use super::print::Printer;
 use super::reload::{Reloader, Running, access_of, settings_of};
 use super::session::{Memory, Session};
+use super::shipments::Shipments;
 use super::status;
 use super::take_folder::FolderTaker;
 use super::totals::Counts;
@@ -129,7 +130,8 @@ async fn watch(
     session.trouble.raise("not logged in yet");
     health.add(Component::Start, Arc::new(session.trouble.clone()));
     health.add(Component::Login, Arc::new(session.client.login_health()));
-    let server = listener.map(|listener| listener.serve(health.clone(), metrics, page_source(status.clone()), access));
+    let server =
+        listener.map(|listener| listener.serve(health.clone(), metrics.clone(), page_source(status.clone()), access));
     let started = tokio::select! {
         started = start(&session, &mut present, options) => started.map(Some),
         never = ready_while_waiting(&session, &manager) => match never {},
@@ -147,6 +149,7 @@ async fn watch(
             let (printer, printed) = Printer::start(&global, progress.done());
             shared.rate().set(session.config.limit_rate.clone());
             status.uploads(shared.transfers(), Arc::clone(shared.rate()));
+            let shipments = Shipments::start(&session.config, &shared, (&health, &metrics), status.clone()).await;
             let files = notified.files();
             let print = move |report: &_| {
                 printer.print(report);
@@ -175,6 +178,7 @@ async fn watch(
             };
             let lines_dropped = printed.wait();
             drop(progress);
+            shipments.end().await;
             ended.map(|tally| Some(Ended { tally, some_missing, lines_dropped }))
         }
         Ok(None) => Ok(None),

@@ -14,7 +14,7 @@ use crate::secret::Source;
 
 /// The time between two heartbeats where nothing is configured.
 const HEARTBEAT: Duration = Duration::from_secs(60);
-/// The port of PostgreSQL.
+/// The port of `PostgreSQL`.
 const PORT: u16 = 5432;
 /// What the login of each host begins with.
 const LOGIN: &str = "fleet_host_";
@@ -104,7 +104,8 @@ pub(super) fn database(text: &str) -> Result<Database, String> {
         return Err("has a ? or # part: leave it out; the connection is always encrypted and verified".into());
     }
     let plain = |text: &str| {
-        let decoded = percent_encoding::percent_decode_str(text).decode_utf8().map_err(|_| "is no UTF-8 text".to_owned())?;
+        let decoded =
+            percent_encoding::percent_decode_str(text).decode_utf8().map_err(|_| "is no UTF-8 text".to_owned())?;
         if decoded.contains('\0') { Err("holds a NUL".to_owned()) } else { Ok(decoded.into_owned()) }
     };
     let name = plain(url.path().trim_matches('/'))?;
@@ -145,11 +146,20 @@ mod tests {
     #[test]
     fn an_address_of_a_database_has_a_server_and_a_name_and_no_password() {
         let full = database("postgres://jo%40x@db.example:6432/fleet").unwrap();
-        let expected = Database { host: "db.example".into(), port: 6432, name: "fleet".into(), user: Some("jo@x".into()) };
+        let expected =
+            Database { host: "db.example".into(), port: 6432, name: "fleet".into(), user: Some("jo@x".into()) };
         assert_eq!(full, expected);
         let short = database("postgresql://[::1]/fleet").unwrap();
         assert_eq!((short.host.as_str(), short.port, short.user), ("::1", 5432, None));
-        for bad in ["", "db.example", "https://db/fleet", "postgres://db", "postgres:///fleet", "postgres://db/a/b", "postgres://u:hunter2@db/f"] {
+        for bad in [
+            "",
+            "db.example",
+            "https://db/fleet",
+            "postgres://db",
+            "postgres:///fleet",
+            "postgres://db/a/b",
+            "postgres://u:hunter2@db/f",
+        ] {
             let why = database(bad).unwrap_err();
             assert!(!why.contains("hunter2"), "{why}");
         }

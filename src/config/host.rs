@@ -12,7 +12,7 @@ const MOST: usize = 63;
 
 /// A name of a machine: letters, digits, `-`, `_` and `.`, so that it is one folder's name in every store, and no other machine's name
 /// once it is written in another way.
-pub(super) fn host_name(text: &str) -> Result<String, String> {
+pub(crate) fn host_name(text: &str) -> Result<String, String> {
     let may = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.');
     let begins = text.chars().next().is_some_and(|first| first.is_ascii_alphanumeric());
     match text.len() {

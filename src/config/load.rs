@@ -10,7 +10,9 @@ use super::overrides::{Overrides, Task};
 use super::parsed::Parsed;
 use super::places::Places;
 use super::policy_builder::PolicyBuilder;
-use super::{Config, ConfigError, Environment, Folder, Login, Notify, Policy, fleet, folders, host, login, service, values};
+use super::{
+    Config, ConfigError, Environment, Folder, Login, Notify, Policy, fleet, folders, host, login, service, values,
+};
 use crate::secret::Source;
 
 const GRACE: Duration = Duration::from_secs(30);

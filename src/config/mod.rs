@@ -39,6 +39,7 @@ pub use environment::Environment;
 pub use error::ConfigError;
 pub(crate) use fleet::login_of;
 pub use fleet::{Database, Fleet, ReceiptsMode};
+pub(crate) use host::host_name;
 pub use login::{Grant, Login};
 pub use notify::{Notify, NotifyEvents, SecretUrl};
 pub use overrides::Overrides;
