@@ -150,7 +150,7 @@ async fn retry_says_how_many_files_it_clears() {
 
 async fn verified(journal: &Journal, vault: &FakeVault, json: bool) -> (Result<Exit, Fatal>, String) {
     let mut out = Vec::new();
-    let exit = verify::run(journal, vault, None, &mut Output::new(&mut out, json)).await;
+    let exit = verify::run(journal, vault, verify::Options::default(), &mut Output::new(&mut out, json)).await;
     (exit, String::from_utf8(out).unwrap())
 }
 

@@ -172,10 +172,10 @@ impl fmt::Display for Unreachable {
                 "can't reach {server}: the proxy {proxy} does not connect to it; does the proxy allow this host, and does it want a name \
                  and a password (HTTPS_PROXY=http://NAME:PASSWORD@HOST:PORT)?"
             ),
-            (Some(proxy), cause) if cause.is_before_tls() => write!(
-                f,
-                "can't reach {server} through the proxy {proxy} of HTTPS_PROXY (NO_PROXY names hosts to reach without it): {cause}"
-            ),
+            // Nothing was sent to the server: the connection to the proxy failed, or the proxy closed it.
+            (Some(proxy), cause) if cause.is_before_tls() => {
+                write!(f, "can't reach the proxy {proxy} (HTTPS_PROXY), which stands before {server}: {cause}")
+            }
             (Some(proxy), cause) => write!(f, "can't reach {server} through the proxy {proxy}: {cause}"),
             (None, cause) => write!(f, "can't reach {server}: {cause}"),
         }
@@ -188,7 +188,7 @@ impl fmt::Display for Cause {
             Self::Name => {
                 "the name can't be resolved; is it right, and does this machine have a network and a name server (DNS)?"
             }
-            Self::Refused => "the connection is refused; does the server run, and are the address and its port right?",
+            Self::Refused => "the connection is refused; does a server run there, and are the address and its port right?",
             Self::TimedOut => {
                 "no connection came about in time; is the address right, and does a firewall stand in between, or a proxy that this \
                  machine must use (HTTPS_PROXY)?"

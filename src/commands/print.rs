@@ -15,6 +15,7 @@ use crate::cli::Global;
 use crate::events::{self, Event, LocalPath, MovedTo};
 use crate::file::Settled;
 use crate::journal::{LocalEnd, Stored};
+use crate::measure::size;
 use crate::observe::screen::Above;
 use crate::printable::printable;
 use crate::progress::Done;
@@ -202,11 +203,11 @@ fn as_text(report: &Report, shown: &Path) -> Option<String> {
                 (_, false) => "stored",
             };
             let local = match local {
-                LocalEnd::Removed => ", removed here".to_owned(),
+                LocalEnd::Removed => ", deleted here".to_owned(),
                 LocalEnd::Moved(path) => format!(", moved to {}", printable(&path.to_string_lossy())),
                 LocalEnd::Kept => String::new(),
             };
-            format!("{verb}  {file} -> {} ({} bytes){local}", printable(&remote.to_string()), stored.size)
+            format!("{verb}  {file} -> {} ({}){local}", printable(&remote.to_string()), size(stored.size))
         }
         Outcome::Failed { reason, moved: None } => format!("failed  {file}: {}", printable(&reason.to_string())),
         Outcome::Failed { reason, moved: Some(path) } => {

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use super::owner::Owner;
 use crate::file::OpenError;
-use crate::measure::span;
+use crate::measure::{self, span};
 use crate::printable::printable;
 use crate::upload::NameError;
 use crate::vault::RemotePath;
@@ -168,7 +168,9 @@ impl fmt::Display for Standing {
             }
             Self::NotUploadable(why) => write!(f, "{why}"),
             Self::Failed { reason, .. } => write!(f, "failed: {}", printable(reason)),
-            Self::TooLarge { size, allowed } => write!(f, "it has {size} bytes, and max_size allows {allowed}"),
+            Self::TooLarge { size, allowed } => {
+                write!(f, "it has {}, and max_size allows {}", measure::size(*size), measure::size(*allowed))
+            },
             Self::BadName(why) => write!(f, "{why}"),
             Self::Kept { .. } => f.write_str("stored, and kept here as configured"),
             Self::Stored { .. } => f.write_str("stored; only the local file is still to be dealt with"),

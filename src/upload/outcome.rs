@@ -7,6 +7,7 @@ use super::naming::NameError;
 use super::verify::Doubt;
 use crate::file::{OpenError, Settled};
 use crate::journal::{LocalEnd, RefusedRequest, Stored};
+use crate::measure;
 use crate::removal::NotRemoved;
 use crate::vault::{RemotePath, VaultError};
 
@@ -89,7 +90,7 @@ pub enum Failure {
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
     /// The file is larger than the configuration allows.
-    #[error("it has {size} bytes, and max_size allows {allowed}: nothing was sent")]
+    #[error("it has {}, and max_size allows {}: nothing was sent", measure::size(*.size), measure::size(*.allowed))]
     TooLarge {
         /// The file's size in bytes.
         size: u64,
