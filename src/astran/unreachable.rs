@@ -80,7 +80,7 @@ fn broken_off(error: &reqwest::Error) -> String {
             return "the connection was cut; is the network steady, and does a firewall or proxy end connections?".to_owned();
         }
     }
-    innermost(error)
+    format!("the request failed ({})", innermost(error))
 }
 
 fn is_closed(kind: ErrorKind) -> bool {
@@ -125,17 +125,14 @@ impl Cause {
         if error.is_dns() {
             return Self::Name;
         }
-        for error in chain(error) {
-            if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-                return Self::of_tls(tls);
-            }
-            // The kind of an I/O error that wraps one of TLS says less than that.
-            let io = error.downcast_ref::<io::Error>().filter(|io| io.get_ref().is_none());
-            if let Some(cause) = io.and_then(|io| Self::of_io(io.kind())) {
-                return cause;
-            }
+        // An error of TLS says more than the I/O error that wraps it.
+        let tls = chain(error).find_map(|error| error.downcast_ref::<rustls::Error>());
+        let io = || chain(error).filter_map(|error| error.downcast_ref::<io::Error>());
+        match tls {
+            Some(tls) => Self::of_tls(tls),
+            None if error.is_timeout() => Self::TimedOut,
+            None => io().find_map(|io| Self::of_io(io.kind())).unwrap_or_else(|| Self::Other(innermost(error))),
         }
-        if error.is_timeout() { Self::TimedOut } else { Self::Other(innermost(error)) }
     }
 
     fn of_io(kind: ErrorKind) -> Option<Self> {
@@ -210,9 +207,10 @@ impl fmt::Display for Cause {
 
 /// What is wrong with the server's certificate.
 fn certificate(error: &CertificateError, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let renew = "have the server's certificate renewed, and see that this machine's clock is right";
+    let renew = "have it renewed, and see that this machine's clock is right";
     match error {
-        CertificateError::UnknownIssuer => f.write_str(
+        // An authority that was made anew has the old name and another key: its signature does not fit the certificate of the old one.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => f.write_str(
             "the server's certificate is from an authority that this machine does not trust; if that authority is your own, name its \
              certificate in service.ca_file (--ca-file)",
         ),
@@ -221,7 +219,7 @@ fn certificate(error: &CertificateError, f: &mut fmt::Formatter<'_>) -> fmt::Res
         }
         CertificateError::Expired => write!(f, "the server's certificate has expired; {renew}"),
         CertificateError::NotValidYetContext { not_before, .. } => {
-            write!(f, "the server's certificate is valid from {} on; is this machine's clock right?", date(*not_before))
+            write!(f, "the server's certificate is not valid before {}; is this machine's clock right?", date(*not_before))
         }
         CertificateError::NotValidYet => f.write_str("the server's certificate is not valid yet; is this machine's clock right?"),
         CertificateError::NotValidForNameContext { presented, .. } if !presented.is_empty() => {

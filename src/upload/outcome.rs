@@ -40,6 +40,8 @@ pub enum Outcome {
         remote: RemotePath,
         /// The receipt's content.
         stored: Stored,
+        /// The receipt's number; `None` where the receipt was pruned.
+        receipt: Option<i64>,
         /// What became of the local file.
         local: LocalEnd,
     },
@@ -50,6 +52,8 @@ pub enum Outcome {
         remote: RemotePath,
         /// The receipt's content.
         stored: Stored,
+        /// The receipt's number; `None` where the receipt was pruned.
+        receipt: Option<i64>,
         /// What became of the local file.
         local: LocalEnd,
     },

@@ -59,10 +59,12 @@ mod tests {
         let mut times = [0u32; 10];
         for _ in 0..ROUNDS {
             let mut sample = Sample::of(3);
-            (0..10).for_each(|thing| sample.offer(thing, chance()));
+            (0..10usize).for_each(|thing| sample.offer(thing, chance()));
             let chosen = sample.chosen();
             assert_eq!(chosen.len(), 3);
-            chosen.into_iter().for_each(|thing: usize| times[thing] += 1);
+            for thing in chosen {
+                times[thing] += 1;
+            }
         }
         // Three tenths of the rounds each, within five standard deviations.
         assert!(times.iter().all(|times| times.abs_diff(ROUNDS * 3 / 10) < 325), "{times:?}");
