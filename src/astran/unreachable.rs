@@ -77,7 +77,8 @@ fn broken_off(error: &reqwest::Error) -> String {
             }
         }
         if error.downcast_ref::<io::Error>().is_some_and(|io| is_closed(io.kind())) {
-            return "the connection was cut; is the network steady, and does a firewall or proxy end connections?".to_owned();
+            return "the connection was cut; is the network steady, and does a firewall or proxy end connections?"
+                .to_owned();
         }
     }
     format!("the request failed ({})", innermost(error))

@@ -17,7 +17,8 @@ use crate::observe::logging::Format;
 #[cfg(feature = "sandbox")]
 pub use args::Sandbox;
 pub use args::{
-    Check, Completions, Get, History, HistoryCommand, Init, Ls, Man, Notify, Push, Retry, Sending, VerifyReceipts, Watch,
+    Check, Completions, Get, History, HistoryCommand, Init, Ls, Man, Notify, Push, Retry, Sending, VerifyReceipts,
+    Watch,
 };
 
 const AFTER_HELP: &str = "\

@@ -37,12 +37,7 @@ impl Journal {
 
     /// Writes the receipt of an attempt whose file was moved since: one for the old path, whose name it is, and one in an attempt of
     /// its own for `intent`, which says where the file is now. Returns the numbers of the second attempt and receipt.
-    pub async fn moved(
-        &self,
-        id: AttemptId,
-        intent: Intent,
-        stored: Stored,
-    ) -> Result<(AttemptId, i64), JournalError> {
+    pub async fn moved(&self, id: AttemptId, intent: Intent, stored: Stored) -> Result<(AttemptId, i64), JournalError> {
         let write = move |connection: &Connection| {
             let now = SystemTime::now();
             write_receipt(connection, id, &stored, now)?;
@@ -123,7 +118,12 @@ fn same_bytes(one: &Path, other: &Path) -> bool {
 }
 
 /// Writes the receipt of an attempt and makes it the newest of the chain. Returns its number.
-fn write_receipt(connection: &Connection, id: AttemptId, stored: &Stored, now: SystemTime) -> Result<i64, RequestError> {
+fn write_receipt(
+    connection: &Connection,
+    id: AttemptId,
+    stored: &Stored,
+    now: SystemTime,
+) -> Result<i64, RequestError> {
     let head = marks::read(connection, Mark::ReceiptsHead)?;
     let fields = ReceiptFields {
         sha256: stored.sha256.as_bytes(),

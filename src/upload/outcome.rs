@@ -147,6 +147,9 @@ pub enum Unreadable {
     /// The file can't be opened.
     #[error(transparent)]
     NotOpened(OpenError),
+    /// This user may not open the file. Holds the owner and the mend.
+    #[error("it can't be read: {0}")]
+    Denied(String),
     /// Reading failed.
     #[error("it can't be read: {0}")]
     NotRead(#[source] io::Error),

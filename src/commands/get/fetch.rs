@@ -57,7 +57,14 @@ pub(super) async fn to_file(
         ErrorKind::AlreadyExists => exists(place),
         kind => {
             let exit = if kind == ErrorKind::NotFound { Exit::Missing } else { Exit::SomeFailed };
-            Fatal::new(exit, format!("{} can't be written: {error}", printable(&place.to_string_lossy())))
+            let why = match kind {
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+                    "there is no room; free some space there, or name another place with -o".to_owned()
+                }
+                ErrorKind::NotFound => "its folder is missing; make it, or name another place with -o".to_owned(),
+                _ => error.to_string(),
+            };
+            Fatal::new(exit, format!("{} can't be written: {why}", printable(&place.to_string_lossy())))
         }
     };
     let mut partial = AtomicFile::create(place).map_err(failed)?;
@@ -69,7 +76,7 @@ pub(super) async fn to_file(
 fn check_length(download: &impl Download, got: u64) -> Result<(), Fatal> {
     match download.length() {
         Some(length) if length != got => {
-            let message = format!("the download broke off: {} came of {}", size(got), size(length));
+            let message = format!("the download broke off: {got} of {length} bytes came");
             Err(VaultError::new(Kind::Unavailable, message).into())
         }
         _ => Ok(()),

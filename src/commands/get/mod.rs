@@ -11,13 +11,14 @@ use super::context::Context;
 use super::journals;
 use super::output::Output;
 use super::totals::Counts;
+use crate::budget;
 use crate::cli;
 use crate::events::{Event, LocalPath};
 use crate::exit::{Cause, Exit, Fatal};
 use crate::journal::{Journal, JournalError, Stored};
 use crate::printable::printable;
 use crate::read_back::ContentDigest;
-use crate::vault::{RemotePath, Vault};
+use crate::vault::{Kind, RemotePath, Vault};
 
 use fetch::{to_file, to_stdout};
 use place::{Place, places, refuse_existing};
@@ -136,7 +137,11 @@ async fn fetch(
     if let (Place::File(file), false) = (place, force) {
         refuse_existing(file)?;
     }
-    let download = vault.download(path).await.map_err(Fatal::from)?;
+    let download = match vault.download(path).await {
+        Ok(download) => download,
+        Err(error) if error.kind == Kind::Missing => return Err(missing(vault, path).await.unwrap_or(error.into())),
+        Err(error) => return Err(error.into()),
+    };
     let most = receipt.as_ref().filter(|_| !force).map(|receipt| receipt.size);
     let content = match place {
         Place::Stdout => to_stdout(download, most, out).await?,
@@ -151,6 +156,29 @@ async fn fetch(
         Some(receipt) if receipt.sha256 != content.sha256 => Err(differs(path, receipt, &content.sha256)),
         _ => Ok(Some(content.size)),
     }
+}
+
+/// The error for a document that is not there, with what lies in its folder, or which part of its path there is. `None` where that can't be
+/// asked.
+async fn missing(vault: &impl Vault, path: &RemotePath) -> Option<Fatal> {
+    let (_, above) = path.segments().split_last()?;
+    let parent = above.iter().fold(RemotePath::default(), |path, segment| path.join(segment));
+    let folder = match vault.folder(&parent).await {
+        Ok(folder) => folder,
+        Err(error) => return (error.kind == Kind::Missing).then(|| error.into()),
+    };
+    let mut names: Vec<_> = vault.children(&folder.id).await.ok()?.into_iter().filter_map(|child| child.name).collect();
+    names.sort();
+    let shown: Vec<_> = names.iter().take(budget::NAMES_BESIDE).map(|name| format!("{name:?}")).collect();
+    let there = match (shown.is_empty(), names.len() - shown.len()) {
+        (true, _) => "nothing".to_owned(),
+        (false, 0) => shown.join(", "),
+        (false, more) => format!("{} and {more} more", shown.join(", ")),
+    };
+    Some(Fatal::new(
+        Exit::Missing,
+        format!("there is no document {path} in the vault: {parent} exists, and holds {there}"),
+    ))
 }
 
 /// Prints the event; people get no line about a document that was fetched.
@@ -198,8 +226,10 @@ mod tests {
             vault.put_with_length(path, b"hello", length);
         }
         let mut stdout = Vec::new();
-        let wanted = |(path, place): &(&str, Place)| {
-            Wanted { path: RemotePath::parse(path).unwrap(), place: place.clone(), receipt: None }
+        let wanted = |(path, place): &(&str, Place)| Wanted {
+            path: RemotePath::parse(path).unwrap(),
+            place: place.clone(),
+            receipt: None,
         };
         let all: Vec<_> = all.iter().map(wanted).collect();
         let ended = run(&vault, &all, force, &mut Output::new(&mut stdout, json)).await;

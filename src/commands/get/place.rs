@@ -122,7 +122,9 @@ mod tests {
         std::fs::write(dir.join("file"), "").unwrap();
         assert_eq!(of(&["/docs/a", "/b"], Some(dir)), Ok(vec![file(dir.join("a")), file(dir.join("b"))]));
         assert_eq!(of(&["/docs/a", "/b"], None), Ok(vec![file("a"), file("b")]));
-        for (output, exit) in [("-".into(), Exit::Usage), (dir.join("no"), Exit::Missing), (dir.join("file"), Exit::Usage)] {
+        for (output, exit) in
+            [("-".into(), Exit::Usage), (dir.join("no"), Exit::Missing), (dir.join("file"), Exit::Usage)]
+        {
             assert_eq!(of(&["/a", "/b"], Some(&output)), Err(exit), "{}", output.display());
         }
         assert_eq!(of(&["/docs/a", "/a"], Some(dir)), Err(Exit::Usage));
