@@ -52,7 +52,7 @@ fn a_proxy_that_is_not_there_or_does_not_let_through() {
     let port = refusing.local_addr().unwrap().port();
     std::thread::spawn(move || {
         for mut stream in refusing.incoming().flatten() {
-            stream.read(&mut [0; 1000]).unwrap();
+            let _request = stream.read(&mut [0; 1000]).unwrap();
             stream.write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n").unwrap();
         }
     });

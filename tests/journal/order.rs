@@ -82,6 +82,10 @@ async fn history_shows_what_the_filter_takes_page_by_page() {
     let page = journal.history_page(&Filter::default(), None, 2).await.unwrap();
     let rest = journal.history_page(&Filter::default(), Some(page[1].entry.id), 2).await.unwrap();
     assert_eq!((page.len(), rest.len()), (2, 1));
+    let before = async |filter: Filter, count| journal.before_newest(&filter, count).await.unwrap();
+    assert_eq!(before(Filter::default(), 2).await, Some(page[0].entry.id), "behind the first one lie the newest two");
+    assert_eq!(before(matching("*.pdf"), 1).await, Some(page[0].entry.id));
+    assert_eq!(before(Filter::default(), 4).await, None, "there are no four");
 }
 
 /// A file that failed and lies set aside may be followed by another file of its path.

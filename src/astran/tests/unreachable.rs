@@ -52,7 +52,7 @@ async fn no_server_at_the_address() {
 #[tokio::test]
 async fn a_server_that_is_another_one() {
     let garbage = server("http", |mut stream| {
-        stream.read(&mut [0; 1000]).unwrap();
+        let _request = stream.read(&mut [0; 1000]).unwrap();
         stream.write_all(b"500 unknown command\r\n").unwrap();
     });
     assert_snapshot!(said(&garbage, |config| config).await, @"what answers there does not speak HTTP; are the address and its port right?");

@@ -241,8 +241,12 @@ fn summary(counts: &Compared) -> String {
         Some(all) => format!("{} of {}", count(same + bad), count(all)),
         None => count(same + bad),
     };
-    let mut text = format!("{compared} documents compared: {} as their receipts say, {} not", count(same), count(bad));
-    if superseded > 0 {
+    let documents = if chosen_of.unwrap_or(same + bad) == 1 { "document" } else { "documents" };
+    let mut text =
+        format!("{compared} {documents} compared: {} as their receipts say, {} not", count(same), count(bad));
+    if superseded == 1 {
+        text += "\n1 receipt of an earlier version was not compared";
+    } else if superseded > 1 {
         let _infallible = write!(text, "\n{} receipts of earlier versions were not compared", count(superseded));
     }
     text
