@@ -158,7 +158,7 @@ impl Candidates {
         if let Stage::Inspecting(Some(cause)) = file.stage {
             file.candidate.touched(cause, now);
         }
-        let settled = file.candidate.judge(seen, now, rules);
+        let settled = file.candidate.judge(seen, (now, wall), rules);
         let readiness = match file.candidate.judge_age(settled, (now, wall), rules) {
             // Files that wait for days must not take the place of those that can go. A later walk finds this one again.
             Readiness::Wait(_) if settled == Readiness::Ready && is_crowded => Readiness::TooYoung,

@@ -1,9 +1,10 @@
 //! Is this file ready to be uploaded? Pure: observations of a file and times go in, a [`Readiness`] comes out.
 //!
 //! A file is ready when no process writes it any more. What proves that depends on how the file came (see [`Cause`]), on whether the
-//! file system can tell of writers, and on how long nothing happened to the file. For that the file's own times are compared only with
-//! each other, never with a clock: a copy may keep old times, and the clock of a network share is not this machine's clock. Only
-//! `min_age` asks how old the content is, and compares with the wall clock.
+//! file system can tell of writers, and on how long nothing happened to the file. What happened is seen by events, and by a difference
+//! between two inspections. A file that a walk finds may have lain there for years: its ctime tells since when, which this machine's kernel
+//! has set and no program can set. That counts only where the kernel tells of writers, as the clock of a network share is another one. The
+//! mtime says nothing of it, since a copy may keep an old one; only `min_age` asks for it.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -103,9 +104,7 @@ impl Rules {
     /// the file waits until then and `min_age` longer; but if it is ahead by more than `min_age`, its times say nothing, and the file
     /// counts as old: no file waits longer than twice `min_age`.
     pub(crate) fn too_young_for(&self, stamp: &FileStamp, now: SystemTime) -> Duration {
-        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let since_epoch = |nanoseconds: i64| Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or_default());
-        let (content, inode) = (since_epoch(stamp.mtime), since_epoch(stamp.ctime));
+        let (now, content, inode) = (of_clock(now), of_file(stamp.mtime), of_file(stamp.ctime));
         let changed = if content <= now { content } else { inode };
         if changed.saturating_sub(now) > self.min_age {
             return Duration::ZERO;
@@ -214,8 +213,8 @@ impl Candidate {
         self.busy_since = None;
     }
 
-    /// Judges what an inspection of the file has shown.
-    pub fn judge(&mut self, seen: Observation, now: Instant, rules: &Rules) -> Readiness {
+    /// Judges what an inspection of the file has shown at this time, which is given by both clocks.
+    pub fn judge(&mut self, seen: Observation, (now, wall): (Instant, SystemTime), rules: &Rules) -> Readiness {
         self.scarce = if seen == Observation::Scarce { self.scarce.saturating_add(1) } else { 0 };
         match seen {
             // The upload tries to open it too, and reports why it can't.
@@ -226,7 +225,11 @@ impl Candidate {
             Observation::Folder => Readiness::Folder,
             Observation::Unreadable => Readiness::Ready,
             Observation::Busy(stamp) => self.judge_busy(stamp, now, rules),
-            Observation::Quiet(stamp) => self.judge_quiet(stamp, now, self.needed(stamp, rules), rules),
+            Observation::Quiet(stamp) => {
+                let needed = self.needed(stamp, rules);
+                self.note_age(&stamp, needed, (now, wall));
+                self.judge_quiet(stamp, now, needed, rules)
+            }
             Observation::WritersUnknown(stamp) => {
                 let needed = self.needed(stamp, rules).max(rules.writers_unknown);
                 self.judge_quiet(stamp, now, needed, rules)
@@ -289,6 +292,16 @@ impl Candidate {
         }
     }
 
+    /// Counts the time that a file lay untouched before the walk found it. A clock that was set forward meanwhile makes the file older than
+    /// it is: then it is uploaded early, and once more if a program still changes it.
+    fn note_age(&mut self, stamp: &FileStamp, needed: Duration, (now, wall): (Instant, SystemTime)) {
+        if self.cause == Cause::Scanned && self.seen.is_none() {
+            let age = of_clock(wall).saturating_sub(of_file(stamp.ctime));
+            // A machine that has just been started has no earlier time.
+            self.still_since = now.checked_sub(age.min(needed)).unwrap_or(now);
+        }
+    }
+
     /// Starts the wait again where the file has changed since the last inspection.
     fn note_stamp(&mut self, stamp: FileStamp, now: Instant) {
         match self.seen.replace(stamp) {
@@ -310,6 +323,16 @@ impl Candidate {
         };
         if stamp.size == 0 { by_cause.max(rules.empty) } else { by_cause }
     }
+}
+
+/// A time of the wall clock, counted from 1970; zero before that.
+fn of_clock(time: SystemTime) -> Duration {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// A time of a file, counted from 1970; zero before that.
+fn of_file(nanoseconds: i64) -> Duration {
+    Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@ use super::*;
 use proptest::prelude::*;
 
 const SETTLE: Duration = Duration::from_millis(500);
+/// The wall clock at which no file of these tests is older than a moment.
+const NO_AGE: SystemTime = UNIX_EPOCH;
 
 fn stamp(size: u64, mtime: i64) -> FileStamp {
     FileStamp { device: 1, inode: 1, size, mtime, ctime: mtime }
@@ -25,7 +27,7 @@ impl Scenario {
     }
     fn inspected(&mut self, ms: u64, seen: Observation) -> Readiness {
         let now = self.at(ms);
-        self.file.judge(seen, now, &self.rules)
+        self.file.judge(seen, (now, NO_AGE), &self.rules)
     }
     fn touched(&mut self, ms: u64, cause: Cause) {
         let now = self.at(ms);
@@ -67,6 +69,40 @@ fn a_file_found_by_a_scan_must_lie_unchanged_for_twice_the_settle_time() {
     assert_eq!(scenario.inspected(0, Observation::Quiet(stamp(4, 1))), Readiness::Wait(scenario.at(1000)));
     assert_eq!(scenario.inspected(1000, Observation::Quiet(stamp(5, 2))), Readiness::Wait(scenario.at(2000)));
     assert_eq!(scenario.inspected(2000, Observation::Quiet(stamp(5, 2))), Readiness::Ready);
+}
+
+#[test]
+fn a_file_that_lay_untouched_before_a_walk_found_it_is_ready_at_the_first_look() {
+    let start = Instant::now();
+    let judge = |cause, seen, age: u64| {
+        Candidate::new(cause, start).judge(seen, (start, NO_AGE + Duration::from_millis(age)), &Rules::new(SETTLE))
+    };
+    let wait = |ms| Readiness::Wait(start + Duration::from_millis(ms));
+    // The content may be as old as it likes: a copy keeps its time.
+    let quiet = |size| Observation::Quiet(FileStamp { mtime: -1_000_000_000, ..stamp(size, 0) });
+    assert_eq!(judge(Cause::Scanned, quiet(4), 1000), Readiness::Ready);
+    assert_eq!(judge(Cause::Scanned, quiet(4), 900), wait(100));
+    assert_eq!(judge(Cause::Scanned, quiet(0), 1000), wait(4000));
+    assert_eq!(judge(Cause::Scanned, quiet(0), 5000), Readiness::Ready);
+    for cause in [Cause::Closed, Cause::Returned] {
+        assert_eq!(judge(cause, quiet(4), 3_600_000), wait(500), "something happened to it just now: {cause:?}");
+    }
+    let unknown = Observation::WritersUnknown(stamp(4, 0));
+    assert_eq!(judge(Cause::Scanned, unknown, 3_600_000), wait(10_000), "its times are those of another clock");
+    let ahead = Observation::Quiet(stamp(4, 3_600_000_000_000));
+    assert_eq!(judge(Cause::Scanned, ahead, 1000), wait(1000), "the clock was set back since");
+}
+
+#[test]
+fn a_file_that_changed_or_was_open_since_the_first_look_settles_from_there() {
+    let old = NO_AGE + Duration::from_secs(3600);
+    for first in [Observation::Busy(stamp(4, 1)), Observation::Quiet(stamp(0, i64::MAX))] {
+        let mut scenario = Scenario::of(Cause::Scanned);
+        scenario.file.judge(first, (scenario.start, old), &scenario.rules);
+        let later = scenario.at(100);
+        let readiness = scenario.file.judge(Observation::Quiet(stamp(5, 2)), (later, old), &scenario.rules);
+        assert_eq!(readiness, Readiness::Wait(scenario.at(1100)), "{first:?}");
+    }
 }
 
 #[test]
@@ -139,13 +175,19 @@ fn a_file_returned_again_and_again_waits_longer_until_patience_ends() {
     let mut file = Candidate::new(Cause::Closed, start);
     for n in 0..crate::budget::RETURNS {
         file = file.returned(start);
-        let readiness = file.judge(Observation::Quiet(stamp(4, 1)), start, &rules);
+        let readiness = file.judge(Observation::Quiet(stamp(4, 1)), (start, NO_AGE), &rules);
         let Readiness::Wait(until) = readiness else { panic!("{readiness:?} after {n} times") };
         assert!(until > start + SETTLE && until <= start + SETTLE * 8);
     }
     let later = start + Duration::from_secs(10);
-    assert_ne!(file.returned(start).judge(Observation::Quiet(stamp(4, 1)), start, &rules), Readiness::StillOpen);
-    assert_eq!(file.returned(later).judge(Observation::Quiet(stamp(4, 1)), later, &rules), Readiness::StillOpen);
+    assert_ne!(
+        file.returned(start).judge(Observation::Quiet(stamp(4, 1)), (start, NO_AGE), &rules),
+        Readiness::StillOpen
+    );
+    assert_eq!(
+        file.returned(later).judge(Observation::Quiet(stamp(4, 1)), (later, NO_AGE), &rules),
+        Readiness::StillOpen
+    );
 }
 
 #[test]
@@ -255,7 +297,7 @@ fn a_run_that_has_to_end_leaves_young_files() {
         [(rules.clone(), Readiness::Wait(start + Duration::from_secs(3600))), (rules.for_once(), Readiness::TooYoung)]
     {
         let mut file = Candidate::new(Cause::Renamed, start);
-        let readiness = file.judge(Observation::Quiet(stamp(4, 0)), start, &rules);
+        let readiness = file.judge(Observation::Quiet(stamp(4, 0)), (start, NO_AGE), &rules);
         assert_eq!(file.judge_age(readiness, (start, UNIX_EPOCH), &rules), expected);
         assert_eq!(file.judge_age(Readiness::StillOpen, (start, UNIX_EPOCH), &rules), Readiness::StillOpen);
     }

@@ -69,12 +69,15 @@ impl<'a, V: Vault> Reconcile<'a, V> {
         self.resolve_other(Claim::Path, entry).await
     }
 
-    /// Resolves all further open attempts of this file's inode, under whatever path. Each is of this file, or of an earlier state of it,
+    /// Resolves all further attempts of `open`, which are those of this file's inode, under whatever path. Each is of this file, or of an earlier state of it,
     /// or of a file that is gone and whose inode number this one got. No other file would ask for them. The receipt if the
     /// store has this file.
-    pub(super) async fn resolve_others(&self, known: Option<AttemptId>) -> Result<Option<Receipted>, StepError> {
+    pub(super) async fn resolve_others(
+        &self,
+        known: Option<AttemptId>,
+        open: Vec<Entry>,
+    ) -> Result<Option<Receipted>, StepError> {
         let stamp = self.source.opened.stamp;
-        let open = self.context.shared.journal.open_of_inode(stamp.inode, budget::OPEN_ATTEMPTS).await?;
         for entry in open {
             let is_other = Some(entry.id) != known && is_same_inode(&stamp, &entry.intent.stamp);
             if !is_other || is_link_of(self.file, &entry).await {
