@@ -1,9 +1,8 @@
 //! How many receipts a second one machine ships to a fleet's database: near, and where a round trip takes 20 ms.
 //!
-//! `.ci/postgres rate` starts a server, makes a database with one member, and runs this. By hand:
-//! `cargo run --release --features fleet --example fleet_rate -- HOST:PORT/DATABASE CA_FILE LOGIN PASSWORD_FILE STATE_DIR [RECEIPTS]`,
-//! where STATE_DIR has the journal with which LOGIN joined.
-#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods)]
+//! `.ci/postgres rate` starts a server, makes a database with one member, and runs this. Without arguments the program says which ones it takes:
+//! the state folder is that of the journal with which the login joined.
+#![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss)]
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

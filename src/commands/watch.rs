@@ -101,6 +101,7 @@ async fn watch(
     let _status = status::serve(&context.config.state_dir, status.clone()).await;
     let taker = FolderTaker {
         locks,
+        state_dir: context.config.state_dir.clone(),
         metrics: metrics.clone(),
         locked: locked.clone(),
         status: status.clone(),
@@ -155,9 +156,7 @@ async fn watch(
                 printer.print(report);
                 files.take(report);
             };
-            for folder in &present {
-                locked.hand_over(&folder.root);
-            }
+            hand_over(locked, &present);
             let (changes, changed) = daemon::changes();
             let folders = Folders { present, awaited, changes: changed };
             let running = daemon::run(Arc::clone(&shared), folders, mode, print, &health, shutdown.clone());
@@ -186,6 +185,13 @@ async fn watch(
     };
     session.close().await;
     ended
+}
+
+/// From now on the daemon tidies these folders.
+fn hand_over(locked: &LockedFolders, present: &[WatchedFolder]) {
+    for folder in present {
+        locked.hand_over(&folder.root);
+    }
 }
 
 /// What the progress display shows.

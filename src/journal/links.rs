@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::SystemTime;
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, params};
 
 use super::error::RequestError;
 use super::fields::Fields;
@@ -12,7 +12,7 @@ use super::key::{self, Key};
 use super::marks::{self, Mark};
 use super::row::{attempt_fields, link, nanoseconds, receipt_fields};
 use super::sql::{Column, STRINGS, Sql};
-use super::{AttemptId, ChainEnd, Journal, JournalError, Unusable, open};
+use super::{ChainEnd, Journal, JournalError, Unusable, open};
 
 /// A receipt as bytes. The hash covers all fields but `hash` itself, and the hash of the receipt before.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,15 +61,6 @@ impl Journal {
             Ok(Ends { pruned: read(Mark::ReceiptsPruned)?, head: read(Mark::ReceiptsHead)? })
         };
         self.short_read(ends).await
-    }
-
-    /// The number of an attempt's receipt; `None` where it has none, or none any more.
-    pub async fn receipt_number(&self, attempt: AttemptId) -> Result<Option<i64>, JournalError> {
-        let number = move |connection: &Connection| {
-            let mut statement = connection.prepare_cached("SELECT seq FROM attempt WHERE id = ?1")?;
-            Ok(statement.query_row([attempt.0], |row| row.get("seq")).optional()?.flatten())
-        };
-        self.short_read(number).await
     }
 
     /// Notes that a copy of all receipts up to this number is kept elsewhere. From the first note on no newer receipt is pruned.

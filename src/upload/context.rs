@@ -12,7 +12,7 @@ use super::source::Source;
 use super::target::{Sent, Target};
 use super::verify::{self, Found};
 use crate::config::{After, Policy, Verify};
-use crate::journal::{AttemptId, JournalError};
+use crate::journal::Entry;
 use crate::observe::metrics::FolderMetrics;
 use crate::vault::{RemotePath, Vault};
 
@@ -53,11 +53,12 @@ impl<V: Vault> Context<V> {
     }
 
     /// Whether a file with this receipt may be removed, as far as the copies of receipts go.
-    pub(super) async fn may_be_removed(&self, attempt: AttemptId) -> Result<bool, JournalError> {
-        let Some(acknowledged) = self.shared.acknowledged.get() else { return Ok(true) };
-        // A receipt that was pruned has a copy, or had one.
-        let Some(seq) = self.shared.journal.receipt_number(attempt).await? else { return Ok(true) };
-        Ok(acknowledged.has_by_now(seq).await)
+    pub(super) async fn may_be_removed(&self, entry: &Entry) -> bool {
+        match (self.shared.acknowledged.get(), entry.receipt) {
+            (Some(acknowledged), Some(number)) => acknowledged.has_by_now(number).await,
+            // A receipt that was pruned has a copy, or had one.
+            _ => true,
+        }
     }
 
     /// How long until the store is asked again for an upload that was cut off at this time; `None` where it can't arrive any more.
@@ -72,7 +73,8 @@ impl<V: Vault> Context<V> {
             return &self.policy.after;
         }
         if !self.unleased_announced.swap(true, Ordering::Relaxed) {
-            tracing::warn!(
+            // A person must decide this, so it is said with --quiet too.
+            tracing::error!(
                 "files of other users are uploaded but stay here, because the kernel does not tell this user of their writers: give this user \
                  CAP_LEASE, or set allow_unleased = true"
             );

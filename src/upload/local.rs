@@ -12,17 +12,17 @@ use super::source::Source;
 use crate::config::{After, Policy};
 use crate::file::Settled;
 use crate::file::lease::LeaseBreaks;
-use crate::journal::{AttemptId, End, LocalEnd, Stored};
+use crate::journal::{AttemptId, End, LocalEnd};
 use crate::removal::{
     Disposition, MoveTarget, MoveTargetError, NotRemoved, RemovalError, RemovalRequest, UploadedFile,
 };
-use crate::vault::{RemotePath, Vault};
+use crate::vault::Vault;
 
 /// Why a file is to leave the watched folder.
 #[derive(Debug)]
 enum Why {
     /// The store has the file.
-    Stored(RemotePath, Stored, Since),
+    Stored(Receipted, Since),
     /// The file failed, and failed files are collected elsewhere.
     Failed(Failure),
 }
@@ -65,7 +65,7 @@ impl<V: Vault> Uploader<V> {
         source: Source,
         (receipted, since): (Receipted, Since),
     ) -> Option<Outcome> {
-        let Receipted { attempt, remote, stored } = receipted;
+        let attempt = receipted.attempt;
         let disposition = match (self.context.after(&source), &self.targets.stored) {
             (After::Delete, _) => Disposition::Delete,
             (After::Move(_), Some(folder)) => Disposition::MoveTo(Arc::clone(folder)),
@@ -74,10 +74,10 @@ impl<V: Vault> Uploader<V> {
                     tracing::warn!("that a file was kept could not be written down: {error}");
                 }
                 tracing::debug!("kept");
-                return Some(stored_outcome(remote, stored, since, LocalEnd::Kept));
+                return Some(stored_outcome(receipted, since, LocalEnd::Kept));
             }
         };
-        self.remove(file, source, disposition, Some(attempt), Why::Stored(remote, stored, since)).await;
+        self.remove(file, source, disposition, Some(attempt), Why::Stored(receipted, since)).await;
         None
     }
 
@@ -99,35 +99,30 @@ impl<V: Vault> Uploader<V> {
         record: Option<AttemptId>,
         why: Why,
     ) {
+        let number = match &why {
+            Why::Stored(receipted, _) => receipted.number,
+            Why::Failed(_) => None,
+        };
         let (request, uploaded) = self.removal(file, source, disposition, record, why);
-        match (self.context.shared.acknowledged.get(), record) {
-            (Some(acknowledged), Some(attempt)) => {
-                self.remove_acknowledged(acknowledged, attempt, request, uploaded).await;
+        match (self.context.shared.acknowledged.get(), number) {
+            (Some(acknowledged), Some(number)) if !acknowledged.has(number) => {
+                self.remove_acknowledged(acknowledged, number, request, uploaded);
             }
+            // A receipt that was pruned has a copy, or had one.
             _ => self.removals.add(request, uploaded).await,
         }
     }
 
     /// Hands a file over to the removal once its receipt has a copy elsewhere. The wait is a task beside the uploads, and short; then the
     /// file's lease is given up, and the file stays until the next walk. The same at once where too many files wait.
-    async fn remove_acknowledged(
+    fn remove_acknowledged(
         &self,
         acknowledged: &Acknowledged,
-        attempt: AttemptId,
+        number: i64,
         request: RemovalRequest,
         uploaded: UploadedFile,
     ) {
-        let number = self.context.shared.journal.receipt_number(attempt).await;
-        let (seq, place) = match number {
-            Ok(None) => return self.removals.add(request, uploaded).await,
-            Ok(Some(seq)) if acknowledged.has(seq) => return self.removals.add(request, uploaded).await,
-            Ok(Some(seq)) => (seq, acknowledged.place()),
-            Err(error) => {
-                tracing::warn!("the number of a receipt can't be read, so its file stays for now: {error}");
-                (0, None)
-            }
-        };
-        let Some(place) = place else {
+        let Some(place) = acknowledged.place() else {
             return self.report(request.file, Outcome::Blocked { reason: BlockedBy::Receipts });
         };
         let (removals, reports, breaks) =
@@ -136,7 +131,7 @@ impl<V: Vault> Uploader<V> {
         let span = request.span.clone();
         let wait = async move {
             let outcome = tokio::select! {
-                reached = acknowledged.reached(seq) => (!reached).then_some(Outcome::Blocked { reason: BlockedBy::Receipts }),
+                reached = acknowledged.reached(number) => (!reached).then_some(Outcome::Blocked { reason: BlockedBy::Receipts }),
                 () = opened_for_writing(&breaks, &uploaded) => {
                     let place = request.file.relative.clone();
                     Some(Outcome::Again { reason: Unsettled::OpenedForWriting, place })
@@ -194,17 +189,18 @@ fn report_of(file: Settled, why: Why, ended: Result<LocalEnd, NotRemoved>) -> Re
     Report { outcome: outcome_of(why, ended), file, put_back, aside }
 }
 
-fn stored_outcome(remote: RemotePath, stored: Stored, since: Since, local: LocalEnd) -> Outcome {
+fn stored_outcome(receipted: Receipted, since: Since, local: LocalEnd) -> Outcome {
+    let Receipted { remote, stored, number: receipt, .. } = receipted;
     match since {
-        Since::Now => Outcome::Stored { remote, stored, local },
-        Since::Before => Outcome::StoredBefore { remote, stored, local },
+        Since::Now => Outcome::Stored { remote, stored, receipt, local },
+        Since::Before => Outcome::StoredBefore { remote, stored, receipt, local },
     }
 }
 
 /// What the end of a removal means for the file.
 fn outcome_of(why: Why, ended: Result<LocalEnd, NotRemoved>) -> Outcome {
     match (why, ended) {
-        (Why::Stored(remote, stored, since), Ok(local)) => stored_outcome(remote, stored, since, local),
+        (Why::Stored(receipted, since), Ok(local)) => stored_outcome(receipted, since, local),
         (Why::Failed(reason), Ok(LocalEnd::Moved(path))) => Outcome::Failed { reason, moved: Some(path) },
         (Why::Failed(reason), Ok(LocalEnd::Removed | LocalEnd::Kept)) => Outcome::Failed { reason, moved: None },
         (_, Err(not_removed)) if not_removed.error.calls_for_retry() => {
@@ -226,7 +222,8 @@ fn outcome_of(why: Why, ended: Result<LocalEnd, NotRemoved>) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vault::DocumentId;
+    use crate::journal::Stored;
+    use crate::vault::{DocumentId, RemotePath};
 
     fn stored() -> Why {
         let stored = Stored {
@@ -237,7 +234,8 @@ mod tests {
             user: "me".into(),
             already_present: false,
         };
-        Why::Stored(RemotePath::default(), stored, Since::Now)
+        let receipted = Receipted { attempt: AttemptId(1), remote: RemotePath::default(), stored, number: Some(1) };
+        Why::Stored(receipted, Since::Now)
     }
 
     fn not_removed(error: RemovalError) -> Result<LocalEnd, NotRemoved> {

@@ -103,7 +103,7 @@ impl<'a, V: Vault> Transfer<'a, V> {
                 open = self.open_attempts().await?;
                 (receipted, None)
             }
-            Plan::Finish(entry) if *after != After::Keep && !self.context.may_be_removed(entry.id).await? => {
+            Plan::Finish(entry) if *after != After::Keep && !self.context.may_be_removed(&entry).await => {
                 return Ok(Finished::Nothing(Outcome::Blocked { reason: BlockedBy::Receipts }));
             }
             Plan::Finish(entry) => (None, Some(entry)),
@@ -135,7 +135,7 @@ impl<'a, V: Vault> Transfer<'a, V> {
         match entry.stored {
             Some(stored) if self.context.asked != Asked::ByWatch => {
                 let remote = entry.intent.dest.join(&entry.intent.name);
-                Outcome::StoredBefore { remote, stored, local: LocalEnd::Kept }
+                Outcome::StoredBefore { remote, stored, receipt: entry.receipt, local: LocalEnd::Kept }
             }
             _ => Outcome::Skipped { failed: false },
         }
@@ -186,7 +186,7 @@ impl<'a, V: Vault> Transfer<'a, V> {
             return Ok(None);
         }
         tracing::debug!(receipt = entry.id.0, asked_store = !is_proof, "stored before");
-        Ok(Some(Receipted { attempt: entry.id, remote: target.path(), stored }))
+        Ok(Some(Receipted { attempt: entry.id, remote: target.path(), stored, number: entry.receipt }))
     }
 
     /// Sends the file, under another name where its own is taken by other content. `continues` where the document of its own name is an

@@ -16,7 +16,7 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    /// `None` where no script has started a PostgreSQL: the test is skipped.
+    /// `None` where no script has started a `PostgreSQL`: the test is skipped.
     pub(crate) fn new() -> Option<Self> {
         let fleet = Self::bare()?;
         let migrated = fleet.admin(&["fleet", "migrate"]);

@@ -1,4 +1,4 @@
-//! The fleet's database with a real PostgreSQL. `.ci/postgres` starts one and these tests; without it they are skipped, and say so.
+//! The fleet's database with a real `PostgreSQL`. `.ci/postgres` starts one and these tests; without it they are skipped, and say so.
 
 // `clippy.toml` keeps the program from moving and deleting files. The tests do what other programs do to its files.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
