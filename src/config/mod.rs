@@ -37,8 +37,10 @@ use std::time::Duration;
 
 pub use environment::Environment;
 pub use error::ConfigError;
+#[cfg(feature = "fleet")]
 pub(crate) use fleet::login_of;
 pub use fleet::{Database, Fleet, ReceiptsMode};
+#[cfg(feature = "fleet")]
 pub(crate) use host::host_name;
 pub use login::{Grant, Login};
 pub use notify::{Notify, NotifyEvents, SecretUrl};

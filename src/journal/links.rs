@@ -1,7 +1,6 @@
 //! The chain of receipts as it is sent elsewhere: each receipt with exactly the bytes that its hash is made of, and a signature of where
 //! the chain ends.
 
-use std::path::Path;
 use std::time::SystemTime;
 
 use rusqlite::{Connection, params};
@@ -12,7 +11,7 @@ use super::key::{self, Key};
 use super::marks::{self, Mark};
 use super::row::{attempt_fields, link, nanoseconds, receipt_fields};
 use super::sql::{Column, STRINGS, Sql};
-use super::{ChainEnd, Journal, JournalError, Unusable, open};
+use super::{ChainEnd, Journal, JournalError};
 
 /// A receipt as bytes. The hash covers all fields but `hash` itself, and the hash of the receipt before.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,34 +83,6 @@ impl Journal {
         let dir = self.dir();
         self.write(move |_| Ok::<_, RequestError>(Key::at(&dir)?.sign(&head_message(&stream, seq, &hash)))).await
     }
-}
-
-/// A key like the journal's in a folder of its own, for what is signed apart from a journal.
-#[cfg(feature = "fleet")]
-#[derive(Debug)]
-pub(crate) struct Signer(Key);
-
-#[cfg(feature = "fleet")]
-impl Signer {
-    /// The key in this folder, which must be this user's alone; made where there is none. One process at a time. Blocks.
-    pub(crate) fn at(dir: &Path) -> Result<Self, JournalError> {
-        open::prepare_dir(dir)?;
-        Ok(Self(Key::at(dir).map_err(Unusable::from)?))
-    }
-
-    pub(crate) fn public(&self) -> &[u8] {
-        self.0.public()
-    }
-
-    pub(crate) fn sign(&self, message: &[u8]) -> Vec<u8> {
-        self.0.sign(message)
-    }
-}
-
-/// Whether the owner of this public key signed the message.
-#[cfg(feature = "fleet")]
-pub(crate) fn is_signed_by(public: &[u8], message: &[u8], signature: &[u8]) -> bool {
-    key::is_signed(public, message, signature)
 }
 
 /// Whether the owner of this public key signed that a chain ends with this receipt.

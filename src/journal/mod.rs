@@ -18,7 +18,7 @@
 //! of both chains elsewhere), `known_head` (the head of a chain as it is known from elsewhere).
 //!
 //! Below them: `entry` (the types), `sql` and `row` (the names in the SQL, and rows turned into types), `marks` (the table of the
-//! chains' ends), `fields` (what is hashed), `key` (what signs), `writer` (the one thread that commits, in groups), `readers`,
+//! chains' ends), `fields` (what is hashed), `key` (what signs, `signer` apart from a journal), `writer` (the one thread that commits, in groups), `readers`,
 //! `open`, `schema`, `error`.
 
 pub mod anchor;
@@ -45,6 +45,8 @@ mod report;
 mod row;
 mod schema;
 mod service;
+#[cfg(feature = "fleet")]
+mod signer;
 mod sql;
 mod state_dir;
 mod stored_today;
@@ -66,12 +68,12 @@ pub use self::history::{Filter, NamePattern, Receipt};
 pub use self::key::{KeyError, KeyProblem};
 pub use self::known_head::{Chain, HeadComparison, KnownHead, NotAHead};
 pub use self::links::{ChainLink, Ends, is_head_signed};
-#[cfg(feature = "fleet")]
-pub(crate) use self::links::{Signer, is_signed_by};
 pub(crate) use self::look::Known;
 use self::open::Access;
 use self::readers::Readers;
 pub use self::report::{ChainDefect, ChainEnd, CheckReport, DefectKind};
+#[cfg(feature = "fleet")]
+pub(crate) use self::signer::{Signer, is_signed_by};
 pub use self::state_dir::Ownership;
 pub(crate) use self::stored_today::StoredSince;
 use self::writer::Writer;
@@ -136,6 +138,7 @@ impl Journal {
     }
 
     /// Changes whenever this process has written a receipt.
+    #[cfg(feature = "fleet")]
     pub(crate) fn receipts_written(&self) -> watch::Receiver<()> {
         self.inner.receipts.subscribe()
     }
