@@ -46,14 +46,21 @@ async fn main() {
     }
 }
 
-/// As the shipper does, one batch after the other.
+/// As the shipper does: one batch after the other, and the next one is read while one is on its way.
 async fn ship_all(session: &Session, journal: &Journal) -> Duration {
     let start = Instant::now();
     let head = session.head().await.unwrap().unwrap();
     let mut after = head.seq;
-    while let Some(batch) = Batch::following(after, journal.links(after, 1000).await.unwrap()).unwrap() {
-        let signature = journal.sign_head(head.stream, batch.newest(), batch.newest_hash().to_vec()).await.unwrap();
-        after = session.ship(&batch, &signature).await.unwrap();
+    let mut links = journal.links(after, 1000).await.unwrap();
+    while let Some(batch) = Batch::following(after, links).unwrap() {
+        after = batch.newest();
+        let ship = async {
+            let signature = journal.sign_head(head.stream, after, batch.newest_hash().to_vec()).await.unwrap();
+            session.ship(&batch, &signature).await.unwrap()
+        };
+        let (newest, following) = tokio::join!(ship, journal.links(after, 1000));
+        assert_eq!(newest, after);
+        links = following.unwrap();
     }
     start.elapsed()
 }

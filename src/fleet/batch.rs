@@ -1,7 +1,7 @@
 //! A batch of receipts in the form that the database's function `ship` takes: an array for each field. Pure, but for [`Batch::send`].
 
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Error, Row};
+use tokio_postgres::{Client, Error, Row, Statement};
 
 use super::FleetError;
 use crate::budget;
@@ -91,8 +91,13 @@ impl Batch {
         Ok(())
     }
 
+    /// What [`Batch::send`] needs.
+    pub(super) async fn prepare(client: &Client) -> Result<Statement, Error> {
+        client.prepare(SHIP).await
+    }
+
     /// Hands the batch to the database.
-    pub(super) async fn send(&self, client: &Client, signature: &[u8]) -> Result<Row, Error> {
+    pub(super) async fn send(&self, client: &Client, statement: &Statement, signature: &[u8]) -> Result<Row, Error> {
         let [devices, inodes, sizes, mtimes, ctimes] = &self.stamps;
         let parameters: [&(dyn ToSql + Sync); 22] = [
             &self.first,
@@ -118,7 +123,7 @@ impl Batch {
             &self.hashes,
             &signature,
         ];
-        client.query_one(SHIP, &parameters).await
+        client.query_one(statement, &parameters).await
     }
 }
 

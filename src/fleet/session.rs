@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::OnceCell;
 use tokio::task::{AbortHandle, spawn_blocking};
 use tokio::time::timeout;
 use tokio_postgres::config::SslMode;
-use tokio_postgres::{Client, Config, Error};
+use tokio_postgres::{Client, Config, Error, Statement};
 
 use super::tls::Tls;
 use super::{Batch, FleetError, beat};
@@ -21,6 +22,8 @@ pub struct Session {
     login: String,
     /// For each request.
     patience: Duration,
+    /// Prepared once: a distant database would answer two questions for each batch otherwise.
+    ship: OnceCell<Statement>,
 }
 
 impl Drop for Session {
@@ -82,7 +85,7 @@ impl Session {
         let (client, connection) = connected.map_err(|error| FleetError::of(&database, login, error))?;
         // An error of the connection is the error of the request that it breaks.
         let driver = tokio::spawn(async move { connection.await.ok() }).abort_handle();
-        Ok(Self { client, driver, database, login: login.to_owned(), patience: patience.1 })
+        Ok(Self { client, driver, database, login: login.to_owned(), patience: patience.1, ship: OnceCell::new() })
     }
 
     /// Runs one request within the time limit.
@@ -109,7 +112,12 @@ impl Session {
 
     /// Appends a batch to the database's copy of the host's chain. Returns the number of its newest receipt then.
     pub async fn ship(&self, batch: &Batch, signature: &[u8]) -> Result<i64, FleetError> {
-        let row = self.ask(async |client| batch.send(client, signature).await).await?;
+        let row = self
+            .ask(async |client| {
+                let statement = self.ship.get_or_try_init(|| Batch::prepare(client)).await?;
+                batch.send(client, statement, signature).await
+            })
+            .await?;
         row.try_get(0).map_err(|error| FleetError::of(&self.database, &self.login, error))
     }
 

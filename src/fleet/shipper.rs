@@ -160,11 +160,7 @@ impl<D: Database> Shipper<D> {
         let mut written = self.journal.receipts_written();
         loop {
             written.borrow_and_update();
-            while let Some(batch) =
-                Batch::following(course.head.seq, self.journal.links(course.head.seq, budget::FLEET_BATCH).await?)?
-            {
-                self.ship(&link, &mut course, &batch).await?;
-            }
+            self.ship_all(&link, &mut course).await?;
             if self.shipping.trouble.take() {
                 tracing::info!("receipts are shipped to the fleet's database again");
             }
@@ -196,6 +192,20 @@ impl<D: Database> Shipper<D> {
             Some(differs) => Err(FleetError::Contradiction(differs.sentence(&known))),
             None => Ok(()),
         }
+    }
+
+    /// Ships all that the journal has. The next batch is read while one is on its way.
+    async fn ship_all(&self, link: &D::Link, course: &mut Course) -> Result<(), FleetError> {
+        let mut after = course.head.seq;
+        let mut links = self.journal.links(after, budget::FLEET_BATCH).await?;
+        while let Some(batch) = Batch::following(after, links)? {
+            after = batch.newest();
+            let following = self.journal.links(after, budget::FLEET_BATCH);
+            let (shipped, following) = tokio::join!(self.ship(link, course, &batch), following);
+            shipped?;
+            links = following?;
+        }
+        Ok(())
     }
 
     async fn ship(&self, link: &D::Link, course: &mut Course, batch: &Batch) -> Result<(), FleetError> {
