@@ -9,6 +9,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::{FleetError, Session, Token};
 use crate::budget;
 use crate::config::{Fleet, host_name, login_of};
+use crate::failpoint::failpoint;
 use crate::journal::Journal;
 
 /// The longest name that `PostgreSQL` keeps whole, in bytes.
@@ -115,7 +116,9 @@ pub async fn join(
     let statement = format!("ALTER ROLE CURRENT_USER PASSWORD {verifier}");
     session.ask(async |client| client.batch_execute(&statement).await).await?;
     keep(&password).await?;
+    failpoint("before-join");
     commit(&session).await?;
+    failpoint("after-join");
     journal.note_shipped(base.0).await?;
     Ok(false)
 }

@@ -80,9 +80,14 @@ impl Fleet {
         if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
     }
 
+    /// A file with the administrator's password.
+    pub(crate) fn admin_password(&self) -> PathBuf {
+        self.dir.path().join("admin.password")
+    }
+
     /// Runs the program as the fleet's administrator, on a machine of his own.
     pub(crate) fn admin(&self, arguments: &[&str]) -> Output {
-        self.person("admin", &self.dir.path().join("admin.password"), arguments)
+        self.person("admin", &self.admin_password(), arguments)
     }
 
     /// Runs the program as somebody who looks into the database.
@@ -161,6 +166,14 @@ const CONFIG: [&str; 2] = ["--config", "config.toml"];
 impl Member {
     pub(crate) fn join(&self, token: &str) -> Output {
         self.world.run(["fleet", "join", token].iter().chain(&CONFIG))
+    }
+
+    /// A run with `--once` that is killed at a named step. Returns whether it got there.
+    #[cfg(feature = "failpoints")]
+    pub(crate) fn once_killed_at(&self, step: &str) -> bool {
+        let mut command = self.world.command();
+        command.args(["watch", "watched", "--once"]).args(QUICK).args(CONFIG).env("ASTRAN_BACKUP_FAILPOINT", step);
+        run_to_end(&mut command).code.is_none()
     }
 
     pub(crate) fn once(&self) -> Output {

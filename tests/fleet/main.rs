@@ -11,6 +11,8 @@ mod support;
 mod fleet;
 
 mod audits;
+#[cfg(feature = "failpoints")]
+mod kills;
 mod members;
 mod removal;
 mod shipping;

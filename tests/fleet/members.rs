@@ -167,3 +167,27 @@ fn auditors_read_their_departments_and_change_nothing() {
     assert_eq!(searched.events("fleet_receipt").len(), 3, "{searched:?}");
     fleet.sql(&format!("REVOKE fleet_auditor FROM {auditor}; DROP ROLE {auditor}"));
 }
+
+#[test]
+fn an_administrator_need_be_no_superuser() {
+    let Some(fleet) = Fleet::bare() else { return };
+    let (login, database) = (format!("dba_{}", fleet.database), &fleet.database);
+    fleet.sql(&format!(
+        "CREATE ROLE {login} LOGIN CREATEROLE PASSWORD 'admin'; ALTER DATABASE {database} OWNER TO {login}"
+    ));
+    let password = fleet.admin_password();
+    let run = |arguments: &[&str]| {
+        let output = fleet.person(&login, &password, arguments);
+        assert_eq!(output.code, Some(0), "{output:?}");
+        output
+    };
+    run(&["fleet", "migrate"]);
+    let member = fleet.machine("scan", fleet.port(), "");
+    let enrolled = run(&["fleet", "enroll", &member.name, "--dept", "HR", "--json"]);
+    let token = enrolled.events("fleet_member")[0]["token"].as_str().unwrap().to_owned();
+    assert_eq!(member.join(&token).code, Some(0));
+    member.upload(0..2);
+    run(&["fleet", "check"]);
+    run(&["fleet", "retire", &member.name]);
+    fleet.sql(&format!("ALTER DATABASE {database} OWNER TO admin; REASSIGN OWNED BY {login} TO admin; DROP OWNED BY {login}; DROP ROLE {login}"));
+}
