@@ -24,12 +24,12 @@ use crate::config::Policy;
 use crate::daemon::{self, Folders, Mode, Tally, WatchedFolder};
 use crate::exit::{Exit, Fatal};
 use crate::observe::health::{Component, Health, HealthCheck as _};
-use crate::observe::http::Listener;
+use crate::observe::http::{Listener, Sources};
 use crate::observe::metrics::Metrics;
 use crate::progress::{Progress, Work};
 use crate::service_manager::ServiceManager;
 use crate::shutdown::{Shutdown, Stop};
-use crate::status::{Gatherer, page_source};
+use crate::status::{Gatherer, page_source, scrape_source};
 use crate::upload::{PATIENCE, Shared};
 
 /// How often the start looks whether it waits for the service.
@@ -129,7 +129,13 @@ async fn watch(
     session.trouble.raise("not logged in yet");
     health.add(Component::Start, Arc::new(session.trouble.clone()));
     health.add(Component::Login, Arc::new(session.client.login_health()));
-    let server = listener.map(|listener| listener.serve(health.clone(), metrics, page_source(status.clone()), access));
+    let sources = Sources {
+        health: health.clone(),
+        metrics,
+        look: scrape_source(status.clone(), session.client.token_requests()),
+        status: page_source(status.clone()),
+    };
+    let server = listener.map(|listener| listener.serve(sources, access));
     let started = tokio::select! {
         started = start(&session, &mut present, options) => started.map(Some),
         never = ready_while_waiting(&session, &manager) => match never {},
@@ -168,6 +174,7 @@ async fn watch(
                 server: server.as_ref(),
                 notified,
                 health: health.clone(),
+                last_reload: status.last_reload().clone(),
             });
             let ended = tokio::select! {
                 ended = running => ended,
