@@ -24,7 +24,7 @@ use crate::upload::RateLimiter;
 use crate::vault::RemotePath;
 
 /// A look at the folders is used for so long: several people may watch the page.
-const FRESH: Duration = Duration::from_secs(2);
+pub(super) const FRESH: Duration = Duration::from_secs(2);
 /// The time between two samples of health and uploads.
 const SAMPLE: Duration = Duration::from_secs(2);
 
@@ -202,10 +202,10 @@ impl Gatherer {
             since: sources.daemon_since.map(utc),
             user: sources.user.clone(),
             limit_rate: sources.uploads.get().and_then(|(_, rate)| rate.current()),
-            failed_reload: sources.last_reload.failed().map(|failed| FailedReload {
-                at: utc(failed.at),
-                reason: failed.reason,
-            }),
+            failed_reload: sources
+                .last_reload
+                .failed()
+                .map(|failed| FailedReload { at: utc(failed.at), reason: failed.reason }),
             troubles,
             folders: folders.map(|((place, ..), known)| self.folder(place, known, &transfers, &stored, now)).collect(),
         }

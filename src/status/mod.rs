@@ -137,8 +137,6 @@ impl Event for Snapshot {
 impl Snapshot {
     /// Whether something needs a person.
     pub(crate) fn needs_a_person(&self) -> bool {
-        self.failed_reload.is_some()
-            || !self.troubles.is_empty()
-            || self.folders.iter().any(|folder| folder.failed > 0)
+        self.failed_reload.is_some() || !self.troubles.is_empty() || self.folders.iter().any(|folder| folder.failed > 0)
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime};
 use tokio::time;
 
 use super::Gatherer;
-use super::gather::Place;
+use super::gather::{FRESH, Place};
 use super::looks::Latest;
 use crate::budget;
 use crate::inventory;
@@ -62,7 +62,7 @@ impl Gatherer {
     fn failed_in(&self, root: &Path, latest: &LatestFailed, until: Instant) -> Option<u64> {
         let (journal, root) = (self.journal()?, root.to_owned());
         let count = move || failed(&journal, root);
-        let known = latest.get(budget::SCRAPE_FAILED_FRESH, (until, budget::SCRAPE_LOOK), count);
+        let known = latest.get(FRESH, (until, budget::SCRAPE_LOOK), count);
         known.newest.as_deref().copied().flatten()
     }
 }

@@ -300,8 +300,7 @@ mod tests {
 
     #[test]
     fn a_failed_reload_is_told_first_with_what_to_do() {
-        let failed =
-            FailedReload { at: "2026-11-25T07:55:00Z".to_owned(), reason: "unknown key \"sttle\"".to_owned() };
+        let failed = FailedReload { at: "2026-11-25T07:55:00Z".to_owned(), reason: "unknown key \"sttle\"".to_owned() };
         let mut snapshot = snapshot(Vec::new(), Vec::new());
         snapshot.failed_reload = Some(failed);
         assert!(snapshot.needs_a_person());

@@ -148,7 +148,9 @@ mod tests {
         health.add(Component::Journal, Arc::new(condition.clone()));
         assert_eq!(read(readiness(&health.reasons())).await, (200, "ready\n".into()));
         condition.raise("down");
-        let expected = (503, "the service: down\nthe journal: down\n".into());
+        let since = |at: usize| crate::measure::utc(health.check_all()[at].since.unwrap());
+        let (service, journal) = (since(0), since(1));
+        let expected = (503, format!("the service: down (since {service})\nthe journal: down (since {journal})\n"));
         assert_eq!(read(readiness(&health.reasons())).await, expected);
         assert_eq!(read(liveness()).await, (200, "alive\n".into()));
         condition.clear();

@@ -119,8 +119,7 @@ mod tests {
     #[test]
     fn what_is_known_of_a_folder_is_shown_and_what_is_not_known_is_missing() {
         let waiting = WaitingLook { files: 3, bytes: 70, oldest: Duration::from_millis(1500) };
-        let known =
-            FolderLook { folder: "/w".into(), waiting: Some(waiting), failed: Some(2), in_flight: 60 };
+        let known = FolderLook { folder: "/w".into(), waiting: Some(waiting), failed: Some(2), in_flight: 60 };
         let unknown = FolderLook { folder: "/x".into(), ..FolderLook::default() };
         let look = Look { folders: vec![known, unknown], sent: 9, journal: Some(4096), ..Look::default() };
         look.tokens.count(TokenRequests::LOGIN, TokenOutcome::Granted);

@@ -101,7 +101,8 @@ impl Metrics {
         let help = "Time from the start of an upload to the store's answer that it has the file";
         registry.register_with_unit("upload_duration", help, Unit::Seconds, durations.clone());
         let drop_to_stored = Family::new_with_constructor((|| Histogram::new(DROP_TO_STORED)) as fn() -> Histogram);
-        let help = "Time from when the watch first saw a file to its receipt, also where the store had its content already";
+        let help =
+            "Time from when the watch first saw a file to its receipt, also where the store had its content already";
         registry.register_with_unit("drop_to_stored", help, Unit::Seconds, drop_to_stored.clone());
         registry.register("build", "The version of the program", Info::new(VersionLabel { version: VERSION }));
         registry.register_collector(Box::new(HealthCollector(health.clone())));
@@ -175,9 +176,13 @@ mod tests {
         for outcome in ["stored", "failed", "waits", "again", "skipped", "gone", "left"] {
             has(&metrics, &format!(r#"astran_backup_files_total{{folder="/w",outcome="{outcome}"}} 0"#));
         }
-        for name in
-            ["stored_bytes_total", "unannounced_files_total", "event_overflows_total", "upload_duration_seconds_count", "drop_to_stored_seconds_count"]
-        {
+        for name in [
+            "stored_bytes_total",
+            "unannounced_files_total",
+            "event_overflows_total",
+            "upload_duration_seconds_count",
+            "drop_to_stored_seconds_count",
+        ] {
             has(&metrics, &format!(r#"astran_backup_{name}{{folder="/w"}} 0"#));
         }
         has(&metrics, r#"astran_backup_files_under_way{folder="/w"} 0"#);
