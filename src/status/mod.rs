@@ -8,6 +8,7 @@
 //! A snapshot is made when somebody asks. Nothing that uploads ever waits for it.
 
 mod gather;
+mod holder;
 mod looks;
 mod nameless;
 mod page;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::events::{Event, LocalPath};
 
 pub(crate) use gather::{Brief, Gatherer, Place};
+pub(crate) use holder::holder_of;
 pub(crate) use page::page_source;
 pub(crate) use scrape::scrape_source;
 pub(crate) use socket::{Answers, Server, ask_all};

@@ -132,7 +132,7 @@ impl<'a, V: Vault> Transfer<'a, V> {
         match entry.stored {
             Some(stored) if self.context.asked != Asked::ByWatch => {
                 let remote = entry.intent.dest.join(&entry.intent.name);
-                Outcome::StoredBefore { remote, stored, local: LocalEnd::Kept }
+                Outcome::StoredBefore { remote, stored, receipt: entry.receipt, local: LocalEnd::Kept }
             }
             _ => Outcome::Skipped { failed: false },
         }
@@ -183,7 +183,7 @@ impl<'a, V: Vault> Transfer<'a, V> {
             return Ok(None);
         }
         tracing::debug!(receipt = entry.id.0, asked_store = !is_proof, "stored before");
-        Ok(Some(Receipted { attempt: entry.id, remote: target.path(), stored }))
+        Ok(Some(Receipted { attempt: entry.id, remote: target.path(), stored, number: entry.receipt }))
     }
 
     /// Sends the file, under another name where its own is taken by other content. `continues` where the document of its own name is an

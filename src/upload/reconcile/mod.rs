@@ -25,6 +25,7 @@ use crate::budget;
 use crate::failpoint::failpoint;
 use crate::file::Settled;
 use crate::journal::{AttemptId, Begun, End, Entry, Intent, JournalError, State};
+use crate::measure::span;
 use crate::vault::Vault;
 use decide::{Action, Claim, NEVER_SENT, before_sending};
 pub(super) use search::is_link_of;
@@ -253,8 +254,8 @@ const GONE: &str = "its file was gone before its upload could be asked for";
 fn not_found(cut_off: Option<Instant>) -> String {
     match cut_off {
         Some(at) => {
-            let seconds = at.elapsed().as_secs();
-            format!("not found in the store {seconds} s after its upload was cut off; it may have come later")
+            let passed = span(at.elapsed());
+            format!("not found in the store {passed} after its upload was cut off; it may have come later")
         }
         None => "not found in the store; not all of it was sent".to_owned(),
     }
