@@ -130,13 +130,7 @@ async fn watch(
     session.trouble.raise("not logged in yet");
     health.add(Component::Start, Arc::new(session.trouble.clone()));
     health.add(Component::Login, Arc::new(session.client.login_health()));
-    let sources = Sources {
-        health: health.clone(),
-        metrics,
-        look: scrape_source(status.clone(), session.client.token_requests()),
-        status: page_source(status.clone()),
-    };
-    let server = listener.map(|listener| listener.serve(sources, access));
+    let server = listener.map(|listener| listener.serve(sources(&health, metrics, &status, &session), access));
     let started = tokio::select! {
         started = start(&session, &mut present, options) => started.map(Some),
         never = ready_while_waiting(&session, &manager) => match never {},
@@ -190,6 +184,12 @@ async fn watch(
     };
     session.close().await;
     ended
+}
+
+/// What the listener's answers are made from.
+fn sources(health: &Health, metrics: Metrics, status: &Gatherer, session: &Session) -> Sources {
+    let look = scrape_source(status.clone(), session.client.token_requests());
+    Sources { health: health.clone(), metrics, look, status: page_source(status.clone()) }
 }
 
 /// What the progress display shows.

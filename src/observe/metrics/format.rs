@@ -20,10 +20,8 @@ impl Format {
             // With a weight of zero the client says that it can't read the format.
             is_it && !parts.any(|part| part.strip_prefix("q=").is_some_and(|weight| weight.parse() == Ok(0.0)))
         };
-        match accept.into_iter().flat_map(|header| header.split(',')).any(is_wanted) {
-            true => Self::OpenMetrics,
-            false => Self::Plain,
-        }
+        let is_wanted = accept.into_iter().flat_map(|header| header.split(',')).any(is_wanted);
+        if is_wanted { Self::OpenMetrics } else { Self::Plain }
     }
 
     /// The value of `Content-Type` for this format.
