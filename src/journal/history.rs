@@ -105,11 +105,7 @@ fn history_page(
     after: Option<AttemptId>,
     limit: usize,
 ) -> rusqlite::Result<Vec<Record>> {
-    let sql = format!(
-        "{} WHERE a.id > ?1 AND max(a.started, ifnull(r.stored, a.started)) >= ?2 AND {} ORDER BY a.id",
-        select_attempts(),
-        condition(filter)
-    );
+    let sql = page_statement(filter);
     let since = filter.since.map_or(i64::MIN, nanoseconds);
     let mut statement = connection.prepare_cached(&sql)?;
     let rows = statement.query_map(params![after.map_or(0, |id| id.0), since], record)?;
@@ -118,6 +114,21 @@ fn history_page(
         _ => true,
     };
     rows.filter(matches).take(limit).collect()
+}
+
+fn page_statement(filter: &Filter) -> String {
+    format!(
+        "{} WHERE a.id > ?1 AND max(a.started, ifnull(r.stored, a.started)) >= ?2 AND {} ORDER BY a.id",
+        select_attempts(),
+        condition(filter)
+    )
+}
+
+/// All statements that read a page; the first two are those of a page of everything.
+#[cfg(test)]
+pub(super) fn page_statements() -> Vec<String> {
+    let page = |failed, pending| page_statement(&Filter { failed, pending, ..Filter::default() });
+    vec![page(false, false), RECEIPTS_PAGE.clone(), page(true, false), page(false, true), page(true, true)]
 }
 
 fn condition(filter: &Filter) -> String {
