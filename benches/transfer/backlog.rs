@@ -31,7 +31,7 @@ pub(crate) fn backlog() {
 
 /// Waits for the first upload, and returns when it was there.
 fn first_upload(world: &World) -> Instant {
-    while world.sandbox().counts().uploads_stored == 0 {
+    while world.sandbox().stats().uploads_stored == 0 {
         std::thread::sleep(Duration::from_millis(1));
     }
     Instant::now()

@@ -47,10 +47,10 @@ impl<V: Vault> Uploader<V> {
                 biased;
                 () = turn_of(held.large_turn.as_ref()) => {
                     held.large_turn = None;
-                    return held.large.pop_front().map(|file| self.with_place(file));
+                    return held.large.pop_front().map(|file| self.with_place(file, Class::Large));
                 }
                 () = turn_of(held.front.as_ref().map(|(_, turn)| turn)) => {
-                    return held.front.take().map(|(file, _)| self.with_place(file));
+                    return held.front.take().map(|(file, turn)| self.with_place(file, turn.class()));
                 }
                 received = queue.recv(), if held.front.is_none() && !held.queue_ended => match received {
                     None => held.queue_ended = true,
@@ -60,15 +60,15 @@ impl<V: Vault> Uploader<V> {
         }
     }
 
-    fn with_place(&self, file: Settled) -> (Settled, Place) {
-        let place = self.concurrency.place_of(&file);
+    fn with_place(&self, file: Settled, class: Class) -> (Settled, Place) {
+        let place = self.concurrency.place_of(&file, class);
         (file, place)
     }
 
     /// Large files that are held count against those that a walk may bring, so a daemon holds only so many. A command, which is to end, holds
     /// all of them: it has all of them to send, and no other folder's files.
     fn hold(&self, file: Settled, held: &mut Held) {
-        let class = Class::seen(&file);
+        let class = Class::seen(&file, self.context.asked);
         if class != Class::Large {
             held.front = Some((file, self.concurrency.join(class)));
         } else if held.large.len() < budget::LARGE_WAITING || self.context.shared.patience.is_some() {

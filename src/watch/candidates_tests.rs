@@ -226,7 +226,7 @@ fn a_walk_pauses_while_enough_files_can_go_and_goes_on_for_files_that_are_to_set
     let later = now + 4 * SETTLE;
     let due = table.take_due(later, usize::MAX);
     let ready =
-        due.iter().filter(|path| table.inspected(path, quiet(), at(later), &Rules::new(SETTLE)) == Readiness::Ready);
+        due.iter().filter(|path| table.inspected(path, young(), at(later), &Rules::new(SETTLE)) == Readiness::Ready);
     assert_eq!(ready.count(), budget::CANDIDATES_AHEAD);
     assert!(!table.has_room());
     table.take_ready().unwrap();

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use super::plan::Asked;
 use crate::budget;
 use crate::file::Settled;
 use crate::observe::metrics::Gauge;
@@ -44,9 +45,12 @@ impl Class {
         }
     }
 
-    /// By the size that a file had when it settled. Without one (`push`) all files are of one class.
-    pub(super) fn seen(file: &Settled) -> Self {
-        file.size.map_or(Self::Small, Self::of)
+    /// By the size that a file had when it settled. A `push` sends its files in their order, so none of them has to make room for others.
+    pub(super) fn seen(file: &Settled, asked: Asked) -> Self {
+        match file.size.map_or(Self::Small, Self::of) {
+            Self::Large if asked != Asked::ByWatch => Self::Medium,
+            class => class,
+        }
     }
 }
 
@@ -93,11 +97,11 @@ impl Concurrency {
     }
 
     /// The place of a file whose turn has come (see [`Turn::taken`]).
-    pub(super) fn place_of(&self, file: &Settled) -> Place {
+    pub(super) fn place_of(&self, file: &Settled, class: Class) -> Place {
         self.took();
         Place {
             concurrency: self.clone(),
-            class: Class::seen(file),
+            class,
             size: file.size.unwrap_or(0),
             since: Instant::now(),
             is_disturbed: AtomicBool::new(false),

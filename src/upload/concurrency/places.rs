@@ -105,6 +105,11 @@ impl Turn {
         Self { places: Arc::clone(places), ticket }
     }
 
+    /// The class of the file that it is for.
+    pub(in crate::upload) fn class(&self) -> Class {
+        self.ticket.class
+    }
+
     /// Waits until a place is taken. If this is dropped before it returns, none was taken, and the turn stays in the line.
     pub(in crate::upload) async fn taken(&self) {
         let mut changes = self.places.state.subscribe();

@@ -27,9 +27,9 @@ fn file(size: u64) -> Settled {
 
 impl Concurrency {
     async fn place(&self, size: u64) -> Place {
-        let file = file(size);
-        self.join(Class::seen(&file)).taken().await;
-        self.place_of(&file)
+        let (file, class) = (file(size), Class::of(size));
+        self.join(class).taken().await;
+        self.place_of(&file, class)
     }
 
     async fn at_once(&self, size: u64) -> Option<Place> {
@@ -244,4 +244,10 @@ async fn a_turn_that_is_dropped_holds_up_nobody() {
 #[test]
 fn few_descriptors_allow_few_uploads_and_at_least_one() {
     assert_eq!([0, 64, 256, 1024, 1 << 20].map(places::most_of), [1, 8, 56, 248, 256]);
+}
+
+#[test]
+fn a_push_keeps_no_place_from_its_large_files() {
+    assert_eq!(Class::seen(&file(LARGE), Asked::ByWatch), Class::Large);
+    assert_eq!(Class::seen(&file(LARGE), Asked::ByName), Class::Medium);
 }
