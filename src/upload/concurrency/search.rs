@@ -30,15 +30,17 @@ const NEARLY: f64 = 0.95;
 /// A number counts as in use where so many of its places were taken, on average. Otherwise files were missing, and the rate says
 /// nothing about the number.
 const IN_USE: f64 = 0.8;
-/// A window lasts so long at least, so that a burst is not taken for a rate.
-const SHORTEST: Duration = Duration::from_millis(100);
+/// A window lasts so long at least, so that a burst is not taken for a rate: in the ramp, where the differences are large, and later,
+/// where the noise of a busy machine would hide them.
+const SHORTEST_IN_RAMP: Duration = Duration::from_millis(100);
+const SHORTEST: Duration = Duration::from_millis(500);
 /// The windows between two trials of another number: at first, and after long without a change.
 const PAUSE: u32 = 4;
 const LONGEST_PAUSE: u32 = 16;
 /// After so many windows a rate says nothing any more.
 const FORGOTTEN: u32 = 100;
 /// A rate that differs from the last one of the same number by more than this factor says that the world has changed.
-const CHANGED: f64 = 1.5;
+const CHANGED: f64 = 2.0;
 /// Overloads that come together are one.
 const ONE_OVERLOAD: Duration = Duration::from_secs(1);
 /// How long the number at which the service was overloaded is not tried again: the first time, and at most.
@@ -152,12 +154,12 @@ impl Search {
         if let Some(took) = ended.took {
             self.fastest = Some(self.fastest.map_or(took, |fastest| fastest.min(took)));
         }
-        let needed = match (self.measure, &self.phase) {
-            (Measure::Bytes, _) => 2,
-            (Measure::Files, Phase::Ramp { .. }) => self.number(),
-            (Measure::Files, Phase::Steady { .. }) => 2 * self.number(),
+        let (needed, shortest) = match (self.measure, &self.phase) {
+            (Measure::Bytes, _) => (2, SHORTEST),
+            (Measure::Files, Phase::Ramp { .. }) => (self.number(), SHORTEST_IN_RAMP),
+            (Measure::Files, Phase::Steady { .. }) => (2 * self.number(), SHORTEST),
         };
-        if !self.window.ended(ended, needed, now) {
+        if !self.window.ended(ended, (needed, shortest), now) {
             return;
         }
         let (is_in_use, rung) = (self.window.is_in_use(self.number()), self.rung);
@@ -248,9 +250,9 @@ impl Search {
         let Phase::Steady { home, pause, left, upwards } = self.phase else { return };
         let best = self.best();
         let (pause, left, upwards) = match best.cmp(&home) {
-            // What has just proved better may go on.
+            // A larger number that has just proved better may not be the best yet: the rate suffers until that is found.
             std::cmp::Ordering::Greater => (PAUSE, 0, true),
-            std::cmp::Ordering::Less => (PAUSE, 0, false),
+            std::cmp::Ordering::Less => (PAUSE, PAUSE, false),
             std::cmp::Ordering::Equal => (pause, left, upwards),
         };
         let beside = if upwards { (best + 1).min(self.ceiling()) } else { best.saturating_sub(1) };
@@ -300,7 +302,7 @@ impl Window {
     }
 
     /// Returns whether the window is complete.
-    fn ended(&mut self, ended: Ended, needed: usize, now: Instant) -> bool {
+    fn ended(&mut self, ended: Ended, (needed, shortest): (usize, Duration), now: Instant) -> bool {
         if self.skipped > 0 {
             *self = Self::new(now, self.skipped - 1);
             return false;
@@ -311,7 +313,7 @@ impl Window {
             self.seconds += took.as_secs_f64();
             self.timed += 1;
         }
-        self.ended >= needed && now - self.since >= SHORTEST
+        self.ended >= needed && now - self.since >= shortest
     }
 
     fn is_in_use(&self, number: usize) -> bool {
