@@ -217,6 +217,8 @@ pub(crate) const STATUS_START: Duration = Duration::from_secs(2);
 pub(crate) const STATUS_CONNECTIONS: usize = 4;
 pub(crate) const STATUS_CONNECTION: Duration = Duration::from_secs(15);
 pub(crate) const STATUS_BYTES: u64 = 64 << 20;
+/// How long a daemon may take to say that it holds a folder, for an error message that is as right without it.
+pub(crate) const STATUS_OF_HOLDER: Duration = Duration::from_secs(2);
 /// Messages of `[notify]` that may wait for one way to tell them; beyond, new ones are dropped. A message is some kilobytes, and there
 /// is one for each trouble in an hour.
 pub(crate) const NOTIFY_QUEUE: usize = 16;

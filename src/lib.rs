@@ -20,6 +20,7 @@
 //! | *ground* `failpoint` | named steps at which tests kill the program | |
 //! | *ground* `hex` | digests as text | |
 //! | *ground* `measure` | sizes and lengths of time as people read them | |
+//! | *ground* `owner` | who owns a file, in words | |
 //! | *ground* `printable` | names from outside, made safe for terminals and logs | |
 //! | *ground* `shutdown` | stop and reload signals | |
 //! | *ground* `events` | the lines of JSON that scripts read | |
@@ -61,6 +62,7 @@ pub(crate) mod events;
 pub(crate) mod failpoint;
 mod hex;
 pub(crate) mod measure;
+pub(crate) mod owner;
 pub(crate) mod printable;
 pub mod shutdown;
 

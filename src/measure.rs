@@ -2,6 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
 /// A size: `512 bytes`, `61 MiB`, `1.2 GiB`. Below ten of a unit there is one decimal.
 pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
@@ -39,6 +42,12 @@ pub(crate) fn span(span: Duration) -> String {
 /// A point in time in UTC, to the second. This form has no years before 1970, so an earlier time is shown as 1970.
 pub(crate) fn utc(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(time.max(SystemTime::UNIX_EPOCH)).to_string()
+}
+
+/// A point in time in a time zone, to the second: `2026-11-25 09:00:00`. In UTC where this calendar does not have the time.
+pub(crate) fn local(time: SystemTime, zone: &TimeZone) -> String {
+    let local = Timestamp::try_from(time).map(|time| time.to_zoned_datetime(zone.clone()));
+    local.map_or_else(|_| utc(time), |local| local.strftime("%Y-%m-%d %H:%M:%S").to_string())
 }
 
 /// A number with its thousands set apart: `4,998`.
@@ -97,6 +106,13 @@ mod tests {
         let start = SystemTime::UNIX_EPOCH;
         assert_eq!(utc(start + Duration::from_millis(86_399_900)), "1970-01-01T23:59:59Z");
         assert_eq!(utc(start - Duration::from_secs(1)), "1970-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn local_times_are_those_of_the_zone() {
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(86_399);
+        assert_eq!(local(time, &TimeZone::fixed(jiff::tz::offset(2))), "1970-01-02 01:59:59");
+        assert_eq!(local(time, &TimeZone::UTC), "1970-01-01 23:59:59");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::budget;
 use crate::file::{FileStamp, PRIVATE, Root, beneath_folder, look_at};
 use crate::journal::{AttemptId, Intent, Journal, JournalError};
+use crate::measure::span;
 use crate::removal;
 
 /// The time between two prunings of a daemon.
@@ -146,7 +147,7 @@ impl Moment {
 async fn prune_at(journal: &Journal, now: SystemTime, keep: Duration) {
     match try_prune(journal, now, keep).await {
         Ok(Some(0)) => {}
-        Ok(Some(count)) => tracing::info!(count, older_than = ?keep, "receipts were pruned"),
+        Ok(Some(count)) => tracing::info!(count, older_than = span(keep), "receipts were pruned"),
         Ok(None) => tracing::error!("no receipts are pruned, for some are missing or altered: see history --check"),
         // The journal's trouble is reported by the uploads, which wait until it is over.
         Err(error) => tracing::warn!("receipts can't be pruned: {error}"),

@@ -50,7 +50,7 @@ fn a_good_setup_gets_only_ticks_and_check_leaves_no_trace() {
         ("password", "mode 600"),
         ("api address", "answers in"),
         ("login address", "answers in"),
-        ("login:", "access tokens live for 5m, the session goes on if used within 30m"),
+        ("login:", "access tokens live for 5 min, the session goes on if used within 30 min"),
         ("user", "sandbox@example.com"),
         ("destination /HR_Backup", "id "),
         ("folder watched", "readable, files can be deleted, changes are noticed by events"),
@@ -64,6 +64,27 @@ fn a_good_setup_gets_only_ticks_and_check_leaves_no_trace() {
     assert!(!world.watched().join(".astran-backup").exists(), "the probe is gone");
     let stats = world.sandbox().stats();
     assert_eq!((stats.logins["password"], stats.logouts, stats.uploads_stored), (1, 1, 0));
+}
+
+#[test]
+fn a_folder_and_a_destination_that_are_not_configured_are_tried_alone() {
+    let world = configured();
+    std::fs::create_dir(world.dir.path().join("other")).unwrap();
+    let output = check(&world, &["other", "--dest", "/HR_Backup/none"]);
+    assert_eq!(output.code, Some(4), "{output:?}");
+    assert!(line(&output, "destination /HR_Backup/none").starts_with('✗'), "{output:?}");
+    assert!(line(&output, "folder other").contains("files can be deleted"), "{output:?}");
+    let tried = |output: &Output, step| {
+        let steps = output.stdout.lines().filter_map(|line| line.split_once(' '));
+        steps.filter(|(_, rest)| rest.starts_with(step)).count()
+    };
+    assert_eq!((tried(&output, "destination "), tried(&output, "folder ")), (1, 1), "{output:?}");
+
+    let alone = check(&world, &["--dest", "/HR_Backup"]);
+    assert_eq!(alone.code, Some(0), "{alone:?}");
+    assert_eq!((tried(&alone, "destination "), tried(&alone, "folder ")), (1, 0), "{alone:?}");
+    let missing = check(&world, &["none", "--dest", "/HR_Backup"]);
+    assert!(missing.code == Some(4) && line(&missing, "folder none").contains("is missing"), "{missing:?}");
 }
 
 #[test]

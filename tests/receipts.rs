@@ -80,10 +80,31 @@ async fn history_prints_one_harmless_line_for_each_entry() {
     let text = shown(&journal, false).await;
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 2, "{text}");
-    assert!(lines[0].contains("removed") && lines[0].ends_with("/in/a.pdf -> /HR/a.pdf"), "{text}");
+    assert!(lines[0].ends_with("  stored, deleted here     3 bytes  /in/a.pdf -> /HR/a.pdf"), "{text}");
     assert!(
         lines[1].contains("failed") && lines[1].contains(r"evil\u{1b}[2J\nname") && lines[1].contains(r"too\nlarge")
     );
+}
+
+#[tokio::test]
+async fn history_shows_the_newest_of_a_limit_and_times_in_utc_where_that_is_asked() {
+    let (_dir, journal) = fresh();
+    for name in ["a", "b", "c"] {
+        store(&journal, name, "abc").await;
+    }
+    let shown = async |options: history::Options| {
+        let mut out = Vec::new();
+        history::run(&journal, &options, &mut Output::new(&mut out, false)).await.unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    let text = shown(history::Options { limit: Some(2), utc: true, ..history::Options::default() }).await;
+    let ends: Vec<_> = text.lines().map(|line| line.rsplit('/').next().unwrap()).collect();
+    assert_eq!(ends, ["b", "c"], "{text}");
+    let time = |line: &str| line.split("  ").next().unwrap().to_owned();
+    assert!(text.lines().all(|line| time(line).len() == 20 && time(line).ends_with('Z')), "{text}");
+    let local = shown(history::Options { limit: Some(9), ..history::Options::default() }).await;
+    assert_eq!(local.lines().count(), 3);
+    assert!(local.lines().all(|line| time(line).len() == 19 && time(line).contains(' ')), "{local}");
 }
 
 #[tokio::test]
@@ -150,7 +171,7 @@ async fn retry_says_how_many_files_it_clears() {
 
 async fn verified(journal: &Journal, vault: &FakeVault, json: bool) -> (Result<Exit, Fatal>, String) {
     let mut out = Vec::new();
-    let exit = verify::run(journal, vault, None, &mut Output::new(&mut out, json)).await;
+    let exit = verify::run(journal, vault, verify::Options::default(), &mut Output::new(&mut out, json)).await;
     (exit, String::from_utf8(out).unwrap())
 }
 
@@ -163,7 +184,10 @@ async fn verify_compares_the_newest_receipt_of_each_name() {
     vault.put("/HR/a", b"newer");
     let (exit, text) = verified(&journal, &vault, false).await;
     assert_eq!(exit.unwrap(), Exit::Done);
-    assert!(text.starts_with("1 documents compared: 1 as") && text.contains("1 receipts of earlier"), "{text}");
+    assert!(
+        text.starts_with("1 document compared: 1 as") && text.contains("1 receipt of an earlier version was"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -192,6 +216,23 @@ async fn verify_lists_documents_that_differ_are_missing_or_unreadable() {
     let (_, text) = verified(&journal, &vault, true).await;
     assert!(text.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()));
     assert_eq!(text.lines().count(), 5);
+}
+
+#[tokio::test]
+async fn verify_compares_as_many_as_the_sample_has_and_says_of_how_many() {
+    let (_dir, journal) = fresh();
+    for number in 0..250 {
+        store(&journal, &format!("file-{number}"), "abc").await;
+    }
+    let vault = FakeVault::default();
+    for (sample, compared) in [(7, 7), (1000, 250)] {
+        let options = verify::Options { sample: Some(sample), ..verify::Options::default() };
+        let mut out = Vec::new();
+        verify::run(&journal, &vault, options, &mut Output::new(&mut out, false)).await.unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains(&format!("\n{compared} of 250 documents compared: 0 as")), "{text}");
+        assert_eq!(text.lines().count(), compared + 1, "no document is compared twice: {text}");
+    }
 }
 
 #[tokio::test]

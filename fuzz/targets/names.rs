@@ -57,7 +57,7 @@ fn outcome(kind: u8, reason: &str, id: &str, moved: &Path) -> Outcome {
         user: id.to_owned(),
         already_present: kind > 127,
     };
-    Outcome::Stored { remote: RemotePath::default().join(id), stored, local }
+    Outcome::Stored { remote: RemotePath::default().join(id), stored, receipt: Some(1), local }
 }
 
 fn told(report: &Report, reason: &str, name: &str) {

@@ -105,7 +105,7 @@ impl World {
             self.journal.receipt_of(&RemotePath::default().join("a")).await.ok();
             self.journal.check().await.ok();
             for (json, failed, pending) in [(true, false, false), (false, false, false), (true, true, true)] {
-                let options = history::Options { failed, pending, since: None, name: None };
+                let options = history::Options { failed, pending, ..history::Options::default() };
                 let mut out = Vec::new();
                 history::run(&self.journal, &options, &mut Output::new(&mut out, json)).await.ok();
                 printed(&out, json);

@@ -1,7 +1,7 @@
 //! Any sequence of events, inspections and times: no panic, never "ready" while a process writes the file, never a wait that is
 //! over already, and "ready" in the end for a file that nobody touches.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use astran_backup::file::FileStamp;
 use astran_backup::watch::settle::{Candidate, Cause, Observation, Readiness, Rules};
@@ -27,7 +27,8 @@ pub(crate) fn run(data: &[u8]) {
             1 => candidate = candidate.returned(now),
             _ => {
                 let seen = seen(&mut input);
-                check(seen, candidate.judge(seen, now, &rules), now, &rules);
+                let wall = wall(&mut input);
+                check(seen, candidate.judge(seen, (now, wall), &rules), now, &rules);
             }
         }
     }
@@ -47,6 +48,11 @@ fn step(input: &mut Input<'_>) -> Duration {
         2 => Duration::from_secs(number),
         _ => Duration::from_secs(number * 3600),
     }
+}
+
+/// A time of the wall clock, which anybody may set at any time.
+fn wall(input: &mut Input<'_>) -> SystemTime {
+    UNIX_EPOCH + step(input)
 }
 
 fn seen(input: &mut Input<'_>) -> Observation {
@@ -96,7 +102,7 @@ fn comes_to_rest(mut candidate: Candidate, mut now: Instant, rules: &Rules) {
         let seen = if writers_unknown { Observation::WritersUnknown(stamp) } else { Observation::Quiet(stamp) };
         let mut inspections = 0;
         loop {
-            match candidate.judge(seen, now, rules) {
+            match candidate.judge(seen, (now, UNIX_EPOCH), rules) {
                 Readiness::Ready => break,
                 Readiness::StillOpen if rules.patience.is_some() => break,
                 Readiness::Wait(until) => now = until,
@@ -107,6 +113,6 @@ fn comes_to_rest(mut candidate: Candidate, mut now: Instant, rules: &Rules) {
         }
     }
     // A file that was ready and is opened for writing again is not ready any more.
-    let readiness = candidate.judge(Observation::Busy(stamp), now, rules);
+    let readiness = candidate.judge(Observation::Busy(stamp), (now, UNIX_EPOCH), rules);
     assert!(readiness != Readiness::Ready, "ready while a process writes it");
 }

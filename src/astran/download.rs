@@ -9,7 +9,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::client_config::Timeouts;
 use super::connection::{Connection, Wanted, shown};
-use super::transport::{self, Limits, describe};
+use super::transport::{self, Limits};
+use super::unreachable::{describe, whole_chain};
 use crate::budget;
 use crate::vault::{Download, Kind, RemotePath, VaultError};
 
@@ -80,7 +81,10 @@ impl Download for ContentStream {
                     return Ok(Some(chunk));
                 }
                 Ok(Ok(None)) => return self.end(),
-                Ok(Err(e)) => return Err(self.broken(&describe(&e))),
+                Ok(Err(error)) => {
+                    tracing::debug!(error = whole_chain(&error), "the download broke off");
+                    return Err(self.broken(&describe(&error)));
+                }
                 Err(_) if Instant::now() >= idle_end => {
                     return Err(self.broken(&format!("nothing came for {} s", self.idle.as_secs())));
                 }

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use super::transport::describe;
+use super::unreachable::describe;
 
 /// Why a client can't be made.
 #[derive(Debug, thiserror::Error)]

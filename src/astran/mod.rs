@@ -31,6 +31,7 @@ mod redact;
 mod session;
 mod transport;
 mod unescape;
+mod unreachable;
 mod upload;
 pub(crate) mod webhook;
 

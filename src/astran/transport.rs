@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::address::without_query;
 use super::client_config::Timeouts;
-use super::error_excerpt;
+use super::unreachable::{chain, describe, whole_chain};
 use crate::budget;
 
 /// A whole answer.
@@ -55,18 +55,11 @@ impl TransportError {
     /// Returns whether the TLS handshake failed because the service speaks none of the versions of HTTP that were offered.
     pub(super) fn is_http1_refused(&self) -> bool {
         let Self::Request(error) = self else { return false };
-        let mut next = std::error::Error::source(error);
-        while let Some(error) = next {
-            if let Some(rustls::Error::AlertReceived(alert)) = error.downcast_ref() {
-                return *alert == rustls::AlertDescription::NoApplicationProtocol;
-            }
-            // An I/O error does not count the error that it wraps among its sources.
-            next = match error.downcast_ref::<std::io::Error>() {
-                Some(io) => io.get_ref().map(|wrapped| wrapped as &dyn std::error::Error),
-                None => error.source(),
-            };
-        }
-        false
+        let alert = chain(error).find_map(|error| match error.downcast_ref() {
+            Some(rustls::Error::AlertReceived(alert)) => Some(*alert),
+            _ => None,
+        });
+        alert == Some(rustls::AlertDescription::NoApplicationProtocol)
     }
 }
 
@@ -86,9 +79,8 @@ pub(super) async fn execute(http: &reqwest::Client, request: Request) -> Result<
             Ok(response)
         }
         Err(error) => {
-            let error = TransportError::Request(error);
-            tracing::debug!(%method, url, %error, elapsed_ms, "the request failed");
-            Err(error)
+            tracing::debug!(%method, url, error = whole_chain(&error), elapsed_ms, "the request failed");
+            Err(TransportError::Request(error))
         }
     }
 }
@@ -137,31 +129,11 @@ async fn read_capped(response: &mut Response, limits: Limits) -> Result<Vec<u8>,
             }
             Ok(Ok(Some(chunk))) => body.extend_from_slice(&chunk),
             Ok(Ok(None)) => return Ok(body),
-            Ok(Err(e)) => return Err(TransportError::BrokenOff(e)),
+            Ok(Err(error)) => {
+                tracing::debug!(error = whole_chain(&error), "the answer broke off");
+                return Err(TransportError::BrokenOff(error));
+            }
             Err(_) => return Err(TransportError::AnswerStalled(limits.idle)),
         }
     }
-}
-
-/// What a failed request says of itself, without its address, and what to do about it.
-pub(super) fn describe(error: &reqwest::Error) -> String {
-    let mut reasons: Vec<String> = Vec::new();
-    let mut next = std::error::Error::source(error);
-    while let Some(source) = next {
-        let text = source.to_string();
-        // Errors that wrap another repeat its text.
-        if !reasons.iter().any(|reason| reason.contains(&text)) {
-            reasons.push(text);
-        }
-        next = source.source();
-    }
-    let text = if reasons.is_empty() { "the request failed".to_owned() } else { reasons.join(": ") };
-    let hint = if error.is_dns() {
-        "; is the name right, and does this machine resolve names?"
-    } else if text.contains("certificate") || text.contains("UnknownIssuer") {
-        "; if the service has a certificate of your own authority, name it in service.ca_file"
-    } else {
-        ""
-    };
-    format!("{}{hint}", error_excerpt::one_line(&text))
 }

@@ -11,12 +11,12 @@ use url::Url;
 use super::client_config::Timeouts;
 use super::error::ClientError;
 use super::http::{Versions, client};
-use super::transport::describe;
+use super::unreachable::{describe_unnamed, whole_chain};
 
 /// Why a request came to nothing. The caller may send it again. No text holds the address, which may be a secret.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WebhookError {
-    #[error("{}", describe(.0))]
+    #[error("{}", describe_unnamed(.0))]
     Request(#[source] reqwest::Error),
     #[error("no answer within {} s", .0.as_secs())]
     NoAnswer(Duration),
@@ -43,7 +43,11 @@ impl Webhook {
     pub(crate) async fn post(&self, to: Url, content_type: &str, body: String) -> Result<(), WebhookError> {
         let request = self.http.post(to).header("content-type", content_type).body(body).send();
         let answer = timeout(self.patience, request).await.map_err(|_| WebhookError::NoAnswer(self.patience))?;
-        match answer.map_err(WebhookError::Request)?.status() {
+        let failed = |error: reqwest::Error| {
+            tracing::debug!(error = whole_chain(&error), "the request failed");
+            WebhookError::Request(error)
+        };
+        match answer.map_err(failed)?.status() {
             status if status.is_success() => Ok(()),
             status if status.is_redirection() => Err(WebhookError::Redirect(status)),
             status => Err(WebhookError::Refused(status)),

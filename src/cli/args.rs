@@ -141,18 +141,31 @@ pub struct Ls {
     pub path: RemotePath,
 }
 
-/// Take a document out of the vault.
+/// Take documents out of the vault.
 #[derive(Debug, Clone, Args)]
 pub struct Get {
-    /// Document in the vault
-    #[arg(value_name = "PATH", value_parser = values::remote_path)]
-    pub path: RemotePath,
-    /// Where to write it; - for standard output [default: its own name, here]
-    #[arg(short, long, value_name = "FILE")]
+    /// Documents in the vault
+    #[arg(value_name = "PATH", required = true, value_parser = values::remote_path)]
+    pub paths: Vec<RemotePath>,
+    /// Where to write: a file, a folder that is there, or - for standard output [default: here, under the document's own name]
+    #[arg(short, long, value_name = "FILE|DIR")]
     pub output: Option<PathBuf>,
     /// Replace a file that is there, and fetch a document that is longer than its receipt says
     #[arg(long)]
     pub force: bool,
+}
+
+/// Try configuration, login, destinations and folders, and say how to mend them.
+///
+/// With a folder or a destination, tries these and not the configured ones: they need not be configured yet.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Check {
+    /// Folder to try as one to watch
+    #[arg(value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Folder in the vault to try, such as /HR_Backup [env: ASTRAN_BACKUP_DEST]
+    #[arg(long, value_name = "PATH", value_parser = values::remote_path)]
+    pub dest: Option<RemotePath>,
 }
 
 /// Show the receipts of what was uploaded.
@@ -171,8 +184,14 @@ pub struct History {
     /// Only the last so long, such as 7d
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub since: Option<Duration>,
+    /// Only the newest so many
+    #[arg(long, value_name = "N", value_parser = values::number)]
+    pub limit: Option<usize>,
+    /// Show times in UTC, and not in local time
+    #[arg(long)]
+    pub utc: bool,
     /// Check that no receipt is missing or altered, and compare with the anchors in the vault if it can be asked
-    #[arg(long, conflicts_with_all = ["name", "failed", "pending", "since"])]
+    #[arg(long, conflicts_with_all = ["name", "failed", "pending", "since", "limit", "utc"])]
     pub check: bool,
     /// Compare with a head that was kept elsewhere, instead of the vault's; can be given several times
     #[arg(long, value_name = "SEQ:HASH", requires = "check")]
@@ -185,7 +204,7 @@ pub struct History {
     pub anchor: Option<String>,
     /// Forget receipts older than this, such as 365d
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
-    #[arg(conflicts_with_all = ["name", "failed", "pending", "since", "check"])]
+    #[arg(conflicts_with_all = ["name", "failed", "pending", "since", "limit", "utc", "check"])]
     pub prune_before: Option<Duration>,
     /// A command of its own about the receipts.
     #[command(subcommand)]
@@ -195,8 +214,9 @@ pub struct History {
 impl History {
     /// Whether a flag or a name was given that lists, checks or forgets receipts.
     pub fn lists_or_checks(&self) -> bool {
-        let flags = [self.failed, self.pending, self.check, self.since.is_some(), self.prune_before.is_some()];
-        self.name.is_some() || flags.contains(&true)
+        let flags = [self.failed, self.pending, self.check, self.utc];
+        let values = [self.since.is_some(), self.limit.is_some(), self.prune_before.is_some()];
+        self.name.is_some() || flags.contains(&true) || values.contains(&true)
     }
 }
 
@@ -213,6 +233,9 @@ pub struct VerifyReceipts {
     /// Only what was uploaded in the last so long, such as 7d
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub since: Option<Duration>,
+    /// Only so many documents, chosen by chance; each has the same chance
+    #[arg(long, value_name = "N", value_parser = values::number)]
+    pub sample: Option<usize>,
 }
 
 /// Try failed files again.

@@ -17,7 +17,8 @@ use crate::observe::logging::Format;
 #[cfg(feature = "sandbox")]
 pub use args::Sandbox;
 pub use args::{
-    Completions, Get, History, HistoryCommand, Init, Ls, Man, Notify, Push, Retry, Sending, VerifyReceipts, Watch,
+    Check, Completions, Get, History, HistoryCommand, Init, Ls, Man, Notify, Push, Retry, Sending, VerifyReceipts,
+    Watch,
 };
 
 const AFTER_HELP: &str = "\
@@ -167,10 +168,10 @@ pub enum Command {
     Push(Push),
     /// List a folder of the vault
     Ls(Ls),
-    /// Take a document out of the vault
+    /// Take documents out of the vault
     Get(Get),
     /// Try configuration, login, destinations and folders, and say how to mend them
-    Check,
+    Check(Check),
     /// Show what a running daemon does, and why each file is still here
     Status,
     /// Show the receipts of what was uploaded
@@ -200,7 +201,7 @@ impl Command {
             Self::Push(_) => "push",
             Self::Ls(_) => "ls",
             Self::Get(_) => "get",
-            Self::Check => "check",
+            Self::Check(_) => "check",
             Self::Status => "status",
             Self::History(_) => "history",
             Self::Verify(_) => "verify",

@@ -1,6 +1,6 @@
 //! What the command line says about the configuration, and the contradictions in it that clap can't see.
 
-use super::{Cli, Command, Global, Push, Sending, Watch};
+use super::{Check, Cli, Command, Global, Push, Sending, Watch};
 use crate::config::overrides::{Overrides, PolicyOverrides, PushOverrides, Task, WatchOverrides};
 use crate::config::{After, ConfigError};
 
@@ -102,7 +102,8 @@ impl Command {
         match self {
             Self::Watch(typed) => Task::Watch(typed.into()),
             Self::Push(typed) => Task::Push(typed.into()),
-            Self::Ls(_) | Self::Get(_) | Self::Check | Self::Verify(_) => Task::Ask,
+            Self::Check(typed) if typed.dir.is_some() => Task::Watch(typed.into()),
+            Self::Ls(_) | Self::Get(_) | Self::Check(_) | Self::Verify(_) => Task::Ask,
             _ => Task::Local,
         }
     }
@@ -118,6 +119,14 @@ impl From<&Watch> for WatchOverrides {
             ..PolicyOverrides::from(&typed.sending)
         };
         Self { dir: typed.dir.clone(), policy, allow_any_folder: typed.yes }
+    }
+}
+
+impl From<&Check> for WatchOverrides {
+    /// The folder is tried as `watch` would take it.
+    fn from(typed: &Check) -> Self {
+        let policy = PolicyOverrides { dest: typed.dest.clone(), ..PolicyOverrides::default() };
+        Self { dir: typed.dir.clone(), policy, allow_any_folder: false }
     }
 }
 

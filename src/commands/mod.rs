@@ -66,8 +66,8 @@ async fn dispatch(cli: Cli, environment: Environment, run: &Run) -> Result<Exit,
         Command::Init(typed) => {
             return init::run(&cli.global, typed, &environment, signals()?.1, &mut out).await;
         }
-        Command::Check => {
-            let loaded = load(&cli, environment).await;
+        Command::Check(typed) => {
+            let loaded = load(&cli, environment).await.map(|config| check::narrowed(config, typed));
             return check::run(loaded, &cli.global, signals()?.1, &mut out).await;
         }
         _ => {}
@@ -96,14 +96,15 @@ async fn dispatch(cli: Cli, environment: Environment, run: &Run) -> Result<Exit,
         Command::History(typed) => history::command(context, typed, &mut out).await,
         Command::Verify(typed) => {
             let journal = journals::open_known(&context.config, &context.global).await?;
-            context.ask(async |vault| verify::run(&journal, vault, typed.since, &mut out).await).await
+            let options = verify::Options { since: typed.since, sample: typed.sample };
+            context.ask(async |vault| verify::run(&journal, vault, options, &mut out).await).await
         }
         Command::Retry(typed) => {
             let journal = journals::open_known(&context.config, &context.global).await?;
             retry::run(&journal, &typed.paths, &mut out).await
         }
         Command::Notify(_) => notify::run(&context.config, &mut out).await,
-        Command::Check | Command::Init(_) | Command::Completions(_) | Command::Man(_) => Ok(Exit::Done),
+        Command::Check(_) | Command::Init(_) | Command::Completions(_) | Command::Man(_) => Ok(Exit::Done),
     }
 }
 

@@ -15,6 +15,7 @@ use crate::cli::Global;
 use crate::events::{self, Event, LocalPath, MovedTo};
 use crate::file::Settled;
 use crate::journal::{LocalEnd, Stored};
+use crate::measure::size;
 use crate::observe::screen::Above;
 use crate::printable::printable;
 use crate::progress::Done;
@@ -195,18 +196,18 @@ pub(crate) fn line(report: &Report, shown: &Path, json: bool, now: SystemTime) -
 fn as_text(report: &Report, shown: &Path) -> Option<String> {
     let file = printable(&shown.to_string_lossy());
     Some(match &report.outcome {
-        Outcome::Stored { remote, stored, local } | Outcome::StoredBefore { remote, stored, local } => {
+        Outcome::Stored { remote, stored, local, .. } | Outcome::StoredBefore { remote, stored, local, .. } => {
             let verb = match (&report.outcome, stored.already_present) {
                 (Outcome::StoredBefore { .. }, _) => "stored already",
                 (_, true) => "found",
                 (_, false) => "stored",
             };
             let local = match local {
-                LocalEnd::Removed => ", removed here".to_owned(),
+                LocalEnd::Removed => ", deleted here".to_owned(),
                 LocalEnd::Moved(path) => format!(", moved to {}", printable(&path.to_string_lossy())),
                 LocalEnd::Kept => String::new(),
             };
-            format!("{verb}  {file} -> {} ({} bytes){local}", printable(&remote.to_string()), stored.size)
+            format!("{verb}  {file} -> {} ({}){local}", printable(&remote.to_string()), size(stored.size))
         }
         Outcome::Failed { reason, moved: None } => format!("failed  {file}: {}", printable(&reason.to_string())),
         Outcome::Failed { reason, moved: Some(path) } => {
@@ -241,12 +242,18 @@ struct StoredFields<'a> {
     remote_path: String,
     document_id: &'a str,
     document_version: Option<&'a str>,
+    receipt: Option<i64>,
     size: u64,
     sha256: &'a str,
 }
 
 impl<'a> StoredFields<'a> {
-    fn new(file: FileFields, remote: &RemotePath, stored: &'a Stored, local: &LocalEnd) -> Self {
+    fn new(
+        file: FileFields,
+        remote: &RemotePath,
+        (stored, receipt): (&'a Stored, Option<i64>),
+        local: &LocalEnd,
+    ) -> Self {
         let (local, moved) = local_fields(local);
         Self {
             file,
@@ -255,6 +262,7 @@ impl<'a> StoredFields<'a> {
             remote_path: remote.to_string(),
             document_id: &stored.document.0,
             document_version: stored.document_version.as_deref(),
+            receipt,
             size: stored.size,
             sha256: &stored.sha256,
         }
@@ -315,15 +323,14 @@ fn as_json(report: &Report, now: SystemTime) -> Option<String> {
     let file =
         || FileFields { path: LocalPath::new(&root.path().join(origin)), relative: origin.to_string_lossy().into() };
     Some(match outcome {
-        Outcome::StoredBefore { remote, stored, local } => {
-            events::line(&SkippedEvent { stored: StoredFields::new(file(), remote, stored, local) }, now)
+        Outcome::StoredBefore { remote, stored, receipt, local } => {
+            let stored = StoredFields::new(file(), remote, (stored, *receipt), local);
+            events::line(&SkippedEvent { stored }, now)
         }
-        Outcome::Stored { remote, stored, local } => {
+        Outcome::Stored { remote, stored, receipt, local } => {
             let already_present = stored.already_present;
-            events::line(
-                &StoredEvent { stored: StoredFields::new(file(), remote, stored, local), already_present },
-                now,
-            )
+            let stored = StoredFields::new(file(), remote, (stored, *receipt), local);
+            events::line(&StoredEvent { stored, already_present }, now)
         }
         Outcome::Failed { reason, moved } => {
             let moved = MovedTo::new(moved.as_deref());

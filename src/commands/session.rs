@@ -7,6 +7,7 @@ use crate::astran::{Client, ClientConfig, Credentials, Timeouts, UserCredentials
 use crate::cli::Global;
 use crate::config::{Config, Grant, Login, Service};
 use crate::exit::{Exit, Fatal};
+use crate::measure::span;
 use crate::observe::health::Condition;
 use crate::refused_logins::{Account, RefusedLogins, Use};
 use crate::secret::Source;
@@ -160,7 +161,7 @@ async fn retrying(
             return Err(error.into());
         }
         trouble.raise(error.public_message());
-        tracing::warn!(again_in = ?wait, "the service can't be reached: {error}");
+        tracing::warn!("the service can't be reached, next try in {}: {error}", span(wait));
         tokio::time::sleep(wait).await;
     }
 }

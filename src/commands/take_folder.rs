@@ -1,7 +1,7 @@
 //! Takes a folder for `watch`: opens it, locks it, and opens the folders that its files are moved to. Whoever adds a folder to a run uses
 //! this, at the start and later.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::notified::NotifiedFiles;
@@ -14,14 +14,16 @@ use crate::file::lock::Locks;
 use crate::file::{FolderError, Root};
 use crate::inventory::Look;
 use crate::observe::metrics::Metrics;
+use crate::owner::why_denied;
 use crate::removal::{self, MoveTargetError};
-use crate::status::{Gatherer, Place};
+use crate::status::{Gatherer, Place, holder_of};
 use crate::upload::MoveTargets;
 
 /// What it takes to lock a folder for a run. Clones lock for the same run.
 #[derive(Debug, Clone)]
 pub(super) struct FolderTaker {
     pub(super) locks: Arc<Locks>,
+    pub(super) state_dir: PathBuf,
     pub(super) metrics: Metrics,
     pub(super) locked: LockedFolders,
     pub(super) status: Gatherer,
@@ -54,7 +56,7 @@ impl FolderTaker {
         let root = Arc::new(root.with_locks(&self.locks, folder.policy.removes()));
         match root.lock() {
             Ok(true) => {}
-            Ok(false) => return Err(Fatal::new(Exit::Held, held(&root, &shown.to_string()))),
+            Ok(false) => return Err(Fatal::new(Exit::Held, held(&root, &shown.to_string(), &self.state_dir))),
             Err(error) => tracing::warn!(folder = %shown, "can't be locked against a second instance: {error}"),
         }
         self.locked.add(&root);
@@ -126,11 +128,13 @@ pub(super) fn cannot_move(error: &MoveTargetError) -> Fatal {
 }
 
 /// Who holds a folder that can't be locked: several pushes may share the lock of a folder, a watch shares its lock with no other process.
-fn held(root: &Root, shown: &str) -> String {
+fn held(root: &Root, shown: &str, state_dir: &Path) -> String {
     if root.share() {
         format!("a push is removing files from {shown} just now: try again when it has ended")
     } else {
-        format!("another instance watches {shown} already")
+        let holder = holder_of(state_dir, root.path());
+        let named = holder.map(|holder| format!(" (pid {}, since {})", holder.pid, holder.since)).unwrap_or_default();
+        format!("another instance watches {shown} already{named}: stop that one first, or leave the folder to it")
     }
 }
 
@@ -150,6 +154,9 @@ fn cannot_open(path: &Path, error: &std::io::Error) -> Fatal {
         }
         std::io::ErrorKind::NotADirectory => {
             Fatal::new(Exit::Missing, format!("{shown} is not a folder; to upload a file: astran-backup push {shown}"))
+        }
+        std::io::ErrorKind::PermissionDenied => {
+            Fatal::new(Exit::Missing, format!("the folder {shown} can't be opened: {}", why_denied(path)))
         }
         _ => Fatal::new(Exit::Missing, format!("the folder {shown} can't be opened: {error}")),
     }

@@ -52,7 +52,14 @@ pub(super) enum Counts {
     /// `history`.
     Attempts { attempts: u64 },
     /// `verify`.
-    Compared { same: u64, bad: u64, superseded: u64 },
+    Compared {
+        same: u64,
+        bad: u64,
+        superseded: u64,
+        /// Only with `--sample`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        chosen_of: Option<u64>,
+    },
 }
 
 impl Counts {

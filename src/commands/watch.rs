@@ -100,6 +100,7 @@ async fn watch(
     let _status = status::serve(&context.config.state_dir, status.clone()).await;
     let taker = FolderTaker {
         locks,
+        state_dir: context.config.state_dir.clone(),
         metrics: metrics.clone(),
         locked: locked.clone(),
         status: status.clone(),

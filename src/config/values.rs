@@ -42,6 +42,14 @@ fn has_month_letter(text: &str) -> bool {
     text.split(|c: char| !c.is_alphabetic()).any(|unit| unit == "M")
 }
 
+/// A number of things: one or more.
+pub(crate) fn number(text: &str) -> Result<usize, String> {
+    match text.trim().parse() {
+        Ok(0) | Err(_) => Err("is no number of 1 or more".to_owned()),
+        Ok(number) => Ok(number),
+    }
+}
+
 /// How long receipts are kept; `None` means for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct KeepReceipts(pub(super) Option<Duration>);

@@ -54,15 +54,18 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.give_up();
+        // Where nobody else has the file open, it is closed now, and the lease ends with that.
+        if Arc::strong_count(&self.file) > 1 {
+            self.give_up();
+        }
     }
 }
 
-/// Tries for a read lease.
+/// Tries for a read lease. `trusted` says whether leases on the file system of the file tell of every writer on this host.
 ///
 /// [`LeaseBreaks::install`] must have run before: the default action of the signal ends the process.
-pub fn take(file: &Arc<File>) -> Writers {
-    sys::take(file)
+pub fn take(file: &Arc<File>, trusted: bool) -> Writers {
+    sys::take(file, trusted)
 }
 
 /// Whether leases on the file system of this file or folder tell of every writer on this host.
@@ -137,8 +140,7 @@ mod sys {
         leases_tell_of_writers(on)
     }
 
-    pub(super) fn take(file: &Arc<File>) -> Writers {
-        let trusted = leases_tell_of_writers(&**file);
+    pub(super) fn take(file: &Arc<File>, trusted: bool) -> Writers {
         match set(file, libc::F_RDLCK) {
             // overlayfs and FUSE grant leases though there are writers by another way; but a refusal is the truth there.
             Ok(()) if !trusted => {
@@ -188,7 +190,7 @@ mod sys {
         false
     }
 
-    pub(super) fn take(_: &Arc<File>) -> Writers {
+    pub(super) fn take(_: &Arc<File>, _: bool) -> Writers {
         Writers::Unknown(NoLease::NotOffered)
     }
 
@@ -218,6 +220,10 @@ mod tests {
         (dir, path)
     }
 
+    fn try_for(file: &Arc<File>) -> Writers {
+        take(file, tell_of_writers(&**file))
+    }
+
     #[test]
     fn leases_on_files_of_others_take_a_capability_of_the_whole_machine() {
         let status = |mask: &str| format!("Name:\tx\nCapPrm:\t0000000000000000\nCapEff:\t{mask}\nCapBnd:\t0\n");
@@ -241,9 +247,9 @@ mod tests {
         let (_dir, path) = scratch();
         let writer = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
         let file = Arc::new(File::open(&path).unwrap());
-        assert!(matches!(take(&file), Writers::Some));
+        assert!(matches!(try_for(&file), Writers::Some));
         drop(writer);
-        let Writers::None(lease) = take(&file) else { panic!("nobody writes it") };
+        let Writers::None(lease) = try_for(&file) else { panic!("nobody writes it") };
         assert!(lease.holds());
     }
 
@@ -252,7 +258,7 @@ mod tests {
         let breaks = LeaseBreaks::install().unwrap();
         let (_dir, path) = scratch();
         let file = Arc::new(File::open(&path).unwrap());
-        let Writers::None(lease) = take(&file) else { panic!("nobody writes it") };
+        let Writers::None(lease) = try_for(&file) else { panic!("nobody writes it") };
         let writer = tokio::task::spawn_blocking(move || std::fs::OpenOptions::new().append(true).open(path));
         breaks.broken(&lease).await;
         assert!(!lease.holds());
@@ -276,12 +282,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_dropped_lease_holds_no_writer_up_though_the_file_is_still_open() {
+    async fn a_dropped_lease_holds_no_writer_up_whether_the_file_is_still_open_or_not() {
         LeaseBreaks::install().unwrap();
         let (_dir, path) = scratch();
+        let write = || std::fs::OpenOptions::new().append(true).custom_flags(libc::O_NONBLOCK).open(&path);
         let file = Arc::new(File::open(&path).unwrap());
-        drop(take(&file));
-        let opened = std::fs::OpenOptions::new().append(true).custom_flags(libc::O_NONBLOCK).open(path);
-        assert!(opened.is_ok(), "{opened:?}");
+        let lease = try_for(&file);
+        assert!(write().is_err());
+        drop(lease);
+        assert!(write().is_ok());
+        let lease = try_for(&file);
+        drop(file);
+        assert!(write().is_err());
+        drop(lease);
+        assert!(write().is_ok());
     }
 }

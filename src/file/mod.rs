@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use rustix::fs::Stat;
 
-pub(crate) use beneath::beneath_folder;
+pub(crate) use beneath::{OpenFolder, beneath_folder};
 pub(crate) use opened::is_scarcity;
 pub use opened::{OpenError, Opened, SpecialFile, hard_links_are_protected, look_at};
 pub use path_rule::{ControlledPath, FolderError};

@@ -27,6 +27,8 @@ pub struct Opened {
     pub file: Arc<File>,
     /// Its state at opening.
     pub stamp: FileStamp,
+    /// Whether leases on its file system tell of every writer on this host.
+    pub(super) leases_tell: bool,
 }
 
 /// Why a name can't be opened as a document.
@@ -154,7 +156,7 @@ impl Opened {
 
     /// Tries for a lease, which tells whether anybody has the file open for writing.
     pub fn writers(&self) -> Writers {
-        lease::take(&self.file)
+        lease::take(&self.file, self.leases_tell)
     }
 }
 

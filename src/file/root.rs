@@ -12,7 +12,7 @@ use rustix::fs::{FileType, Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-use super::beneath::{FOLDER, READ, beneath, open_without_links};
+use super::beneath::{FOLDER, OpenFolder, READ, beneath, beneath_on_its_mount, folder_beneath, open_without_links};
 use super::lock::FolderLock;
 use super::opened::{OpenError, Opened, SpecialFile, check_links, hard_links_are_protected, is_scarcity};
 use super::path_rule::{self, ControlledPath, FolderError, Links};
@@ -24,6 +24,9 @@ pub struct Root {
     dir: OwnedFd,
     path: PathBuf,
     share: Option<&'static str>,
+    /// Leases on the folder's own file system tell of writers. That file system stays as long as the folder is held open, whatever is
+    /// mounted over its path meanwhile.
+    leases_tell: bool,
     /// A network share is mounted somewhere below.
     share_below: AtomicBool,
     pub(super) lock: FolderLock,
@@ -76,7 +79,8 @@ impl Root {
     /// A folder that was opened by its absolute path, through no link.
     pub(crate) fn held(dir: OwnedFd, path: PathBuf) -> Self {
         let share = filesystem::network_share(&dir);
-        Self { dir, path, share, share_below: AtomicBool::new(false), lock: FolderLock::default() }
+        let leases_tell = lease::tell_of_writers(&dir);
+        Self { dir, path, share, leases_tell, share_below: AtomicBool::new(false), lock: FolderLock::default() }
     }
 
     /// The folder's absolute path when it was opened, without links.
@@ -138,7 +142,7 @@ impl Root {
 
     /// Whether leases on its file system tell of every writer on this host.
     pub fn leases_tell_of_writers(&self) -> bool {
-        lease::tell_of_writers(&self.dir)
+        self.leases_tell
     }
 
     /// Whether others may put files there: it belongs to another user, or others may write it.
@@ -148,7 +152,13 @@ impl Root {
 
     /// Opens a document: a regular file below the folder, reached without a link.
     pub fn open_file(&self, relative: &Path) -> Result<Opened, OpenError> {
-        let file = beneath(&self.dir, relative, READ)?;
+        let (file, leases_tell) = if let Some(file) = beneath_on_its_mount(&self.dir, relative, READ) {
+            (file, self.leases_tell)
+        } else {
+            let file = beneath(&self.dir, relative, READ)?;
+            let leases_tell = lease::tell_of_writers(&file);
+            (file, leases_tell)
+        };
         let stat = fstat(&file)?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => {}
@@ -158,14 +168,13 @@ impl Root {
         if stat.st_nlink > 1 {
             check_links(geteuid(), stat.st_uid, hard_links_are_protected())?;
         }
-        Ok(Opened { stamp: FileStamp::from(&stat), file: Arc::new(File::from(file)) })
+        Ok(Opened { stamp: FileStamp::from(&stat), file: Arc::new(File::from(file)), leases_tell })
     }
 
     /// Opens the folder that a file lies in, through no link, and returns it with the file's name there.
-    pub fn parent_of<'a>(&self, relative: &'a Path) -> Result<(OwnedFd, &'a OsStr), OpenError> {
+    pub(crate) fn parent_of<'a>(&self, relative: &'a Path) -> Result<(OpenFolder<'_>, &'a OsStr), OpenError> {
         let name = relative.file_name().ok_or(OpenError::Gone)?;
-        let parent = relative.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Ok((beneath(&self.dir, parent, FOLDER)?, name))
+        Ok((folder_beneath(&self.dir, relative.parent().unwrap_or(Path::new("")))?, name))
     }
 }
 

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::FileType;
 
-use super::owner::Owner;
 use super::writers::Writing;
 use super::{FileHere, Look, Standing, join};
 use crate::file::lease::{NoLease, Writers};
 use crate::file::{FileStamp, LOCK, OpenError, PRIVATE, Tree, Unreadable, staged_name};
 use crate::filter::Excluded;
 use crate::journal::{JournalError, Known};
+use crate::owner::Owner;
 use crate::upload::Asked;
 use crate::upload::preview::{Preview, preview};
 use crate::upload::reconcile::is_other_link;
@@ -152,8 +152,13 @@ impl<'a> Looking<'a> {
         if let Some(why) = self.excluded(&path, true) {
             return self.ignored(path, why, true);
         }
-        let owner = Owner::of(&self.look.root, &path);
+        let owner = self.owner(&path);
         self.tell(path, None, Standing::Unreadable { owner, is_folder: true, error: why })
+    }
+
+    fn owner(&self, relative: &Path) -> Option<Owner> {
+        let (folder, name) = self.look.root.parent_of(relative).ok()?;
+        Owner::of(&folder, name)
     }
 
     /// Opens a file for a moment, and takes it into the batch.
@@ -186,9 +191,7 @@ impl<'a> Looking<'a> {
         let standing = match error {
             // A folder can only be met here where one took a file's place meanwhile.
             OpenError::Gone | OpenError::Folder => return ControlFlow::Continue(()),
-            OpenError::Io(error) => {
-                Standing::Unreadable { owner: Owner::of(&self.look.root, &relative), is_folder: false, error }
-            }
+            OpenError::Io(error) => Standing::Unreadable { owner: self.owner(&relative), is_folder: false, error },
             other => Standing::NotUploadable(other),
         };
         self.tell(relative, None, standing)

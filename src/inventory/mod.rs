@@ -14,7 +14,6 @@
 
 mod failures;
 mod look;
-mod owner;
 mod standing;
 #[cfg(test)]
 mod tests;

@@ -5,9 +5,9 @@ use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use super::owner::Owner;
 use crate::file::OpenError;
-use crate::measure::span;
+use crate::measure::{self, span};
+use crate::owner::Owner;
 use crate::printable::printable;
 use crate::upload::NameError;
 use crate::vault::RemotePath;
@@ -161,14 +161,18 @@ impl fmt::Display for Standing {
             Self::Ignored { why, is_folder: true } => write!(f, "{why}, so nothing in it is uploaded"),
             Self::Unreadable { owner, error, is_folder } => {
                 let what = if *is_folder { "folder not readable" } else { "not readable" };
-                match owner {
-                    Some(owner) => write!(f, "{what} ({owner}): {error}"),
-                    None => write!(f, "{what}: {error}"),
+                let owner = owner.as_ref().map(|owner| format!(" ({owner})")).unwrap_or_default();
+                // Owner, mode and mend say more than the system's "permission denied".
+                match error.kind() {
+                    io::ErrorKind::PermissionDenied => write!(f, "{what} for this user{owner}"),
+                    _ => write!(f, "{what}{owner}: {error}"),
                 }
             }
             Self::NotUploadable(why) => write!(f, "{why}"),
             Self::Failed { reason, .. } => write!(f, "failed: {}", printable(reason)),
-            Self::TooLarge { size, allowed } => write!(f, "it has {size} bytes, and max_size allows {allowed}"),
+            Self::TooLarge { size, allowed } => {
+                write!(f, "it has {}, and max_size allows {}", measure::size(*size), measure::size(*allowed))
+            }
             Self::BadName(why) => write!(f, "{why}"),
             Self::Kept { .. } => f.write_str("stored, and kept here as configured"),
             Self::Stored { .. } => f.write_str("stored; only the local file is still to be dealt with"),

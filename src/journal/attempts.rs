@@ -26,18 +26,18 @@ impl Journal {
     ///
     /// Also of an attempt that was abandoned: another process may have asked for the document too early, and what the vault says
     /// now counts. The same receipt once more is no error. An error does not prove that nothing was written: asking again is safe.
-    pub async fn stored(&self, id: AttemptId, stored: Stored) -> Result<(), JournalError> {
+    pub async fn stored(&self, id: AttemptId, stored: Stored) -> Result<i64, JournalError> {
         self.write(move |connection| write_receipt(connection, id, &stored, SystemTime::now())).await
     }
 
     /// Writes intent and receipt of a file that the vault has already, under a name that may belong to another local path.
-    pub async fn adopt(&self, intent: Intent, stored: Stored) -> Result<AttemptId, JournalError> {
+    pub async fn adopt(&self, intent: Intent, stored: Stored) -> Result<(AttemptId, i64), JournalError> {
         self.write(move |connection| adopt(connection, &intent, &stored, SystemTime::now())).await
     }
 
     /// Writes the receipt of an attempt whose file was moved since: one for the old path, whose name it is, and one in an attempt of
-    /// its own for `intent`, which says where the file is now. Returns the number of the second.
-    pub async fn moved(&self, id: AttemptId, intent: Intent, stored: Stored) -> Result<AttemptId, JournalError> {
+    /// its own for `intent`, which says where the file is now. Returns the numbers of the second attempt and receipt.
+    pub async fn moved(&self, id: AttemptId, intent: Intent, stored: Stored) -> Result<(AttemptId, i64), JournalError> {
         let write = move |connection: &Connection| {
             let now = SystemTime::now();
             write_receipt(connection, id, &stored, now)?;
@@ -79,10 +79,10 @@ fn adopt(
     intent: &Intent,
     stored: &Stored,
     now: SystemTime,
-) -> Result<AttemptId, RequestError> {
+) -> Result<(AttemptId, i64), RequestError> {
     let id = insert(connection, intent, now)?;
-    write_receipt(connection, id, stored, now)?;
-    Ok(id)
+    let receipt = write_receipt(connection, id, stored, now)?;
+    Ok((id, receipt))
 }
 
 static INSERT_ATTEMPT: Sql = Sql::new(|| {
@@ -117,8 +117,13 @@ fn same_bytes(one: &Path, other: &Path) -> bool {
     path_bytes(one) == path_bytes(other)
 }
 
-/// Writes the receipt of an attempt and makes it the newest of the chain.
-fn write_receipt(connection: &Connection, id: AttemptId, stored: &Stored, now: SystemTime) -> Result<(), RequestError> {
+/// Writes the receipt of an attempt and makes it the newest of the chain. Returns its number.
+fn write_receipt(
+    connection: &Connection,
+    id: AttemptId,
+    stored: &Stored,
+    now: SystemTime,
+) -> Result<i64, RequestError> {
     let head = marks::read(connection, Mark::ReceiptsHead)?;
     let fields = ReceiptFields {
         sha256: stored.sha256.as_bytes(),
@@ -132,29 +137,30 @@ fn write_receipt(connection: &Connection, id: AttemptId, stored: &Stored, now: S
     let mut statement = connection.prepare_cached(&query::BY_ID)?;
     let mut rows = statement.query([id.0])?;
     let row = rows.next()?.ok_or(RefusedRequest::UnknownAttempt(id))?;
-    if !awaits_receipt(row, id, stored)? {
-        return Ok(());
+    if let Some(known) = known_receipt(row, id, stored)? {
+        return Ok(known);
     }
     let seq = head.seq + 1;
     let hash = receipt::hash(seq, &head.hash, &attempt_fields(row)?, &fields);
     insert_receipt(connection, id, stored, &NewLink { seq, prev: &head.hash, hash, at: fields.at })?;
     marks::set(connection, Mark::ReceiptsHead, seq, &hash, fields.at)?;
     connection.prepare_cached(&SET_STORED)?.execute(params![id.0, seq])?;
-    Ok(())
+    Ok(seq)
 }
 
 static SET_STORED: Sql = Sql::new(|| {
     format!("UPDATE attempt SET state = {stored}, detail = NULL, seq = ?2 WHERE id = ?1", stored = state::STORED)
 });
 
-/// Whether the attempt waits for its receipt. The same receipt once more is no error: the caller may have lost the answer.
-fn awaits_receipt(row: &Row<'_>, id: AttemptId, stored: &Stored) -> Result<bool, RequestError> {
-    let has_receipt = Column::Seq.get::<Option<i64>>(row)?.is_some();
-    if matches!(Column::State.get(row)?, state::OPEN | state::ABANDONED) && !has_receipt {
-        return Ok(true);
+/// The number of the receipt that the attempt has already; `None` where it waits for one. The same receipt once more is no error: the
+/// caller may have lost the answer.
+fn known_receipt(row: &Row<'_>, id: AttemptId, stored: &Stored) -> Result<Option<i64>, RequestError> {
+    let receipt = Column::Seq.get::<Option<i64>>(row)?;
+    if matches!(Column::State.get(row)?, state::OPEN | state::ABANDONED) && receipt.is_none() {
+        return Ok(None);
     }
     match record(row)?.entry.stored {
-        Some(known) if known == *stored => Ok(false),
+        Some(known) if known == *stored => Ok(receipt),
         Some(_) => Err(RefusedRequest::OtherReceipt(id).into()),
         None => Err(RefusedRequest::EndedUnstored(id).into()),
     }

@@ -118,6 +118,8 @@ pub struct Entry {
     pub stored: Option<Stored>,
     /// When the vault's confirmation was written.
     pub stored_at: Option<SystemTime>,
+    /// The number of the receipt.
+    pub receipt: Option<i64>,
 }
 
 /// The answer to an intent.

@@ -82,6 +82,13 @@ impl Journal {
         self.read(move |connection| history_page(connection, &filter, after, limit)).await
     }
 
+    /// The position behind which the newest `count` entries lie that a filter takes, for [`Journal::history_page`]. `None` where there are
+    /// not so many.
+    pub async fn before_newest(&self, filter: &Filter, count: usize) -> Result<Option<AttemptId>, JournalError> {
+        let filter = filter.clone();
+        self.read(move |connection| before_newest(connection, &filter, count)).await
+    }
+
     /// At most `limit` receipts stored at `since` or later, in the chain's order, from the one behind `after` on (0: all).
     pub async fn receipts_page(
         &self,
@@ -105,30 +112,42 @@ fn history_page(
     after: Option<AttemptId>,
     limit: usize,
 ) -> rusqlite::Result<Vec<Record>> {
-    let sql = page_statement(filter);
+    let mut statement = connection.prepare_cached(&sql(filter, "ASC"))?;
     let since = filter.since.map_or(i64::MIN, nanoseconds);
-    let mut statement = connection.prepare_cached(&sql)?;
     let rows = statement.query_map(params![after.map_or(0, |id| id.0), since], record)?;
-    let matches = |found: &rusqlite::Result<Record>| match (found, &filter.name) {
-        (Ok(record), Some(name)) => name.matches(&record.entry),
-        _ => true,
-    };
-    rows.filter(matches).take(limit).collect()
+    rows.filter(|found| matches(filter, found)).take(limit).collect()
 }
 
-fn page_statement(filter: &Filter) -> String {
+fn before_newest(connection: &Connection, filter: &Filter, count: usize) -> rusqlite::Result<Option<AttemptId>> {
+    let mut statement = connection.prepare_cached(&sql(filter, "DESC"))?;
+    let since = filter.since.map_or(i64::MIN, nanoseconds);
+    let rows = statement.query_map(params![0, since], record)?;
+    let oldest = rows.filter(|found| matches(filter, found)).nth(count.saturating_sub(1)).transpose()?;
+    Ok(oldest.map(|oldest| AttemptId(oldest.entry.id.0 - 1)))
+}
+
+fn sql(filter: &Filter, order: &str) -> String {
     format!(
-        "{} WHERE a.id > ?1 AND max(a.started, ifnull(r.stored, a.started)) >= ?2 AND {} ORDER BY a.id",
+        "{} WHERE a.id > ?1 AND max(a.started, ifnull(r.stored, a.started)) >= ?2 AND {} ORDER BY a.id {order}",
         select_attempts(),
         condition(filter)
     )
 }
 
-/// All statements that read a page; the first two are those of a page of everything.
+/// Whether an entry is of the name that is asked for. An error is passed on.
+fn matches(filter: &Filter, found: &rusqlite::Result<Record>) -> bool {
+    match (found, &filter.name) {
+        (Ok(record), Some(name)) => name.matches(&record.entry),
+        _ => true,
+    }
+}
+
+/// All statements that read a page; the first three are those of a page of everything.
 #[cfg(test)]
 pub(super) fn page_statements() -> Vec<String> {
-    let page = |failed, pending| page_statement(&Filter { failed, pending, ..Filter::default() });
-    vec![page(false, false), RECEIPTS_PAGE.clone(), page(true, false), page(false, true), page(true, true)]
+    let page = |failed, pending| sql(&Filter { failed, pending, ..Filter::default() }, "ASC");
+    let newest = sql(&Filter::default(), "DESC");
+    vec![page(false, false), newest, RECEIPTS_PAGE.clone(), page(true, false), page(false, true), page(true, true)]
 }
 
 fn condition(filter: &Filter) -> String {

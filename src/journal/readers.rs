@@ -55,6 +55,10 @@ impl Readers {
     }
 
     fn put_back(&self, connection: Connection) {
+        // One whose transaction could not be ended would show the same state of the journal for ever.
+        if !connection.is_autocommit() {
+            return;
+        }
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
     }
 }

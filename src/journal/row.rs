@@ -63,9 +63,9 @@ pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
         state: read_state(row)?,
         stored: None,
         stored_at: None,
+        receipt: Column::Seq.get(row)?,
     };
-    let has_receipt = Column::Seq.get_ref(row)? != ValueRef::Null;
-    if !has_receipt {
+    if entry.receipt.is_none() {
         return Ok(Record { entry, link: None });
     }
     let receipt = receipt_fields(row)?;

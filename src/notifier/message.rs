@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::trouble::{Event, Kind, Topic};
 use crate::events::{self, LocalPath};
-use crate::measure::utc;
+use crate::measure::{span, utc};
 use crate::printable::printable;
 
 /// The longest text in a message, in characters: a reason is a sentence or two.
@@ -170,7 +170,7 @@ impl Message {
 
     fn since(&self) -> String {
         let lasted = self.lasted.filter(|lasted| lasted.as_secs() > 0);
-        let shown = lasted.map(|lasted| humantime::format_duration(Duration::from_secs(lasted.as_secs())).to_string());
+        let shown = lasted.map(span);
         shown.map(|shown| format!(" for {shown}")).unwrap_or_default()
     }
 }

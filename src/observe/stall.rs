@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::budget;
+use crate::measure::span;
 use crate::observe::health::HealthCheck;
 
 /// The time between two samples.
@@ -126,11 +127,11 @@ impl StallDetector {
         match (state.stalled_for(now), state.stalled_since) {
             (Some(stalled), None) => {
                 state.stalled_since = Some(now - stalled);
-                tracing::warn!("nothing has moved for {} s though files wait", stalled.as_secs());
+                tracing::warn!("nothing has moved for {} though files wait", span(stalled));
             }
             (None, Some(since)) => {
                 state.stalled_since = None;
-                tracing::info!("files move again, after {} s", now.saturating_duration_since(since).as_secs());
+                tracing::info!("files move again, after {}", span(now.saturating_duration_since(since)));
             }
             _ => {}
         }
@@ -151,7 +152,7 @@ impl State {
 impl HealthCheck for StallDetector {
     fn trouble(&self) -> Option<String> {
         let stalled = self.state().stalled_for(Instant::now())?;
-        Some(format!("nothing has moved for {} s though files wait", stalled.as_secs()))
+        Some(format!("nothing has moved for {} though files wait", span(stalled)))
     }
 }
 

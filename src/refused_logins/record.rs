@@ -98,9 +98,10 @@ fn message(refused: &Refused, user: &str, sources: &[Source], until: SystemTime)
     let places: Vec<String> = sources.iter().map(Source::describe).collect();
     let seen = sources.iter().all(|source| matches!(source, Source::File(_)));
     let mend = if seen {
-        "put the right secret there, or mend the account and give --retry-login"
+        "put the right secret there; or mend the account and run `astran-backup check`, which tries the login at once, or give --retry-login"
     } else {
-        "mend the secret or the account, and give --retry-login, as a change of this secret can't be seen from outside"
+        "mend the secret or the account, and run `astran-backup check`, which tries the login at once, or give --retry-login; a change of \
+         this secret can't be seen from outside"
     };
     format!(
         "the login of `{user}` was refused at {}, and is not tried again with the same secret ({}), because each further try may lock the \
@@ -177,8 +178,8 @@ mod tests {
         assert_eq!(
             said(&file()),
             "the login of `me` was refused at 1970-01-01T00:00:00Z, and is not tried again with the same secret (password file /p), \
-             because each further try may lock the account: put the right secret there, or mend the account and give --retry-login; \
-             otherwise it is tried again after 1970-01-02T00:00:00Z. The refusal was: wrong password"
+             because each further try may lock the account: put the right secret there; or mend the account and run `astran-backup check`, \
+             which tries the login at once, or give --retry-login; otherwise it is tried again after 1970-01-02T00:00:00Z. The refusal was: wrong password"
         );
         assert!(said(&[Source::Given("x".to_owned().into())]).contains("can't be seen from outside"));
     }

@@ -10,7 +10,7 @@
 //! - The root itself is never removed. All is reached from the open root, through no link.
 
 use std::collections::HashSet;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -101,7 +101,7 @@ fn needed(parents: &[Parent]) -> HashSet<(*const Root, &Path)> {
 
 impl FolderId {
     #[cfg(target_os = "linux")]
-    fn of(dir: &OwnedFd) -> Option<Self> {
+    fn of(dir: impl AsFd) -> Option<Self> {
         use rustix::fs::{StatxFlags, statx};
         let stat = statx(dir, "", AtFlags::EMPTY_PATH, StatxFlags::INO | StatxFlags::BTIME).ok()?;
         let is_told = StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::INO | StatxFlags::BTIME);
@@ -111,7 +111,7 @@ impl FolderId {
 
     /// No time of birth is asked for here, so no folder is removed.
     #[cfg(not(target_os = "linux"))]
-    fn of(_: &OwnedFd) -> Option<Self> {
+    fn of(_: impl AsFd) -> Option<Self> {
         None
     }
 }

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use super::{Disposition, FinishError, NotRemoved, RemovalError, StagingError, move_file, staging};
 use crate::failpoint::failpoint;
 use crate::file::lease::{Lease, Writers};
-use crate::file::{FileStamp, OpenError, Opened, Root, Settled, look_at};
+use crate::file::{FileStamp, OpenError, Opened, Root, Settled};
 use crate::journal::LocalEnd;
 
 /// A file that was set aside and waits out its grace.
@@ -48,13 +48,14 @@ pub(super) fn set_aside(
     failpoint("after-set-aside");
     let mut staged = Staged {
         root: Arc::clone(&settled.root),
-        place,
+        place: place.path.clone(),
         origin: settled.origin.clone(),
         baseline: opened.stamp,
         leased: lease.is_some(),
         sha256,
     };
-    match staged.check_renamed(opened, lease) {
+    let renamed = place.look_at().map_err(RemovalError::from);
+    match renamed.and_then(|named| check_renamed(&named, opened, lease)) {
         Ok(baseline) => {
             staged.baseline = baseline;
             Ok(staged)
@@ -73,7 +74,7 @@ pub(super) fn finish(staged: &Staged, disposition: &Disposition) -> Result<Local
             move_file::move_below(rested, target).map(LocalEnd::Moved)
         }
     };
-    drop(lease);
+    drop((opened, lease));
     if ended.is_ok() {
         staging::leave_slot(&staged.root, &staged.place);
     }
@@ -89,24 +90,6 @@ impl Staged {
             return NotRemoved { error, place: self.origin.clone(), stranded: None };
         }
         NotRemoved { error, place: self.place.clone(), stranded: Some(self.root.path().join(&self.place)) }
-    }
-
-    /// Returns the state after the rename, if what was renamed is what was uploaded. A rename changes ctime, so only the other
-    /// fields can be compared here; the lease vouches for the moment between.
-    pub(super) fn check_renamed(&self, opened: &Opened, lease: Option<&Lease>) -> Result<FileStamp, RemovalError> {
-        let (dir, name) = staging::parent_of(&self.root, &self.place)?;
-        let named = look_at(&dir, name).map_err(StagingError::from)?;
-        let held = opened.now().map_err(|error| StagingError::Open(OpenError::Io(error)))?;
-        if (named.device, named.inode) != (held.device, held.inode) {
-            return Err(RemovalError::Replaced);
-        }
-        if !held.same_content(&opened.stamp) {
-            return Err(RemovalError::ChangedDuringRename);
-        }
-        if lease.is_some_and(|lease| !lease.holds()) {
-            return Err(RemovalError::OpenedForWriting);
-        }
-        Ok(held)
     }
 
     /// Opens and leases the file once more, if it is unchanged after the grace.
@@ -134,6 +117,22 @@ impl Staged {
             // The kernel takes a lease away from a process that hashes for too long.
             && opened.is_unchanged(lease)
     }
+}
+
+/// Returns the state after the rename, if what has the new name is what was uploaded. A rename changes ctime, so only the other
+/// fields can be compared here; the lease vouches for the moment between.
+fn check_renamed(named: &FileStamp, opened: &Opened, lease: Option<&Lease>) -> Result<FileStamp, RemovalError> {
+    let held = opened.now().map_err(|error| StagingError::Open(OpenError::Io(error)))?;
+    if (named.device, named.inode) != (held.device, held.inode) {
+        return Err(RemovalError::Replaced);
+    }
+    if !held.same_content(&opened.stamp) {
+        return Err(RemovalError::ChangedDuringRename);
+    }
+    if lease.is_some_and(|lease| !lease.holds()) {
+        return Err(RemovalError::OpenedForWriting);
+    }
+    Ok(held)
 }
 
 /// Unlinks a file that was set aside; one that is gone already counts as unlinked.

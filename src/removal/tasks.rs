@@ -140,7 +140,7 @@ fn set_aside_one(request: &RemovalRequest, uploaded: UploadedFile) -> Result<Res
     let parent = if request.prunes { Parent::of(&request.file) } else { None };
     let UploadedFile { opened, lease, lock, sha256 } = uploaded;
     let staged = set_aside(&request.file, &opened, lease.as_deref(), sha256);
-    drop(lock);
+    drop((lock, opened, lease));
     match &staged {
         Ok(_) => tracing::debug!("staged: it waits out its grace"),
         Err(error) => tracing::debug!("not staged: {error}"),

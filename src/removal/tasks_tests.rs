@@ -82,7 +82,7 @@ async fn removals_are_drained_when_their_files_are_gone_and_the_journal_says_so(
     let journal = Journal::open(&dir.path().join("state")).unwrap();
     let file = Settled::new(Arc::new(Root::open(&watched).unwrap()), "x".into());
     let uploaded = uploaded(&file);
-    let attempt = journal.adopt(intent(&file, &uploaded), stored()).await.unwrap();
+    let (attempt, _) = journal.adopt(intent(&file, &uploaded), stored()).await.unwrap();
     let removals = Removals::start(journal.clone(), Activity::default(), ());
     removals.add(request(file, Some(attempt)), uploaded).await;
     removals.drained().await;

@@ -5,6 +5,8 @@ use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::owner::why_denied;
+
 /// What a file holds, which decides who may have access to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FileTrust {
@@ -36,6 +38,9 @@ pub(crate) enum ReadError {
     Missing,
     #[error("can't be read: {0}")]
     Io(#[source] io::Error),
+    /// Holds the owner and the mend.
+    #[error("can't be read: {0}")]
+    Denied(String),
     #[error("is not a regular file")]
     NotRegular,
     #[error("is longer than {0} bytes, so it can't be the right file")]
@@ -55,6 +60,7 @@ pub(crate) enum ReadError {
 pub(crate) fn read(path: &Path, trust: FileTrust, most: u64) -> Result<String, ReadError> {
     let file = open(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ReadError::Missing,
+        io::ErrorKind::PermissionDenied => ReadError::Denied(why_denied(path)),
         _ => ReadError::Io(error),
     })?;
     let metadata = file.metadata().map_err(ReadError::Io)?;

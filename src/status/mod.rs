@@ -8,6 +8,7 @@
 //! A snapshot is made when somebody asks. Nothing that uploads ever waits for it.
 
 mod gather;
+mod holder;
 mod looks;
 mod nameless;
 mod page;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::events::{Event, LocalPath};
 
 pub(crate) use gather::{Brief, Gatherer, Place};
+pub(crate) use holder::holder_of;
 pub(crate) use page::page_source;
 pub(crate) use socket::{Answers, Server, ask_all};
 pub(crate) use text::as_text;

@@ -117,17 +117,17 @@ fn bind(place: &Path) -> io::Result<UnixListener> {
 }
 
 /// The state directory, held open: its path may be too long for the address of a socket.
-fn open(state_dir: &Path) -> io::Result<OwnedFd> {
+pub(super) fn open(state_dir: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(state_dir, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
 /// A short path to a socket.
-fn place(state_dir: &OwnedFd, name: &str) -> PathBuf {
+pub(super) fn place(state_dir: &OwnedFd, name: &str) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}/{name}", state_dir.as_raw_fd()))
 }
 
 /// The names of all sockets for the status.
-fn names(state_dir: &OwnedFd) -> io::Result<Vec<String>> {
+pub(super) fn names(state_dir: &OwnedFd) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in rustix::fs::Dir::read_from(state_dir)? {
         let name = entry?.file_name().to_string_lossy().into_owned();

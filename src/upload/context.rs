@@ -63,7 +63,8 @@ impl<V: Vault> Context<V> {
             return &self.policy.after;
         }
         if !self.unleased_announced.swap(true, Ordering::Relaxed) {
-            tracing::warn!(
+            // A person must decide this, so it is said with --quiet too.
+            tracing::error!(
                 "files of other users are uploaded but stay here, because the kernel does not tell this user of their writers: give this user \
                  CAP_LEASE, or set allow_unleased = true"
             );

@@ -8,17 +8,17 @@ use super::receipt::Receipted;
 use super::source::Source;
 use crate::config::{After, Policy};
 use crate::file::Settled;
-use crate::journal::{AttemptId, End, LocalEnd, Stored};
+use crate::journal::{AttemptId, End, LocalEnd};
 use crate::removal::{
     Disposition, MoveTarget, MoveTargetError, NotRemoved, RemovalError, RemovalRequest, UploadedFile,
 };
-use crate::vault::{RemotePath, Vault};
+use crate::vault::Vault;
 
 /// Why a file is to leave the watched folder.
 #[derive(Debug)]
 enum Why {
     /// The store has the file.
-    Stored(RemotePath, Stored, Since),
+    Stored(Receipted, Since),
     /// The file failed, and failed files are collected elsewhere.
     Failed(Failure),
 }
@@ -61,7 +61,7 @@ impl<V: Vault> Uploader<V> {
         source: Source,
         (receipted, since): (Receipted, Since),
     ) -> Option<Outcome> {
-        let Receipted { attempt, remote, stored } = receipted;
+        let attempt = receipted.attempt;
         let disposition = match (self.context.after(&source), &self.targets.stored) {
             (After::Delete, _) => Disposition::Delete,
             (After::Move(_), Some(folder)) => Disposition::MoveTo(Arc::clone(folder)),
@@ -70,10 +70,10 @@ impl<V: Vault> Uploader<V> {
                     tracing::warn!("that a file was kept could not be written down: {error}");
                 }
                 tracing::debug!("kept");
-                return Some(stored_outcome(remote, stored, since, LocalEnd::Kept));
+                return Some(stored_outcome(receipted, since, LocalEnd::Kept));
             }
         };
-        self.remove(file, source, disposition, Some(attempt), Why::Stored(remote, stored, since)).await;
+        self.remove(file, source, disposition, Some(attempt), Why::Stored(receipted, since)).await;
         None
     }
 
@@ -116,17 +116,18 @@ fn report_of(file: Settled, why: Why, ended: Result<LocalEnd, NotRemoved>) -> Re
     Report { outcome: outcome_of(why, ended), file, put_back, aside }
 }
 
-fn stored_outcome(remote: RemotePath, stored: Stored, since: Since, local: LocalEnd) -> Outcome {
+fn stored_outcome(receipted: Receipted, since: Since, local: LocalEnd) -> Outcome {
+    let Receipted { remote, stored, number: receipt, .. } = receipted;
     match since {
-        Since::Now => Outcome::Stored { remote, stored, local },
-        Since::Before => Outcome::StoredBefore { remote, stored, local },
+        Since::Now => Outcome::Stored { remote, stored, receipt, local },
+        Since::Before => Outcome::StoredBefore { remote, stored, receipt, local },
     }
 }
 
 /// What the end of a removal means for the file.
 fn outcome_of(why: Why, ended: Result<LocalEnd, NotRemoved>) -> Outcome {
     match (why, ended) {
-        (Why::Stored(remote, stored, since), Ok(local)) => stored_outcome(remote, stored, since, local),
+        (Why::Stored(receipted, since), Ok(local)) => stored_outcome(receipted, since, local),
         (Why::Failed(reason), Ok(LocalEnd::Moved(path))) => Outcome::Failed { reason, moved: Some(path) },
         (Why::Failed(reason), Ok(LocalEnd::Removed | LocalEnd::Kept)) => Outcome::Failed { reason, moved: None },
         (_, Err(not_removed)) if not_removed.error.calls_for_retry() => {
@@ -148,7 +149,8 @@ fn outcome_of(why: Why, ended: Result<LocalEnd, NotRemoved>) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vault::DocumentId;
+    use crate::journal::Stored;
+    use crate::vault::{DocumentId, RemotePath};
 
     fn stored() -> Why {
         let stored = Stored {
@@ -159,7 +161,8 @@ mod tests {
             user: "me".into(),
             already_present: false,
         };
-        Why::Stored(RemotePath::default(), stored, Since::Now)
+        let receipted = Receipted { attempt: AttemptId(1), remote: RemotePath::default(), stored, number: Some(1) };
+        Why::Stored(receipted, Since::Now)
     }
 
     fn not_removed(error: RemovalError) -> Result<LocalEnd, NotRemoved> {

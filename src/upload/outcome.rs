@@ -7,6 +7,7 @@ use super::naming::NameError;
 use super::verify::Doubt;
 use crate::file::{OpenError, Settled};
 use crate::journal::{LocalEnd, RefusedRequest, Stored};
+use crate::measure;
 use crate::removal::NotRemoved;
 use crate::vault::{RemotePath, VaultError};
 
@@ -39,6 +40,8 @@ pub enum Outcome {
         remote: RemotePath,
         /// The receipt's content.
         stored: Stored,
+        /// The receipt's number; `None` where the receipt was pruned.
+        receipt: Option<i64>,
         /// What became of the local file.
         local: LocalEnd,
     },
@@ -49,6 +52,8 @@ pub enum Outcome {
         remote: RemotePath,
         /// The receipt's content.
         stored: Stored,
+        /// The receipt's number; `None` where the receipt was pruned.
+        receipt: Option<i64>,
         /// What became of the local file.
         local: LocalEnd,
     },
@@ -89,7 +94,7 @@ pub enum Failure {
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
     /// The file is larger than the configuration allows.
-    #[error("it has {size} bytes, and max_size allows {allowed}: nothing was sent")]
+    #[error("it has {}, and max_size allows {}: nothing was sent", measure::size(*.size), measure::size(*.allowed))]
     TooLarge {
         /// The file's size in bytes.
         size: u64,
@@ -142,6 +147,9 @@ pub enum Unreadable {
     /// The file can't be opened.
     #[error(transparent)]
     NotOpened(OpenError),
+    /// This user may not open the file. Holds the owner and the mend.
+    #[error("it can't be read: {0}")]
+    Denied(String),
     /// Reading failed.
     #[error("it can't be read: {0}")]
     NotRead(#[source] io::Error),

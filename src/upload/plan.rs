@@ -124,7 +124,7 @@ mod tests {
             name: "x".into(),
         };
         let (id, started) = (AttemptId(1), SystemTime::UNIX_EPOCH);
-        Some(Entry { id, intent, started, state, stored: None, stored_at: None })
+        Some(Entry { id, intent, started, state, stored: None, stored_at: None, receipt: None })
     }
 
     /// The plan for a file that goes where it went before.

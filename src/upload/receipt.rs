@@ -13,6 +13,8 @@ pub(super) struct Receipted {
     pub(super) attempt: AttemptId,
     pub(super) remote: RemotePath,
     pub(super) stored: Stored,
+    /// The receipt's number; `None` where the receipt was pruned.
+    pub(super) number: Option<i64>,
 }
 
 /// What a receipt is written for: these bytes are in the store, as this document.
@@ -33,10 +35,10 @@ pub(super) async fn write<V: Vault>(
 ) -> Result<Receipted, StepError> {
     let stored = stored(context, proof).await?;
     failpoint("before-receipt");
-    context.shared.journal.stored(attempt, stored.clone()).await?;
+    let number = context.shared.journal.stored(attempt, stored.clone()).await?;
     context.shared.activity.advanced();
     failpoint("after-receipt");
-    Ok(receipted(attempt, target.path(), stored))
+    Ok(receipted((attempt, number), target.path(), stored))
 }
 
 /// Writes the receipt of a document that the store has already, in an attempt of its own.
@@ -47,8 +49,8 @@ pub(super) async fn adopt<V: Vault>(
 ) -> Result<Receipted, StepError> {
     let stored = stored(context, proof).await?;
     let remote = intent.dest.join(&intent.name);
-    let attempt = context.shared.journal.adopt(intent, stored.clone()).await?;
-    Ok(receipted(attempt, remote, stored))
+    let numbers = context.shared.journal.adopt(intent, stored.clone()).await?;
+    Ok(receipted(numbers, remote, stored))
 }
 
 /// Writes the receipt of an attempt whose file was moved meanwhile: under its old path, and under the new one, which `intent` says, so
@@ -61,13 +63,13 @@ pub(super) async fn moved<V: Vault>(
 ) -> Result<Receipted, StepError> {
     let stored = stored(context, proof).await?;
     let remote = intent.dest.join(&intent.name);
-    let attempt = context.shared.journal.moved(attempt, intent, stored.clone()).await?;
-    Ok(receipted(attempt, remote, stored))
+    let numbers = context.shared.journal.moved(attempt, intent, stored.clone()).await?;
+    Ok(receipted(numbers, remote, stored))
 }
 
-fn receipted(attempt: AttemptId, remote: RemotePath, stored: Stored) -> Receipted {
+fn receipted((attempt, number): (AttemptId, i64), remote: RemotePath, stored: Stored) -> Receipted {
     tracing::debug!(attempt = attempt.0, document = %stored.document, found = stored.already_present, "receipt written");
-    Receipted { attempt, remote, stored }
+    Receipted { attempt, remote, stored, number: Some(number) }
 }
 
 async fn stored<V: Vault>(context: &Context<V>, proof: Proof) -> Result<Stored, StepError> {

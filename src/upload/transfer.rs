@@ -19,6 +19,7 @@ use super::source::Source;
 use super::target::{Sent, Target};
 use super::unreadable;
 use super::verify::{self, Found};
+use crate::budget;
 use crate::config::OnConflict;
 use crate::failpoint::failpoint;
 use crate::file::Settled;
@@ -84,7 +85,7 @@ impl<'a, V: Vault> Transfer<'a, V> {
     }
 
     async fn follow_plan(&self) -> Result<Finished, StepError> {
-        let known = self.known().await?;
+        let (known, mut open) = self.known().await?;
         let known_id = known.as_ref().map(|entry| entry.id);
         // What changed while it was sent or removed is still one file, whose document gets a new version.
         let continues =
@@ -97,14 +98,19 @@ impl<'a, V: Vault> Transfer<'a, V> {
         let (receipted, earlier) = match plan {
             Plan::SkipKept(entry) => return Ok(Finished::Nothing(self.kept_before(entry))),
             Plan::SkipFailed(attempt, reason) => return self.failed_before(attempt, reason).await,
-            Plan::Resolve(entry) => (self.reconcile().resolve(&entry).await?, None),
+            Plan::Resolve(entry) => {
+                let receipted = self.reconcile().resolve(&entry).await?;
+                // That may have taken long, and ended other attempts too.
+                open = self.open_attempts().await?;
+                (receipted, None)
+            }
             Plan::Finish(entry) => (None, Some(entry)),
             Plan::Upload => (None, None),
         };
         if let Some(receipted) = receipted {
             return Ok(self.stored(receipted));
         }
-        if let Some(receipted) = self.reconcile().resolve_others(known_id).await? {
+        if let Some(receipted) = self.reconcile().resolve_others(known_id, open).await? {
             // The entry of this file that has a receipt already is over; the newest one says what becomes of the file.
             if let Some(entry) = earlier.filter(|entry| entry.state == State::Stored) {
                 self.context.shared.journal.end(entry.id, End::Superseded).await?;
@@ -127,20 +133,27 @@ impl<'a, V: Vault> Transfer<'a, V> {
         match entry.stored {
             Some(stored) if self.context.asked != Asked::ByWatch => {
                 let remote = entry.intent.dest.join(&entry.intent.name);
-                Outcome::StoredBefore { remote, stored, local: LocalEnd::Kept }
+                Outcome::StoredBefore { remote, stored, receipt: entry.receipt, local: LocalEnd::Kept }
             }
             _ => Outcome::Skipped { failed: false },
         }
     }
 
-    /// What the journal knows of this file or, if nothing, of its path.
-    async fn known(&self) -> Result<Option<Entry>, StepError> {
+    /// What the journal knows of this file or, if nothing, of its path; and all open attempts of its inode.
+    async fn known(&self) -> Result<(Option<Entry>, Vec<Entry>), StepError> {
         let (root, stamp) = (self.file.root.path(), self.source.opened.stamp);
-        let known = self.context.shared.journal.of_file(root, &self.file.origin, stamp).await?;
-        Ok(match known {
+        let journal = &self.context.shared.journal;
+        let (known, open) = journal.of_file_and_inode(root, &self.file.origin, stamp, budget::OPEN_ATTEMPTS).await?;
+        let known = match known {
             Some(entry) if is_link_of(self.file, &entry).await => None,
             other => other,
-        })
+        };
+        Ok((known, open))
+    }
+
+    async fn open_attempts(&self) -> Result<Vec<Entry>, StepError> {
+        let inode = self.source.opened.stamp.inode;
+        Ok(self.context.shared.journal.open_of_inode(inode, budget::OPEN_ATTEMPTS).await?)
     }
 
     /// The file has failed and has not changed. A crash, or a name that was taken meanwhile, may have kept it from where failed files are
@@ -171,7 +184,7 @@ impl<'a, V: Vault> Transfer<'a, V> {
             return Ok(None);
         }
         tracing::debug!(receipt = entry.id.0, asked_store = !is_proof, "stored before");
-        Ok(Some(Receipted { attempt: entry.id, remote: target.path(), stored }))
+        Ok(Some(Receipted { attempt: entry.id, remote: target.path(), stored, number: entry.receipt }))
     }
 
     /// Sends the file, under another name where its own is taken by other content. `continues` where the document of its own name is an

@@ -1,11 +1,14 @@
 //! Files that can't be read: the journal has one row for each, though the file is tried again at each walk.
 
+use std::io;
+
 use super::context::Context;
 use super::error::{StepError, TransferError};
 use super::outcome::{Outcome, Unreadable};
 use super::plan::Asked;
 use crate::file::{FileStamp, OpenError, Settled, look_at};
 use crate::journal::{End, Entry, Intent, JournalError, State};
+use crate::owner::{Owner, denied};
 use crate::vault::{DocumentId, Vault};
 
 /// Writes down that a file can't be read, unless the journal says just that already. What it means for the file.
@@ -15,10 +18,27 @@ pub(super) async fn record<V: Vault>(
     reason: Unreadable,
 ) -> Result<Outcome, TransferError> {
     let Some(stamp) = stamp(file).await else { return Ok(Outcome::Gone) };
+    let reason = explained(file, reason).await;
     match write(context, file, stamp, &reason.to_string()).await {
         Ok(false) if context.asked == Asked::ByWatch => Ok(Outcome::Skipped { failed: true }),
         Ok(_) => Ok(Outcome::Failed { reason: reason.into(), moved: None }),
         Err(error) => StepError::from(error).at_end(file),
+    }
+}
+
+/// The reason with the owner of the file, where this user may not open it.
+async fn explained(file: &Settled, reason: Unreadable) -> Unreadable {
+    match reason {
+        Unreadable::NotOpened(OpenError::Io(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let (root, relative) = (file.root.clone(), file.relative.clone());
+            let owner = move || {
+                let (folder, name) = root.parent_of(&relative).ok()?;
+                Owner::of(&folder, name)
+            };
+            let owner = tokio::task::spawn_blocking(owner).await.ok().flatten();
+            Unreadable::Denied(denied(owner.as_ref()))
+        }
+        other => other,
     }
 }
 

@@ -110,7 +110,7 @@ fn a_file_larger_than_max_size_fails_and_stays() {
     world.put("large", "12345678");
     let output = world.once_quick(&["--max-size", "4B"]);
     assert_eq!(output.code, Some(1), "{output:?}");
-    assert!(output.stdout.contains("max_size allows 4"), "{output:?}");
+    assert!(output.stdout.contains("max_size allows 4 bytes"), "{output:?}");
     assert_eq!(left(&world), [PathBuf::from("large")]);
 }
 

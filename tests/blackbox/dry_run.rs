@@ -99,7 +99,7 @@ fn a_dry_run_in_words_says_what_would_be_deleted_and_what_left_and_why() {
     let lines: Vec<_> = output.stdout.lines().collect();
     let has = |start: &str, end: &str| lines.iter().any(|line| line.starts_with(start) && line.contains(end));
     assert!(has("upload  ", "report.pdf -> /HR_Backup/report.pdf (7 bytes), then delete it here"), "{output:?}");
-    assert!(has("leave   ", "big: it has 10 bytes, and max_size allows 8; raise max_size"), "{output:?}");
+    assert!(has("leave   ", "big: it has 10 bytes, and max_size allows 8 bytes; raise max_size"), "{output:?}");
     assert_eq!(
         *lines.last().unwrap(),
         "would upload 1 file (7 bytes), and leave 1; nothing was sent, written or removed"

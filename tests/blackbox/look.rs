@@ -42,6 +42,27 @@ fn ls_json_has_an_event_for_each_document_and_a_summary() {
 }
 
 #[test]
+fn get_fetches_several_documents_into_a_folder_and_names_those_that_it_can_not_have() {
+    let world = world();
+    fs::write(world.dir.path().join("b.pdf"), "other").unwrap();
+    assert_eq!(world.run(["push", "b.pdf"]).code, Some(0));
+    fs::create_dir(world.dir.path().join("into")).unwrap();
+    let output = world.run(["get", "/HR_Backup/report.pdf", "/HR_Backup/b.pdf", "-o", "into/"]);
+    assert_eq!((output.code, &*output.stdout, &*output.stderr), (Some(0), "", ""), "{output:?}");
+    assert_eq!(
+        (file(&world, "into/report.pdf").unwrap(), file(&world, "into/b.pdf").unwrap()),
+        ("content".into(), "other".into())
+    );
+    fs::remove_file(world.dir.path().join("into/b.pdf")).unwrap();
+    let again =
+        world.run(["get", "/HR_Backup/report.pdf", "/HR_Backup/none", "/HR_Backup/b.pdf", "-o", "into", "--json"]);
+    assert_eq!(again.code, Some(1), "{again:?}");
+    let codes: Vec<_> = again.events("not_fetched").iter().map(|event| event["code"].clone()).collect();
+    assert_eq!(codes, ["exists", "missing"], "{again:?}");
+    assert_eq!(again.events("fetched").len(), 1, "{again:?}");
+}
+
+#[test]
 fn ls_of_a_missing_path_ends_with_4_and_lists_its_neighbours() {
     let output = world().run(["ls", "/HR_Backup/2025"]);
     assert_eq!(output.code, Some(4), "{output:?}");

@@ -140,7 +140,7 @@ fn a_list_of_names_is_pushed_with_newlines_or_nuls_from_a_file_or_standard_input
     let output = push_list(&world, b"watched/d\ne\0watched/a b\0", &["-0", "--delete"]);
     assert_eq!(output.code, Some(0), "{output:?}");
     assert!(
-        output.stdout.contains("stored already  watched/a b -> /HR_Backup/a b (3 bytes), removed here"),
+        output.stdout.contains("stored already  watched/a b -> /HR_Backup/a b (3 bytes), deleted here"),
         "{output:?}"
     );
     assert_eq!(world.files_left().len(), 2);

@@ -141,7 +141,7 @@ proptest! {
                         Begun::Go(id) => ids.push(id),
                         Begun::NameTaken(_) => (),
                     }),
-                    2 | 3 => journal.stored(id, receipt(&name)).await,
+                    2 | 3 => journal.stored(id, receipt(&name)).await.map(drop),
                     4 => journal.end(id, End::Local(LocalEnd::Removed)).await,
                     5 => journal.end(id, failed()).await,
                     6 => journal.prune(SystemTime::now()).await.map(drop),

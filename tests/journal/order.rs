@@ -19,15 +19,15 @@ async fn a_receipt_comes_once_and_before_the_removal() {
     for end in [End::Local(LocalEnd::Removed), End::Local(LocalEnd::Kept), End::Local(LocalEnd::Moved("/x".into()))] {
         assert_eq!(refusal(journal.end(id, end).await), RefusedRequest::NoReceipt(id));
     }
-    journal.stored(id, receipt("a")).await.unwrap();
-    journal.stored(id, receipt("a")).await.unwrap();
-    assert_eq!(refusal(journal.stored(id, receipt("b")).await), RefusedRequest::OtherReceipt(id));
+    let number = journal.stored(id, receipt("a")).await.unwrap();
+    assert_eq!(journal.stored(id, receipt("a")).await.unwrap(), number, "the same receipt has the same number");
+    assert_eq!(refusal(journal.stored(id, receipt("b")).await.map(drop)), RefusedRequest::OtherReceipt(id));
     journal.end(id, End::Local(LocalEnd::Kept)).await.unwrap();
     journal.end(id, End::Local(LocalEnd::Removed)).await.unwrap();
     assert_eq!(journal.check().await.unwrap().receipts, 1);
     let over = go(&journal, intent("b", "b")).await;
     journal.end(over, failed()).await.unwrap();
-    assert_eq!(refusal(journal.stored(over, receipt("b")).await), RefusedRequest::EndedUnstored(over));
+    assert_eq!(refusal(journal.stored(over, receipt("b")).await.map(drop)), RefusedRequest::EndedUnstored(over));
     let unknown = AttemptId(99);
     assert_eq!(refusal(journal.end(unknown, abandoned()).await), RefusedRequest::UnknownAttempt(unknown));
 }
@@ -82,6 +82,10 @@ async fn history_shows_what_the_filter_takes_page_by_page() {
     let page = journal.history_page(&Filter::default(), None, 2).await.unwrap();
     let rest = journal.history_page(&Filter::default(), Some(page[1].entry.id), 2).await.unwrap();
     assert_eq!((page.len(), rest.len()), (2, 1));
+    let before = async |filter: Filter, count| journal.before_newest(&filter, count).await.unwrap();
+    assert_eq!(before(Filter::default(), 2).await, Some(page[0].entry.id), "behind the first one lie the newest two");
+    assert_eq!(before(matching("*.pdf"), 1).await, Some(page[0].entry.id));
+    assert_eq!(before(Filter::default(), 4).await, None, "there are no four");
 }
 
 /// A file that failed and lies set aside may be followed by another file of its path.

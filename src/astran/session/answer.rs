@@ -146,7 +146,7 @@ fn sentence(code: &str, text: &str, status: StatusCode, request: &TokenRequest<'
         ),
         "invalid_grant" => format!(
             "the password of {user} is wrong, or the account is locked for a while after wrong ones (the service does \
-             not tell which): check login.username and the password; do not try again many times"
+             not tell which): check login.username, the password and the realm (`{realm}`); do not try again many times"
         ),
         "invalid_client" => {
             format!(

@@ -10,6 +10,7 @@ use crate::vault::{Content, Document, DocumentId, RemotePath, Vault, VaultError}
 mod budgets;
 mod find;
 mod tls;
+mod unreachable;
 mod upload;
 
 const STORED: &str = r#"{"ID":"7","name":"a","size":5}"#;

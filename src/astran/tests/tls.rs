@@ -14,18 +14,27 @@ use crate::vault::{Kind, Vault, VaultError};
 
 /// A TLS acceptor for `localhost`, and the certificate to trust.
 fn acceptor(protocols: &[&[u8]]) -> (tokio_rustls::TlsAcceptor, tempfile::NamedTempFile) {
-    let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let key = rustls::pki_types::PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
+    acceptor_of(&rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap(), protocols)
+}
+
+/// A TLS acceptor with a certificate like this, signed by itself, and the certificate to trust.
+pub(super) fn acceptor_of(
+    certificate: &rcgen::CertificateParams,
+    protocols: &[&[u8]],
+) -> (tokio_rustls::TlsAcceptor, tempfile::NamedTempFile) {
+    let signing_key = rcgen::KeyPair::generate().unwrap();
+    let cert = certificate.self_signed(&signing_key).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
     let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![own.cert.der().clone()], key)
+        .with_single_cert(vec![cert.der().clone()], key)
         .unwrap();
     config.alpn_protocols = protocols.iter().map(|p| p.to_vec()).collect();
     let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), own.cert.pem()).unwrap();
+    std::fs::write(file.path(), cert.pem()).unwrap();
     (tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config)), file)
 }
 

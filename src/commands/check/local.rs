@@ -15,6 +15,7 @@ use crate::exit::{Exit, Fatal};
 use crate::file::lock::Locks;
 use crate::file::{PRIVATE, Root, Tree, Unreadable};
 use crate::journal::Journal;
+use crate::measure;
 use crate::removal;
 
 /// The bytes that should be free on the journal's disk. Less is not enough for long.
@@ -160,7 +161,7 @@ fn state_worse(dir: &Path) -> Option<StepResult> {
     let shown = dir.display();
     let free = rustix::fs::statvfs(dir).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
     if free < ROOM {
-        let found = format!("{shown}, {} MiB free", free >> 20);
+        let found = format!("{shown}, {} free", measure::size(free));
         return Some(StepResult::Worse(found, "more room: without receipts nothing is deleted".into()));
     }
     if let Some(share) = Root::open(dir).ok().and_then(|root| root.network_share()) {

@@ -8,7 +8,7 @@ mod watches;
 
 use super::output::Output;
 use super::session::{Memory, Session};
-use crate::cli::Global;
+use crate::cli::{self, Global};
 use crate::config::{Config, Grant, Login, Notify};
 use crate::exit::{Exit, Fatal};
 use crate::notifier;
@@ -16,6 +16,18 @@ use crate::secret::Source;
 use crate::shutdown::{Shutdown, Stop};
 
 use steps::{StepResult, Steps};
+
+/// The configuration with nothing in it to try but what was named: a folder, which is the only one in the configuration already, or a
+/// destination.
+pub(super) fn narrowed(mut config: Config, typed: &cli::Check) -> Config {
+    if typed.dir.is_some() {
+        config.upload.dest = None;
+    } else if let Some(dest) = &typed.dest {
+        config.folders.clear();
+        config.upload.dest = Some(dest.clone());
+    }
+    config
+}
 
 /// Checks everything and prints the results. The exit code is that of the first step that is broken.
 pub(super) async fn run(

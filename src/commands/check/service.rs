@@ -1,12 +1,11 @@
 //! The steps about the service: its addresses, the login, the user, the destinations.
 
-use std::time::Duration;
-
 use super::steps::{StepResult, Steps};
 use crate::astran::{Reachability, Renewal, TokenLifetimes};
 use crate::commands::session::Session;
 use crate::config::Config;
 use crate::exit::{Exit, Fatal};
+use crate::measure::span;
 use crate::vault::{RemotePath, Vault};
 
 pub(super) async fn check(session: &Session, secrets: bool, steps: &mut Steps<'_, '_>) -> Result<(), Fatal> {
@@ -77,14 +76,13 @@ fn destinations(config: &Config) -> Vec<RemotePath> {
 }
 
 fn lives(lives: TokenLifetimes) -> String {
-    let time = |life: Duration| humantime::format_duration(life).to_string();
     let access = lives
         .access
-        .map_or_else(|| "for a time that the service does not say".into(), |life| format!("for {}", time(life)));
+        .map_or_else(|| "for a time that the service does not say".into(), |life| format!("for {}", span(life)));
     let refresh = match lives.renewal {
         Renewal::Login => "each is followed by another login".to_owned(),
         Renewal::Unlimited => "the session goes on until it is ended".to_owned(),
-        Renewal::Within(life) => format!("the session goes on if used within {}", time(life)),
+        Renewal::Within(life) => format!("the session goes on if used within {}", span(life)),
     };
     format!("access tokens live {access}, {refresh}")
 }

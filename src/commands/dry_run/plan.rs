@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::planner::{Action, Left, Step};
 use crate::config::After;
 use crate::events::{Event, LocalPath, MovedTo};
-use crate::measure::utc;
+use crate::measure::{self, utc};
 use crate::printable::printable;
 
 /// The sum of a plan.
@@ -62,8 +62,9 @@ impl Event for PlanEvent<'_> {
 /// The last line for people.
 pub(super) fn sum_line(sum: &Sum) -> String {
     let Sum { upload, bytes, finish, leave } = *sum;
+    let bytes = measure::size(bytes);
     let files = if upload == 1 { "file" } else { "files" };
-    let mut text = format!("would upload {upload} {files} ({bytes} bytes)");
+    let mut text = format!("would upload {upload} {files} ({bytes})");
     if finish > 0 {
         let _infallible = write!(text, ", deal with {finish} that the vault has already");
     }
@@ -129,7 +130,7 @@ pub(super) fn text(step: &Step) -> String {
     let local = printable(&step.local.to_string_lossy());
     match &step.action {
         Action::Upload { to, then, note, .. } => {
-            let size = step.size.map(|size| format!(" ({size} bytes)")).unwrap_or_default();
+            let size = step.size.map(|size| format!(" ({})", measure::size(size))).unwrap_or_default();
             let note = note.as_ref().map(|note| format!(" ({note})")).unwrap_or_default();
             format!("upload  {local} -> {}{size}{}{note}", printable(&to.to_string()), end_words(then))
         }

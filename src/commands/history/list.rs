@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use super::here::still_here;
@@ -12,7 +13,7 @@ use crate::commands::totals::Counts;
 use crate::events::{Event, LocalPath, MovedTo};
 use crate::exit::{Exit, Fatal};
 use crate::journal::{End, Filter, Journal, LocalEnd, NamePattern, Record, State};
-use crate::measure::utc;
+use crate::measure::{local, size, utc};
 use crate::printable::printable;
 
 /// Which entries are listed.
@@ -26,6 +27,10 @@ pub struct Options {
     pub since: Option<Duration>,
     /// Only files with this name: a part of the name, or a glob.
     pub name: Option<String>,
+    /// Only so many of them, the newest.
+    pub limit: Option<usize>,
+    /// Times for people are in UTC, and not in local time.
+    pub utc: bool,
 }
 
 /// How many entries are read from the journal at a time.
@@ -34,7 +39,12 @@ const PAGE: usize = 500;
 /// Prints the entries, the newest last.
 pub async fn run(journal: &Journal, options: &Options, out: &mut Output<'_>) -> Result<Exit, Fatal> {
     let filter = filter(options)?;
-    let (mut after, mut attempts) = (None, 0);
+    let zone = if options.utc { TimeZone::UTC } else { TimeZone::system() };
+    let mut after = match options.limit {
+        Some(limit) => journal.before_newest(&filter, limit).await?,
+        None => None,
+    };
+    let mut attempts = 0;
     loop {
         let page = journal.history_page(&filter, after, PAGE).await?;
         let (page, still_here) = if options.failed {
@@ -45,7 +55,7 @@ pub async fn run(journal: &Journal, options: &Options, out: &mut Output<'_>) -> 
         };
         for (record, still_here) in page.iter().zip(still_here) {
             attempts += 1;
-            out.print(&AttemptEvent::new(record, still_here), || line(record, still_here))?;
+            out.print(&AttemptEvent::new(record, still_here), || line(record, still_here, &zone))?;
             if !out.has_reader() {
                 return Ok(Exit::Done);
             }
@@ -64,21 +74,23 @@ fn filter(options: &Options) -> Result<Filter, Fatal> {
     Ok(Filter { name, failed: options.failed, pending: options.pending, since: ago(options.since) })
 }
 
-/// One entry as a line of text: time, state, size, local path, remote path, reason.
+/// One entry as a line of text: time, what became of the file, size, local path, remote path, reason.
 /// `still_here` says of a failed file whether it lies there unchanged, where that was looked at.
-fn line(record: &Record, still_here: Option<bool>) -> String {
+fn line(record: &Record, still_here: Option<bool>, zone: &TimeZone) -> String {
     let entry = &record.entry;
     let intent = &entry.intent;
-    let (state, reason) = state_words(&entry.state);
+    let time = entry.stored_at.unwrap_or(entry.started);
+    let (_, reason) = state_words(&entry.state);
     let mut line = format!(
-        "{}  {state:<9}  {:>12}  {} -> {}",
-        utc(entry.stored_at.unwrap_or(entry.started)),
-        intent.stamp.size,
+        "{}  {:<20}  {:>10}  {} -> {}",
+        if *zone == TimeZone::UTC { utc(time) } else { local(time, zone) },
+        state_for_people(&entry.state),
+        size(intent.stamp.size),
         printable(&intent.root.join(&intent.relative).to_string_lossy()),
         printable(&intent.dest.join(&intent.name).to_string()),
     );
     if let State::Ended(End::Local(LocalEnd::Moved(to))) = &entry.state {
-        let _infallible = write!(line, "  (to {})", printable(&to.to_string_lossy()));
+        let _infallible = write!(line, "  (moved to {})", printable(&to.to_string_lossy()));
     }
     if let Some(reason) = reason {
         let _infallible = write!(line, "  ({})", printable(reason));
@@ -154,6 +166,21 @@ impl<'a> AttemptEvent<'a> {
     }
 }
 
+/// What became of a file, in words of at most 20 letters.
+fn state_for_people(state: &State) -> &'static str {
+    match state {
+        State::Open => "pending",
+        State::Stored => "stored, still here",
+        State::Ended(End::Local(LocalEnd::Removed)) => "stored, deleted here",
+        State::Ended(End::Local(LocalEnd::Kept)) => "stored, kept here",
+        State::Ended(End::Local(LocalEnd::Moved(_))) => "stored, moved here",
+        State::Ended(End::Superseded) => "stored, changed here",
+        State::Ended(End::Failed { .. }) => "failed",
+        State::Ended(End::Abandoned { .. }) => "abandoned",
+    }
+}
+
+/// The state as a word for scripts, and the reason for people.
 fn state_words(state: &State) -> (&'static str, Option<&str>) {
     match state {
         State::Open => ("pending", None),

@@ -51,6 +51,8 @@ pub(super) async fn command(context: Context, typed: History, out: &mut Output<'
         pending: typed.pending,
         since: typed.since,
         name: typed.name.map(|name| name.to_string_lossy().into_owned()),
+        limit: typed.limit,
+        utc: typed.utc,
     };
     let exit = run(&journal, &options, out).await?;
     here::print(&context.config.folders, &journal, &options, out).await?;

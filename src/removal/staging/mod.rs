@@ -16,7 +16,7 @@ use super::StagingError;
 use super::folder::make_below;
 use super::rename::{At, OldName, rename_new};
 use crate::file::staged_name::{beside, encode, origin, random_digits, split_at_private};
-use crate::file::{OpenError, PRIVATE, Root, beneath_folder, look_at};
+use crate::file::{FileStamp, OpenError, OpenFolder, PRIVATE, Root, beneath_folder, look_at};
 
 pub(super) use leftovers::leftovers;
 pub use leftovers::{belonging_to, put_back, recover, tidy};
@@ -26,8 +26,24 @@ pub use probe::{probe, probe_private};
 /// just removing.
 const TRIES: u32 = 8;
 
+/// Where a file lies that was set aside just now.
+#[derive(Debug)]
+pub(super) struct NewPlace<'r> {
+    /// Below the root.
+    pub(super) path: PathBuf,
+    /// The folder there into which it was renamed.
+    pub(super) dir: OpenFolder<'r>,
+}
+
+impl NewPlace<'_> {
+    /// The state of what has the file's new name in that folder.
+    pub(super) fn look_at(&self) -> Result<FileStamp, StagingError> {
+        Ok(look_at(&self.dir, self.path.file_name().ok_or(OpenError::Gone)?)?)
+    }
+}
+
 /// Renames a file below the root to where it waits out its grace, and returns its new place.
-pub(super) fn move_in(root: &Root, from: &Path) -> Result<PathBuf, StagingError> {
+pub(super) fn move_in<'r>(root: &'r Root, from: &Path) -> Result<NewPlace<'r>, StagingError> {
     let origin = origin(from);
     let first = match move_to_private(root, from, &origin) {
         Err(error) if error.is_trouble_of_the_folder() => error,
@@ -43,23 +59,25 @@ pub(super) fn move_in(root: &Root, from: &Path) -> Result<PathBuf, StagingError>
 }
 
 /// Renames a file into the private folder of the root.
-fn move_to_private(root: &Root, from: &Path, origin: &Path) -> Result<PathBuf, StagingError> {
+fn move_to_private<'r>(root: &'r Root, from: &Path, origin: &Path) -> Result<NewPlace<'r>, StagingError> {
     let from = parent_of(root, from)?;
-    let to = || Ok((private_folder::open_or_make(root, Path::new(""))?, encode(&random_digits()?, origin)));
-    rename_to_free_name(&from, to).map(|name| Path::new(PRIVATE).join(name))
+    let private = || private_folder::open_or_make(root, Path::new("")).map(OpenFolder::Below);
+    let (dir, name) = rename_to_free_name(&from, || Ok((private()?, encode(&random_digits()?, origin))))?;
+    Ok(NewPlace { path: Path::new(PRIVATE).join(name), dir })
 }
 
 /// Renames a file to a hidden name in its own folder.
-fn move_beside(root: &Root, from: &Path, origin: &Path) -> Result<PathBuf, StagingError> {
+fn move_beside<'r>(root: &'r Root, from: &Path, origin: &Path) -> Result<NewPlace<'r>, StagingError> {
     let from = parent_of(root, from)?;
     let (_, name) = root.parent_of(origin)?;
     let to = || Ok((root.parent_of(origin)?.0, beside(&random_digits()?, name)));
-    rename_to_free_name(&from, to).map(|name| origin.with_file_name(name))
+    let (dir, name) = rename_to_free_name(&from, to)?;
+    Ok(NewPlace { path: origin.with_file_name(name), dir })
 }
 
 /// Renames a file into a slot, a folder of its own, in the private folder of the root; or in a private folder of the file's own
 /// folder, where that is on another file system.
-fn move_into_slot(root: &Root, from: &Path, origin: &Path) -> Result<PathBuf, StagingError> {
+fn move_into_slot<'r>(root: &'r Root, from: &Path, origin: &Path) -> Result<NewPlace<'r>, StagingError> {
     let name = origin.file_name().map(Path::new).ok_or(OpenError::Gone)?;
     let into = |base: &Path, tail: &Path| {
         // Standard input waits in folders with random names too, but without the tilde.
@@ -67,22 +85,23 @@ fn move_into_slot(root: &Root, from: &Path, origin: &Path) -> Result<PathBuf, St
         let from = parent_of(root, from)?;
         let below = slot.join(tail.parent().unwrap_or(Path::new("")));
         let place = base.join(PRIVATE).join(&below).join(name);
-        let to = || Ok((make_below(&private_folder::open_or_make(root, base)?, &below, Mode::RWXU)?, name.into()));
-        rename_to_free_name(&from, to).inspect_err(|_| leave_slot(root, &place))?;
-        Ok(place)
+        let private = || private_folder::open_or_make(root, base);
+        let to = || Ok((OpenFolder::Below(make_below(&private()?, &below, Mode::RWXU)?), name.into()));
+        let (dir, _) = rename_to_free_name(&from, to).inspect_err(|_| leave_slot(root, &place))?;
+        Ok(NewPlace { path: place, dir })
     };
     into(Path::new(""), origin).or_else(|_: StagingError| into(origin.parent().unwrap_or(Path::new("")), name))
 }
 
-/// Renames a file to a new name in a folder. `to` makes both, and is called again where the name is taken or the folder has gone.
-fn rename_to_free_name(
-    (from_dir, from_name): &(OwnedFd, &OsStr),
-    to: impl Fn() -> Result<(OwnedFd, OsString), StagingError>,
-) -> Result<OsString, StagingError> {
+/// Renames a file to a new name in a folder, and returns both. `to` makes them, and is called again where the name is taken or the folder has gone.
+fn rename_to_free_name<'r>(
+    (from_dir, from_name): &(OpenFolder<'_>, &OsStr),
+    to: impl Fn() -> Result<(OpenFolder<'r>, OsString), StagingError>,
+) -> Result<(OpenFolder<'r>, OsString), StagingError> {
     for _ in 0..TRIES {
         let (to_dir, to_name) = to()?;
         match rename_new(At::new(from_dir, *from_name), At::new(&to_dir, &to_name), OldName::Users) {
-            Ok(()) => return Ok(to_name),
+            Ok(()) => return Ok((to_dir, to_name)),
             Err(Errno::EXIST) => {}
             // The folder is gone, not the file.
             Err(Errno::NOENT) if look_at(from_dir, from_name).is_ok() => {}
@@ -105,11 +124,15 @@ pub(super) fn move_out(root: &Root, place: &Path, origin: &Path) -> Result<(), S
 
 /// Opens the folder that a file lies in, and returns it with the file's name there. A private folder on the way must be ours alone:
 /// a user who may write the watched folder can put another one in its place at any time.
-pub(super) fn parent_of<'a>(root: &Root, place: &'a Path) -> Result<(OwnedFd, &'a OsStr), StagingError> {
+pub(super) fn parent_of<'r, 'p>(root: &'r Root, place: &'p Path) -> Result<(OpenFolder<'r>, &'p OsStr), StagingError> {
     let Some((base, rest)) = split_at_private(place) else { return Ok(root.parent_of(place)?) };
     let name = rest.file_name().ok_or(OpenError::Gone)?;
     let private = private_folder::open(root, base)?;
-    Ok((beneath_folder(&private, rest.parent().unwrap_or(Path::new("")))?, name))
+    let within = match rest.parent().filter(|within| !within.as_os_str().is_empty()) {
+        Some(within) => beneath_folder(&private, within)?,
+        None => private,
+    };
+    Ok((OpenFolder::Below(within), name))
 }
 
 /// Removes the slot of a file that has left this place, as far as its folders are empty now.

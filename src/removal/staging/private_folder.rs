@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use rustix::fs::{Mode, fstat, mkdirat};
 use rustix::io::Errno;
@@ -18,12 +18,15 @@ use rustix::process::geteuid;
 use crate::file::{OpenError, PRIVATE, Root, beneath_folder};
 use crate::removal::StagingError;
 
+/// The user of this process, who never changes: asked once, and not for each file.
+static US: LazyLock<u32> = LazyLock::new(|| geteuid().as_raw());
+
 /// Opens the private folder in a folder of the root, if it is ours alone. One that another user made before us may hold files that
 /// pretend to be somebody's, and what we put there could be taken away.
 pub(super) fn open(root: &Root, base: &Path) -> Result<OwnedFd, StagingError> {
     let dir = beneath_folder(root.dir(), &base.join(PRIVATE))?;
     let stat = fstat(&dir)?;
-    let ours_alone = stat.st_uid == geteuid().as_raw() && Mode::from_raw_mode(stat.st_mode & 0o077).is_empty();
+    let ours_alone = stat.st_uid == *US && Mode::from_raw_mode(stat.st_mode & 0o077).is_empty();
     if ours_alone { Ok(dir) } else { Err(StagingError::NotOursAlone) }
 }
 

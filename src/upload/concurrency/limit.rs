@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Class;
-use super::search::{Ended, Measure, Search};
+use super::search::{Ended, FIRST_TIME, Measure, Search};
 use crate::budget;
 use crate::config::Transfers;
 
@@ -97,7 +97,7 @@ impl Limit {
         let for_large = all - (all / budget::KEPT_FOR_SMALL).max(1).min(all - 1);
         let by_bytes = match &self.number {
             Number::Fixed(_) => all,
-            Number::Found(found) => found.bytes.number(),
+            Number::Found(found) => found.bytes.allowed(now),
         };
         taken.all < all
             && (class == Class::Small || taken.by_bytes < by_bytes)
@@ -108,7 +108,7 @@ impl Limit {
     pub(super) fn all(&self, now: Instant) -> usize {
         let number = match &self.number {
             Number::Fixed(number) => *number,
-            Number::Found(found) => found.files.number(),
+            Number::Found(found) => found.files.allowed(now),
         };
         let Some((mut allowed, since)) = self.scarcity else { return number };
         let mut steps = now.duration_since(since).as_secs_f64() / budget::SCARCE_STEP.as_secs_f64();
@@ -116,6 +116,14 @@ impl Limit {
             (allowed, steps) = (allowed * 2, steps - 1.0);
         }
         allowed.min(number)
+    }
+
+    /// How long until the number may change by time alone.
+    pub(super) fn changes_after(&self, now: Instant) -> Duration {
+        match &self.number {
+            Number::Found(found) if found.files.is_beginning(now) => FIRST_TIME,
+            _ => budget::PLACES_LOOK,
+        }
     }
 
     /// No file can be opened, for want of descriptors: half as many at once, but no less than one. The files that are uploaded meet
@@ -208,7 +216,8 @@ mod tests {
     #[test]
     fn files_that_are_measured_in_bytes_have_a_number_of_their_own() {
         let now = Instant::now();
-        let limit = Limit::new(Transfers::Auto, 256, now);
+        let mut limit = Limit::new(Transfers::Auto, 256, now);
+        limit.ended(Upload { class: Class::Small, size: 1, took: Some(SAMPLE) }, Taken::default(), now);
         let full = Taken { all: START_BYTES, by_bytes: START_BYTES, large: 0 };
         assert!(!limit.has_room(Class::Large, full, now) && !limit.has_room(Class::Medium, full, now));
         assert!(limit.has_room(Class::Small, full, now));

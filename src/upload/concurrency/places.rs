@@ -1,6 +1,7 @@
 //! The places, how many of them are taken, and the wait for one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
 use tokio::sync::watch;
@@ -55,6 +56,10 @@ impl Places {
             tracing::debug!(before = numbers.0, now = numbers.1, "another number of uploads at once");
         }
         changed
+    }
+
+    fn changes_after(&self) -> Duration {
+        self.state.borrow().limit.changes_after(Instant::now())
     }
 
     /// Whether more places are taken than there are by now.
@@ -115,11 +120,12 @@ impl Turn {
         let mut changes = self.places.state.subscribe();
         loop {
             let comes = changes.wait_for(|state| state.is_next(&self.ticket, Instant::now()));
-            // A shortage of descriptors ends by time alone, and the bytes that are sent are to be looked at.
-            let looked = timeout(budget::PLACES_LOOK, comes).await.map(drop);
+            // The number grows by time alone at the beginning and after a shortage of descriptors, and the bytes that are sent are to be
+            // looked at.
+            timeout(self.places.changes_after(), comes).await.map(drop).ok();
             let has_taken = self.places.change(|state, now| {
                 state.sample(now);
-                looked.is_ok() && state.take_if_next(&self.ticket, now)
+                state.take_if_next(&self.ticket, now)
             });
             if has_taken {
                 return;

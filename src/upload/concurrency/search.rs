@@ -17,6 +17,10 @@ use tokio::time::Instant;
 
 /// The numbers that are tried. Neighbours are so far apart that their rates differ by more than the noise.
 const LADDER: [usize; 16] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256];
+/// Until the first upload has ended, or for so long, only so many go at once: near to the service the first ones then show how long an
+/// upload takes that waits for no other, and far from it no time is lost.
+const FIRST: usize = 8;
+pub(super) const FIRST_TIME: Duration = Duration::from_millis(25);
 /// The ramp's steps, in rungs of the ladder: twofold and fourfold.
 const TWOFOLD: usize = 2;
 const FOURFOLD: usize = 4;
@@ -68,6 +72,8 @@ pub(super) struct Search {
     /// Windows so far.
     windows: u32,
     window: Window,
+    /// When the first upload began.
+    begun: Option<Instant>,
     /// How long the fastest upload took.
     fastest: Option<Duration>,
     overload: Option<Overload>,
@@ -134,18 +140,31 @@ impl Search {
             rates: [None; LADDER.len()],
             windows: 0,
             window: Window::new(now, 0),
+            begun: None,
             fastest: None,
             overload: None,
         }
     }
 
     /// How many uploads may be in flight now.
-    pub(super) fn number(&self) -> usize {
+    pub(super) fn allowed(&self, now: Instant) -> usize {
+        if self.is_beginning(now) { self.number().min(FIRST) } else { self.number() }
+    }
+
+    /// Whether nothing has ended yet, and that is still to be expected soon.
+    pub(super) fn is_beginning(&self, now: Instant) -> bool {
+        self.fastest.is_none() && self.begun.is_none_or(|begun| now.saturating_duration_since(begun) < FIRST_TIME)
+    }
+
+    fn number(&self) -> usize {
         LADDER[self.rung]
     }
 
     /// So many places were taken until now.
     pub(super) fn passed(&mut self, taken: usize, now: Instant) {
+        if taken > 0 {
+            self.begun.get_or_insert(self.window.last);
+        }
         self.window.passed(taken, now);
     }
 

@@ -75,9 +75,13 @@ impl Simulation {
     fn run(&mut self, seconds: f64, control: &mut impl Control) {
         let end = self.now + seconds;
         while self.now < end {
-            while self.in_flight.len() < control.number() {
+            while self.in_flight.len() < control.number(self.instant()) {
                 control.passed(self.in_flight.len(), self.instant());
                 self.begin();
+            }
+            if control.is_beginning(self.instant()) && self.ends_after(FIRST_TIME) {
+                self.now += FIRST_TIME.as_secs_f64();
+                continue;
             }
             let Some(Reverse((at, began, refused))) = self.in_flight.pop() else { return };
             self.now = at as f64 / 1e9;
@@ -87,6 +91,10 @@ impl Simulation {
             self.refused += usize::from(refused);
             control.ended((!refused).then(|| Duration::from_nanos(at - began)), taken, now);
         }
+    }
+
+    fn ends_after(&self, time: Duration) -> bool {
+        self.in_flight.peek().is_some_and(|Reverse((at, ..))| *at as f64 / 1e9 > self.now + time.as_secs_f64())
     }
 
     /// How many uploads end in a second, from now on.
@@ -99,21 +107,28 @@ impl Simulation {
 
 /// What decides how many uploads are in flight.
 trait Control {
-    fn number(&self) -> usize;
+    fn number(&self, now: Instant) -> usize;
+    fn is_beginning(&self, _now: Instant) -> bool {
+        false
+    }
     fn passed(&mut self, _taken: usize, _now: Instant) {}
     /// `took` is `None` for an upload that was refused.
     fn ended(&mut self, _took: Option<Duration>, _taken: usize, _now: Instant) {}
 }
 
 impl Control for usize {
-    fn number(&self) -> usize {
+    fn number(&self, _now: Instant) -> usize {
         *self
     }
 }
 
 impl Control for Search {
-    fn number(&self) -> usize {
-        self.number()
+    fn number(&self, now: Instant) -> usize {
+        self.allowed(now)
+    }
+
+    fn is_beginning(&self, now: Instant) -> bool {
+        self.is_beginning(now)
     }
 
     fn passed(&mut self, taken: usize, now: Instant) {
@@ -224,6 +239,19 @@ fn once_the_service_refuses_no_more_the_number_grows_again() {
     simulation.service.refuses_above = usize::MAX;
     simulation.run(200.0, &mut search);
     assert!(search.number() >= 128, "{}", search.number());
+}
+
+/// Regression: 64 uploads that all began at once had no fast one among them, so the number grew on where more could not help.
+#[test]
+fn the_first_uploads_are_few_until_one_has_ended_or_a_moment_has_passed() {
+    let start = Instant::now();
+    let mut search = search(start);
+    search.passed(0, start);
+    assert_eq!(search.allowed(start), FIRST);
+    search.passed(FIRST, start);
+    assert_eq!(search.allowed(start + FIRST_TIME), 64);
+    search.ended(Ended { work: 1.0, took: Some(Duration::from_millis(2)) }, FIRST, start);
+    assert_eq!(search.allowed(start), 64);
 }
 
 #[test]

@@ -13,7 +13,18 @@ const MEDIUM: u64 = budget::SMALL_FILE + 1;
 const LARGE: u64 = budget::LARGE_FILE + 1;
 
 fn concurrency(transfers: Transfers) -> Concurrency {
-    on(&Places::new(transfers, transfers::Transfers::default()))
+    on(&places(transfers))
+}
+
+/// Places on which an upload has ended already: before that there are few.
+fn places(transfers: Transfers) -> Arc<Places> {
+    let places = Places::new(transfers, transfers::Transfers::default());
+    places.change(|state, now| {
+        let upload = Upload { class: Class::Small, size: SIZE, took: Some(Duration::from_millis(10)) };
+        state.limit.ended(upload, state.taken, now);
+        false
+    });
+    places
 }
 
 /// The view of one more folder.
@@ -92,7 +103,7 @@ async fn with_a_number_that_is_found_few_files_of_many_bytes_go_at_once_and_smal
 /// One folder has files without end. Another one's file waits for one place to get free, and for no more.
 #[tokio::test(start_paused = true)]
 async fn a_folder_with_many_files_delays_another_folders_file_by_no_more_than_one_transfer() {
-    let places = Places::new(Transfers::Auto, transfers::Transfers::default());
+    let places = places(Transfers::Auto);
     let (crowded, other) = (on(&places), on(&places));
     let transfer = Duration::from_millis(700);
     let flood = tokio::spawn(async move {
@@ -115,7 +126,7 @@ async fn a_folder_with_many_files_delays_another_folders_file_by_no_more_than_on
 
 #[tokio::test(start_paused = true)]
 async fn folders_that_all_have_files_without_end_get_the_same_share() {
-    let places = Places::new(Transfers::Auto, transfers::Transfers::default());
+    let places = places(Transfers::Auto);
     let counts: Vec<_> = (0..3).map(|_| Arc::new(AtomicUsize::new(0))).collect();
     let mut floods = tokio::task::JoinSet::new();
     for count in &counts {
@@ -142,7 +153,7 @@ async fn folders_that_all_have_files_without_end_get_the_same_share() {
 #[tokio::test(start_paused = true)]
 async fn a_fixed_number_is_each_folders_own_and_a_found_one_is_the_processs() {
     assert_eq!(concurrency(Transfers::Fixed(3)).all_places(SIZE).await.len(), 3);
-    let places = Places::new(Transfers::Auto, transfers::Transfers::default());
+    let places = places(Transfers::Auto);
     let (one, other) = (on(&places), on(&places));
     let _all = one.all_places(SIZE).await;
     assert_eq!(other.all_places(SIZE).await.len(), 0);

@@ -101,7 +101,7 @@ mod tests {
             name: "x".into(),
         };
         let (id, started) = (AttemptId(1), SystemTime::UNIX_EPOCH);
-        Entry { id, intent, started, state, stored: None, stored_at: None }
+        Entry { id, intent, started, state, stored: None, stored_at: None, receipt: None }
     }
 
     #[test]

@@ -25,6 +25,7 @@ use crate::budget;
 use crate::failpoint::failpoint;
 use crate::file::Settled;
 use crate::journal::{AttemptId, Begun, End, Entry, Intent, JournalError, State};
+use crate::measure::span;
 use crate::vault::Vault;
 use decide::{Action, Claim, NEVER_SENT, before_sending};
 pub(super) use search::is_link_of;
@@ -68,12 +69,15 @@ impl<'a, V: Vault> Reconcile<'a, V> {
         self.resolve_other(Claim::Path, entry).await
     }
 
-    /// Resolves all further open attempts of this file's inode, under whatever path. Each is of this file, or of an earlier state of it,
+    /// Resolves all further attempts of `open`, which are those of this file's inode, under whatever path. Each is of this file, or of an earlier state of it,
     /// or of a file that is gone and whose inode number this one got. No other file would ask for them. The receipt if the
     /// store has this file.
-    pub(super) async fn resolve_others(&self, known: Option<AttemptId>) -> Result<Option<Receipted>, StepError> {
+    pub(super) async fn resolve_others(
+        &self,
+        known: Option<AttemptId>,
+        open: Vec<Entry>,
+    ) -> Result<Option<Receipted>, StepError> {
         let stamp = self.source.opened.stamp;
-        let open = self.context.shared.journal.open_of_inode(stamp.inode, budget::OPEN_ATTEMPTS).await?;
         for entry in open {
             let is_other = Some(entry.id) != known && is_same_inode(&stamp, &entry.intent.stamp);
             if !is_other || is_link_of(self.file, &entry).await {
@@ -250,8 +254,8 @@ const GONE: &str = "its file was gone before its upload could be asked for";
 fn not_found(cut_off: Option<Instant>) -> String {
     match cut_off {
         Some(at) => {
-            let seconds = at.elapsed().as_secs();
-            format!("not found in the store {seconds} s after its upload was cut off; it may have come later")
+            let passed = span(at.elapsed());
+            format!("not found in the store {passed} after its upload was cut off; it may have come later")
         }
         None => "not found in the store; not all of it was sent".to_owned(),
     }

@@ -96,7 +96,7 @@ mod tests {
             name: relative.into(),
         };
         let (id, started) = (AttemptId(1), SystemTime::UNIX_EPOCH);
-        Entry { id, intent, started, state, stored: None, stored_at: None }
+        Entry { id, intent, started, state, stored: None, stored_at: None, receipt: None }
     }
 
     /// A folder with the file `x`.
