@@ -132,9 +132,10 @@ impl Sending {
     }
 
     async fn file(&self, file: Settled, typed: PathBuf) {
-        match self.old_enough(&file.root, vec![file.relative.clone()]).await.pop() {
-            Some(file) => self.item(Item::File(file, typed)).await,
-            None => tracing::warn!("{} is younger than min_age, and is left", typed.display()),
+        if let Some(file) = self.old_enough(&file.root, vec![file.relative.clone()]).await.pop() {
+            self.item(Item::File(file, typed)).await;
+        } else {
+            tracing::warn!("{} is younger than min_age, and is left", typed.display());
         }
     }
 

@@ -38,10 +38,12 @@ pub(super) enum Class {
 
 impl Class {
     pub(super) fn of(size: u64) -> Self {
-        match size {
-            0..=budget::SMALL_FILE => Self::Small,
-            ..=budget::LARGE_FILE => Self::Medium,
-            _ => Self::Large,
+        if size <= budget::SMALL_FILE {
+            Self::Small
+        } else if size <= budget::LARGE_FILE {
+            Self::Medium
+        } else {
+            Self::Large
         }
     }
 

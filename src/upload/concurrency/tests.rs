@@ -163,7 +163,9 @@ async fn a_fixed_number_is_each_folders_own_and_a_found_one_is_the_processs() {
 async fn after_an_overload_half_of_the_files_wait_and_no_file_begins_before_they_go_on() {
     let concurrency = concurrency(Transfers::Auto);
     let mut places: Vec<_> = concurrency.all_places(SIZE).await.into_iter().map(Arc::new).collect();
-    places.iter().for_each(|place| place.troubled(Trouble::Overload));
+    for place in &places {
+        place.troubled(Trouble::Overload);
+    }
     let mut retries = tokio::task::JoinSet::new();
     for place in &places {
         let place = Arc::clone(place);
