@@ -71,7 +71,10 @@ pub(super) async fn run(context: Context, options: Options, reloader: Reloader) 
             let weighs_less = matches!(exit, Exit::Done | Exit::SomeFailed);
             Ok(if some_missing && weighs_less { Exit::Missing } else { exit })
         }
-        None => Ok(exit_of_stop(options.once, shutdown.requested())),
+        None => {
+            totals.set(Counts::of_uploads(&Tally::default(), 0));
+            Ok(exit_of_stop(options.once, shutdown.requested()))
+        }
     });
     notified.end(&ended).await;
     ended
