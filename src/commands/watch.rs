@@ -63,18 +63,16 @@ pub(super) async fn run(context: Context, options: Options, reloader: Reloader) 
     let ended = Box::pin(watch(context, options, reloader, &locked, (health, &notified))).await;
     manager.stopping().await;
     locked.tidy().await;
-    let ended = ended.and_then(|ended| match ended {
-        Some(Ended { tally, some_missing, lines_dropped }) => {
-            totals.set(Counts::of_uploads(&tally, lines_dropped));
-            let exit = exit_of(&tally, options, &shutdown)?;
-            // That a whole folder was not done weighs more than single files.
-            let weighs_less = matches!(exit, Exit::Done | Exit::SomeFailed);
-            Ok(if some_missing && weighs_less { Exit::Missing } else { exit })
-        }
-        None => {
+    let ended = ended.and_then(|ended| {
+        let Some(Ended { tally, some_missing, lines_dropped }) = ended else {
             totals.set(Counts::of_uploads(&Tally::default(), 0));
-            Ok(exit_of_stop(options.once, shutdown.requested()))
-        }
+            return Ok(exit_of_stop(options.once, shutdown.requested()));
+        };
+        totals.set(Counts::of_uploads(&tally, lines_dropped));
+        let exit = exit_of(&tally, options, &shutdown)?;
+        // That a whole folder was not done weighs more than single files.
+        let weighs_less = matches!(exit, Exit::Done | Exit::SomeFailed);
+        Ok(if some_missing && weighs_less { Exit::Missing } else { exit })
     });
     notified.end(&ended).await;
     ended
