@@ -11,11 +11,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 const DOCUMENTS: [&str; 2] = ["docs/architecture.md", "docs/CONTRIBUTING.md"];
-const WITH_LINKS: [&str; 10] = [
+const WITH_LINKS: [&str; 11] = [
     "README.md",
     "CHANGELOG.md",
     "docs/architecture.md",
     "docs/CONTRIBUTING.md",
+    "docs/monitoring.md",
     "docs/notify.md",
     "docs/page.md",
     "docs/choosing.md",

@@ -133,3 +133,93 @@ fn links(connection: &Connection, after: i64, limit: usize) -> rusqlite::Result<
     })?;
     rows.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::FileStamp;
+    use crate::journal::receipt::{self, AttemptFields, ReceiptFields};
+    use crate::journal::{Begun, End, Intent, LocalEnd, Stored};
+    use crate::vault::{DocumentId, RemotePath};
+    use std::time::Duration;
+
+    async fn journal_of(files: u64) -> (tempfile::TempDir, Journal) {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(dir.path()).unwrap();
+        for number in 0..files {
+            let intent = Intent {
+                root: "/w".into(),
+                relative: format!("{number}").into(),
+                stamp: FileStamp { device: 1, inode: number, size: 3, mtime: 4, ctime: 5 },
+                dest: RemotePath::parse("/HR").unwrap(),
+                folder: DocumentId("1".into()),
+                name: format!("{number}"),
+            };
+            let Begun::Go(id) = journal.begin(intent).await.unwrap() else { panic!("the name is free") };
+            let (document, version) = (DocumentId("2".into()), number.is_multiple_of(2).then(|| "7".to_owned()));
+            let (sha256, user) = ("ab".repeat(32), "me".to_owned());
+            let stored = Stored { sha256, size: 3, document, document_version: version, user, already_present: false };
+            journal.stored(id, stored).await.unwrap();
+            journal.end(id, End::Local(LocalEnd::Removed)).await.unwrap();
+        }
+        (dir, journal)
+    }
+
+    /// Whoever has the links can compute each hash anew.
+    #[tokio::test]
+    async fn a_link_has_all_that_its_hash_is_made_of() {
+        let (_dir, journal) = journal_of(4).await;
+        let mut prev = vec![0; 32];
+        for link in journal.links(0, 10).await.unwrap() {
+            let attempt = AttemptFields {
+                id: link.attempt,
+                root: &link.root,
+                relative: &link.relative,
+                stamp: link.stamp,
+                dest: &link.dest,
+                folder: &link.folder,
+                name: &link.name,
+                started: link.started,
+            };
+            let receipt = ReceiptFields {
+                sha256: &link.sha256,
+                size: link.size,
+                document: &link.document,
+                document_version: link.document_version.as_deref(),
+                user: &link.user,
+                already_present: link.already_present,
+                at: link.stored,
+            };
+            assert_eq!(receipt::hash(link.seq, &prev, &attempt, &receipt).as_slice(), link.hash);
+            prev = link.hash;
+        }
+        let ends = journal.ends().await.unwrap();
+        assert_eq!((ends.pruned.seq, ends.head.seq, ends.head.hash_bytes()), (0, 4, prev.as_slice()));
+        let after: Vec<_> = journal.links(1, 2).await.unwrap().iter().map(|link| link.seq).collect();
+        assert_eq!(after, [2, 3]);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_pruned_whose_copy_is_missing_until_no_copies_are_kept() {
+        let (_dir, journal) = journal_of(5).await;
+        let later = SystemTime::now() + Duration::from_secs(10);
+        journal.note_shipped(0).await.unwrap();
+        assert_eq!(journal.prune(later).await.unwrap(), 0);
+        journal.note_shipped(3).await.unwrap();
+        assert_eq!(journal.prune(later).await.unwrap(), 3);
+        assert!(journal.check().await.unwrap().is_whole());
+        assert!(journal.forget_shipping().await.unwrap() && !journal.forget_shipping().await.unwrap());
+        assert_eq!(journal.prune(later).await.unwrap(), 2);
+        assert!(journal.check().await.unwrap().is_whole());
+    }
+
+    #[tokio::test]
+    async fn a_signed_end_is_of_one_chain_one_number_and_one_hash() {
+        let (_dir, journal) = journal_of(0).await;
+        let (key, signature) =
+            (journal.public_key().await.unwrap(), journal.sign_head([1; 16], 5, vec![7; 32]).await.unwrap());
+        let is_signed = |stream: [u8; 16], seq, hash: u8| is_head_signed(&key, (&stream, seq, &[hash; 32]), &signature);
+        assert!(is_signed([1; 16], 5, 7));
+        assert!(!is_signed([2; 16], 5, 7) && !is_signed([1; 16], 6, 7) && !is_signed([1; 16], 5, 8));
+    }
+}

@@ -52,6 +52,7 @@ mod state_dir;
 mod stored_today;
 mod writer;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -141,6 +142,11 @@ impl Journal {
     #[cfg(feature = "fleet")]
     pub(crate) fn receipts_written(&self) -> watch::Receiver<()> {
         self.inner.receipts.subscribe()
+    }
+
+    /// The size of the journal and its write-ahead log on the disk, in bytes. Blocks.
+    pub(crate) fn size_on_disk(&self) -> io::Result<u64> {
+        open::size(&self.inner.path)
     }
 
     /// Runs `work` in the writer's next commit. `work` runs again where its group had to be undone.

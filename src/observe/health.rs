@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use crate::measure::utc;
+
 /// A component of the program that can be in trouble.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Component {
@@ -85,6 +87,13 @@ pub struct Checked {
     pub since: Option<SystemTime>,
 }
 
+impl Checked {
+    fn reason(&self) -> Option<String> {
+        let since = self.since.map(|at| format!(" (since {})", utc(at))).unwrap_or_default();
+        Some(format!("{}: {}{since}", self.component, self.trouble.as_ref()?))
+    }
+}
+
 impl Check {
     fn run(self) -> Checked {
         let trouble = self.asks.trouble().map(|reason| reason.split_whitespace().collect::<Vec<_>>().join(" "));
@@ -118,7 +127,7 @@ impl Health {
         checks.iter().any(|check| check.asks.is_refused_login())
     }
 
-    /// Returns one line for each component whose trouble holds up uploads; none while they go on.
+    /// Returns one line for each component whose trouble holds up uploads, with the time since when it is; none while they go on.
     pub fn reasons(&self) -> Vec<String> {
         self.lines(true)
     }
@@ -130,7 +139,7 @@ impl Health {
 
     fn lines(&self, hold_up_uploads: bool) -> Vec<String> {
         let checked = self.check_all().into_iter().filter(|it| it.component.holds_up_uploads() == hold_up_uploads);
-        checked.filter_map(|it| Some(format!("{}: {}", it.component, it.trouble?))).collect()
+        checked.filter_map(|it| it.reason()).collect()
     }
 }
 
@@ -174,16 +183,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_component_in_trouble_is_one_line_while_the_trouble_lasts() {
+    fn each_component_in_trouble_is_one_line_with_its_beginning_while_the_trouble_lasts() {
         let (health, journal, folder) = (Health::default(), Condition::default(), Condition::default());
         health.add(Component::Journal, Arc::new(journal.clone()));
         health.add(Component::Folder("/srv/scans".into()), Arc::new(folder.clone()));
         assert_eq!(health.reasons(), [""; 0]);
         journal.raise("the disk\nis full");
         folder.raise("it is gone");
-        assert_eq!(health.reasons(), ["the journal: the disk is full", "the folder /srv/scans: it is gone"]);
+        let since = |at: usize| format!(" (since {})", utc(health.check_all()[at].since.unwrap()));
+        let folder_line = format!("the folder /srv/scans: it is gone{}", since(1));
+        assert_eq!(health.reasons(), [format!("the journal: the disk is full{}", since(0)), folder_line.clone()]);
         journal.clear();
-        assert_eq!(health.reasons(), ["the folder /srv/scans: it is gone"]);
+        assert_eq!(health.reasons(), [folder_line]);
     }
 
     #[test]
@@ -192,7 +203,7 @@ mod tests {
         health.add(Component::Fleet, Arc::new(fleet.clone()));
         fleet.raise("down");
         assert_eq!(health.reasons(), [""; 0]);
-        assert_eq!(health.notes(), ["the fleet's database: down"]);
+        assert!(health.notes()[0].starts_with("the fleet's database: down (since "), "{:?}", health.notes());
         assert!(fleet.take() && !fleet.take());
         assert_eq!(health.notes(), [""; 0]);
     }

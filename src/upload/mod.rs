@@ -42,7 +42,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
-use crate::config::Policy;
+use crate::config::{self, Policy};
 use crate::file::Settled;
 use crate::file::lease::LeaseBreaks;
 use crate::journal::Journal;
@@ -56,7 +56,7 @@ use crate::vault::{Kind, RemotePath, Vault, VaultError};
 
 pub use acknowledged::Acknowledged;
 use breaker::Breaker;
-use concurrency::Concurrency;
+use concurrency::{Concurrency, Places};
 use context::Context;
 use destination::Destinations;
 use dispatch::Held;
@@ -91,6 +91,8 @@ pub struct Shared<V> {
     transfers: Transfers,
     /// The limit for the rate of all uploads together.
     rate: Arc<RateLimiter>,
+    /// The places of all uploaders whose number of uploads at once is found by measuring.
+    places: Arc<Places>,
     /// Set where files are removed only once their receipts have a second copy elsewhere.
     acknowledged: OnceLock<Acknowledged>,
 }
@@ -101,6 +103,7 @@ pub const PATIENCE: Duration = Duration::from_secs(45);
 impl<V: Vault> Shared<V> {
     /// The shared parts. A command, which is to end, has `patience`; a daemon has none, and waits as long as it takes.
     pub fn new(vault: Arc<V>, journal: Journal, breaks: LeaseBreaks, patience: Option<Duration>) -> Arc<Self> {
+        let transfers = Transfers::default();
         Arc::new(Self {
             vault,
             journal,
@@ -113,7 +116,8 @@ impl<V: Vault> Shared<V> {
             patience,
             late: Late::new(),
             activity: Activity::default(),
-            transfers: Transfers::default(),
+            places: Places::new(config::Transfers::Auto, transfers.clone()),
+            transfers,
             rate: Arc::default(),
             acknowledged: OnceLock::new(),
         })
@@ -186,7 +190,7 @@ pub struct Uploader<V> {
     context: Context<V>,
     targets: MoveTargets,
     removals: Removals,
-    concurrency: Arc<Concurrency>,
+    concurrency: Concurrency,
     reports: Reports,
     /// What made the uploader give up on all files.
     stopped: OnceLock<VaultError>,
@@ -199,7 +203,11 @@ impl<V: Vault> Uploader<V> {
         let destinations = Destinations::new(shared.patience);
         // After a stop that cuts uploads, the end of the reports is all that the program waits for.
         let removals = Removals::start(shared.journal.clone(), shared.activity(), reports.clone());
-        let concurrency = Concurrency::new(policy.transfers, counts.under_way.clone(), shared.activity());
+        let places = match policy.transfers {
+            config::Transfers::Auto => Arc::clone(&shared.places),
+            fixed @ config::Transfers::Fixed(_) => Places::new(fixed, shared.transfers()),
+        };
+        let concurrency = Concurrency::new(places, counts.under_way.clone(), shared.activity());
         let unleased_announced = AtomicBool::new(false);
         let context = Context { shared, policy, dest, destinations, asked, counts, unleased_announced };
         Arc::new(Self { context, targets, removals, concurrency, reports, stopped: OnceLock::new() })
@@ -249,9 +257,7 @@ impl<V: Vault> Uploader<V> {
                 () = shutdown.reached(Stop::Leave) => break,
                 next = self.next(&mut queue, &mut held) => next,
             };
-            let Some((file, class)) = next else { break };
-            let others_wait = !queue.is_empty() || !held.is_empty();
-            let place = self.concurrency.take(class, others_wait);
+            let Some((file, place)) = next else { break };
             let (uploader, shutdown) = (Arc::clone(&self), shutdown.clone());
             in_flight.spawn(async move { uploader.work(file, place, shutdown).await }.in_current_span());
         }

@@ -112,7 +112,7 @@ impl Watch {
             self.start_inspections();
             let has_ready = self.candidates.has_ready() && !self.sources.stands_by();
             let next_inspection = self.candidates.next_due().filter(|_| self.inspecting.is_none());
-            let room = self.candidates.len() < budget::CANDIDATES;
+            let room = self.candidates.has_room();
             tokio::select! {
                 () = shutdown.reached(Stop::Leave) => break,
                 () = if_some(self.count_at.map(sleep_until)) => {
@@ -202,9 +202,10 @@ impl Watch {
     }
 
     fn hand_on(&mut self, place: mpsc::Permit<'_, Settled>) {
-        if let Some((path, size)) = self.candidates.take_ready() {
+        if let Some((path, size, found)) = self.candidates.take_ready() {
             self.uploading += 1;
-            place.send(Settled::new(Arc::clone(self.sources.root()), path.to_path_buf()).of_size(size));
+            let file = Settled::new(Arc::clone(self.sources.root()), path.to_path_buf());
+            place.send(file.of_size(size).found_at(found));
         }
     }
 

@@ -96,6 +96,27 @@ fn a_checkpoint_remembers_what_the_database_forgot() {
     assert_eq!(checkpoint().code, Some(1), "it says so until somebody has looked");
 }
 
+#[test]
+fn old_months_are_forgotten_and_what_remains_can_still_be_checked() {
+    let Some(fleet) = Fleet::new() else { return };
+    let member = fleet.member("scan", "");
+    member.upload(0..5);
+    fleet.sql(
+        "CREATE TABLE fleet.receipt_2020_01 PARTITION OF fleet.receipt FOR VALUES FROM ('2020-01-01Z') TO ('2020-02-01Z'); \
+         UPDATE fleet.receipt SET received_at = '2020-01-15' WHERE seq <= 3",
+    );
+    assert_eq!(fleet.sql("SELECT fleet.forget_before('2020-01-31')"), "0", "the month is not over then");
+    assert_eq!(
+        (fleet.sql("SELECT fleet.forget_before('2020-03-01')").as_str(), fleet.receipts_of(&member.name)),
+        ("1", 2)
+    );
+    assert!(fleet.is_whole());
+    member.upload(5..6);
+    assert!(fleet.is_whole());
+    fleet.sql("DELETE FROM fleet.receipt WHERE seq = 4");
+    assert!(!fleet.is_whole(), "the first one that must be there");
+}
+
 fn copy(from: &std::path::Path, to: &std::path::Path) {
     let copied = std::process::Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
     assert!(copied.success());

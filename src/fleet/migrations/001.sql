@@ -259,6 +259,26 @@ BEGIN
     END LOOP;
 END $$;
 
+-- Forgets the receipts that were received in months before this day: drops their partitions. What each chain begins with from then on is
+-- kept, so that the rest can still be checked. Returns how many months.
+CREATE FUNCTION forget_before(day date) RETURNS integer LANGUAGE plpgsql SET search_path = fleet, pg_temp AS $$
+DECLARE
+    month regclass;
+    forgotten integer := 0;
+BEGIN
+    FOR month IN SELECT c.oid::regclass FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+        WHERE i.inhparent = 'receipt'::regclass AND c.relname ~ '^receipt_\d{4}_\d\d$'
+            AND to_date(right(c.relname, 7), 'YYYY_MM') + interval '1 month' <= day
+        ORDER BY c.relname
+    LOOP
+        EXECUTE format('UPDATE stream s SET base_seq = r.seq, base_hash = r.hash FROM (SELECT DISTINCT ON (stream) stream, seq, hash
+            FROM %s ORDER BY stream, seq DESC) r WHERE r.stream = s.id AND r.seq > s.base_seq', month);
+        EXECUTE format('DROP TABLE %s', month);
+        forgotten := forgotten + 1;
+    END LOOP;
+    RETURN forgotten;
+END $$;
+
 -- The first receipt of a chain that is missing, out of its place, or not that of its hash; nothing where the chain is whole. As the
 -- caller, who must be able to read the receipts.
 CREATE FUNCTION first_defect(checked stream) RETURNS bigint LANGUAGE sql STABLE SET search_path = fleet, pg_temp AS $$
