@@ -43,7 +43,7 @@
 //! | `retention` | forgets old receipts, and failures whose files are gone | `file`, `journal`, `removal` |
 //! | `inventory` | which files lie in a folder now, and why: for people who look | `config`, `file`, `filter`, `journal`, `retention`, `upload`, `vault`, `watch` |
 //! | `notifier` | tells people of trouble, by a command, a web address or a ping | `astran`, `config`, `exit`, `inventory`, `journal`, `observe`, `upload` |
-//! | `fleet` | the database that has the receipts of many machines | `config`, `journal`, `observe`, `secret`, `upload` |
+//! | `fleet` | the database that has the receipts of many machines | `config`, `journal`, `observe`, `upload` |
 //! | `daemon` | runs watch, upload, anchors and retention together | `anchors`, `config`, `exit`, `file`, `filter`, `inventory`, `journal`, `observe`, `removal`, `retention`, `upload`, `vault`, `watch` |
 //! | `status` | what the program does now, as one snapshot, and the socket where a daemon tells it | `file`, `inventory`, `journal`, `observe`, `removal`, `upload`, `vault` |
 //! | `progress` | how far a run is: bars on a terminal, else a line a minute | `observe` |
