@@ -179,7 +179,7 @@ fn a_file_that_can_not_be_read_is_told_of_and_others_go() {
 
     // Regression: the journal knew nothing of it, so that no command told of it and none helped.
     let failed = || as_nobody(&world, &["history", "--failed"]).unwrap().stdout;
-    assert!(failed().contains("secret") && failed().contains("ermission"), "{}", failed());
+    assert!(failed().contains("secret") && failed().contains("it belongs to nobody (mode 000)"), "{}", failed());
     let arguments = ["watch", "watched", "--once", "--keep", "--settle", "10ms"];
     let again = as_nobody(&world, &arguments).unwrap();
     assert!(again.code == Some(1) && failed().lines().count() == 1, "one row a file: {again:?}");

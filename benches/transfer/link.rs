@@ -20,7 +20,7 @@ const PIECE: usize = 256 * 1024;
 /// Pieces on their way through the delaying relay, each way. There is room for 25 ms at 10 GB/s: the relay does not limit the rate.
 const UNDER_WAY: usize = 1024;
 
-/// A TLS server that offers HTTP/2 and HTTP/1.1 and hands what it decrypts on to the world's sandbox, which speaks both.
+/// A TLS server that offers HTTP/2 and HTTP/1.1 and hands what it decrypts on to another server, which speaks both.
 pub(crate) struct Link {
     pub(crate) url: String,
     pub(crate) ca_file: PathBuf,
@@ -30,6 +30,12 @@ pub(crate) struct Link {
 impl Link {
     /// A link on which each byte takes `delay` longer, in both directions.
     pub(crate) fn start(world: &World, delay: Duration) -> Self {
+        let sandbox = world.access.api_url.strip_prefix("http://").unwrap().parse().unwrap();
+        Self::to(sandbox, world, delay)
+    }
+
+    /// The same to another server.
+    pub(crate) fn to(server: SocketAddr, world: &World, delay: Duration) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let ca_file = world.dir.path().join("ca.pem");
@@ -40,8 +46,7 @@ impl Link {
         let mut config =
             builder.unwrap().with_no_client_auth().with_single_cert(vec![own.cert.der().clone()], key).unwrap();
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let sandbox = world.access.api_url.strip_prefix("http://").unwrap().parse().unwrap();
-        let mut outermost = runtime.block_on(terminate_tls(TlsAcceptor::from(Arc::new(config)), sandbox));
+        let mut outermost = runtime.block_on(terminate_tls(TlsAcceptor::from(Arc::new(config)), server));
         if !delay.is_zero() {
             outermost = runtime.block_on(relay_late(outermost, delay));
         }
@@ -67,7 +72,7 @@ async fn connect(to: SocketAddr) -> TcpStream {
     socket
 }
 
-async fn terminate_tls(acceptor: TlsAcceptor, sandbox: SocketAddr) -> SocketAddr {
+async fn terminate_tls(acceptor: TlsAcceptor, server: SocketAddr) -> SocketAddr {
     let (listener, address) = listen().await;
     tokio::spawn(async move {
         while let Ok((socket, _)) = listener.accept().await {
@@ -75,7 +80,7 @@ async fn terminate_tls(acceptor: TlsAcceptor, sandbox: SocketAddr) -> SocketAddr
             tokio::spawn(async move {
                 socket.set_nodelay(true).unwrap();
                 let mut outside = acceptor.accept(socket).await.unwrap();
-                let mut inside = connect(sandbox).await;
+                let mut inside = connect(server).await;
                 // In whatever way either side ends.
                 tokio::io::copy_bidirectional_with_sizes(&mut outside, &mut inside, PIECE, PIECE).await.ok();
             });

@@ -14,6 +14,7 @@
 
 mod link;
 mod others;
+mod s3;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
@@ -59,6 +60,8 @@ struct Took {
     wall: Duration,
     /// Peak resident memory in KiB.
     peak: u64,
+    /// Processor time of the program, in the kernel too.
+    cpu: Duration,
 }
 
 /// The program in this world: the one that was built now, or the one that is named.
@@ -93,38 +96,58 @@ fn where_it_is(delay: Option<Duration>) -> String {
 }
 
 fn small_files_over_tls(files: usize, delay: Duration) {
-    let ours = (0..runs()).map(|_| {
+    let (mut ours, mut by_s3) = (Vec::new(), others::BY_S3.map(|_| Vec::new()));
+    for _ in 0..runs() {
+        for ((_, other), took) in others::BY_S3.iter().zip(&mut by_s3) {
+            took.extend(move_by_s3(*other, files, Some(delay)));
+        }
         let world = filled(files);
-        watch_once(&world, Some(&Link::start(&world, delay)), files)
-    });
-    let ours = median(ours.collect());
+        ours.push(watch_once(&world, Some(&Link::start(&world, delay)), files));
+    }
     println!("{files} files of 4 KiB over {}:", where_it_is(Some(delay)));
-    let (seconds, rate) = (ours.wall.as_secs_f64(), files as f64 / ours.wall.as_secs_f64());
-    println!("  {:<22} {seconds:8.3} s {rate:8.0} files/s {:7} KiB", "watch --once", ours.peak);
+    small_rows(files, median(ours), others::BY_S3.map(|(name, _)| name).into_iter().zip(by_s3));
 }
 
 fn small_files(files: usize) {
     let mut ours = Vec::new();
-    let mut rows: Vec<(&str, Vec<Took>)> = others::ALL.iter().map(|(name, _)| (*name, Vec::new())).collect();
+    let names = others::ALL.map(|(name, _)| name).into_iter().chain(others::BY_S3.map(|(name, _)| name));
+    let mut rows: Vec<(&str, Vec<Took>)> = names.map(|name| (name, Vec::new())).collect();
     for _ in 0..runs() {
-        for ((_, other), (_, took)) in others::ALL.iter().zip(&mut rows) {
-            let world = filled(files);
-            took.extend(other(&world, files));
+        let by_the_api = others::ALL.iter().map(|(_, other)| other(&filled(files), files));
+        let by_s3 = others::BY_S3.iter().map(|(_, other)| move_by_s3(*other, files, None));
+        for (took, (_, row)) in by_the_api.chain(by_s3).zip(&mut rows) {
+            row.extend(took);
         }
         let world = filled(files);
         ours.push(watch_once(&world, None, files));
     }
+    println!("{files} files of 4 KiB over plain http (ours with durable receipts and the grace (1 s)):");
+    small_rows(files, median(ours), rows.into_iter());
+}
+
+/// The same by a program that speaks S3, in front of a server in this process; over TLS with a delay.
+fn move_by_s3(other: others::MoveByS3, files: usize, delay: Option<Duration>) -> Option<Took> {
+    let world = filled(files);
+    let server = s3::S3::start(&world.dir.path().join("objects"));
+    let link = delay.map(|delay| Link::to(server.address, &world, delay));
+    let plain = format!("http://{}", server.address);
+    let took = other(&world, link.as_ref().map_or(&plain, |link| &link.url), link.as_ref().map(|link| &*link.ca_file))?;
+    assert_eq!((server.objects(), world.files_left().len()), (files, 0));
+    Some(took)
+}
+
+fn small_rows<'a>(files: usize, ours: Took, others: impl Iterator<Item = (&'a str, Vec<Took>)>) {
     let rate = |took: Took| files as f64 / took.wall.as_secs_f64();
-    let ours = median(ours);
-    println!(
-        "{files} files of 4 KiB over plain http (ours with settling (1 s), durable receipts and the grace (1 s)):"
-    );
     let row = |name: &str, took: Took| {
         let (seconds, rate, times) = (took.wall.as_secs_f64(), rate(took), rate(ours) / rate(took));
-        println!("  {name:<22} {seconds:8.3} s {rate:8.0} files/s {:7} KiB   ours: {times:5.2} x its rate", took.peak);
+        let cpu = took.cpu.as_secs_f64() * 1e6 / files as f64;
+        println!(
+            "  {name:<22} {seconds:8.3} s {rate:8.0} files/s {:7} KiB {cpu:5.0} us of CPU a file   ours: {times:5.2} x its rate",
+            took.peak
+        );
     };
     row("watch --once", ours);
-    for (name, took) in rows {
+    for (name, took) in others {
         if took.is_empty() { println!("  {name:<22} is not installed") } else { row(name, median(took)) }
     }
 }
@@ -214,9 +237,9 @@ fn curl_and_openssl(world: &World, link: Option<&Link>, version: &str, file: &Pa
     let start = Instant::now();
     let mut hashing =
         Command::new("openssl").args(["dgst", "-sha256"]).arg(file).stdout(Stdio::null()).spawn().unwrap();
-    let peak = timed(&mut curl).peak;
+    let curl = timed(&mut curl);
     assert!(hashing.wait().unwrap().success());
-    Took { wall: start.elapsed(), peak }
+    Took { wall: start.elapsed(), ..curl }
 }
 
 /// A sandbox that does no more than it must, so that it is not what is measured.
@@ -236,17 +259,26 @@ fn fill(file: &PathBuf, mib: usize) {
 
 /// Runs a command to its end.
 fn timed(command: &mut Command) -> Took {
-    let start = Instant::now();
+    let (start, before) = (Instant::now(), children());
     let mut child = command.stderr(Stdio::inherit()).spawn().unwrap();
     let mut peak = 0;
     loop {
         peak = peak.max(peak_of(child.id()));
         if let Some(status) = child.try_wait().unwrap() {
             assert!(status.success(), "{command:?} failed");
-            return Took { wall: start.elapsed(), peak };
+            return Took { wall: start.elapsed(), peak, cpu: children().saturating_sub(before) };
         }
         std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// The processor time of all processes that this one has started and that have ended.
+fn children() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    // Behind the name, which may hold anything: fields 16 and 17, in hundredths of a second.
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    let ticks: u64 = fields[13..15].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+    Duration::from_millis(ticks * 10)
 }
 
 /// The peak of a process's resident memory so far, in KiB.

@@ -1,6 +1,7 @@
 //! What else uploads files, doing as much of the same work as it can.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::{Took, timed};
@@ -8,6 +9,12 @@ use crate::support::World;
 
 /// Uploads all files of the watched folder; `None` where it is not installed.
 type Other = fn(&World, usize) -> Option<Took>;
+
+/// Both upload by S3, delete each file once it is stored, and look at nothing afterwards. They need no login, and write nothing down.
+pub(crate) const BY_S3: [(&str, MoveByS3); 2] = [("s5cmd mv", s5cmd), ("rclone move", rclone)];
+
+/// Moves all files of the watched folder to a server that speaks S3, at this address; over TLS with this certificate.
+pub(crate) type MoveByS3 = fn(&World, &str, Option<&Path>) -> Option<Took>;
 
 pub(crate) const ALL: [(&str, Other); 2] = [("curl, one connection", curl), ("the tutorial's way", tutorial)];
 
@@ -46,6 +53,28 @@ fn tutorial(world: &World, files: usize) -> Option<Took> {
     let took = timed(&mut python);
     assert_eq!((world.sandbox().uploads().len(), world.files_left().len()), (files, 0));
     Some(took)
+}
+
+fn s5cmd(world: &World, url: &str, ca_file: Option<&Path>) -> Option<Took> {
+    installed("s5cmd")?;
+    let mut s5cmd = Command::new("s5cmd");
+    s5cmd.args(["--endpoint-url", url, "--log", "error", "mv"]).arg(world.watched().join("*")).arg("s3://b/");
+    Some(timed(with_key(&mut s5cmd).envs(ca_file.map(|file| ("AWS_CA_BUNDLE", file)))))
+}
+
+fn rclone(world: &World, url: &str, ca_file: Option<&Path>) -> Option<Took> {
+    installed("rclone")?;
+    let mut rclone = Command::new("rclone");
+    let remote = format!(":s3,provider=Other,env_auth=true,no_check_bucket=true,no_head=true,endpoint='{url}':b");
+    rclone.args(["--config", "/dev/null", "--ignore-checksum", "move"]).arg(world.watched()).arg(remote);
+    // As many at once as s5cmd may have; four by default.
+    rclone.args(["--transfers", "256", "--checkers", "64"]);
+    Some(timed(with_key(&mut rclone).envs(ca_file.map(|file| ("RCLONE_CA_CERT", file)))))
+}
+
+/// Any key does.
+fn with_key(command: &mut Command) -> &mut Command {
+    command.env("AWS_ACCESS_KEY_ID", "k").env("AWS_SECRET_ACCESS_KEY", "s").env("AWS_REGION", "us-east-1")
 }
 
 fn installed(program: &str) -> Option<()> {

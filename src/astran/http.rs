@@ -159,6 +159,7 @@ mod tests {
         file.write_all(b"-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n").unwrap();
         let error = client_with(file.path()).unwrap_err();
         assert!(matches!(error, ClientError::CaBroken { .. }), "{error}");
+        assert!(!error.to_string().contains("request"), "no request was made: {error}");
     }
 
     #[test]

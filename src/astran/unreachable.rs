@@ -27,6 +27,10 @@ pub(super) fn describe_unnamed(error: &reqwest::Error) -> String {
 }
 
 fn describe_with(error: &reqwest::Error, server: fn(&Url) -> String) -> String {
+    if error.is_builder() {
+        // Nothing was sent: the client itself can't be made.
+        return innermost(error);
+    }
     if !error.is_connect() {
         return broken_off(error);
     }

@@ -134,7 +134,7 @@ fn commands_that_only_look_tell_of_a_service_that_is_not_there_at_once_with_5() 
     let world = World::new();
     let output = run_to_end(world.command().env("ASTRAN_BACKUP_AUTH_URL", closed()).args(["ls"]));
     assert_eq!(output.code, Some(5), "{output:?}");
-    assert!(output.stderr.contains("onnection refused"), "{output:?}");
+    assert!(output.stderr.contains("the connection is refused"), "{output:?}");
 }
 
 /// A unit test shows, with paused time, that this takes less than a minute where nothing answers at all.
