@@ -236,6 +236,8 @@ pub(crate) const SERVICE_MANAGER: Duration = Duration::from_secs(1);
 pub(crate) const OWN_STALL: Duration = Duration::from_secs(900);
 /// How long a start may wait before systemd is told that the daemon is ready all the same: it would be killed after `TimeoutStartSec`.
 pub(crate) const READY: Duration = Duration::from_secs(10);
+/// How long a scrape of the metrics waits for counts of failed files, each of which is looked at.
+pub(crate) const SCRAPE_LOOK: Duration = Duration::from_secs(2);
 /// Connections to the metrics at once: the oldest makes room for the newest.
 pub(crate) const MONITOR_CONNECTIONS: usize = 16;
 /// How long such a connection may take from its first byte to its last; a scrape takes milliseconds.

@@ -1,12 +1,20 @@
-//! The systemd units of `deploy/`: the program takes their command lines, and they say what the program's contracts need.
+//! What lies in `deploy/`. The systemd units: the program takes their command lines, and they say what the program's contracts need. The alert
+//! rules and the dashboard, and `docs/monitoring.md`: they name the metrics that there are.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)] // a failed `unwrap` fails the test; the tests read files
 
+#[path = "support/promtool.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod promtool;
+
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use astran_backup::cli::{Cli, Command as Subcommand};
 use astran_backup::exit::Exit;
+use astran_backup::observe::health::{Component, Condition, Health};
+use astran_backup::observe::metrics::{FolderLook, Format, Look, Metrics, WaitingLook};
 use clap::Parser as _;
 
 const SERVICE: &str = "astran-backup.service";
@@ -17,6 +25,10 @@ const DROP_IN: &str = "astran-backup.service.d/folders.conf";
 
 /// The highest exposure that `systemd-analyze security` may give to a unit, in tenths.
 const EXPOSURE: &str = "25";
+
+const RULES: &str = "prometheus/astran-backup.rules.yml";
+const RULES_TEST: &str = "prometheus/astran-backup.rules.test.yml";
+const DASHBOARD: &str = "grafana/astran-backup.json";
 
 fn deploy() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy")
@@ -185,5 +197,134 @@ fn systemd_understands_each_line_of_the_units() {
             .filter(|line| !not_installed(line))
             .collect();
         assert!(of_the_unit.is_empty(), "{of_the_unit:#?}");
+    }
+}
+
+/// A scrape in which every metric has a value.
+fn scrape() -> String {
+    let health = Health::default();
+    health.add(Component::Service, std::sync::Arc::new(Condition::default()));
+    health.add(Component::Folder("/w".into()), std::sync::Arc::new(Condition::default()));
+    let metrics = Metrics::new(&health);
+    let folder = metrics.folder(Path::new("/w"));
+    folder.stored(1);
+    let waiting = Some(WaitingLook::default());
+    let look = FolderLook { folder: "/w".into(), waiting, failed: Some(0), in_flight: 0 };
+    let look = Look { folders: vec![look], journal: Some(1), ..Look::default() };
+    metrics.text(Some(look), Format::Plain).unwrap()
+}
+
+/// The metrics that there are, each with its type.
+fn metrics() -> BTreeSet<(String, String)> {
+    let scrape = scrape();
+    let types = scrape.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    let metrics: BTreeSet<_> = types.map(|(name, kind)| (name.to_owned(), kind.to_owned())).collect();
+    for (name, _) in &metrics {
+        assert!(scrape.lines().any(|line| line.starts_with(name)), "the scrape of the test has no {name}:\n{scrape}");
+    }
+    metrics
+}
+
+/// The names of metrics that a text holds.
+fn named_in(text: &str) -> BTreeSet<String> {
+    let rests = text.split("astran_backup_").skip(1);
+    let is_of_a_name = |letter: &char| letter.is_ascii_alphanumeric() || *letter == '_';
+    rests.map(|rest| "astran_backup_".chars().chain(rest.chars().take_while(is_of_a_name)).collect()).collect()
+}
+
+#[test]
+fn the_alerts_and_the_dashboard_use_only_metrics_that_there_are() {
+    let there_are: BTreeSet<String> = metrics()
+        .into_iter()
+        .flat_map(|(name, kind)| match kind.as_str() {
+            "histogram" => ["_bucket", "_sum", "_count"].map(|part| format!("{name}{part}")).to_vec(),
+            _ => vec![name],
+        })
+        .collect();
+    for file in [RULES, RULES_TEST, DASHBOARD] {
+        let named = named_in(&std::fs::read_to_string(deploy().join(file)).unwrap());
+        let unknown: Vec<_> = named.difference(&there_are).collect();
+        assert!(named.len() > 8 && unknown.is_empty(), "{file} names {unknown:?}, which the program does not show");
+    }
+}
+
+/// A row of the table is: name, type, labels, meaning.
+#[test]
+fn the_table_of_the_metrics_is_complete() {
+    let text = std::fs::read_to_string(deploy().join("../docs/monitoring.md")).unwrap();
+    let rows = text.lines().filter(|line| line.starts_with("| `astran_backup_"));
+    let documented: BTreeSet<(String, String)> = rows
+        .map(|row| {
+            let cells: Vec<_> = row.split('|').map(|cell| cell.trim().trim_matches('`').to_owned()).collect();
+            assert!(cells.len() == 6 && cells[4].len() > 10, "{row}");
+            (cells[1].clone(), cells[2].clone())
+        })
+        .collect();
+    assert_eq!(documented, metrics());
+}
+
+#[test]
+fn each_alert_has_a_row_in_the_documentation_and_a_unit_test() {
+    let read = |file: &Path| std::fs::read_to_string(file).unwrap();
+    let rules = read(&deploy().join(RULES));
+    let alerts: BTreeSet<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    let (tests, document) = (read(&deploy().join(RULES_TEST)), read(&deploy().join("../docs/monitoring.md")));
+    let rows = document.lines().filter(|line| line.starts_with("| `AstranBackup"));
+    assert_eq!(alerts, rows.map(|row| row.split('`').nth(1).unwrap()).collect());
+    for alert in alerts {
+        assert!(tests.contains(alert), "{alert} has no test in {RULES_TEST}");
+    }
+}
+
+#[test]
+fn promtool_finds_no_fault_in_the_metrics_and_the_alerts() {
+    assert_eq!(promtool::faults(&scrape()), None);
+    for (command, file) in [("check", RULES), ("test", RULES_TEST)] {
+        let path = deploy().join(file);
+        let (folder, name) = (path.parent().unwrap(), path.file_name().unwrap().to_str().unwrap());
+        let Some(output) = promtool::run(&[command, "rules", name], folder, "") else { return };
+        assert_eq!(promtool::complaints(&output), None);
+    }
+}
+
+/// Grafana itself fills the variables in.
+#[test]
+fn promtool_understands_each_query_of_the_dashboard() {
+    let text = std::fs::read_to_string(deploy().join(DASHBOARD)).unwrap();
+    let dashboard: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let targets = dashboard["panels"].as_array().unwrap().iter().flat_map(|panel| panel["targets"].as_array().unwrap());
+    let queries = targets.map(|target| target["expr"].as_str().unwrap());
+    let rules: Vec<_> = queries
+        .enumerate()
+        .map(|(at, query)| {
+            let query = query.replace("$__rate_interval", "5m").replace(['$'], "");
+            serde_json::json!({ "record": format!("query:{at}"), "expr": query })
+        })
+        .collect();
+    assert!(rules.len() > 20);
+    let file = serde_json::json!({ "groups": [{ "name": "dashboard", "rules": rules }] });
+    let folder = tempfile::tempdir().unwrap();
+    // JSON is YAML too.
+    std::fs::write(folder.path().join("rules.yml"), file.to_string()).unwrap();
+    let Some(output) = promtool::run(&["check", "rules", "rules.yml"], folder.path(), "") else { return };
+    assert_eq!(promtool::complaints(&output), None);
+}
+
+#[test]
+fn the_dashboard_asks_which_data_source_and_its_panels_do_not_overlap() {
+    let text = std::fs::read_to_string(deploy().join(DASHBOARD)).unwrap();
+    let dashboard: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let variables: Vec<_> =
+        dashboard["templating"]["list"].as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap()).collect();
+    assert_eq!(variables, ["datasource", "instance", "folder"]);
+    let mut cells = BTreeSet::new();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        assert_eq!(panel["datasource"]["uid"], "${datasource}", "{panel}");
+        let at = |key: &str| panel["gridPos"][key].as_u64().unwrap();
+        for x in at("x")..at("x") + at("w") {
+            for y in at("y")..at("y") + at("h") {
+                assert!(x < 24 && cells.insert((x, y)), "{} lies over another panel", panel["title"]);
+            }
+        }
     }
 }

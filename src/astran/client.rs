@@ -8,6 +8,7 @@ use super::connection::Connection;
 use super::download::ContentStream;
 use super::error::ClientError;
 use crate::observe::health::Condition;
+use crate::observe::metrics::TokenRequests;
 use crate::vault::{Content, Document, DocumentId, Kind, RemotePath, Vault, VaultError};
 
 /// A client of the service. Cheap to clone; all clones share connections and tokens.
@@ -31,6 +32,11 @@ impl Client {
     /// The condition that is raised while all calls wait for the login service.
     pub fn login_health(&self) -> Condition {
         self.connection.tokens.slow().clone()
+    }
+
+    /// How often tokens were requested, and with which outcome.
+    pub fn token_requests(&self) -> TokenRequests {
+        self.connection.tokens.requests().clone()
     }
 
     /// Ends the session at the service, best effort within [`super::Timeouts::logout`]: sessions pile up there otherwise.

@@ -6,6 +6,7 @@
 
 use std::convert::Infallible;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use jiff::ZonedDateTime;
 use tokio::sync::{mpsc, oneshot};
@@ -25,6 +26,7 @@ use crate::exit::{Exit, Fatal};
 use crate::filter::Filter;
 use crate::observe::health::Health;
 use crate::observe::http::{Access, Server};
+use crate::observe::last_reload::{FailedReload, LastReload};
 use crate::service_manager::ServiceManager;
 use crate::shutdown::Reloads;
 use crate::upload::{MoveTargets, Shared};
@@ -52,6 +54,8 @@ pub(super) struct Running<'a> {
     pub(super) server: Option<&'a Server>,
     pub(super) notified: &'a Notified,
     pub(super) health: Health,
+    /// Where `status` and the metrics see how the reload ended.
+    pub(super) last_reload: LastReload,
 }
 
 /// What may change while the daemon runs.
@@ -85,10 +89,15 @@ impl Reloader {
             }
             self.manager.reloading().await;
             tracing::info!("reloading: configuration and secrets are read again, and what was refused is tried again");
+            let at = SystemTime::now();
             let note = match running.reload(&self).await {
-                Ok(()) => None,
+                Ok(()) => {
+                    running.last_reload.set(None);
+                    None
+                }
                 Err(why) => {
                     tracing::error!("nothing of the new configuration was taken, and the one before it holds: {why}");
+                    running.last_reload.set(Some(FailedReload { at, reason: why.to_string() }));
                     let at = ZonedDateTime::now().strftime("%H:%M").to_string();
                     Some(format!("the reload at {at} failed, and the configuration before it holds: {why}"))
                 }

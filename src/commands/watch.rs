@@ -24,12 +24,12 @@ use crate::config::Policy;
 use crate::daemon::{self, Folders, Mode, Tally, WatchedFolder};
 use crate::exit::{Exit, Fatal};
 use crate::observe::health::{Component, Health, HealthCheck as _};
-use crate::observe::http::Listener;
+use crate::observe::http::{Listener, Sources};
 use crate::observe::metrics::Metrics;
 use crate::progress::{Progress, Work};
 use crate::service_manager::ServiceManager;
 use crate::shutdown::{Shutdown, Stop};
-use crate::status::{Gatherer, page_source};
+use crate::status::{Gatherer, page_source, scrape_source};
 use crate::upload::{PATIENCE, Shared};
 
 /// How often the start looks whether it waits for the service.
@@ -63,15 +63,16 @@ pub(super) async fn run(context: Context, options: Options, reloader: Reloader) 
     let ended = Box::pin(watch(context, options, reloader, &locked, (health, &notified))).await;
     manager.stopping().await;
     locked.tidy().await;
-    let ended = ended.and_then(|ended| match ended {
-        Some(Ended { tally, some_missing, lines_dropped }) => {
-            totals.set(Counts::of_uploads(&tally, lines_dropped));
-            let exit = exit_of(&tally, options, &shutdown)?;
-            // That a whole folder was not done weighs more than single files.
-            let weighs_less = matches!(exit, Exit::Done | Exit::SomeFailed);
-            Ok(if some_missing && weighs_less { Exit::Missing } else { exit })
-        }
-        None => Ok(exit_of_stop(options.once, shutdown.requested())),
+    let ended = ended.and_then(|ended| {
+        let Some(Ended { tally, some_missing, lines_dropped }) = ended else {
+            totals.set(Counts::of_uploads(&Tally::default(), 0));
+            return Ok(exit_of_stop(options.once, shutdown.requested()));
+        };
+        totals.set(Counts::of_uploads(&tally, lines_dropped));
+        let exit = exit_of(&tally, options, &shutdown)?;
+        // That a whole folder was not done weighs more than single files.
+        let weighs_less = matches!(exit, Exit::Done | Exit::SomeFailed);
+        Ok(if some_missing && weighs_less { Exit::Missing } else { exit })
     });
     notified.end(&ended).await;
     ended
@@ -130,7 +131,7 @@ async fn watch(
     session.trouble.raise("not logged in yet");
     health.add(Component::Start, Arc::new(session.trouble.clone()));
     health.add(Component::Login, Arc::new(session.client.login_health()));
-    let server = listener.map(|listener| listener.serve(health.clone(), metrics, page_source(status.clone()), access));
+    let server = listener.map(|listener| listener.serve(sources(&health, metrics, &status, &session), access));
     let started = tokio::select! {
         started = start(&session, &mut present, options) => started.map(Some),
         never = ready_while_waiting(&session, &manager) => match never {},
@@ -169,6 +170,7 @@ async fn watch(
                 server: server.as_ref(),
                 notified,
                 health: health.clone(),
+                last_reload: status.last_reload().clone(),
             });
             let ended = tokio::select! {
                 ended = running => ended,
@@ -183,6 +185,12 @@ async fn watch(
     };
     session.close().await;
     ended
+}
+
+/// What the listener's answers are made from.
+fn sources(health: &Health, metrics: Metrics, status: &Gatherer, session: &Session) -> Sources {
+    let look = scrape_source(status.clone(), session.client.token_requests());
+    Sources { health: health.clone(), metrics, look, status: page_source(status.clone()) }
 }
 
 /// What the progress display shows.

@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustix::fs::Stat;
+use tokio::time::Instant;
 
 pub(crate) use beneath::{OpenFolder, beneath_folder};
 pub(crate) use opened::is_scarcity;
@@ -89,6 +90,8 @@ pub struct Settled {
     pub origin: PathBuf,
     /// Its size when it settled, in bytes; `None` where nobody looked. The file that is opened later may have another size.
     pub size: Option<u64>,
+    /// When the watch first saw it; `None` where no watch did.
+    pub found: Option<Instant>,
 }
 
 impl Settled {
@@ -98,17 +101,23 @@ impl Settled {
         Self { size: Some(size), ..self }
     }
 
+    /// Sets when the watch first saw the file.
+    #[must_use]
+    pub(crate) fn found_at(self, found: Instant) -> Self {
+        Self { found: Some(found), ..self }
+    }
+
     /// The same file, which lies at this place below the root now.
     #[must_use]
     pub fn moved_to(&self, relative: PathBuf) -> Self {
         let origin = staged_name::origin(&relative);
-        Self { relative, origin, root: Arc::clone(&self.root), size: self.size }
+        Self { relative, origin, root: Arc::clone(&self.root), ..*self }
     }
 
     /// A file that was found at this place below the root.
     pub fn new(root: Arc<Root>, relative: PathBuf) -> Self {
         let origin = staged_name::origin(&relative);
-        Self { root, relative, origin, size: None }
+        Self { root, relative, origin, size: None, found: None }
     }
 }
 

@@ -48,6 +48,7 @@ mod state_dir;
 mod stored_today;
 mod writer;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -109,6 +110,11 @@ impl Journal {
     /// The folder that the journal lies in.
     fn dir(&self) -> PathBuf {
         self.inner.path.parent().map(Path::to_owned).unwrap_or_default()
+    }
+
+    /// The size of the journal and its write-ahead log on the disk, in bytes. Blocks.
+    pub(crate) fn size_on_disk(&self) -> io::Result<u64> {
+        open::size(&self.inner.path)
     }
 
     /// Runs `work` in the writer's next commit. `work` runs again where its group had to be undone.

@@ -51,6 +51,20 @@ pub(super) fn file_in(state_dir: &Path) -> PathBuf {
     state_dir.join(NAME)
 }
 
+/// The size of a journal's file and of its write-ahead log, in bytes. The log is missing while no process has the journal open.
+pub(super) fn size(journal: &Path) -> io::Result<u64> {
+    let log = match fs::metadata(log_of(journal)) {
+        Ok(log) => log.len(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+        Err(error) => return Err(error),
+    };
+    Ok(fs::metadata(journal)?.len() + log)
+}
+
+fn log_of(journal: &Path) -> PathBuf {
+    journal.with_file_name(format!("{NAME}-wal"))
+}
+
 /// How the connections to a journal are opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
@@ -74,8 +88,7 @@ pub(super) fn connect_for(path: &Path, access: Access) -> rusqlite::Result<Conne
 /// there is no write-ahead log: every process that has the journal open has one. With a log, what the log holds must be read too,
 /// and the files beside the journal are there already.
 fn connect_to_peek(path: &Path) -> rusqlite::Result<Connection> {
-    let log = path.with_file_name(format!("{NAME}-wal"));
-    let mode = if log.exists() { "mode=ro" } else { "mode=ro&immutable=1" };
+    let mode = if log_of(path).exists() { "mode=ro" } else { "mode=ro&immutable=1" };
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
     let encoded = percent_encode(path.as_os_str().as_bytes(), NON_ALPHANUMERIC);
     let connection = Connection::open_with_flags(format!("file:{encoded}?{mode}"), flags)?;

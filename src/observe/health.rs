@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use crate::measure::utc;
+
 /// A component of the program that can be in trouble.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Component {
@@ -75,6 +77,13 @@ pub struct Checked {
     pub since: Option<SystemTime>,
 }
 
+impl Checked {
+    fn reason(&self) -> Option<String> {
+        let since = self.since.map(|at| format!(" (since {})", utc(at))).unwrap_or_default();
+        Some(format!("{}: {}{since}", self.component, self.trouble.as_ref()?))
+    }
+}
+
 impl Check {
     fn run(self) -> Checked {
         let trouble = self.asks.trouble().map(|reason| reason.split_whitespace().collect::<Vec<_>>().join(" "));
@@ -108,10 +117,9 @@ impl Health {
         checks.iter().any(|check| check.asks.is_refused_login())
     }
 
-    /// Returns one line for each component in trouble; none while uploads go on.
+    /// Returns one line for each component in trouble, with the time since when it is; none while uploads go on.
     pub fn reasons(&self) -> Vec<String> {
-        let checked = self.check_all().into_iter();
-        checked.filter_map(|it| Some(format!("{}: {}", it.component, it.trouble?))).collect()
+        self.check_all().iter().filter_map(Checked::reason).collect()
     }
 }
 
@@ -150,16 +158,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_component_in_trouble_is_one_line_while_the_trouble_lasts() {
+    fn each_component_in_trouble_is_one_line_with_its_beginning_while_the_trouble_lasts() {
         let (health, journal, folder) = (Health::default(), Condition::default(), Condition::default());
         health.add(Component::Journal, Arc::new(journal.clone()));
         health.add(Component::Folder("/srv/scans".into()), Arc::new(folder.clone()));
         assert_eq!(health.reasons(), [""; 0]);
         journal.raise("the disk\nis full");
         folder.raise("it is gone");
-        assert_eq!(health.reasons(), ["the journal: the disk is full", "the folder /srv/scans: it is gone"]);
+        let since = |at: usize| format!(" (since {})", utc(health.check_all()[at].since.unwrap()));
+        let folder_line = format!("the folder /srv/scans: it is gone{}", since(1));
+        assert_eq!(health.reasons(), [format!("the journal: the disk is full{}", since(0)), folder_line.clone()]);
         journal.clear();
-        assert_eq!(health.reasons(), ["the folder /srv/scans: it is gone"]);
+        assert_eq!(health.reasons(), [folder_line]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod health;
 pub mod http;
+pub(crate) mod last_reload;
 pub mod logging;
 pub mod metrics;
 pub(crate) mod rates;

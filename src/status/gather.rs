@@ -8,13 +8,15 @@ use jiff::ZonedDateTime;
 use tokio::time::{Instant, sleep};
 
 use super::looks::{Known, Latest};
-use super::{FileStatus, FolderStatus, Snapshot, Sum, Transfer, Trouble, Waiting};
+use super::scrape::LatestFailed;
+use super::{FailedReload, FileStatus, FolderStatus, Snapshot, Sum, Transfer, Trouble, Waiting};
 use crate::budget;
 use crate::events::LocalPath;
 use crate::inventory::{self, FileHere, Inventory, Limits, Look, Standing};
 use crate::journal::{Journal, StoredSince};
 use crate::measure::utc;
 use crate::observe::health::{Checked, Component, Health};
+use crate::observe::last_reload::LastReload;
 use crate::observe::rates::{Rates, time_left};
 use crate::observe::transfers::{TransferInFlight, Transfers};
 use crate::observe::waiting;
@@ -22,7 +24,7 @@ use crate::upload::RateLimiter;
 use crate::vault::RemotePath;
 
 /// A look at the folders is used for so long: several people may watch the page.
-const FRESH: Duration = Duration::from_secs(2);
+pub(super) const FRESH: Duration = Duration::from_secs(2);
 /// The time between two samples of health and uploads.
 const SAMPLE: Duration = Duration::from_secs(2);
 
@@ -46,12 +48,16 @@ struct Sources {
     health: Health,
     journal: Mutex<Option<Journal>>,
     user: Option<String>,
-    places: Mutex<Vec<(Place, Latest<Looked>)>>,
+    places: Mutex<Vec<Watched>>,
     /// From when the daemon uploads: before that it may wait for the service.
     uploads: OnceLock<(Transfers, Arc<RateLimiter>)>,
     rates: Mutex<Rates>,
     stored: Mutex<StoredSince>,
+    last_reload: LastReload,
 }
+
+/// A folder, and what the last looks at it found: one for a snapshot, one for a scrape.
+type Watched = (Place, Latest<Looked>, LatestFailed);
 
 /// What is said of a daemon in half a line.
 #[derive(Debug, Clone, Copy, Default)]
@@ -93,6 +99,7 @@ impl Gatherer {
             uploads: OnceLock::new(),
             rates: Mutex::default(),
             stored: Mutex::default(),
+            last_reload: LastReload::default(),
         }))
     }
 
@@ -111,13 +118,13 @@ impl Gatherer {
     /// Adds a folder. One that joins again takes the place of its earlier self.
     pub(crate) fn add(&self, place: Place) {
         let mut places = locked(&self.0.places);
-        places.retain(|(known, _)| known.look.root() != place.look.root());
-        places.push((place, Latest::default()));
+        places.retain(|(known, ..)| known.look.root() != place.look.root());
+        places.push((place, Latest::default(), LatestFailed::default()));
     }
 
     /// Removes a folder that is watched no more.
     pub(crate) fn remove(&self, root: &Path) {
-        locked(&self.0.places).retain(|(known, _)| known.look.root() != root);
+        locked(&self.0.places).retain(|(known, ..)| known.look.root() != root);
     }
 
     /// Says where the uploads of this process are to be seen.
@@ -137,21 +144,41 @@ impl Gatherer {
 
     /// The uploads in flight, which the rates take note of.
     fn sample(&self, now: Instant) -> Vec<TransferInFlight> {
-        let transfers = self.0.uploads.get().map(|(transfers, _)| transfers.all()).unwrap_or_default();
+        let transfers = self.transfers();
         locked(&self.0.rates).look(&transfers, now);
         transfers
     }
 
     /// How many uploads are in flight.
     pub(crate) fn uploads_in_flight(&self) -> usize {
-        self.0.uploads.get().map_or(0, |(transfers, _)| transfers.all().len())
+        self.transfers().len()
+    }
+
+    /// The uploads in flight.
+    pub(super) fn transfers(&self) -> Vec<TransferInFlight> {
+        self.0.uploads.get().map(|(transfers, _)| transfers.all()).unwrap_or_default()
+    }
+
+    /// How many bytes all uploads have sent since the start.
+    pub(super) fn bytes_sent(&self) -> u64 {
+        self.0.uploads.get().map_or(0, |(transfers, _)| transfers.sent())
+    }
+
+    /// The folders, each with the last count of its failed files.
+    pub(super) fn places_and_failed(&self) -> Vec<(Place, LatestFailed)> {
+        locked(&self.0.places).iter().map(|(place, _, failed)| (place.clone(), failed.clone())).collect()
+    }
+
+    /// How the newest reload of the configuration ended; the caller may set it.
+    pub(crate) fn last_reload(&self) -> &LastReload {
+        &self.0.last_reload
     }
 
     /// What is said in half a line. Blocks for a question to the journal; no folder is looked at.
     pub(crate) fn brief(&self) -> Brief {
         let stored = self.stored_today();
         let places = locked(&self.0.places);
-        let stored_today = places.iter().map(|(place, _)| stored.of(place.look.root()).files).sum();
+        let stored_today = places.iter().map(|(place, ..)| stored.of(place.look.root()).files).sum();
         Brief { folders: places.len(), uploads: self.uploads_in_flight(), stored_today }
     }
 
@@ -166,7 +193,7 @@ impl Gatherer {
         let is_daemon = sources.daemon_since.is_some();
         let mut troubles: Vec<_> =
             sources.health.check_all().into_iter().filter_map(|checked| trouble(checked, is_daemon)).collect();
-        troubles.extend(places.iter().zip(&looked).filter_map(|((place, _), known)| silent(place, known)));
+        troubles.extend(places.iter().zip(&looked).filter_map(|((place, ..), known)| silent(place, known)));
         let folders = places.iter().zip(&looked);
         Snapshot {
             running: is_daemon,
@@ -175,21 +202,25 @@ impl Gatherer {
             since: sources.daemon_since.map(utc),
             user: sources.user.clone(),
             limit_rate: sources.uploads.get().and_then(|(_, rate)| rate.current()),
+            failed_reload: sources
+                .last_reload
+                .failed()
+                .map(|failed| FailedReload { at: utc(failed.at), reason: failed.reason }),
             troubles,
-            folders: folders.map(|((place, _), known)| self.folder(place, known, &transfers, &stored, now)).collect(),
+            folders: folders.map(|((place, ..), known)| self.folder(place, known, &transfers, &stored, now)).collect(),
         }
     }
 
     /// Looks at the folders one after the other, so that uploads have the processors. Those that were not looked at for longest come
     /// first: where the time does not suffice for all, the next snapshot has the others.
-    fn look_at_all(&self, places: &[(Place, Latest<Looked>)]) -> Vec<Known<Looked>> {
+    fn look_at_all(&self, places: &[Watched]) -> Vec<Known<Looked>> {
         let until = std::time::Instant::now() + budget::STATUS_LOOK;
         let mut order: Vec<usize> = (0..places.len()).collect();
-        order.sort_by_cached_key(|at| places.get(*at).and_then(|(_, latest)| latest.made()));
+        order.sort_by_cached_key(|at| places.get(*at).and_then(|(_, latest, _)| latest.made()));
         let mut looked: Vec<(usize, Known<Looked>)> = order
             .into_iter()
             .filter_map(|at| {
-                let (place, latest) = places.get(at)?;
+                let (place, latest, _) = places.get(at)?;
                 let (look, journal) = (place.look.clone(), self.journal());
                 Some((
                     at,

@@ -12,6 +12,7 @@ mod holder;
 mod looks;
 mod nameless;
 mod page;
+mod scrape;
 mod socket;
 mod text;
 
@@ -22,6 +23,7 @@ use crate::events::{Event, LocalPath};
 pub(crate) use gather::{Brief, Gatherer, Place};
 pub(crate) use holder::holder_of;
 pub(crate) use page::page_source;
+pub(crate) use scrape::scrape_source;
 pub(crate) use socket::{Answers, Server, ask_all};
 pub(crate) use text::as_text;
 
@@ -38,9 +40,19 @@ pub(crate) struct Snapshot {
     pub(crate) user: Option<String>,
     /// The limit for all uploads together, in bytes a second.
     pub(crate) limit_rate: Option<u64>,
+    /// The newest reload of the configuration, if it failed: the configuration before it holds.
+    #[serde(default)]
+    pub(crate) failed_reload: Option<FailedReload>,
     /// What holds up uploads.
     pub(crate) troubles: Vec<Trouble>,
     pub(crate) folders: Vec<FolderStatus>,
+}
+
+/// A reload of the configuration of which nothing was taken.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct FailedReload {
+    pub(crate) at: String,
+    pub(crate) reason: String,
 }
 
 /// What holds up uploads.
@@ -127,6 +139,6 @@ impl Event for Snapshot {
 impl Snapshot {
     /// Whether something needs a person.
     pub(crate) fn needs_a_person(&self) -> bool {
-        !self.troubles.is_empty() || self.folders.iter().any(|folder| folder.failed > 0)
+        self.failed_reload.is_some() || !self.troubles.is_empty() || self.folders.iter().any(|folder| folder.failed > 0)
     }
 }

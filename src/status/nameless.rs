@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{FileStatus, FolderStatus, Snapshot, Trouble};
+use super::{FailedReload, FileStatus, FolderStatus, Snapshot, Trouble};
 use crate::events::LocalPath;
 
 /// Where the whole truth is.
@@ -20,7 +20,8 @@ impl Snapshot {
         });
         let troubles = troubles.collect();
         let folders = self.folders.into_iter().enumerate().map(|(at, folder)| folder.without_names(at)).collect();
-        Self { user: None, troubles, folders, ..self }
+        let failed_reload = self.failed_reload.map(|failed| FailedReload { reason: ELSEWHERE.to_owned(), ..failed });
+        Self { user: None, failed_reload, troubles, folders, ..self }
     }
 }
 
@@ -148,6 +149,7 @@ pub(super) mod tests {
             since: None,
             user: Some("secret@example.com".into()),
             limit_rate: None,
+            failed_reload: Some(FailedReload { at: "2026-11-25T08:00:00Z".into(), reason: "secret.toml".into() }),
             troubles: vec![
                 trouble("service", None),
                 trouble("folder", Some("/other-secret")),

@@ -5,11 +5,11 @@ use std::time::SystemTime;
 use super::{Gatherer, Snapshot};
 use crate::budget;
 use crate::events;
-use crate::observe::http::{StatusSource, StatusText};
+use crate::observe::http::{Source, StatusText};
 
 /// The status for the listener, from this process.
-pub(crate) fn page_source(gatherer: Gatherer) -> StatusSource {
-    StatusSource::new(move || texts(gatherer.snapshot(), SystemTime::now()))
+pub(crate) fn page_source(gatherer: Gatherer) -> Source<StatusText> {
+    Source::new(move || texts(gatherer.snapshot(), SystemTime::now()))
 }
 
 fn texts(mut snapshot: Snapshot, now: SystemTime) -> StatusText {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::{Timestamp, ZonedDateTime};
 
-use super::{FileStatus, FolderStatus, Snapshot, Transfer, Trouble, Waiting};
+use super::{FailedReload, FileStatus, FolderStatus, Snapshot, Transfer, Trouble, Waiting};
 use crate::measure::{count, size, span};
 use crate::printable::printable;
 
@@ -20,6 +20,7 @@ const KEPT: &str = "kept";
 /// The snapshot, a line for each fact. Names are below their folder, and safe for terminals. `now` has the local time zone.
 pub(crate) fn as_text(snapshot: &Snapshot, now: &ZonedDateTime) -> String {
     let mut lines = vec![head(snapshot, now)];
+    lines.extend(snapshot.failed_reload.as_ref().map(|failed| failed_reload_lines(failed, now)));
     lines.extend(snapshot.troubles.iter().map(|trouble| trouble_lines(trouble, snapshot.running, now)));
     for folder in &snapshot.folders {
         lines.push(String::new());
@@ -39,6 +40,12 @@ fn head(snapshot: &Snapshot, now: &ZonedDateTime) -> String {
         _ => format!("no daemon is running{user}; this is what the journal and the folders tell"),
     };
     wrapped("", "  ", &head)
+}
+
+fn failed_reload_lines(failed: &FailedReload, now: &ZonedDateTime) -> String {
+    let (at, reason) = (local(&failed.at, now), printable(&failed.reason));
+    let mend = "correct that and reload again";
+    wrapped("! ", "  ", &format!("the reload at {at} failed, and the configuration before it holds: {reason}; {mend}"))
 }
 
 fn trouble_lines(trouble: &Trouble, is_running: bool, now: &ZonedDateTime) -> String {
@@ -207,6 +214,7 @@ mod tests {
             since: Some("2026-11-25T07:00:00Z".to_owned()),
             user: Some("me@example.com".to_owned()),
             limit_rate: Some(10 << 20),
+            failed_reload: None,
             troubles,
             folders,
         }
@@ -288,6 +296,20 @@ mod tests {
         let on_one_line = text.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(on_one_line.contains("none failed that could be seen"), "{text}");
         assert!(text.ends_with("  and perhaps more: not all files could be looked at"), "{text}");
+    }
+
+    #[test]
+    fn a_failed_reload_is_told_first_with_what_to_do() {
+        let failed = FailedReload { at: "2026-11-25T07:55:00Z".to_owned(), reason: "unknown key \"sttle\"".to_owned() };
+        let mut snapshot = snapshot(Vec::new(), Vec::new());
+        snapshot.failed_reload = Some(failed);
+        assert!(snapshot.needs_a_person());
+        let shown = shown(&snapshot);
+        let (_, reload) = shown.split_once("\n!").unwrap();
+        insta::assert_snapshot!(reload, @r#"
+         the reload at 08:55 failed, and the configuration before it holds: unknown key
+          "sttle"; correct that and reload again
+        "#);
     }
 
     #[test]

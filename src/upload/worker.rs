@@ -94,6 +94,9 @@ impl<V: Vault> Uploader<V> {
         match finished {
             Finished::Stored(receipted, source) => {
                 permits.success();
+                if let Some(found) = file.found {
+                    self.context.counts.receipted(found);
+                }
                 self.stored_end(file, source, (receipted, Since::Now)).await
             }
             Finished::StoredBefore(receipted, source) => {

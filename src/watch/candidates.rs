@@ -197,8 +197,8 @@ impl Candidates {
         false
     }
 
-    /// Takes the next file for the upload queue, with its size.
-    pub(super) fn take_ready(&mut self) -> Option<(Arc<Path>, u64)> {
+    /// Takes the next file for the upload queue, with its size and the time at which it was found.
+    pub(super) fn take_ready(&mut self) -> Option<(Arc<Path>, u64, Instant)> {
         if !self.has_ready() {
             return None;
         }
@@ -206,7 +206,7 @@ impl Candidates {
         let file = self.files.get_mut(&path)?;
         file.stage = Stage::Uploading(None);
         let size = file.candidate.size();
-        Some((path, size))
+        Some((path, size, file.found))
     }
 
     /// Takes note that the upload of a file has ended. Returns whether an event told of the file, or none was to be expected.

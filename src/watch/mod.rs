@@ -202,9 +202,10 @@ impl Watch {
     }
 
     fn hand_on(&mut self, place: mpsc::Permit<'_, Settled>) {
-        if let Some((path, size)) = self.candidates.take_ready() {
+        if let Some((path, size, found)) = self.candidates.take_ready() {
             self.uploading += 1;
-            place.send(Settled::new(Arc::clone(self.sources.root()), path.to_path_buf()).of_size(size));
+            let file = Settled::new(Arc::clone(self.sources.root()), path.to_path_buf());
+            place.send(file.of_size(size).found_at(found));
         }
     }
 

@@ -119,7 +119,7 @@ impl Reader {
         let reader = Self { world, bin };
         // A daemon runs until it is stopped, so it is stopped here after a while.
         reader.script("astran-backup", &format!(
-            "case \" $* \" in\n*' watch '*' --once '*|*' watch '*' --dry-run '*) ;;\n*' watch '*) exec timeout --foreground --preserve-status -s TERM 1.5 {0} \"$@\" ;;\nesac\nexec {0} \"$@\"",
+            "case \" $* \" in\n*' init '*' --config '*) ;;\n*' init '*) echo 'init without --config would write to /etc where root runs the tests'; exit 99 ;;\n*' watch '*' --once '*|*' watch '*' --dry-run '*) ;;\n*' watch '*) exec timeout --foreground --preserve-status -s TERM 1.5 {0} \"$@\" ;;\nesac\nexec {0} \"$@\"",
             env!("CARGO_BIN_EXE_astran-backup")
         ));
         // `cargo run` with the program that is built already.

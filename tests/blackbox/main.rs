@@ -8,6 +8,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../support/promtool.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod promtool;
+
 mod afterwards;
 mod arrivals;
 mod bad_answers;

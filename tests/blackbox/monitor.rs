@@ -11,6 +11,7 @@ use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open}
 use serde_json::Value;
 
 use crate::outage::coming_and_going;
+use crate::promtool;
 use crate::support::{Daemon, PATIENCE, QUICK, World, eventually, schema};
 
 const LISTEN: &str = "[daemon]\nlisten = \"127.0.0.1:0\"\n[upload]\nrescan = \"1s\"\n";
@@ -26,6 +27,11 @@ struct Listening {
 /// Starts `watch` with the listener on a free port.
 fn listening(world: &World) -> Listening {
     world.configure(LISTEN);
+    started(world)
+}
+
+/// Starts `watch` with the configuration that is there.
+fn started(world: &World) -> Listening {
     let daemon = world.start(&[&QUICK[..], &["--config", "config.toml"]].concat());
     let line = daemon.wait_for("metrics and readiness");
     let address = line.split_once("http://").unwrap().1.split_once('/').unwrap().0.parse().unwrap();
@@ -101,6 +107,9 @@ fn stored_and_failed_files_are_counted_from_zero() {
     eventually("one has failed", || it.files("failed") == Some(1.0));
     assert_eq!(it.number("stored_bytes_total", ""), Some(11.0));
     assert_eq!(it.number("upload_duration_seconds_count", ""), Some(2.0));
+    assert_eq!(it.number("drop_to_stored_seconds_count", ""), Some(2.0));
+    // The settle time at least, for each of them.
+    assert!(it.number("drop_to_stored_seconds_sum", "").unwrap() >= 0.1, "{}", it.metrics());
     assert_eq!(it.number("files_under_way", ""), Some(0.0));
     let last = it.number("last_stored_timestamp_seconds", "").unwrap();
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
@@ -141,6 +150,44 @@ fn a_file_under_way_is_counted_until_it_is_done() {
     eventually("the file is under way", || it.number("files_under_way", "") == Some(1.0));
     eventually("the file is stored", || it.files("stored") == Some(1.0));
     assert_eq!(it.number("files_under_way", ""), Some(0.0));
+}
+
+#[test]
+fn what_has_failed_waits_and_is_in_flight_shows_and_a_restart_forgets_no_failure() {
+    let world = World::with(|options| options.max_size = Some(5_000_000));
+    let it = listening(&world);
+    it.daemon.wait_for("watching");
+    world.put("too-large", vec![0; 5_000_001]);
+    eventually("the failed file is counted", || it.number("failed_files", "") == Some(1.0));
+    world.faults().add(Rule::new(Call::Upload, Fault::Stall { ms: 600_000 }).named("in-flight").always());
+    world.put("in-flight", vec![1; 3_000_000]);
+    eventually("the file is in flight", || it.number("in_flight_bytes", "") == Some(3e6));
+    let mut open = fs::File::create(world.watched().join("open")).unwrap();
+    open.write_all(b"still written").unwrap();
+    eventually("both wait", || it.number("waiting_files", "") == Some(2.0));
+    eventually("their sizes are known", || it.number("waiting_bytes", "") == Some(3_000_013.0));
+    eventually("the oldest grows old", || it.number("oldest_waiting_age_seconds", "") > Some(0.5));
+    let text = it.metrics();
+    for start in [
+        "config_last_reload_successful 1",
+        "login_refused 0",
+        r#"token_requests_total{grant="login",outcome="granted"} 1"#,
+        concat!("build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
+        "journal_size_bytes ",
+        "sent_bytes_total ",
+    ] {
+        assert!(text.lines().any(|line| line.starts_with(&format!("astran_backup_{start}"))), "{start}:\n{text}");
+    }
+    assert_eq!(promtool::faults(&text), None);
+    it.daemon.kill();
+    world.faults().clear();
+    drop(open);
+    let it = started(&world);
+    eventually("the failed file is still counted", || it.number("failed_files", "") == Some(1.0));
+    assert_eq!(it.files("failed"), Some(0.0), "it was not tried again");
+    fs::remove_file(world.watched().join("too-large")).unwrap();
+    eventually("a file that is gone has not failed any more", || it.number("failed_files", "") == Some(0.0));
+    assert_eq!(it.daemon.stop().code, Some(0));
 }
 
 /// Makes the daemon's event source deaf, as a fault of the system would: removes its watches from outside. Returns `false` where this

@@ -253,7 +253,7 @@ fn a_missing_file_is_reported_and_the_rest_goes() {
     world.put("there", "there");
     let output = world.run(["push", "watched/there", "not-there"]);
     assert_eq!(output.code, Some(1), "{output:?}");
-    assert!(output.stdout.contains("failed  not-there can't be uploaded: "), "{output:?}");
+    assert!(output.stdout.contains("failed  not-there: there is no such file or folder\n"), "{output:?}");
     assert_eq!(world.times_stored("/HR_Backup/there"), 1);
     let output = world.run(["push", "watched/there", "not-there", "--json"]);
     let failed = &output.events("failed")[0];
@@ -265,7 +265,7 @@ fn where_nothing_that_was_named_exists_the_end_is_4() {
     let world = World::new();
     let output = world.run(["push", "not-there"]);
     assert_eq!(output.code, Some(4), "{output:?}");
-    assert!(output.stderr.contains("not-there can't be uploaded"), "{output:?}");
+    assert!(output.stderr.contains("not-there: there is no such file or folder"), "{output:?}");
     let output = world.run(["push", "not-there", "nor-this"]);
     assert_eq!(output.code, Some(4), "{output:?}");
     assert!(output.stderr.contains("none of the 2 files") && output.stderr.contains("not-there"), "{output:?}");

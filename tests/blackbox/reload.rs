@@ -128,10 +128,21 @@ fn a_mistake_is_reported_and_the_configuration_before_it_holds() {
         daemon.signal("-HUP");
         let line = daemon.wait_for("nothing of the new configuration was taken");
         assert!(line.contains(why), "{why}: {line}");
+        eventually("the status tells the failed reload", || {
+            let status = world.run(["status", "--json"]);
+            let failed = &status.events("status")[0]["failed_reload"];
+            status.code == Some(1) && failed["reason"].as_str().is_some_and(|reason| reason.contains(why))
+        });
     }
     put(&world, "joins/no");
     put(&world, "one/yes");
     eventually("the old folder works", || is_stored(&world, "yes"));
+    configure(&world, std::slice::from_ref(&one));
+    reload(&daemon);
+    eventually("the status forgets the failed reload", || {
+        let status = world.run(["status", "--json"]);
+        status.code == Some(0) && status.events("status")[0]["failed_reload"].is_null()
+    });
     assert_eq!(daemon.stop().code, Some(0));
     assert!(!is_stored(&world, "no"));
 }

@@ -14,6 +14,7 @@ use super::answer::{TokenError, TokenResponse};
 use super::policy::{Fingerprint, GrantType, TokenAttempt, TokenPolicy, TokenStep};
 use super::token::{CurrentToken, Now, Token, TokenNeed};
 use super::token_endpoint::{Secrets, TokenEndpoint};
+use crate::observe::metrics::{TokenOutcome, TokenRequests};
 use crate::vault::VaultError;
 
 pub(super) enum SessionMessage {
@@ -164,6 +165,9 @@ impl SessionActor {
 
     fn finish(&mut self, end: JobEnd) {
         let now = Now::read();
+        if let JobEnd::TokensRequested(attempt, result) = &end {
+            self.count(attempt.grant_type, result);
+        }
         match end {
             JobEnd::TokensRequested(attempt, Ok(response)) => {
                 tracing::debug!(grant_type = ?attempt.grant_type, lifetime = ?response.lifetime, "a token was granted");
@@ -181,6 +185,19 @@ impl SessionActor {
                 let _gone = reply.send(());
             }),
         }
+    }
+
+    fn count(&self, grant_type: GrantType, result: &Result<TokenResponse, TokenError>) {
+        let grant = match grant_type {
+            GrantType::Login => TokenRequests::LOGIN,
+            GrantType::Refresh => TokenRequests::REFRESH,
+        };
+        let outcome = match result {
+            Ok(_) => TokenOutcome::Granted,
+            Err(TokenError::Refused(_)) => TokenOutcome::Refused,
+            Err(TokenError::Transient { .. }) => TokenOutcome::Failed,
+        };
+        self.endpoint.requests.count(grant, outcome);
     }
 
     /// A new token serves all calls that wait, however little of its lifetime is left: where tokens live no longer than an answer

@@ -30,6 +30,7 @@ use self::token_endpoint::TokenEndpoint;
 use super::address::Addresses;
 use super::client_config::{ClientConfig, SecretSources};
 use crate::observe::health::Condition;
+use crate::observe::metrics::TokenRequests;
 use crate::vault::{Kind, VaultError};
 
 /// How long a call that holds a living token waits for a better one.
@@ -57,6 +58,7 @@ impl Tokens {
             timeouts: config.timeouts.clone(),
             refused_logins: config.refused_logins.clone(),
             slow: Condition::default(),
+            requests: TokenRequests::default(),
         };
         Self {
             endpoint: Arc::new(endpoint),
@@ -69,6 +71,11 @@ impl Tokens {
     /// Raised while all calls wait for a token.
     pub(super) fn slow(&self) -> &Condition {
         &self.endpoint.slow
+    }
+
+    /// Counts all requests for tokens.
+    pub(super) fn requests(&self) -> &TokenRequests {
+        &self.endpoint.requests
     }
 
     /// A living token that suits the need.

@@ -6,6 +6,8 @@ use tokio::task::JoinSet;
 
 use crate::astran::scripted_server::{PASSWORD, RecordedRequest, Reply, ScriptedServer, config, granted, json, tokens};
 use crate::astran::{Client, ClientConfig, Credentials, Timeouts};
+use crate::observe::health::Health;
+use crate::observe::metrics::{Format, Look, Metrics};
 use crate::secret::Source;
 use crate::vault::{Kind, Vault, VaultError};
 
@@ -18,6 +20,19 @@ async fn probe_many(client: &Client, count: usize) -> Vec<Result<String, VaultEr
         all.spawn(async move { client.probe().await });
     }
     all.join_all().await
+}
+
+/// The requests for tokens as the metrics count them, but for those that are zero.
+fn counted(client: &Client) -> Vec<String> {
+    let look = Look { tokens: client.token_requests(), ..Look::default() };
+    let text = Metrics::new(&Health::default()).text(Some(look), Format::Plain).unwrap();
+    let counts = text.lines().filter_map(|line| line.strip_prefix("astran_backup_token_requests_total{grant="));
+    let mut counts: Vec<String> = counts
+        .map(|line| line.replace(",outcome=", " ").replace(['"', '}'], ""))
+        .filter(|line| !line.ends_with(" 0"))
+        .collect();
+    counts.sort();
+    counts
 }
 
 #[tokio::test]
@@ -47,9 +62,11 @@ async fn a_revoked_token_is_replaced_once_for_all_by_a_refresh() {
         (false, _) => json(401, "{}"),
     })
     .await;
-    assert!(probe_many(&server.client(), 20).await.iter().all(Result::is_ok));
+    let client = server.client();
+    assert!(probe_many(&client, 20).await.iter().all(Result::is_ok));
     assert_eq!(server.count(RecordedRequest::is_token), 2);
     assert_eq!(server.count(|s| s.bearer() == "t2"), 20, "each call is replayed once");
+    assert_eq!(counted(&client), ["login granted 1", "refresh granted 1"]);
 }
 
 #[tokio::test]
@@ -113,13 +130,24 @@ async fn trouble_of_the_login_service_is_no_refusal_and_serves_all_calls() {
     let page = "<html><title>Bad Gateway</title></html>";
     let answer = format!("HTTP/1.1 502 X\r\nRetry-After: 7\r\nContent-Length: {}\r\n\r\n{page}", page.len());
     let server = ScriptedServer::start(move |_, _| Reply::Raw(answer.clone())).await;
-    for result in probe_many(&server.client(), 20).await {
+    let client = server.client();
+    for result in probe_many(&client, 20).await {
         let error = result.unwrap_err();
         assert_eq!(error.kind, Kind::Unavailable);
         assert!(error.message.contains("Bad Gateway"), "{error}");
         assert!(error.retry_after.is_some_and(|w| w <= Duration::from_secs(7) && w > Duration::from_secs(6)));
     }
     assert_eq!(server.requests().len(), 1);
+    assert_eq!(counted(&client), ["login failed 1"]);
+}
+
+#[tokio::test]
+async fn a_refused_login_is_counted_as_such() {
+    let refused = || json(401, r#"{"error":"invalid_grant","error_description":"Invalid user credentials"}"#);
+    let server = ScriptedServer::start(move |_, _| refused()).await;
+    let client = server.client();
+    assert_eq!(client.probe().await.unwrap_err().kind, Kind::Login);
+    assert_eq!(counted(&client), ["login refused 1"]);
 }
 
 #[tokio::test]

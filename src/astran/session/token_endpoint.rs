@@ -18,6 +18,7 @@ use crate::astran::transport::{Answer, Limits, TransportError};
 use crate::astran::{redact, transport};
 use crate::budget;
 use crate::observe::health::Condition;
+use crate::observe::metrics::TokenRequests;
 use crate::refused_logins::{RefusedLogins, Turn};
 use crate::secret::{SecretError, Source};
 
@@ -38,6 +39,8 @@ pub(super) struct TokenEndpoint {
     pub(super) refused_logins: Option<Arc<RefusedLogins>>,
     /// Raised while a request for a token takes unusually long, so that all calls wait.
     pub(super) slow: Condition,
+    /// Counts all requests for tokens.
+    pub(super) requests: TokenRequests,
 }
 
 /// The secrets of a login as they are now.

@@ -60,7 +60,12 @@ impl Argument {
 }
 
 fn missing(file: &Path, error: &io::Error) -> Fatal {
-    Fatal::new(Exit::Missing, format!("{} can't be uploaded: {error}", file.display()))
+    let file = file.display();
+    let text = match error.kind() {
+        io::ErrorKind::NotFound => format!("{file}: there is no such file or folder"),
+        _ => format!("{file} can't be uploaded: {error}"),
+    };
+    Fatal::new(Exit::Missing, text)
 }
 
 /// The folders that the arguments are or lie in. Each is opened once, however many of its files are named. Clones share them.

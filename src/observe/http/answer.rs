@@ -7,7 +7,7 @@ use http_body_util::Full;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::{HeaderMap, Method, Response, StatusCode};
 
-use crate::observe::metrics::{self, Metrics};
+use crate::observe::metrics::{Format, Look, Metrics};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -88,9 +88,9 @@ pub(super) fn is_direct(headers: &HeaderMap) -> bool {
 }
 
 /// The metrics.
-pub(super) fn metrics(metrics: &Metrics) -> Answer {
-    match metrics.text() {
-        Ok(text) => response(StatusCode::OK, metrics::FORMAT, text),
+pub(super) fn metrics(metrics: &Metrics, look: Option<Look>, format: Format) -> Answer {
+    match metrics.text(look, format) {
+        Ok(text) => response(StatusCode::OK, format.content_type(), text),
         Err(error) => response(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),
     }
 }
@@ -148,19 +148,13 @@ mod tests {
         health.add(Component::Journal, Arc::new(condition.clone()));
         assert_eq!(read(readiness(&health.reasons())).await, (200, "ready\n".into()));
         condition.raise("down");
-        let expected = (503, "the service: down\nthe journal: down\n".into());
+        let since = |at: usize| crate::measure::utc(health.check_all()[at].since.unwrap());
+        let (service, journal) = (since(0), since(1));
+        let expected = (503, format!("the service: down (since {service})\nthe journal: down (since {journal})\n"));
         assert_eq!(read(readiness(&health.reasons())).await, expected);
         assert_eq!(read(liveness()).await, (200, "alive\n".into()));
         condition.clear();
         assert_eq!(read(readiness(&health.reasons())).await.0, 200);
-    }
-
-    #[tokio::test]
-    async fn metrics_are_open_metrics_text_and_say_so() {
-        let answer = metrics(&Metrics::new(&Health::default()));
-        assert_eq!(answer.headers()[CONTENT_TYPE], metrics::FORMAT);
-        let (status, text) = read(answer).await;
-        assert!(status == 200 && text.contains("astran_backup_ready 1\n") && text.ends_with("# EOF\n"), "{text}");
     }
 
     #[test]

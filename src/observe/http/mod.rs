@@ -5,7 +5,7 @@
 
 mod answer;
 mod page;
-mod status;
+mod source;
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use hyper::header::HOST;
+use hyper::header::{ACCEPT, HOST};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -24,10 +24,10 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use self::answer::{Answer, Asked};
-pub use self::status::{StatusSource, StatusText};
+pub use self::source::{Source, StatusText};
 use crate::budget;
 use crate::observe::health::Health;
-use crate::observe::metrics::Metrics;
+use crate::observe::metrics::{self, Format, Metrics};
 
 /// The pause after a connection could not be accepted. Mostly the process has no descriptors left, and uploads need them first.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
@@ -75,10 +75,20 @@ impl Server {
 
 /// What the answers are made from.
 #[derive(Debug)]
+pub struct Sources {
+    /// For `/readyz`.
+    pub health: Health,
+    /// For `/metrics`: what is counted.
+    pub metrics: Metrics,
+    /// For `/metrics`: what is so just now.
+    pub look: Source<metrics::Look>,
+    /// For the page.
+    pub status: Source<StatusText>,
+}
+
+#[derive(Debug)]
 struct State {
-    health: Health,
-    metrics: Metrics,
-    status: StatusSource,
+    sources: Sources,
     access: RwLock<Arc<Access>>,
     /// Whether the listener's address is on loopback.
     on_loopback: bool,
@@ -101,7 +111,7 @@ impl Listener {
     }
 
     /// Starts to answer requests.
-    pub fn serve(self, health: Health, metrics: Metrics, status: StatusSource, access: Access) -> Server {
+    pub fn serve(self, sources: Sources, access: Access) -> Server {
         let address = self.0.local_addr();
         match &address {
             Ok(address) if !address.ip().is_loopback() => tracing::warn!(
@@ -116,7 +126,7 @@ impl Listener {
         let on_loopback = address.is_ok_and(|address| address.ip().is_loopback());
         let mut task = JoinSet::new();
         let access = RwLock::new(Arc::new(access));
-        let state = Arc::new(State { health, metrics, status, access, on_loopback });
+        let state = Arc::new(State { sources, access, on_loopback });
         task.spawn(accept_all(self.0, Arc::clone(&state)));
         Server { task, state }
     }
@@ -136,11 +146,15 @@ impl State {
             Asked::Change => answer::wrong_method(),
             Asked::Page => page::answer(names()),
             Asked::Status => {
-                let text = self.status.get().await;
+                let text = self.sources.status.get().await;
                 answer::status(text.map(|text| if names() { text.with_names } else { text.without_names }))
             }
-            Asked::Metrics => answer::metrics(&self.metrics),
-            Asked::Readiness => answer::readiness(&self.health.reasons()),
+            Asked::Metrics => {
+                let accept = request.headers().get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+                let (format, look) = (Format::for_client(accept), self.sources.look.get().await);
+                answer::metrics(&self.sources.metrics, look, format)
+            }
+            Asked::Readiness => answer::readiness(&self.sources.health.reasons()),
             Asked::Liveness => answer::liveness(),
         }
     }
@@ -199,8 +213,9 @@ mod tests {
         let address = listener.0.local_addr().unwrap();
         let health = Health::default();
         let access = Access { allowed_hosts: vec!["monitor.example".into()], page_names };
-        let status = StatusSource::new(|| StatusText { with_names: "named".into(), without_names: "nameless".into() });
-        (address, listener.serve(health.clone(), Metrics::new(&health), status, access))
+        let status = Source::new(|| StatusText { with_names: "named".into(), without_names: "nameless".into() });
+        let (metrics, look) = (Metrics::new(&health), Source::new(metrics::Look::default));
+        (address, listener.serve(Sources { health, metrics, look, status }, access))
     }
 
     async fn get(address: SocketAddr, path: &str) -> String {
@@ -241,6 +256,21 @@ mod tests {
                 answer.contains("cache-control: no-store") && answer.ends_with(expected),
                 "{page_names:?} {sent}: {answer}"
             );
+        }
+    }
+
+    #[tokio::test]
+    async fn metrics_have_the_format_that_the_client_asks_for() {
+        let (address, _server) = started().await;
+        for (accept, kind, has_end) in [
+            ("", "text/plain; version=0.0.4", false),
+            ("Accept: */*\r\n", "text/plain; version=0.0.4", false),
+            ("Accept: application/openmetrics-text;version=1.0.0\r\n", "application/openmetrics-text", true),
+        ] {
+            let answer = request(address, &format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\n{accept}\r\n")).await;
+            assert!(answer.contains(&format!("content-type: {kind}")), "{accept}: {answer}");
+            assert_eq!(answer.ends_with("# EOF\n"), has_end, "{accept}: {answer}");
+            assert!(answer.contains("\nastran_backup_config_last_reload_successful 1\n"), "{answer}");
         }
     }
 

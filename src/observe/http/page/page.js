@@ -219,11 +219,14 @@ function show(status) {
   words.push(uploads.length ? `${count(uploads.length)} uploading${rate ? `, ${size(rate)}/s together` : ""}` : "none uploading");
   const lines = troubles.map((trouble) =>
     [part(trouble), printable(trouble.reason) + (trouble.since ? ` (since ${at(trouble.since)})` : "")]);
+  const reload = status.failed_reload;
+  if (reload) lines.unshift([`The reload at ${at(reload.at)} failed`, `the configuration before it holds: ${printable(reload.reason)}`]);
   const need = `${files(failed)} ${failed === 1 ? "needs" : "need"} you`;
   const starting = troubles.length && troubles.every((trouble) => trouble.component === "start");
   if (starting && !failed) verdict("start", "…", "Starting", words, lines);
   else if (troubles.length) verdict(failed ? "needs" : "held", "!", failed ? `Uploads are held up, and ${need}` : "Uploads are held up", words, lines);
-  else if (failed) verdict("needs", "!", need, words, []);
+  else if (failed) verdict("needs", "!", need, words, lines);
+  else if (reload) verdict("needs", "!", "The configuration needs you", words, lines);
   else verdict("well", "✓", "All is well", words, []);
 
   const who = [`version ${status.version}`];

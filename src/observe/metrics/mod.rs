@@ -1,31 +1,40 @@
 //! The metrics for Prometheus: their names, units and meanings. No label holds a file's name.
 //!
-//! Counting costs an addition, whether anybody reads the metrics or not. The metrics about trouble are not counted: each scrape
-//! takes them from [`Health`].
+//! Counting costs an addition, whether anybody reads the metrics or not. What is so just now is not counted: each scrape takes trouble
+//! from [`Health`], and all else from a [`Look`] that the caller had made.
+
+mod folder;
+mod format;
+mod look;
+mod tokens;
+mod trouble;
 
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::{Duration, SystemTime};
 
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
-use prometheus_client::metrics::MetricType;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::{self, ConstGauge};
+use prometheus_client::metrics::gauge;
 use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 pub use prometheus_client::metrics::counter::Counter;
 pub use prometheus_client::metrics::gauge::Gauge;
 
-use crate::observe::health::{Checked, Component, Health};
+pub use self::folder::FolderMetrics;
+pub use self::format::Format;
+pub use self::look::{FolderLook, Look, WaitingLook};
+pub use self::tokens::{TokenOutcome, TokenRequests};
+use self::trouble::HealthCollector;
+use crate::observe::health::Health;
 use crate::observe::waiting::Waiting;
 
-/// The format that [`Metrics::text`] writes.
-pub const FORMAT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// The version of this program.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The prefix of every metric's name.
 const PREFIX: &str = "astran_backup";
@@ -33,12 +42,21 @@ const PREFIX: &str = "astran_backup";
 /// Bounds for the duration of an upload in seconds: from a small file next door to a large one far away.
 const DURATIONS: [f64; 10] = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 60.0, 300.0, 1800.0];
 
+/// Bounds for the time from the drop of a file to its receipt in seconds: from a small file, which waits for the settle time, to an outage
+/// of a day.
+const DROP_TO_STORED: [f64; 12] = [0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0, 14400.0, 86400.0];
+
 /// A point in time, in seconds since 1970.
 type Timestamp = gauge::Gauge<f64, AtomicU64>;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct FolderLabel {
     folder: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct VersionLabel {
+    version: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -58,6 +76,7 @@ pub struct Metrics {
     overflows: Family<FolderLabel, Counter>,
     under_way: Family<FolderLabel, Gauge>,
     durations: Family<FolderLabel, Histogram, fn() -> Histogram>,
+    drop_to_stored: Family<FolderLabel, Histogram, fn() -> Histogram>,
 }
 
 impl Metrics {
@@ -81,8 +100,14 @@ impl Metrics {
         registry.register("files_under_way", help, under_way.clone());
         let help = "Time from the start of an upload to the store's answer that it has the file";
         registry.register_with_unit("upload_duration", help, Unit::Seconds, durations.clone());
+        let drop_to_stored = Family::new_with_constructor((|| Histogram::new(DROP_TO_STORED)) as fn() -> Histogram);
+        let help =
+            "Time from when the watch first saw a file to its receipt, also where the store had its content already";
+        registry.register_with_unit("drop_to_stored", help, Unit::Seconds, drop_to_stored.clone());
+        registry.register("build", "The version of the program", Info::new(VersionLabel { version: VERSION }));
         registry.register_collector(Box::new(HealthCollector(health.clone())));
-        Self { registry: Arc::new(registry), files, bytes, last, unannounced, overflows, under_way, durations }
+        let registry = Arc::new(registry);
+        Self { registry, files, bytes, last, unannounced, overflows, under_way, durations, drop_to_stored }
     }
 
     /// The metrics of one folder. They are shown from now on, with zero: Prometheus can't see an increase from nothing.
@@ -104,6 +129,7 @@ impl Metrics {
             overflows: self.overflows.get_or_create(&label).clone(),
             under_way: self.under_way.get_or_create(&label).clone(),
             durations: self.durations.get_or_create(&label).clone(),
+            drop_to_stored: self.drop_to_stored.get_or_create(&label).clone(),
             bytes: self.bytes.get_or_create(&label).clone(),
             last: self.last.clone(),
             waiting: Waiting::default(),
@@ -111,114 +137,35 @@ impl Metrics {
         }
     }
 
-    /// All metrics as text in the format [`FORMAT`].
-    pub fn text(&self) -> Result<String, fmt::Error> {
+    /// All metrics as text. Without a `look` those are missing that are taken from one.
+    pub fn text(&self, look: Option<Look>, format: Format) -> Result<String, fmt::Error> {
         let mut text = String::new();
-        encode(&mut text, &self.registry)?;
-        Ok(text)
-    }
-}
-
-/// The metrics of one folder. Clones share them.
-#[derive(Debug, Clone)]
-pub struct FolderMetrics {
-    label: FolderLabel,
-    stored: Counter,
-    bytes: Counter,
-    last: Family<FolderLabel, Timestamp>,
-    durations: Histogram,
-    /// Files that failed.
-    pub failed: Counter,
-    /// Files that can't go on until a person mends something.
-    pub waits: Counter,
-    /// Files that changed meanwhile and are uploaded again.
-    pub again: Counter,
-    /// Files that were finished before and have not changed.
-    pub skipped: Counter,
-    /// Files that disappeared before they were read.
-    pub gone: Counter,
-    /// Files that a stop of the program left for the next run.
-    pub left: Counter,
-    /// Stored files that no file system event announced.
-    pub unannounced: Counter,
-    /// How often file system events were lost.
-    pub overflows: Counter,
-    /// Files that are being uploaded now.
-    pub under_way: Gauge,
-    /// Files that wait, those that are being uploaded included.
-    pub waiting: Waiting,
-}
-
-impl FolderMetrics {
-    /// Metrics that no scrape shows, for commands and tests.
-    pub fn detached() -> Self {
-        Metrics::new(&Health::default()).folder(Path::new(""))
-    }
-
-    /// Counts a stored file of so many bytes.
-    pub fn stored(&self, bytes: u64) {
-        self.stored.inc();
-        self.bytes.inc_by(bytes);
-        // A clock before 1970 is wrong anyhow; it counts as 1970.
-        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-        self.last.get_or_create(&self.label).set(now.as_secs_f64());
-    }
-
-    /// Counts the duration of a successful upload.
-    pub fn uploaded(&self, took: Duration) {
-        self.durations.observe(took.as_secs_f64());
-    }
-}
-
-/// The metrics about trouble, made from a fresh check of the health at each scrape.
-#[derive(Debug)]
-struct HealthCollector(Health);
-
-#[derive(Debug, EncodeLabelSet)]
-struct BreakerLabels {
-    circuit: &'static str,
-    /// Missing where the breaker belongs to no folder. Prometheus reads an empty label as a missing one.
-    folder: Option<String>,
-}
-
-impl Collector for HealthCollector {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let checked = self.0.check_all();
-        let number = |is_so: bool| ConstGauge::new(i64::from(is_so));
-        let help = "Whether uploads go on: the same as the answer to /readyz.";
-        let ready = number(checked.iter().all(|it| it.trouble.is_none()));
-        ready.encode(encoder.encode_descriptor("ready", help, None, MetricType::Gauge)?)?;
-        let help = "Whether the circuit breaker is open: trouble holds up all uploads but a probe from time to time.";
-        let mut circuits = encoder.encode_descriptor("circuit_open", help, None, MetricType::Gauge)?;
-        for Checked { component, trouble, .. } in &checked {
-            let (circuit, folder) = match component {
-                Component::Service => ("service", None),
-                Component::Journal => ("journal", None),
-                Component::Destination(folder) => ("destination", Some(folder.clone())),
-                Component::Login => ("login", None),
-                Component::Start | Component::Folder(_) | Component::Progress => continue,
-            };
-            number(trouble.is_some()).encode(circuits.encode_family(&BreakerLabels { circuit, folder })?)?;
+        encode_registry(&mut text, &self.registry)?;
+        if let Some(look) = look {
+            let mut registry = Registry::with_prefix(PREFIX);
+            registry.register_collector(Box::new(look));
+            encode_registry(&mut text, &registry)?;
         }
-        let help = "Whether the watched folder is gone, or another folder is in its place.";
-        let mut gone = encoder.encode_descriptor("folder_gone", help, None, MetricType::Gauge)?;
-        for Checked { component, trouble, .. } in checked {
-            if let Component::Folder(folder) = component {
-                number(trouble.is_some()).encode(gone.encode_family(&FolderLabel { folder })?)?;
-            }
-        }
-        Ok(())
+        encode_eof(&mut text)?;
+        Ok(match format {
+            Format::OpenMetrics => text,
+            Format::Plain => format::plain(&text),
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::health::Condition;
+    use crate::observe::health::{Component, Condition};
+
+    fn text_of(metrics: &Metrics) -> String {
+        metrics.text(None, Format::OpenMetrics).unwrap()
+    }
 
     #[track_caller]
     fn has(metrics: &Metrics, line: &str) {
-        let text = metrics.text().unwrap();
+        let text = text_of(metrics);
         assert!(text.lines().any(|it| it == line), "{line} is not in\n{text}");
     }
 
@@ -229,9 +176,13 @@ mod tests {
         for outcome in ["stored", "failed", "waits", "again", "skipped", "gone", "left"] {
             has(&metrics, &format!(r#"astran_backup_files_total{{folder="/w",outcome="{outcome}"}} 0"#));
         }
-        for name in
-            ["stored_bytes_total", "unannounced_files_total", "event_overflows_total", "upload_duration_seconds_count"]
-        {
+        for name in [
+            "stored_bytes_total",
+            "unannounced_files_total",
+            "event_overflows_total",
+            "upload_duration_seconds_count",
+            "drop_to_stored_seconds_count",
+        ] {
             has(&metrics, &format!(r#"astran_backup_{name}{{folder="/w"}} 0"#));
         }
         has(&metrics, r#"astran_backup_files_under_way{folder="/w"} 0"#);
@@ -242,7 +193,7 @@ mod tests {
     fn every_metric_has_a_help_text_and_the_prefix() {
         let metrics = Metrics::new(&Health::default());
         metrics.folder(Path::new("/w")).stored(1);
-        let text = metrics.text().unwrap();
+        let text = text_of(&metrics);
         for kind in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
             let name = kind.split(' ').next().unwrap();
             assert!(name.starts_with("astran_backup_"), "{name}");
@@ -255,12 +206,12 @@ mod tests {
     fn a_stored_file_is_counted_with_its_bytes_and_time() {
         let metrics = Metrics::new(&Health::default());
         let folder = metrics.folder(Path::new("/w"));
-        assert!(!metrics.text().unwrap().contains("last_stored_timestamp_seconds{"), "nothing was stored yet");
+        assert!(!text_of(&metrics).contains("last_stored_timestamp_seconds{"), "nothing was stored yet");
         folder.stored(7);
         metrics.folder(Path::new("/w")).stored(3);
         has(&metrics, r#"astran_backup_files_total{folder="/w",outcome="stored"} 2"#);
         has(&metrics, r#"astran_backup_stored_bytes_total{folder="/w"} 10"#);
-        assert!(metrics.text().unwrap().contains(r#"last_stored_timestamp_seconds{folder="/w"} 1"#));
+        assert!(text_of(&metrics).contains(r#"last_stored_timestamp_seconds{folder="/w"} 1"#));
     }
 
     #[test]

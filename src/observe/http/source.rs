@@ -1,4 +1,4 @@
-//! `/status.json`: the status as the program makes it on request, kept for a moment because pages ask for it often.
+//! What the program makes on request (the status of `/status.json`, the look for `/metrics`), kept for a moment because clients may ask for it often.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,50 +20,48 @@ pub struct StatusText {
     pub without_names: Bytes,
 }
 
-type Make = dyn Fn() -> StatusText + Send + Sync;
-
-/// Makes the status when it is asked for. Clones share the last one.
+/// Makes something when it is asked for. Clones share the last one.
 #[derive(Clone)]
-pub struct StatusSource {
-    make: Arc<Make>,
-    last: Arc<Mutex<Option<Kept>>>,
+pub struct Source<T> {
+    make: Arc<dyn Fn() -> T + Send + Sync>,
+    last: Arc<Mutex<Option<Kept<T>>>>,
 }
 
-/// A status, and how long others get it too.
-struct Kept {
-    text: StatusText,
+/// What was made, and how long others get it too.
+struct Kept<T> {
+    result: T,
     made: Instant,
     fresh_for: Duration,
 }
 
-impl fmt::Debug for StatusSource {
+impl<T> fmt::Debug for Source<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("StatusSource")
+        f.write_str("Source")
     }
 }
 
-impl StatusSource {
+impl<T: Clone + Send + 'static> Source<T> {
     /// A source that calls `make`, which may block.
-    pub fn new(make: impl Fn() -> StatusText + Send + Sync + 'static) -> Self {
+    pub fn new(make: impl Fn() -> T + Send + Sync + 'static) -> Self {
         Self { make: Arc::new(make), last: Arc::default() }
     }
 
-    /// The status; `None` where it could not be made in time, because the file system of a folder does not answer.
-    pub(super) async fn get(&self) -> Option<StatusText> {
+    /// The newest result; `None` where it could not be made in time, because the file system of a folder does not answer.
+    pub(super) async fn get(&self) -> Option<T> {
         let getting = async {
             let mut last = Arc::clone(&self.last).lock_owned().await;
             if let Some(kept) = last.as_ref().filter(|kept| kept.made.elapsed() < kept.fresh_for) {
-                return Some(kept.text.clone());
+                return Some(kept.result.clone());
             }
             let make = Arc::clone(&self.make);
             // The lock goes along, so that a file system that hangs holds one thread, however many clients ask and give up.
             let making = spawn_blocking(move || {
                 let start = Instant::now();
-                let text = make();
+                let result = make();
                 // What takes long to make is kept as long, so that the folders are looked at no more than half of the time.
                 let fresh_for = start.elapsed().max(budget::PAGE_FRESH);
-                *last = Some(Kept { text: text.clone(), made: Instant::now(), fresh_for });
-                text
+                *last = Some(Kept { result: result.clone(), made: Instant::now(), fresh_for });
+                result
             });
             making.await.ok()
         };
@@ -77,10 +75,10 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::mpsc;
 
-    fn counting(takes: Duration) -> (Arc<AtomicUsize>, StatusSource) {
+    fn counting(takes: Duration) -> (Arc<AtomicUsize>, Source<StatusText>) {
         let made = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&made);
-        let source = StatusSource::new(move || {
+        let source = Source::new(move || {
             std::thread::sleep(takes);
             let text = Bytes::from(counter.fetch_add(1, Ordering::Relaxed).to_string());
             StatusText { with_names: text.clone(), without_names: text }
@@ -105,7 +103,7 @@ mod tests {
         let (release, released) = mpsc::channel::<()>();
         let (made, released) = (Arc::new(AtomicUsize::new(0)), std::sync::Mutex::new(released));
         let counter = Arc::clone(&made);
-        let source = StatusSource::new(move || {
+        let source = Source::new(move || {
             counter.fetch_add(1, Ordering::Relaxed);
             released.lock().unwrap().recv().ok();
             StatusText { with_names: Bytes::new(), without_names: Bytes::new() }
