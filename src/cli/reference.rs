@@ -179,8 +179,8 @@ pub(crate) fn examples(command: &str) -> &'static [Example] {
 
 /// What `--help` says below the list of commands.
 pub(super) fn after_help() -> String {
-    let codes: String = EXIT_CODES.iter().map(|(code, meaning)| format!("  {code:>3}  {meaning}\n")).collect();
-    let examples: String = EXAMPLES.iter().map(|(line, words)| format!("  {line}\n      {words}\n")).collect();
+    let codes = EXIT_CODES.map(|(code, meaning)| format!("  {code:>3}  {meaning}\n")).concat();
+    let examples = EXAMPLES.map(|(line, words)| format!("  {line}\n      {words}\n")).concat();
     format!(
         "Exit codes:\n{codes}\nExamples:\n{examples}\nThe password comes from a file, a command, a systemd credential, \
          ASTRAN_BACKUP_PASSWORD or a prompt; never from a flag. `astran-backup man` has the environment variables and the files."

@@ -37,6 +37,16 @@ const ALLOWED: [&str; 6] = ["/HR_Backup", "/Legal", "/Backups", "/dev/null", "/F
 /// Words with slashes that are no paths.
 const NO_PATHS: [&str; 1] = ["(.stored // 0)"];
 
+/// What `astran-backup` is in the blocks. A daemon runs until it is stopped, so it is stopped after a while. Where root runs the tests, `init`
+/// would write to `/etc` unless it is told another place.
+const PROGRAM: &str = r#"
+case " $* " in
+    *' init '*' --config '* | *' watch '*' --once '* | *' watch '*' --dry-run '*) ;;
+    *' init '*) echo 'init without --config is not run'; exit 99 ;;
+    *' watch '*) exec timeout --foreground --preserve-status -s TERM 1.5 PROGRAM "$@" ;;
+esac
+exec PROGRAM "$@""#;
+
 /// A block of a document.
 struct Block {
     /// Where it stands, for messages.
@@ -117,11 +127,7 @@ impl Reader {
             std::os::unix::fs::symlink(place.unwrap_or_else(|| panic!("{tool} is not here")), bin.join(tool)).unwrap();
         }
         let reader = Self { world, bin };
-        // A daemon runs until it is stopped, so it is stopped here after a while.
-        reader.script("astran-backup", &format!(
-            "case \" $* \" in\n*' init '*' --config '*) ;;\n*' init '*) echo 'init without --config would write to /etc where root runs the tests'; exit 99 ;;\n*' watch '*' --once '*|*' watch '*' --dry-run '*) ;;\n*' watch '*) exec timeout --foreground --preserve-status -s TERM 1.5 {0} \"$@\" ;;\nesac\nexec {0} \"$@\"",
-            env!("CARGO_BIN_EXE_astran-backup")
-        ));
+        reader.script("astran-backup", &PROGRAM.replace("PROGRAM", env!("CARGO_BIN_EXE_astran-backup")));
         // `cargo run` with the program that is built already.
         reader.script(
             "cargo",
@@ -215,7 +221,7 @@ impl Reader {
         for line in block.text.lines() {
             match (line.strip_prefix("$ "), parts.last_mut()) {
                 (Some(command), _) => parts.push((command.to_owned(), String::new())),
-                (None, Some((_, shown))) => *shown += &format!("{line}\n"),
+                (None, Some((_, shown))) => shown.extend([line, "\n"]),
                 (None, None) => panic!("{}: the first line of a transcript is a command (`$ …`)", block.place),
             }
         }
