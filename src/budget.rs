@@ -113,6 +113,8 @@ pub(crate) const PUSHED_FOLDERS: usize = 24;
 pub(crate) const LISTED_NAME: u64 = 64 << 10;
 /// Files in the table of one folder's candidates, some 300 bytes each. Beyond, walks pause, and more files wait in the folder.
 pub(crate) const CANDIDATES: usize = 32_768;
+/// The same for files that are ready, or may be: a few seconds' uploads. Beyond, walks pause.
+pub(crate) const CANDIDATES_AHEAD: usize = CANDIDATES / 8;
 /// The same for files that are too young, which may wait for days. Beyond, a later walk finds them again.
 pub(crate) const CANDIDATES_TOO_YOUNG: usize = CANDIDATES / 4;
 /// The same for files that events bring. Beyond, events are dropped, and the folder is walked through later.
@@ -122,6 +124,17 @@ pub(crate) const CANDIDATES_BY_EVENTS: usize = 2 * CANDIDATES;
 pub(crate) const FILES_REMAINING: usize = 65_536;
 /// A file of more bytes than this is large: it may take minutes or hours, and never has the places that are kept for others.
 pub(crate) const LARGE_FILE: u64 = 64 << 20;
+/// A file of more bytes than this is measured in bytes, and not as one of so many files, where the number of uploads at once is found
+/// by measuring: it has buffers of its own while it is sent, and fills a line with few others.
+pub(crate) const SMALL_FILE: u64 = 1 << 20;
+/// The most uploads at once, whether that number is set or found.
+pub(crate) const UPLOADS: usize = 256;
+/// Descriptors that an upload may take: its file, the folders of that and of its private folder, and a connection.
+pub(crate) const DESCRIPTORS_OF_AN_UPLOAD: usize = 4;
+/// Descriptors that everything else may take together: the journal, watches, the listener, removals.
+pub(crate) const OTHER_DESCRIPTORS: usize = 32;
+/// How often files that wait for a place look also where none got free.
+pub(crate) const PLACES_LOOK: Duration = Duration::from_secs(1);
 /// Of so many uploads at once, one is kept for files that are not large; at least one, unless there is no other.
 pub(crate) const KEPT_FOR_SMALL: usize = 4;
 /// Large files that a daemon has in memory while they wait for a place. Beyond, they are left to the next walk through their folder,

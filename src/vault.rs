@@ -213,6 +213,8 @@ pub struct VaultError {
     /// Whether all of the upload's content was sent before the error. A relay may pass it on late, so the store may carry out the upload
     /// some time after the error.
     pub all_sent: bool,
+    /// Whether the service says that it has too much to do (429, 503): fewer uploads at once are in order.
+    pub is_overload: bool,
 }
 
 impl VaultError {
@@ -220,7 +222,14 @@ impl VaultError {
     /// [`VaultError::after_sending`] is called.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
         let unknown = kind == Kind::Unknown;
-        Self { kind, message: message.into(), retry_after: None, maybe_stored: unknown, all_sent: unknown }
+        Self {
+            kind,
+            message: message.into(),
+            retry_after: None,
+            maybe_stored: unknown,
+            all_sent: unknown,
+            is_overload: false,
+        }
     }
 
     /// Marks the error of an upload that was sent whole and that the store may have carried out.

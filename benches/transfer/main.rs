@@ -3,7 +3,9 @@
 //! - `watch --once` on small files, beside curl with one kept connection and the login done already, and beside the way of
 //!   the vendor's tutorial (a login for each file, whole files in memory; in Python);
 //! - `push` of one large file, beside `curl -T` and `openssl dgst -sha256` of that file side by side;
-//! - both also over TLS, near by and at a distance, where curl does it over HTTP/1.1 and over HTTP/2.
+//! - both also over TLS, near by and at a distance, where curl does it over HTTP/1.1 and over HTTP/2;
+//! - `watch --once` with several fixed numbers of uploads at once, beside the number that the program finds;
+//! - `watch --once` on a million files.
 //!
 //! `ASTRAN_BENCH_FILES` (5000), `ASTRAN_BENCH_MIB` (1024), `ASTRAN_BENCH_FAR_MIB` (512) and `ASTRAN_BENCH_RUNS` (3) change the sizes,
 //! `ASTRAN_BENCH_DELAY_MS` (25) the delay of the distant service each way; `ASTRAN_BENCH_PROGRAM` measures another build of the program;
@@ -12,7 +14,9 @@
 
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::cast_precision_loss, missing_docs)]
 
+mod backlog;
 mod link;
+mod numbers;
 mod others;
 mod s3;
 #[path = "../../tests/support/mod.rs"]
@@ -31,7 +35,7 @@ fn main() {
     let far_mib = setting("ASTRAN_BENCH_FAR_MIB", 512);
     let far = Duration::from_millis(setting("ASTRAN_BENCH_DELAY_MS", 25) as u64);
     let only = std::env::var("ASTRAN_BENCH_ONLY").unwrap_or_default();
-    let cases: [(&str, &dyn Fn()); 8] = [
+    let cases: [(&str, &dyn Fn()); 13] = [
         ("small plain", &|| small_files(files)),
         ("small tls", &|| small_files_over_tls(files, Duration::ZERO)),
         ("small far", &|| small_files_over_tls(files, far)),
@@ -40,6 +44,11 @@ fn main() {
         ("large far", &|| large_file(far_mib, Some(far))),
         ("get tls", &|| get(mib, Duration::ZERO)),
         ("get far", &|| get(far_mib, far)),
+        ("backlog", &|| backlog::backlog()),
+        ("number 0", &|| numbers::numbers(files, Duration::ZERO)),
+        ("number 10", &|| numbers::numbers(files, Duration::from_millis(5))),
+        ("number 50", &|| numbers::numbers(files, Duration::from_millis(25))),
+        ("number 200", &|| numbers::numbers(files, Duration::from_millis(100))),
     ];
     for (_, case) in cases.iter().filter(|(name, _)| name.starts_with(&only)) {
         case();

@@ -57,7 +57,8 @@ impl Call<'_> {
         } else if let Some(advice) = self.advice(*status, kind) {
             why = format!("{why}: {advice}");
         }
-        let error = self.error(kind, &why).with_retry_after(headers::retry_after(headers, now));
+        let mut error = self.error(kind, &why).with_retry_after(headers::retry_after(headers, now));
+        error.is_overload = matches!(status.as_u16(), 429 | 503);
         if self.upload_length.is_some() && may_have_stored(*status) { error.after_sending() } else { error }
     }
 

@@ -9,9 +9,6 @@ use crate::budget;
 use crate::filter::{self, List};
 use crate::vault::RemotePath;
 
-/// The most uploads at once. More would only wait for one another.
-const MOST_TRANSFERS: usize = 256;
-
 /// The longest duration. It is longer than any sensible wait, and so short that adding it to a point in time can't overflow.
 const LONGEST: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);
 
@@ -121,8 +118,8 @@ pub(crate) fn transfers(text: &str) -> Result<Transfers, String> {
         return Ok(Transfers::Auto);
     }
     match text.parse() {
-        Ok(number @ 1..=MOST_TRANSFERS) => Ok(Transfers::Fixed(number)),
-        _ => Err(format!("expects \"auto\" or a number from 1 to {MOST_TRANSFERS}")),
+        Ok(number @ 1..=budget::UPLOADS) => Ok(Transfers::Fixed(number)),
+        _ => Err(format!("expects \"auto\" or a number from 1 to {}", budget::UPLOADS)),
     }
 }
 

@@ -142,6 +142,14 @@ fn matches(filter: &Filter, found: &rusqlite::Result<Record>) -> bool {
     }
 }
 
+/// All statements that read a page; the first three are those of a page of everything.
+#[cfg(test)]
+pub(super) fn page_statements() -> Vec<String> {
+    let page = |failed, pending| sql(&Filter { failed, pending, ..Filter::default() }, "ASC");
+    let newest = sql(&Filter::default(), "DESC");
+    vec![page(false, false), newest, RECEIPTS_PAGE.clone(), page(true, false), page(false, true), page(true, true)]
+}
+
 fn condition(filter: &Filter) -> String {
     // Failures of files of which nothing newer is known.
     let failed = || {

@@ -247,42 +247,67 @@ static OWNER: Sql = Sql::new(|| {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::{failures, look, schema};
+    use crate::journal::{failures, history, look, schema};
+
+    /// How `SQLite` answers a statement, one step a line.
+    fn plan_of(sql: &str) -> String {
+        let mut connection = Connection::open_in_memory().unwrap();
+        schema::migrate(&mut connection, schema::STEPS, |_, _| Ok(())).unwrap();
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        // Its parameters stay unbound: the plan does not depend on them.
+        let (mut rows, mut plan) = (statement.raw_query(), String::new());
+        while let Some(row) = rows.next().unwrap() {
+            plan += &row.get::<_, String>("detail").unwrap();
+            plan.push('\n');
+        }
+        plan
+    }
 
     /// Regression: a path with 300,000 receipts took 65 ms for each further file, for all of them were looked at.
     #[test]
     fn no_question_looks_along_all_attempts_of_a_path_or_name() {
-        let mut connection = Connection::open_in_memory().unwrap();
-        schema::migrate(&mut connection, schema::STEPS, |_, _| Ok(())).unwrap();
-        let plan = |sql: &str| {
-            let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
-            // Its parameters stay unbound: the plan does not depend on them.
-            let (mut rows, mut plan) = (statement.raw_query(), String::new());
-            while let Some(row) = rows.next().unwrap() {
-                plan += &row.get::<_, String>("detail").unwrap();
-                plan.push('\n');
-            }
-            plan
-        };
         for sql in [&OF_FILE_AT_PATH, &OF_FILE_UNRESOLVED] {
-            let plan = plan(sql);
+            let plan = plan_of(sql);
             assert!(plan.contains("attempt_file (inode=? AND mtime=?)"), "{plan}");
             assert!(!plan.contains("SCAN a") && !plan.contains("attempt_path"), "{plan}");
         }
         for sql in [&OWNER, &CUT_OFF] {
-            let plan = plan(sql);
+            let plan = plan_of(sql);
             assert!(plan.contains("b USING INDEX attempt_name (folder=? AND name=?)"), "{plan}");
             assert!(!plan.contains("TEMP B-TREE"), "nothing is sorted: {plan}");
         }
-        let unresolved = plan(&UNRESOLVED);
+        let unresolved = plan_of(&UNRESOLVED);
         assert!(unresolved.contains("attempt_waiting (state"), "{unresolved}");
         assert!(!unresolved.contains("SCAN a") && !unresolved.contains("attempt_path"), "{unresolved}");
-        let open = plan(&OPEN_OF_INODE);
+        let open = plan_of(&OPEN_OF_INODE);
         assert!(open.contains("attempt_waiting (state=? AND inode=?)"), "{open}");
         // There may be a hundred thousand failures, and each page of them would sort all.
         for sql in [&failures::FAILURES_PAGE, &failures::LIMIT_FAILURES, &look::FAILED_FILES] {
-            let plan = plan(sql);
+            let plan = plan_of(sql);
             assert!(plan.contains("attempt_failed (state=?") && !plan.contains("TEMP B-TREE"), "{plan}");
+        }
+    }
+
+    /// Ten million receipts slow down nothing that a start asks, or an upload, or one page of the history.
+    #[test]
+    fn no_question_of_a_start_an_upload_or_a_page_looks_along_the_whole_journal() {
+        let uploads: [&str; 6] = [&BY_ID, &LATEST, &OWNER, &CUT_OFF, &OPEN_OF_INODE, &OF_FILE_UNRESOLVED];
+        let starts: [&str; 3] = [&UNRESOLVED, &look::FAILED_FILES, &failures::FAILURES_PAGE];
+        let pages = history::page_statements();
+        for sql in uploads.into_iter().chain(starts).chain(pages.iter().map(String::as_str)) {
+            let plan = plan_of(sql);
+            let scans: Vec<_> = plan.lines().filter(|line| line.starts_with("SCAN ")).collect();
+            // The newest attempts of one name, sixteen at most.
+            let is_short = |line: &&str| ["SCAN n", "SCAN later", "SCAN CONSTANT ROW"].contains(line);
+            assert!(scans.iter().all(is_short), "{sql}:\n{plan}");
+        }
+        // A page of everything ends after so many rows, so none may be sorted before.
+        for sql in &pages[..3] {
+            assert!(!plan_of(sql).contains("TEMP B-TREE"), "{sql}:\n{}", plan_of(sql));
+        }
+        // What failed or is pending are few among many, and are sorted where they have two indices.
+        for sql in &pages[3..] {
+            assert!(!plan_of(sql).contains("a USING INTEGER PRIMARY KEY (rowid>?)"), "{sql}:\n{}", plan_of(sql));
         }
     }
 }

@@ -41,7 +41,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
-use crate::config::Policy;
+use crate::config::{self, Policy};
 use crate::file::Settled;
 use crate::file::lease::LeaseBreaks;
 use crate::journal::Journal;
@@ -54,7 +54,7 @@ use crate::shutdown::{Grace, Shutdown, Stop};
 use crate::vault::{Kind, RemotePath, Vault, VaultError};
 
 use breaker::Breaker;
-use concurrency::Concurrency;
+use concurrency::{Concurrency, Places};
 use context::Context;
 use destination::Destinations;
 use dispatch::Held;
@@ -89,6 +89,8 @@ pub struct Shared<V> {
     transfers: Transfers,
     /// The limit for the rate of all uploads together.
     rate: Arc<RateLimiter>,
+    /// The places of all uploaders whose number of uploads at once is found by measuring.
+    places: Arc<Places>,
 }
 
 /// How long the service may be in trouble before a command that is to end gives up: the whole then takes under a minute.
@@ -97,6 +99,7 @@ pub const PATIENCE: Duration = Duration::from_secs(45);
 impl<V: Vault> Shared<V> {
     /// The shared parts. A command, which is to end, has `patience`; a daemon has none, and waits as long as it takes.
     pub fn new(vault: Arc<V>, journal: Journal, breaks: LeaseBreaks, patience: Option<Duration>) -> Arc<Self> {
+        let transfers = Transfers::default();
         Arc::new(Self {
             vault,
             journal,
@@ -109,7 +112,8 @@ impl<V: Vault> Shared<V> {
             patience,
             late: Late::new(),
             activity: Activity::default(),
-            transfers: Transfers::default(),
+            places: Places::new(config::Transfers::Auto, transfers.clone()),
+            transfers,
             rate: Arc::default(),
         })
     }
@@ -176,7 +180,7 @@ pub struct Uploader<V> {
     context: Context<V>,
     targets: MoveTargets,
     removals: Removals,
-    concurrency: Arc<Concurrency>,
+    concurrency: Concurrency,
     reports: Reports,
     /// What made the uploader give up on all files.
     stopped: OnceLock<VaultError>,
@@ -189,7 +193,11 @@ impl<V: Vault> Uploader<V> {
         let destinations = Destinations::new(shared.patience);
         // After a stop that cuts uploads, the end of the reports is all that the program waits for.
         let removals = Removals::start(shared.journal.clone(), shared.activity(), reports.clone());
-        let concurrency = Concurrency::new(policy.transfers, counts.under_way.clone(), shared.activity());
+        let places = match policy.transfers {
+            config::Transfers::Auto => Arc::clone(&shared.places),
+            fixed @ config::Transfers::Fixed(_) => Places::new(fixed, shared.transfers()),
+        };
+        let concurrency = Concurrency::new(places, counts.under_way.clone(), shared.activity());
         let unleased_announced = AtomicBool::new(false);
         let context = Context { shared, policy, dest, destinations, asked, counts, unleased_announced };
         Arc::new(Self { context, targets, removals, concurrency, reports, stopped: OnceLock::new() })
@@ -239,9 +247,7 @@ impl<V: Vault> Uploader<V> {
                 () = shutdown.reached(Stop::Leave) => break,
                 next = self.next(&mut queue, &mut held) => next,
             };
-            let Some((file, class)) = next else { break };
-            let others_wait = !queue.is_empty() || !held.is_empty();
-            let place = self.concurrency.take(class, others_wait);
+            let Some((file, place)) = next else { break };
             let (uploader, shutdown) = (Arc::clone(&self), shutdown.clone());
             in_flight.spawn(async move { uploader.work(file, place, shutdown).await }.in_current_span());
         }

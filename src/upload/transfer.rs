@@ -70,7 +70,8 @@ impl<'a, V: Vault> Transfer<'a, V> {
     async fn open(context: &'a Context<V>, file: &'a Settled) -> Result<Self, StepError> {
         let source = Source::open(file, context.shared.activity()).await?;
         let size = source.opened.stamp.size;
-        if Class::seen(file) == Class::Small && Class::of(size) == Class::Large && file.size.is_some() {
+        let was_smaller = file.size.is_some_and(|seen| Class::of(seen) != Class::Large);
+        if context.asked == Asked::ByWatch && was_smaller && Class::of(size) == Class::Large {
             return Err(Unsettled::Grown.into());
         }
         tracing::debug!(size, leased = source.lease.is_some(), "opened");

@@ -7,7 +7,7 @@ use tracing::Instrument as _;
 use tracing::field::Empty;
 
 use super::breaker::Permit;
-use super::concurrency::Place;
+use super::concurrency::{Place, Trouble};
 use super::error::TransferError;
 use super::local::Since;
 use super::outcome::{BlockedBy, Failure, Outcome, Report};
@@ -28,7 +28,7 @@ struct Tries {
 
 /// What the worker does before the next try.
 enum Pause {
-    /// Nothing: the breakers say when the next try may come.
+    /// No pause, unless there are fewer places by now: the breakers say when the next try may come.
     No,
     /// Waits, in its place among the uploads.
     InPlace(Duration),
@@ -74,7 +74,10 @@ impl<V: Vault> Uploader<V> {
             let span = tracing::debug_span!("transfer", attempt = Empty, dest = Empty);
             let next = match Transfer::run(&self.context, file).instrument(span.clone()).await {
                 Ok(finished) => return self.finish(file, finished, permits).instrument(span).await,
-                Err(trouble) => span.in_scope(|| self.after_trouble(file, trouble, permits, &mut tries)),
+                Err(trouble) => {
+                    place.troubled(whose(&trouble));
+                    span.in_scope(|| self.after_trouble(file, trouble, permits, &mut tries))
+                }
             };
             let pause = match next {
                 ControlFlow::Continue(pause) => pause,
@@ -148,7 +151,7 @@ impl<V: Vault> Uploader<V> {
 
     async fn pause(&self, pause: Pause, place: &Place) {
         match pause {
-            Pause::No => {}
+            Pause::No => place.fit().await,
             Pause::InPlace(time) => tokio::time::sleep(time).await,
             Pause::Lending(time) => {
                 tracing::debug!(?time, "waiting for an upload that may still arrive");
@@ -208,6 +211,15 @@ impl<V: Vault> Uploader<V> {
     pub(super) fn report(&self, file: Settled, outcome: Outcome) {
         // The send fails only where the receiver of reports is gone.
         self.reports.send(Report::new(file, outcome)).ok();
+    }
+}
+
+/// What a trouble says of the number of uploads at once.
+fn whose(trouble: &TransferError) -> Trouble {
+    match trouble {
+        TransferError::Service(error) | TransferError::AnswerLost(error) if error.is_overload => Trouble::Overload,
+        TransferError::Service(_) => Trouble::OfService,
+        _ => Trouble::OfFile,
     }
 }
 

@@ -21,6 +21,8 @@ pub(super) struct Candidates {
     due: BTreeSet<(Instant, Arc<Path>)>,
     /// The files in [`Stage::Ready`], in their order. It may also name files that have left that stage meanwhile.
     ready: VecDeque<Arc<Path>>,
+    /// How many files were not inspected yet.
+    new: usize,
     /// Files whose upload has ended and that remain in the folder (kept, failed). A walk finds them again, which is not an event
     /// that was missed.
     remaining: HashSet<Box<Path>>,
@@ -32,6 +34,8 @@ pub(super) struct Candidates {
 struct Tracked {
     candidate: Candidate,
     stage: Stage,
+    /// It was inspected at least once.
+    is_known: bool,
     /// An event told of the file, or none was to be expected.
     announced: bool,
     /// When the file was found. A file that is returned waits on.
@@ -54,6 +58,12 @@ impl Candidates {
     /// The number of files in the table.
     pub(super) fn len(&self) -> usize {
         self.files.len()
+    }
+
+    /// Returns whether there is room for files that a walk finds. Files that can go at once, as far as is known, take the memory of a
+    /// few thousand, however many wait in the folder; files that are still to settle may be many more.
+    pub(super) fn has_room(&self) -> bool {
+        self.files.len() < budget::CANDIDATES && self.new + self.ready.len() < budget::CANDIDATES_AHEAD
     }
 
     /// Returns whether the table has no file but these.
@@ -108,7 +118,9 @@ impl Candidates {
     }
 
     fn insert(&mut self, path: &Path, cause: Cause, announced: bool, now: Instant) {
-        let file = Tracked { candidate: Candidate::new(cause, now), stage: Stage::Due(now), announced, found: now };
+        let candidate = Candidate::new(cause, now);
+        let file = Tracked { candidate, stage: Stage::Due(now), is_known: false, announced, found: now };
+        self.new += 1;
         self.track(path, file, now);
     }
 
@@ -137,6 +149,7 @@ impl Candidates {
             let Some((_, path)) = self.due.pop_first() else { break };
             if let Some(file) = self.files.get_mut(&path) {
                 file.stage = Stage::Inspecting(None);
+                self.new -= usize::from(!std::mem::replace(&mut file.is_known, true));
             }
             taken.push(path);
         }
@@ -218,7 +231,8 @@ impl Candidates {
                 self.touched(place, Cause::Returned, now);
             } else {
                 let candidate = file.candidate.returned(now);
-                let returned = Tracked { candidate, stage: Stage::Due(now), announced: true, found: file.found };
+                let stage = Stage::Due(now);
+                let returned = Tracked { candidate, stage, is_known: true, announced: true, found: file.found };
                 self.track(place, returned, now);
             }
         }

@@ -201,3 +201,36 @@ fn a_young_file_waits_for_its_age_and_in_a_crowded_table_for_a_later_walk() {
     table.found(&path, false, now);
     assert!(table.upload_ended(&path, &UploadEnd::Stored, now), "the walk that finds it again has missed no event");
 }
+
+/// A folder with a million files that are ready takes the memory of a few thousand.
+#[test]
+fn a_walk_pauses_while_enough_files_can_go_and_goes_on_for_files_that_are_to_settle() {
+    let (mut table, now) = (Candidates::default(), Instant::now());
+    let mut number = 0;
+    let mut find = |table: &mut Candidates| {
+        number += 1;
+        table.found(Path::new(&number.to_string()), true, now);
+    };
+    while table.has_room() {
+        find(&mut table);
+    }
+    assert_eq!(table.len(), budget::CANDIDATES_AHEAD);
+    let due = table.take_due(now, usize::MAX);
+    assert!(table.has_room(), "none of them is known to be ready");
+    // Changed just now, by the file system's own time.
+    let young = || Observation::Quiet(FileStamp { device: 1, inode: 1, size: 1, mtime: 1, ctime: 3_600_000_000_000 });
+    for path in &due {
+        assert!(matches!(table.inspected(path, young(), at(now), &Rules::new(SETTLE)), Readiness::Wait(_)));
+    }
+    assert!(table.has_room(), "files that settle don't keep the walk from files that may be ready");
+    let later = now + 4 * SETTLE;
+    let due = table.take_due(later, usize::MAX);
+    let ready =
+        due.iter().filter(|path| table.inspected(path, young(), at(later), &Rules::new(SETTLE)) == Readiness::Ready);
+    assert_eq!(ready.count(), budget::CANDIDATES_AHEAD);
+    assert!(!table.has_room());
+    table.take_ready().unwrap();
+    assert!(table.has_room());
+    find(&mut table);
+    assert!(!table.has_room());
+}

@@ -112,7 +112,7 @@ impl Watch {
             self.start_inspections();
             let has_ready = self.candidates.has_ready() && !self.sources.stands_by();
             let next_inspection = self.candidates.next_due().filter(|_| self.inspecting.is_none());
-            let room = self.candidates.len() < budget::CANDIDATES;
+            let room = self.candidates.has_room();
             tokio::select! {
                 () = shutdown.reached(Stop::Leave) => break,
                 () = if_some(self.count_at.map(sleep_until)) => {

@@ -132,10 +132,10 @@ impl Sending {
     }
 
     async fn file(&self, file: Settled, typed: PathBuf) {
-        if self.old_enough(&file.root, vec![file.relative.clone()]).await.is_empty() {
-            tracing::warn!("{} is younger than min_age, and is left", typed.display());
-        } else {
+        if let Some(file) = self.old_enough(&file.root, vec![file.relative.clone()]).await.pop() {
             self.item(Item::File(file, typed)).await;
+        } else {
+            tracing::warn!("{} is younger than min_age, and is left", typed.display());
         }
     }
 
@@ -150,9 +150,9 @@ impl Sending {
                 WalkEvent::Files(mut files) => {
                     files.retain(|file| !is_named(file));
                     let files = self.old_enough(root, files).await;
-                    let item = |file: PathBuf| {
-                        let shown = typed.join(&file);
-                        Item::File(Settled::new(Arc::clone(root), file), shown)
+                    let item = |file: Settled| {
+                        let shown = typed.join(&file.relative);
+                        Item::File(file, shown)
                     };
                     files.into_iter().map(item).collect()
                 }
@@ -192,19 +192,19 @@ impl Sending {
         Ok(())
     }
 
-    /// Those of the files below a root that are old enough; also those that can't be looked at, as their upload says why.
-    async fn old_enough(&self, root: &Arc<Root>, mut files: Vec<PathBuf>) -> Vec<PathBuf> {
-        if self.rules.min_age.is_zero() {
-            return files;
-        }
+    /// Those of the files below a root that are old enough, with their sizes; also those that can't be looked at, as their upload says
+    /// why.
+    async fn old_enough(&self, root: &Arc<Root>, files: Vec<PathBuf>) -> Vec<Settled> {
         let (root, rules) = (Arc::clone(root), self.rules.clone());
         let judging = spawn_blocking(move || {
             let now = SystemTime::now();
-            files.retain(|file| {
-                let stamp = root.parent_of(file).ok().and_then(|(folder, name)| look_at(&folder, name).ok());
-                stamp.is_none_or(|stamp| rules.too_young_for(&stamp, now).is_zero())
-            });
-            files
+            let judge = |file: PathBuf| {
+                let stamp = root.parent_of(&file).ok().and_then(|(folder, name)| look_at(&folder, name).ok());
+                let size = stamp.as_ref().map(|stamp| stamp.size);
+                let is_old = stamp.is_none_or(|stamp| rules.too_young_for(&stamp, now).is_zero());
+                is_old.then(|| Settled { size, ..Settled::new(Arc::clone(&root), file) })
+            };
+            files.into_iter().filter_map(judge).collect()
         });
         judging.await.unwrap_or_default()
     }

@@ -1,160 +1,225 @@
-//! How many uploads at once: a fixed number, or one that is found by measuring.
-//!
-//! More uploads at once help as long as the time goes into waiting for the service; beyond that they only take memory. So the
-//! number doubles while the rate of finished uploads grows with it, and stays where the rate does not grow. Now and then a larger
-//! number is tried again, because lines and services change.
+//! How many uploads may be in flight: a fixed number, or one that is found by measuring; fewer while descriptors are scarce.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::Class;
+use super::search::{Ended, FIRST_TIME, Measure, Search};
 use crate::budget;
 use crate::config::Transfers;
 
-/// The most that is ever tried.
-const MOST: usize = 64;
-/// Where the search starts.
-const START: usize = 8;
-/// The shortest time over which a rate is measured, so that a burst is not taken for one.
-const WINDOW: Duration = Duration::from_millis(100);
-/// A rate counts as faster if it is so many times the best one.
-const BETTER: f64 = 1.05;
-/// After so many windows without a change the best number is forgotten, and a larger one is tried again.
-const STALE: u32 = 50;
+/// Where the search begins, for small files: 64 at once are no burden for a service, and at 200 ms a search from below would take
+/// longer than a thousand files.
+const START: usize = 64;
+/// Where the search begins for files that are measured in bytes, and the most that it tries: each has some buffers of its own, and
+/// few of them fill a line.
+const START_BYTES: usize = 8;
+const MOST_BYTES: usize = 64;
+/// So many bytes of a small file count as much as the file itself, so that the rate tells the same of any mix of sizes.
+const BYTES_LIKE_A_FILE: f64 = 65_536.0;
+/// The time between two samples of the bytes that were sent.
+const SAMPLE: Duration = Duration::from_millis(500);
 
-/// The search for the best number. Pure: finished uploads and the time go in.
+/// How many places there are. Pure: what ends, how many are in flight, and the time go in.
 #[derive(Debug)]
 pub(super) struct Limit {
-    now: usize,
-    search: Option<Search>,
+    number: Number,
     /// What a shortage of descriptors allowed, and when.
     scarcity: Option<(usize, Instant)>,
 }
 
 #[derive(Debug)]
-struct Search {
-    since: Instant,
-    finished: usize,
-    /// The best number so far and its rate, in uploads a second.
-    best: Option<(usize, f64)>,
-    /// Windows since the number last changed.
-    steady: u32,
+enum Number {
+    Fixed(usize),
+    Found(Box<Found>),
+}
+
+#[derive(Debug)]
+struct Found {
+    /// How many files at once, of any size.
+    files: Search,
+    /// How many of them may be measured in bytes.
+    bytes: Search,
+    /// How many bytes were sent at the last sample, and when that was.
+    sampled: (u64, Instant),
+}
+
+/// The places that are taken.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Taken {
+    pub(super) all: usize,
+    /// Those of files that are measured in bytes, and of large ones among them.
+    pub(super) by_bytes: usize,
+    pub(super) large: usize,
+}
+
+impl Taken {
+    pub(super) fn add(&mut self, class: Class) {
+        self.all += 1;
+        self.by_bytes += usize::from(class != Class::Small);
+        self.large += usize::from(class == Class::Large);
+    }
+
+    pub(super) fn remove(&mut self, class: Class) {
+        self.all -= 1;
+        self.by_bytes -= usize::from(class != Class::Small);
+        self.large -= usize::from(class == Class::Large);
+    }
+}
+
+/// An upload that has ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Upload {
+    pub(super) class: Class,
+    pub(super) size: u64,
+    /// How long it took; `None` if it was tried more than once or waited for something else.
+    pub(super) took: Option<Duration>,
 }
 
 impl Limit {
-    /// The limit that a configuration asks for.
-    pub(super) fn new(transfers: Transfers, now: Instant) -> Self {
-        match transfers {
-            Transfers::Fixed(number) => Self { now: number.max(1), search: None, scarcity: None },
-            Transfers::Auto => {
-                let search = Search { since: now, finished: 0, best: None, steady: 0 };
-                Self { now: START, search: Some(search), scarcity: None }
-            }
-        }
+    /// The limit that a configuration asks for; a number that is found is `most` at most.
+    pub(super) fn new(transfers: Transfers, most: usize, now: Instant) -> Self {
+        let number = match transfers {
+            Transfers::Fixed(number) => Number::Fixed(number.max(1)),
+            Transfers::Auto => Number::Found(Box::new(Found {
+                files: Search::new(Measure::Files, (START, most), now),
+                bytes: Search::new(Measure::Bytes, (START_BYTES, MOST_BYTES.min(most)), now),
+                sampled: (0, now),
+            })),
+        };
+        Self { number, scarcity: None }
+    }
+
+    /// Whether there is room for one more file of this class.
+    pub(super) fn has_room(&self, class: Class, taken: Taken, now: Instant) -> bool {
+        let all = self.all(now);
+        let for_large = all - (all / budget::KEPT_FOR_SMALL).max(1).min(all - 1);
+        let by_bytes = match &self.number {
+            Number::Fixed(_) => all,
+            Number::Found(found) => found.bytes.allowed(now),
+        };
+        taken.all < all
+            && (class == Class::Small || taken.by_bytes < by_bytes)
+            && (class != Class::Large || taken.large < for_large)
     }
 
     /// How many files may be uploaded at once now. What a shortage of descriptors allows doubles step by step until it is no limit.
-    pub(super) fn get(&self, now: Instant) -> usize {
-        let Some((mut allowed, since)) = self.scarcity else { return self.now };
+    pub(super) fn all(&self, now: Instant) -> usize {
+        let number = match &self.number {
+            Number::Fixed(number) => *number,
+            Number::Found(found) => found.files.allowed(now),
+        };
+        let Some((mut allowed, since)) = self.scarcity else { return number };
         let mut steps = now.duration_since(since).as_secs_f64() / budget::SCARCE_STEP.as_secs_f64();
-        while steps >= 1.0 && allowed < self.now {
+        while steps >= 1.0 && allowed < number {
             (allowed, steps) = (allowed * 2, steps - 1.0);
         }
-        allowed.min(self.now)
+        allowed.min(number)
+    }
+
+    /// How long until the number may change by time alone.
+    pub(super) fn changes_after(&self, now: Instant) -> Duration {
+        match &self.number {
+            Number::Found(found) if found.files.is_beginning(now) => FIRST_TIME,
+            _ => budget::PLACES_LOOK,
+        }
     }
 
     /// No file can be opened, for want of descriptors: half as many at once, but no less than one. The files that are uploaded meet
     /// the same shortage together, so it counts only once in a while.
-    pub(super) fn scarce(&mut self, now: Instant) {
-        let allowed = self.get(now);
+    pub(super) fn scarce(&mut self, taken: Taken, now: Instant) {
+        let allowed = self.all(now);
         let recent = self.scarcity.is_some_and(|(_, since)| now.duration_since(since) < budget::SCARCE_PAUSE);
         if !recent {
             self.scarcity = Some(((allowed / 2).max(1), now));
         }
+        self.disturbed(taken, now);
     }
 
-    /// An upload has ended. The number makes a difference only where other files were `waiting` for their turn.
-    pub(super) fn finished(&mut self, waiting: bool, now: Instant) {
-        let Some(search) = &mut self.search else { return };
-        if !waiting {
-            (search.since, search.finished) = (now, 0);
-            return;
+    /// So many places were taken until now.
+    pub(super) fn passed(&mut self, taken: Taken, now: Instant) {
+        if let Number::Found(found) = &mut self.number {
+            found.files.passed(taken.all, now);
+            found.bytes.passed(taken.by_bytes, now);
         }
-        search.finished += 1;
-        let took = now - search.since;
-        if took < WINDOW || search.finished < 2 * self.now {
-            return;
+    }
+
+    /// An upload has ended; its place counts as taken still.
+    pub(super) fn ended(&mut self, upload: Upload, taken: Taken, now: Instant) {
+        if let Number::Found(found) = &mut self.number
+            && upload.class == Class::Small
+        {
+            let work = 1.0 + bytes(upload.size) / BYTES_LIKE_A_FILE;
+            found.files.ended(Ended { work, took: upload.took }, taken.all, now);
         }
-        #[allow(clippy::cast_precision_loss)]
-        let rate = search.finished as f64 / took.as_secs_f64();
-        (search.since, search.finished) = (now, 0);
-        self.now = search.next(self.now, rate);
+    }
+
+    /// All uploads together have sent so many bytes until now. To be told every now and then while places are taken.
+    pub(super) fn sent(&mut self, sent: u64, taken: Taken, now: Instant) {
+        let Number::Found(found) = &mut self.number else { return };
+        let (before, at) = found.sampled;
+        if now - at >= SAMPLE {
+            found.sampled = (sent, now);
+            let work = bytes(sent.saturating_sub(before));
+            found.bytes.ended(Ended { work, took: None }, taken.by_bytes, now);
+        }
+    }
+
+    /// Uploads fail, or wait for something else than the service.
+    pub(super) fn disturbed(&mut self, taken: Taken, now: Instant) {
+        if let Number::Found(found) = &mut self.number {
+            found.files.disturbed(taken.all, now);
+            found.bytes.disturbed(taken.by_bytes, now);
+        }
+    }
+
+    /// The service says that it has too much to do. A fixed number stays as it is.
+    pub(super) fn overloaded(&mut self, taken: Taken, now: Instant) {
+        if let Number::Found(found) = &mut self.number {
+            found.files.overloaded(taken.all, now);
+            found.bytes.overloaded(taken.by_bytes, now);
+        }
     }
 }
 
-impl Search {
-    fn next(&mut self, current: usize, rate: f64) -> usize {
-        match self.best {
-            Some((best, _)) if best == current => {
-                self.best = Some((current, rate));
-                self.steady += 1;
-                if self.steady < STALE {
-                    return current;
-                }
-            }
-            Some((best, best_rate)) if rate < best_rate * BETTER => {
-                // The larger number was not faster: back to the best one.
-                self.steady = 0;
-                return best;
-            }
-            _ => self.best = Some((current, rate)),
-        }
-        self.steady = 0;
-        (current * 2).min(MOST)
-    }
+#[allow(clippy::cast_precision_loss)]
+fn bytes(number: u64) -> f64 {
+    number as f64
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The limit that is found with uploads that take `latency` each, on a service that finishes at most `rate` a second.
-    fn found(latency: f64, rate: f64) -> usize {
+    #[test]
+    fn a_fixed_number_stays_whatever_happens() {
         let start = Instant::now();
-        let mut limit = Limit::new(Transfers::Auto, start);
-        let mut elapsed = 0.0;
-        for _ in 0..5000 {
-            #[allow(clippy::cast_precision_loss)]
-            let pace = (limit.now as f64 / latency).min(rate);
-            elapsed += 1.0 / pace;
-            limit.finished(true, start + Duration::from_secs_f64(elapsed));
+        let mut limit = Limit::new(Transfers::Fixed(3), 256, start);
+        let taken = Taken { all: 3, ..Taken::default() };
+        for second in 0..100 {
+            let now = start + Duration::from_secs(second);
+            limit.passed(taken, now);
+            limit.ended(Upload { class: Class::Small, size: 1, took: None }, taken, now);
+            limit.overloaded(taken, now);
         }
-        limit.now
+        assert_eq!(limit.all(start), 3);
     }
 
     #[test]
-    fn a_fixed_number_stays() {
-        let mut limit = Limit::new(Transfers::Fixed(3), Instant::now());
-        (0..100).for_each(|_| limit.finished(true, Instant::now() + Duration::from_secs(1)));
-        assert_eq!(limit.now, 3);
+    fn a_search_never_exceeds_what_the_descriptors_allow() {
+        let now = Instant::now();
+        assert_eq!(Limit::new(Transfers::Auto, 8, now).all(now), 8);
+        assert_eq!(Limit::new(Transfers::Auto, 0, now).all(now), 1);
     }
 
     #[test]
-    fn far_from_the_service_the_number_grows_to_where_the_service_is_full() {
-        assert_eq!(found(0.05, 10_000.0), MOST);
-        assert!((20..=40).contains(&found(0.05, 500.0)));
-    }
-
-    #[test]
-    fn near_to_a_full_service_the_number_stays_small() {
-        assert!(found(0.001, 500.0) <= 2 * START);
-    }
-
-    #[test]
-    fn uploads_that_no_file_waited_behind_change_no_limit() {
-        let start = Instant::now();
-        let mut limit = Limit::new(Transfers::Auto, start);
-        (1..1000).for_each(|second| limit.finished(false, start + Duration::from_secs(second)));
-        assert_eq!(limit.now, START);
+    fn files_that_are_measured_in_bytes_have_a_number_of_their_own() {
+        let now = Instant::now();
+        let mut limit = Limit::new(Transfers::Auto, 256, now);
+        limit.ended(Upload { class: Class::Small, size: 1, took: Some(SAMPLE) }, Taken::default(), now);
+        let full = Taken { all: START_BYTES, by_bytes: START_BYTES, large: 0 };
+        assert!(!limit.has_room(Class::Large, full, now) && !limit.has_room(Class::Medium, full, now));
+        assert!(limit.has_room(Class::Small, full, now));
     }
 }

@@ -1,114 +1,126 @@
 //! How many files are uploaded at once: each takes a [`Place`], and there are as many as the [`Limit`] says at the time. Large files
 //! never have all places: an upload of a terabyte takes days, and a letter of a kilobyte must not wait for it.
+//!
+//! A number that is found by measuring is one for the whole process: the folders share its [`Places`]. Who waits for a place stands
+//! in a line, with one file of each folder, so that a folder with a hundred thousand files and one with a single file take turns.
+//! A fixed number is each folder's own.
 
 mod limit;
+mod line;
+mod places;
+mod search;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
+use super::plan::Asked;
 use crate::budget;
-use crate::config::Transfers;
 use crate::file::Settled;
 use crate::observe::metrics::Gauge;
 use crate::observe::stall::Activity;
-use limit::Limit;
+use limit::Upload;
+use places::State;
+pub(super) use places::{Places, Turn};
 
 /// How large a file is, as far as its place is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
+    /// What counts is that it is a file.
     Small,
+    /// What counts are its bytes.
+    Medium,
     /// The file may take all day.
     Large,
 }
 
 impl Class {
     pub(super) fn of(size: u64) -> Self {
-        if size > budget::LARGE_FILE { Self::Large } else { Self::Small }
+        if size <= budget::SMALL_FILE {
+            Self::Small
+        } else if size <= budget::LARGE_FILE {
+            Self::Medium
+        } else {
+            Self::Large
+        }
     }
 
-    /// By the size that a file had when it settled. Without one (`push`) all files are of one class.
-    pub(super) fn seen(file: &Settled) -> Self {
-        file.size.map_or(Self::Small, Self::of)
+    /// By the size that a file had when it settled. A `push` sends its files in their order, so none of them has to make room for others.
+    pub(super) fn seen(file: &Settled, asked: Asked) -> Self {
+        match file.size.map_or(Self::Small, Self::of) {
+            Self::Large if asked != Asked::ByWatch => Self::Medium,
+            class => class,
+        }
     }
 }
 
-#[derive(Debug)]
+/// The places as one uploader sees them.
+#[derive(Debug, Clone)]
 pub(super) struct Concurrency {
-    /// Files that wait for a free place look again at each change.
-    places: watch::Sender<Places>,
+    places: Arc<Places>,
+    /// Shows how many places this uploader has taken.
     gauge: Gauge,
+    /// Is told that their files wait for something.
     activity: Activity,
 }
 
-#[derive(Debug)]
-struct Places {
-    limit: Limit,
-    taken: usize,
-    /// How many of the taken places large files have.
-    large: usize,
-    /// When the log last said that descriptors are scarce.
-    scarcity_logged: Option<Instant>,
-}
-
-impl Places {
-    fn has_free(&self, class: Class) -> bool {
-        let all = self.limit.get(Instant::now());
-        let for_large = all - (all / budget::KEPT_FOR_SMALL).max(1).min(all - 1);
-        self.taken < all && (class == Class::Small || self.large < for_large)
-    }
-
-    fn take(&mut self, class: Class) {
-        self.taken += 1;
-        self.large += usize::from(class == Class::Large);
-    }
-
-    fn give_back(&mut self, class: Class) {
-        self.taken -= 1;
-        self.large -= usize::from(class == Class::Large);
-    }
+/// What an upload's trouble says of the number of uploads at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// Nothing: one file is concerned.
+    OfFile,
+    /// Nothing can be measured now.
+    OfService,
+    /// The service has too much to do: there are to be fewer.
+    Overload,
 }
 
 /// A file's place among those that are uploaded; given back when dropped.
 #[derive(Debug)]
 pub(super) struct Place {
-    concurrency: Arc<Concurrency>,
+    concurrency: Concurrency,
     class: Class,
-    /// Other files wait for a place meanwhile.
-    others_wait: bool,
+    size: u64,
+    since: Instant,
+    /// The file failed once, or lent its place: how long it takes says nothing about the service.
+    is_disturbed: AtomicBool,
 }
 
 impl Concurrency {
-    /// All places are free. `gauge` shows how many are taken; `activity` is told that their files wait for something.
-    pub(super) fn new(transfers: Transfers, gauge: Gauge, activity: Activity) -> Arc<Self> {
-        let limit = Limit::new(transfers, Instant::now());
-        let places = Places { limit, taken: 0, large: 0, scarcity_logged: None };
-        Arc::new(Self { places: watch::Sender::new(places), gauge, activity })
+    pub(super) fn new(places: Arc<Places>, gauge: Gauge, activity: Activity) -> Self {
+        Self { places, gauge, activity }
     }
 
-    /// Waits for a free place. Nothing is taken before [`Concurrency::take`], so that the wait can be cancelled.
-    pub(super) async fn free(&self, class: Class) {
-        let mut places = self.places.subscribe();
-        // A shortage of descriptors ends by time alone, so this looks again now and then.
-        while timeout(budget::SCARCE_STEP, places.wait_for(|places| places.has_free(class))).await.is_err() {}
+    /// Joins the line of those who wait for a place.
+    pub(super) fn join(&self, class: Class) -> Turn {
+        Turn::join(&self.places, class, false)
     }
 
-    /// Takes a place. The limit learns from an upload only if `others_wait` for places meanwhile.
-    pub(super) fn take(self: &Arc<Self>, class: Class, others_wait: bool) -> Place {
-        self.took(class);
-        Place { concurrency: Arc::clone(self), class, others_wait }
+    /// The place of a file whose turn has come (see [`Turn::taken`]).
+    pub(super) fn place_of(&self, file: &Settled, class: Class) -> Place {
+        self.took();
+        Place {
+            concurrency: self.clone(),
+            class,
+            size: file.size.unwrap_or(0),
+            since: Instant::now(),
+            is_disturbed: AtomicBool::new(false),
+        }
     }
 
-    fn took(&self, class: Class) {
-        self.places.send_modify(|places| places.take(class));
+    fn took(&self) {
         self.gauge.inc();
         self.activity.started();
     }
 
-    fn gave_back(&self, change: impl FnOnce(&mut Places)) {
-        self.places.send_modify(change);
+    fn gave_back(&self, class: Class, before: impl FnOnce(&mut State, Instant)) {
+        self.places.change(|state, now| {
+            before(state, now);
+            state.taken.remove(class);
+            true
+        });
         self.gauge.dec();
         self.activity.finished(1);
     }
@@ -116,14 +128,13 @@ impl Concurrency {
     /// Nothing could be opened, for want of descriptors, so many times in a row: fewer files at once from now on. Returns how long to
     /// wait before the next try.
     pub(super) fn scarce(&self, tries: u32, why: &dyn std::fmt::Display) -> Duration {
-        let now = Instant::now();
         let (mut left, mut is_due) = (0, false);
-        self.places.send_if_modified(|places| {
-            places.limit.scarce(now);
-            left = places.limit.get(now);
-            is_due = places.scarcity_logged.is_none_or(|at| now - at >= budget::SCARCE_TOLD);
+        self.places.change(|state, now| {
+            state.limit.scarce(state.taken, now);
+            left = state.limit.all(now);
+            is_due = state.scarcity_logged.is_none_or(|at| now - at >= budget::SCARCE_TOLD);
             if is_due {
-                places.scarcity_logged = Some(now);
+                state.scarcity_logged = Some(now);
             }
             // No place got free.
             false
@@ -139,111 +150,72 @@ impl Concurrency {
 }
 
 impl Place {
+    /// The upload met trouble. After an overload there are fewer places.
+    pub(super) fn troubled(&self, trouble: Trouble) {
+        self.is_disturbed.store(true, Ordering::Relaxed);
+        if trouble == Trouble::OfFile {
+            return;
+        }
+        self.concurrency.places.change(|state, now| {
+            match trouble {
+                Trouble::Overload => state.limit.overloaded(state.taken, now),
+                Trouble::OfService | Trouble::OfFile => state.limit.disturbed(state.taken, now),
+            }
+            // No place got free.
+            false
+        });
+    }
+
+    /// Before another try: where there are fewer places by now than are taken, waits for one, before all files that have not begun.
+    pub(super) async fn fit(&self) {
+        if self.concurrency.places.are_too_few() {
+            self.lend(Duration::ZERO).await;
+        }
+    }
+
     /// Gives the place to other files for this time, and then waits for a free one. The limit learns nothing from that.
     pub(super) async fn lend(&self, time: Duration) {
-        self.concurrency.gave_back(|places| places.give_back(self.class));
-        let _lent = Lent(self);
+        self.is_disturbed.store(true, Ordering::Relaxed);
+        self.concurrency.gave_back(self.class, |_, _| ());
+        let mut lent = Lent { place: self, has_taken: false };
         sleep(time).await;
-        self.concurrency.free(self.class).await;
+        Turn::join(&self.concurrency.places, self.class, true).taken().await;
+        lent.has_taken = true;
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.concurrency.gave_back(|places| {
-            places.give_back(self.class);
-            places.limit.finished(self.others_wait, Instant::now());
+        let is_clean = !*self.is_disturbed.get_mut();
+        let (class, size) = (self.class, self.size);
+        self.concurrency.gave_back(class, |state, now| {
+            let upload = Upload { class, size, took: is_clean.then(|| now - self.since) };
+            state.limit.ended(upload, state.taken, now);
+            state.sample(now);
         });
     }
 }
 
 /// A place that is lent to other files. Taken again when this is dropped, also where the wait is cancelled: the place itself is given
 /// back once more when its file ends.
-struct Lent<'a>(&'a Place);
+struct Lent<'a> {
+    place: &'a Place,
+    has_taken: bool,
+}
 
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
-        self.0.concurrency.took(self.0.class);
+        let Place { concurrency, class, .. } = self.place;
+        if !self.has_taken {
+            concurrency.places.change(|state, _| {
+                state.taken.add(*class);
+                false
+            });
+        }
+        concurrency.took();
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    fn concurrency(transfers: Transfers) -> Arc<Concurrency> {
-        Concurrency::new(transfers, Gauge::default(), Activity::default())
-    }
-
-    /// Regression: the number of uploads at once grew by seven every few seconds, because a lower limit took back only free places.
-    #[tokio::test(start_paused = true)]
-    async fn never_more_are_under_way_than_the_limit_allows_however_long_it_goes_on() {
-        let concurrency = concurrency(Transfers::Auto);
-        let service = Arc::new(tokio::sync::Semaphore::new(8));
-        let start = Instant::now();
-        let mut most = 0;
-        while start.elapsed() < Duration::from_secs(120) {
-            concurrency.free(Class::Small).await;
-            let place = concurrency.take(Class::Small, true);
-            most = most.max(concurrency.places.borrow().taken);
-            let service = Arc::clone(&service);
-            tokio::spawn(async move {
-                let served = service.acquire().await;
-                tokio::time::sleep(Duration::from_millis(10)).await;
-                drop(served);
-                drop(place);
-            });
-        }
-        assert!(most <= 64, "{most} were under way");
-    }
-
-    #[test]
-    fn large_files_have_all_places_but_a_quarter_and_the_only_one_where_there_is_one() {
-        for (all, for_large) in [(1, 1), (2, 1), (3, 2), (8, 6), (64, 48), (256, 192)] {
-            let concurrency = concurrency(Transfers::Fixed(all));
-            let mut large = Vec::new();
-            while concurrency.places.borrow().has_free(Class::Large) {
-                large.push(concurrency.take(Class::Large, false));
-            }
-            assert_eq!(large.len(), for_large, "of {all}");
-            assert_eq!(concurrency.places.borrow().has_free(Class::Small), all > 1);
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn without_descriptors_fewer_go_at_once_and_all_of_them_again_some_time_later() {
-        let concurrency = concurrency(Transfers::Fixed(8));
-        let mut places: Vec<_> = (0..8).map(|_| concurrency.take(Class::Small, true)).collect();
-        for tries in 1..=4 {
-            let pause = concurrency.scarce(tries, &"none left");
-            // Those that meet it together count once.
-            assert_eq!(concurrency.scarce(tries, &"none left"), pause);
-            tokio::time::sleep(pause).await;
-        }
-        assert_eq!(concurrency.scarce(40, &"none left"), budget::SCARCE_PAUSE_MOST);
-        places.truncate(1);
-        assert!(!concurrency.places.borrow().has_free(Class::Small), "one at once");
-        concurrency.free(Class::Small).await;
-        sleep(Duration::from_secs(60)).await;
-        places.extend((0..7).map(|_| concurrency.take(Class::Small, true)));
-        assert!(!concurrency.places.borrow().has_free(Class::Small));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_lent_place_is_free_for_others_and_is_taken_again_also_where_the_wait_is_cancelled() {
-        let concurrency = concurrency(Transfers::Fixed(1));
-        let place = concurrency.take(Class::Small, false);
-        assert!(timeout(Duration::from_secs(1), place.lend(Duration::from_secs(9))).await.is_err());
-        assert_eq!(concurrency.places.borrow().taken, 1);
-        let other = async {
-            concurrency.free(Class::Small).await;
-            concurrency.take(Class::Small, false)
-        };
-        tokio::join!(place.lend(Duration::from_secs(9)), async {
-            let other = other.await;
-            sleep(Duration::from_secs(20)).await;
-            drop(other);
-        });
-        drop(place);
-        assert_eq!(concurrency.places.borrow().taken, 0);
-    }
-}
+#[path = "tests.rs"]
+mod tests;
