@@ -5,6 +5,8 @@
 #![allow(clippy::doc_markdown, rustdoc::broken_intra_doc_links)] // these comments are what --help prints
 
 mod args;
+#[cfg(feature = "fleet")]
+mod fleet;
 mod overrides;
 pub(crate) mod reference;
 
@@ -21,6 +23,8 @@ pub use args::{
     Check, Completions, Get, History, HistoryCommand, Init, Ls, Man, Notify, Push, Retry, Sending, VerifyReceipts,
     Watch,
 };
+#[cfg(feature = "fleet")]
+pub use fleet::{Fleet, FleetCommand};
 
 /// Uploads what appears in a folder into the Astran secure store, and deletes it locally once the store has it.
 #[derive(Debug, Clone, Parser)]
@@ -155,6 +159,9 @@ pub enum Command {
     Retry(Retry),
     /// Send a trial message to those whom [notify] tells of trouble
     Notify(Notify),
+    /// Many machines: one database that has the receipts of all
+    #[cfg(feature = "fleet")]
+    Fleet(Fleet),
     /// Ask for the account and the folder, try them, and write the configuration
     Init(Init),
     /// Run a local stand-in of the service
@@ -180,6 +187,8 @@ impl Command {
             Self::Verify(_) => "verify",
             Self::Retry(_) => "retry",
             Self::Notify(_) => "notify",
+            #[cfg(feature = "fleet")]
+            Self::Fleet(_) => "fleet",
             Self::Init(_) => "init",
             #[cfg(feature = "sandbox")]
             Self::Sandbox(_) => "sandbox",
@@ -204,6 +213,7 @@ mod tests {
                 "get" => Some("/document"),
                 "completions" => Some("bash"),
                 "notify" => Some("--test"),
+                "fleet" => Some("status"),
                 _ => None,
             };
             let line = ["astran-backup", name].into_iter().chain(argument);
