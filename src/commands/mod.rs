@@ -13,6 +13,7 @@ pub mod history;
 mod init;
 mod journals;
 mod ls;
+mod manual;
 mod notified;
 mod notify;
 mod open_folders;
@@ -64,7 +65,7 @@ async fn dispatch(cli: Cli, environment: Environment, run: &Run) -> Result<Exit,
             return completions::completions(typed.shell, &mut io::stdout()).map(|()| Exit::Done);
         }
         Command::Man(typed) => {
-            return completions::man(typed.command.as_deref(), &mut io::stdout()).map(|()| Exit::Done);
+            return manual::man(typed.command.as_deref(), &mut io::stdout()).map(|()| Exit::Done);
         }
         Command::Init(typed) => {
             return init::run(&cli.global, typed, &environment, signals()?.1, &mut out).await;
