@@ -38,6 +38,15 @@ pub(crate) const ENVIRONMENT: [(&str, &str); 32] = [
         "The certificates that the database's own must be signed by, as the key ca_file of [fleet].",
     ),
     (
+        "ASTRAN_BACKUP_FLEET_DATABASE",
+        "The database of a fleet, as the key database of [fleet], in a build with fleets.",
+    ),
+    (
+        "ASTRAN_BACKUP_FLEET_PASSWORD_FILE",
+        "The file with the password of its login, as the key password_file of [fleet].",
+    ),
+    ("ASTRAN_BACKUP_FLEET_CA_FILE", "The certificates that it is verified with, as the key ca_file of [fleet]."),
+    (
         "ASTRAN_BACKUP_LOG",
         "What is logged, in place of -v and -q: a level such as debug, or levels of parts such as astran_backup=debug.",
     ),
@@ -73,7 +82,7 @@ pub(crate) const ENVIRONMENT: [(&str, &str); 32] = [
 ];
 
 /// A file that the program reads or writes, and what it holds.
-pub(crate) const FILES: [(&str, &str); 10] = [
+pub(crate) const FILES: [(&str, &str); 11] = [
     ("~/.config/astran-backup/config.toml", "The configuration of a user. Only its owner may write it."),
     ("/etc/astran-backup/config.toml", "The configuration of the service, and of users who have none of their own."),
     ("/etc/astran-backup/password", "The password, which systemd hands to the service. Only its owner may read it."),
@@ -88,6 +97,7 @@ pub(crate) const FILES: [(&str, &str); 10] = [
     ("STATE/anchor.key", "The key that signs anchors."),
     ("STATE/login-*.json", "Which login was refused last, so that it is not repeated. It holds no secret."),
     ("STATE/notify.json", "What was told by [notify], so that the same thing is not told too often."),
+    ("STATE/fleet.password", "The password of this machine in a fleet, which fleet join writes."),
     ("FOLDER/.astran-backup/", "In a watched folder: stored files for a second before they are deleted, and a lock."),
     ("FOLDER/.astran-backup~*~NAME", "A file that was set aside where the folder .astran-backup can't be used."),
 ];
@@ -151,6 +161,11 @@ pub(crate) fn examples(command: &str) -> &'static [Example] {
                 "astran-backup check ./scans --dest /HR_Backup",
                 "try a folder and a destination that are not configured yet",
             ),
+        ],
+        "fleet" => &[
+            ("astran-backup fleet enroll scan-01 --dept HR", "make a login for a machine, and print its token"),
+            ("astran-backup fleet join -", "join as this machine, with a token from standard input"),
+            ("astran-backup fleet status", "how each machine is"),
         ],
         "status" => &[
             ("astran-backup status", "what runs, what holds up uploads, and why each file is still here"),
