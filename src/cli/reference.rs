@@ -31,12 +31,6 @@ pub(crate) const ENVIRONMENT: [(&str, &str); 32] = [
     ("ASTRAN_BACKUP_DEST", "The folder in the vault of push and of folders that name none, as --dest."),
     ("ASTRAN_BACKUP_STORE_LAG", "How long the service may still be storing a file after a cut, as the key store_lag."),
     ("ASTRAN_BACKUP_ANCHOR", "The folder in the vault for anchors, as the key anchor; off puts none."),
-    ("ASTRAN_BACKUP_FLEET_DATABASE", "The fleet's database, as the key database; needs a build with fleets."),
-    ("ASTRAN_BACKUP_FLEET_PASSWORD_FILE", "The file with the password for it, as the key password_file of [fleet]."),
-    (
-        "ASTRAN_BACKUP_FLEET_CA_FILE",
-        "The certificates that the database's own must be signed by, as the key ca_file of [fleet].",
-    ),
     (
         "ASTRAN_BACKUP_FLEET_DATABASE",
         "The database of a fleet, as the key database of [fleet], in a build with fleets.",
@@ -138,13 +132,6 @@ pub(crate) fn examples(command: &str) -> &'static [Example] {
                 "find . -name '*.pdf' -print0 | astran-backup push --files-from - -0 --dest /Legal",
                 "upload the files that a list names",
             ),
-        ],
-        #[cfg(feature = "fleet")]
-        "fleet" => &[
-            ("astran-backup fleet migrate", "make the tables in the database, or bring them to this version"),
-            ("astran-backup fleet enroll scan-01 --dept HR", "make a login for a machine; prints the token for it"),
-            ("astran-backup fleet join -", "on the machine: join with the token on standard input"),
-            ("astran-backup fleet status", "list the machines, and which are silent or in trouble"),
         ],
         "ls" => &[
             ("astran-backup ls", "list the top of the vault"),
