@@ -16,27 +16,35 @@ pub(super) struct Shipments {
 impl Shipments {
     /// Starts to ship, where a database is configured, and tells in `shown` how that goes. Nothing waits for it, but for removals where the
     /// configuration says so. `status` knows how many files wait, for the heartbeats.
-    #[cfg_attr(not(feature = "fleet"), expect(unused_variables, reason = "there is no fleet"))]
     pub(super) async fn start(
         config: &Config,
         shared: &Shared<Client>,
         shown: (&Health, &Metrics),
         status: Gatherer,
     ) -> Self {
+        // Not at a push, which may be typed without the configuration of the machine's daemon.
         if config.fleet.is_none() {
             forget_earlier(shared).await;
         }
+        Self::begin(config, shared, shown, status)
+    }
+
+    /// The same for a command that has no status of its own.
+    pub(super) fn start_unseen(config: &Config, shared: &Shared<Client>) -> Self {
+        let health = Health::default();
+        let status = Gatherer::without_daemon(health.clone(), None, None);
+        Self::begin(config, shared, (&health, &Metrics::new(&health)), status)
+    }
+
+    #[cfg_attr(
+        not(feature = "fleet"),
+        expect(unused_variables, clippy::needless_pass_by_value, reason = "there is no fleet")
+    )]
+    fn begin(config: &Config, shared: &Shared<Client>, shown: (&Health, &Metrics), status: Gatherer) -> Self {
         Self {
             #[cfg(feature = "fleet")]
             running: config.fleet.as_ref().map(|fleet| Running::start(fleet, shared, shown, status)),
         }
-    }
-
-    /// The same for a command that has no status of its own.
-    pub(super) async fn start_unseen(config: &Config, shared: &Shared<Client>) -> Self {
-        let health = Health::default();
-        let status = Gatherer::without_daemon(health.clone(), None, None);
-        Self::start(config, shared, (&health, &Metrics::new(&health)), status).await
     }
 
     /// Ships what is left, for some seconds at most, and ends.

@@ -75,7 +75,7 @@ async fn push(context: Context, typed: &Push, locked: &LockedFolders) -> Result<
             let progress = Progress::start(global.shown(), work, shutdown.clone());
             let (printer, printed) = Printer::start(&global, progress.done());
             let asked = if typed.again { Asked::Again } else { Asked::ByName };
-            let shipments = Shipments::start_unseen(&session.config, &shared).await;
+            let shipments = Shipments::start_unseen(&session.config, &shared);
             let ended = upload(&session.config, (shared, asked), prepared, printer, shutdown.clone()).await;
             let lines_dropped = printed.wait();
             drop(progress);
