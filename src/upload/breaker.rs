@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::backoff;
+use crate::measure;
 use crate::observe::health::HealthCheck;
 use crate::vault::{Kind, VaultError};
 
@@ -199,7 +200,7 @@ impl Permit<'_> {
             Circuit::Closed => false,
             Circuit::Open { trouble, .. } | Circuit::HalfOpen(trouble) => {
                 let lasted = trouble.since.elapsed();
-                tracing::info!(?lasted, "{} works again", self.breaker.what);
+                tracing::info!(lasted = measure::span(lasted), "{} works again", self.breaker.what);
                 true
             }
         });

@@ -67,10 +67,8 @@ impl Storm<'_> {
 
     fn clocks(&self, dice: &mut Dice) -> Clocks {
         let mut clock = |low, high| Clock::new(dice, self.seconds(low), self.seconds(high));
-        let death = if may_die() { clock(2.0, 60.0) } else { Clock::new(dice, 2 * self.length, 2 * self.length) };
-        let mut clock = |low, high| Clock::new(dice, self.seconds(low), self.seconds(high));
         Clocks {
-            death,
+            death: clock(2.0, 60.0),
             faults: clock(1.0, 15.0),
             outage: clock(20.0, 120.0),
             freeze: clock(15.0, 90.0),
@@ -114,7 +112,12 @@ impl Storm<'_> {
         while begin.elapsed() < self.length {
             self.keep_running(program, dice);
             if clocks.death.strikes(dice) {
-                end(program, dice, thrown);
+                // A login that was refused is not tried again before a person asks for it.
+                if may_die() {
+                    end(program, dice, thrown);
+                } else {
+                    program.signal("-HUP");
+                }
                 // Sometimes a long life, so that slow growth shows.
                 if !self.is_short() && dice.one_in(10) {
                     clocks.death.postpone(between(dice, Duration::from_secs(120), Duration::from_secs(480)));
