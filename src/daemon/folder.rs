@@ -18,7 +18,7 @@ use crate::observe::health::{Component, Condition};
 use crate::observe::metrics::FolderMetrics;
 use crate::observe::stall::Activity;
 use crate::removal;
-use crate::shutdown::Shutdown;
+use crate::shutdown::{Shutdown, Stop};
 use crate::upload::{Asked, Options, Outcome, Report, Uploader};
 use crate::vault::Vault;
 use crate::watch::settle::Rules;
@@ -95,8 +95,7 @@ impl<V: Vault, F: Fn(&Report)> FolderRun<V, F> {
         let reporter = Reporter { run: &self.run, counts, tally: Tally::default(), to_watch };
         let mut finding = JoinSet::new();
         if !run.once {
-            let uploader = Arc::clone(&self.uploader);
-            finding.spawn(async move { uploader.find_destination().await }.in_current_span());
+            finding.spawn(find_destination(Arc::clone(&self.uploader), shutdown.clone()).in_current_span());
         }
         let watching = watch::run(self.root, self.options, ready, reports, shutdown.clone());
         let uploading = self.uploader.run(queue, run.grace.clone(), shutdown.clone());
@@ -112,6 +111,15 @@ impl<V: Vault, F: Fn(&Report)> FolderRun<V, F> {
         tally.left += watched.cut;
         tally.stopped = stopped;
         tally
+    }
+}
+
+/// Looks for the destination until the folder leaves or a stop is requested: the uploader sends reports as long as it is used here, and
+/// the folder does not end before the last one.
+async fn find_destination<V: Vault>(uploader: Arc<Uploader<V>>, mut shutdown: Shutdown) {
+    tokio::select! {
+        () = uploader.find_destination() => {}
+        () = shutdown.reached(Stop::Leave) => {}
     }
 }
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use astran_backup::sandbox::faults::{Call, Fault, Rule};
 
@@ -108,6 +109,26 @@ fn a_folder_whose_settings_change_again_and_again_is_watched_in_the_end() {
     let output = daemon.stop();
     assert!(!output.stdout.contains("another instance"), "{output:?}");
     assert_eq!(output.code, Some(0));
+}
+
+/// Regression: the look for a destination that the vault does not have went on for ever, and so kept its folder from leaving.
+#[test]
+fn a_destination_that_is_missing_is_mended_by_a_reload_and_delays_no_stop() {
+    let world = World::new();
+    let right = folder(&world, "one", "");
+    let wrong = right.replace("/HR_Backup", "/HR_Bakcup");
+    let daemon = start(&world, std::slice::from_ref(&wrong));
+    daemon.wait_for("can't be used");
+    put(&world, "one/file");
+    configure(&world, std::slice::from_ref(&right));
+    reload(&daemon);
+    eventually("the file is stored", || is_stored(&world, "file"));
+    configure(&world, &[wrong]);
+    reload(&daemon);
+    daemon.wait_for("can't be used");
+    let asked = Instant::now();
+    assert_eq!(daemon.stop().code, Some(0));
+    assert!(asked.elapsed() < Duration::from_secs(15), "the stop took {:?}", asked.elapsed());
 }
 
 #[test]
