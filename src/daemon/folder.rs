@@ -47,6 +47,7 @@ where
     if let Some(late) = started.late
         && let Err(tally) = catch_up(late, &folder.options.condition, folder.shutdown.clone()).await
     {
+        release(folder.root, &folder.shutdown).await;
         return Ok(tally);
     }
     Ok(folder.run_loops().await)
