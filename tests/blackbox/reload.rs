@@ -131,6 +131,31 @@ fn a_destination_that_is_missing_is_mended_by_a_reload_and_delays_no_stop() {
     assert!(asked.elapsed() < Duration::from_secs(15), "the stop took {:?}", asked.elapsed());
 }
 
+/// Regression: its own lock shut the folder out, and the end of the one before it took it out of the health.
+#[test]
+fn a_folder_that_comes_back_while_it_leaves_waits_for_that_and_its_trouble_is_known() {
+    let world = World::new();
+    let (stays, returns) = (folder(&world, "stays", ""), folder(&world, "returns", ""));
+    let daemon = start(&world, &[stays.clone(), returns.clone()]);
+    world.faults().add(Rule::new(Call::Upload, Fault::Stall { ms: 2500 }).named("slow"));
+    put(&world, "returns/slow");
+    eventually("its upload has begun", || world.sandbox().stats().faults == 1);
+    configure(&world, std::slice::from_ref(&stays));
+    reload(&daemon);
+    configure(&world, &[stays, returns]);
+    reload(&daemon);
+    put(&world, "returns/file");
+    eventually("the file is stored", || is_stored(&world, "file"));
+    assert!(is_stored(&world, "slow"), "the upload under way ended first");
+    fs::rename(world.dir.path().join("returns"), world.dir.path().join("gone")).unwrap();
+    eventually("the status tells of the folder", || {
+        let status = world.run(["status", "--json"]);
+        status.stdout.contains("returns") && status.code == Some(1)
+    });
+    let output = daemon.stop();
+    assert!(!output.stdout.contains("another instance"), "{output:?}");
+}
+
 #[test]
 fn a_mistake_is_reported_and_the_configuration_before_it_holds() {
     let world = World::new();
