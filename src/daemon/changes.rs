@@ -106,6 +106,8 @@ impl Members {
         health.remove(&[Component::Folder(name.clone()), Component::Destination(name)]);
         tracing::info!(folder = %place.display(), "the folder has left");
         // Where nobody waits for it, it has left all the same.
-        left.into_iter().for_each(|left| drop(left.send(())));
+        for left in left {
+            left.send(()).ok();
+        }
     }
 }
