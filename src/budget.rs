@@ -268,3 +268,48 @@ pub(crate) const STANDSTILL: Duration = Duration::from_secs(60);
 pub(crate) const FAILURE_LINES_A_SECOND: u32 = 100;
 /// How long the end of the program waits for such a reader.
 pub(crate) const LAST_LOG_LINES: Duration = Duration::from_secs(1);
+
+// --- The fleet's database -----------------------------------------------------------------------------------------------
+
+/// How long a file's removal waits for the database to have its receipt; then the file's lease is given up.
+pub(crate) const FLEET_ACKNOWLEDGE: Duration = Duration::from_secs(2);
+/// Files that wait so at once, each with its lease and descriptors. More are left to the next walk at once.
+pub(crate) const FLEET_WAITING: usize = 256;
+
+#[cfg(feature = "fleet")]
+pub(crate) use fleet::*;
+
+/// The other limits for the database, which only a build with fleets has.
+#[cfg(feature = "fleet")]
+mod fleet {
+    use std::time::Duration;
+
+    /// To connect: name, TCP, TLS and login together.
+    pub(crate) const FLEET_CONNECT: Duration = Duration::from_secs(10);
+    /// How long an unused connection stands still before the system asks whether the other side is there.
+    pub(crate) const FLEET_KEEPALIVE: Duration = Duration::from_secs(30);
+    /// How long sent data may stay without the other side's acknowledgement before the connection counts as broken.
+    pub(crate) const FLEET_UNACKED: Duration = Duration::from_secs(20);
+    /// From a request of a host to the last byte of its answer. A batch takes a tenth of a second; the database itself gives up a little
+    /// earlier ([`FLEET_STATEMENT`]), so that it says why.
+    pub(crate) const FLEET_ANSWER: Duration = Duration::from_secs(30);
+    pub(crate) const FLEET_STATEMENT: Duration = Duration::from_secs(25);
+    /// The same for a request of a person, who may look along ten million receipts.
+    pub(crate) const FLEET_SEARCH: Duration = Duration::from_secs(600);
+    /// Receipts in one batch.
+    pub(crate) const FLEET_BATCH: usize = 1000;
+    /// The bytes of names and paths in one batch; a batch has one receipt at least.
+    pub(crate) const FLEET_BATCH_BYTES: usize = 4 << 20;
+    /// How long new receipts are gathered before they are shipped, where no file waits for that.
+    pub(crate) const FLEET_GATHER: Duration = Duration::from_secs(1);
+    /// How long the end of a run waits until the database has the newest receipts. The next run ships what is left.
+    pub(crate) const FLEET_AT_STOP: Duration = Duration::from_secs(5);
+    /// The rows that a search of all hosts prints at most.
+    pub(crate) const FLEET_ROWS: i64 = 10_000;
+    /// A token is some 200 bytes.
+    pub(crate) const FLEET_TOKEN: u64 = 4096;
+    /// A host that was not heard of for so long is silent, and receipts that wait longer are trouble: some heartbeats and a restart.
+    pub(crate) const FLEET_SILENT: Duration = Duration::from_secs(5 * 60);
+    /// How wrong a host's clock may be before `fleet status` says so. The time of a message on its way counts too.
+    pub(crate) const FLEET_CLOCK: Duration = Duration::from_secs(30);
+}

@@ -43,12 +43,13 @@
 //! | `retention` | forgets old receipts, and failures whose files are gone | `file`, `journal`, `removal` |
 //! | `inventory` | which files lie in a folder now, and why: for people who look | `config`, `file`, `filter`, `journal`, `retention`, `upload`, `vault`, `watch` |
 //! | `notifier` | tells people of trouble, by a command, a web address or a ping | `astran`, `config`, `exit`, `inventory`, `journal`, `observe`, `upload` |
+//! | `fleet` | the database that has the receipts of many machines | `config`, `journal`, `observe`, `upload` |
 //! | `daemon` | runs watch, upload, anchors and retention together | `anchors`, `config`, `exit`, `file`, `filter`, `inventory`, `journal`, `observe`, `removal`, `retention`, `upload`, `vault`, `watch` |
 //! | `status` | what the program does now, as one snapshot, and the socket where a daemon tells it | `file`, `inventory`, `journal`, `observe`, `removal`, `upload`, `vault` |
 //! | `progress` | how far a run is: bars on a terminal, else a line a minute | `observe` |
 //! | `service_manager` | tells systemd how the daemon is | `observe`, `status` |
 //! | `cli` | the command line's grammar | `config`, `observe`, `vault` |
-//! | `commands` | one module for each command | `anchors`, `astran`, `cli`, `config`, `daemon`, `exit`, `file`, `filter`, `inventory`, `journal`, `notifier`, `observe`, `progress`, `read_back`, `refused_logins`, `removal`, `retention`, `sandbox`, `secret`, `service_manager`, `status`, `upload`, `vault`, `watch` |
+//! | `commands` | one module for each command | `anchors`, `astran`, `cli`, `config`, `daemon`, `exit`, `file`, `filter`, `fleet`, `inventory`, `journal`, `notifier`, `observe`, `progress`, `read_back`, `refused_logins`, `removal`, `retention`, `sandbox`, `secret`, `service_manager`, `status`, `upload`, `vault`, `watch` |
 //! | `fuzzing` | private parts made reachable for the fuzz targets | `astran`, `commands`, `observe`, `upload` |
 //! | `main` | the program | `cli`, `commands`, `config`, `exit`, `observe` |
 //!
@@ -83,6 +84,9 @@ pub mod astran;
 pub mod config;
 pub mod journal;
 pub mod removal;
+
+#[cfg(feature = "fleet")]
+pub mod fleet;
 
 pub mod upload;
 pub mod watch;

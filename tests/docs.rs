@@ -10,20 +10,7 @@ mod schema;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-const DOCUMENTS: [&str; 2] = ["docs/architecture.md", "docs/CONTRIBUTING.md"];
-const WITH_LINKS: [&str; 11] = [
-    "README.md",
-    "CHANGELOG.md",
-    "docs/architecture.md",
-    "docs/CONTRIBUTING.md",
-    "docs/monitoring.md",
-    "docs/notify.md",
-    "docs/page.md",
-    "docs/choosing.md",
-    "docs/scripting.md",
-    "docs/service.md",
-    "docs/SECURITY.md",
-];
+const DOCUMENTS: [&str; 3] = ["docs/architecture.md", "docs/CONTRIBUTING.md", "docs/promises.md"];
 
 fn read(path: impl AsRef<Path>) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -100,17 +87,47 @@ fn each_test_that_the_documents_name_exists() {
     assert!(named > 10, "only {named} tests were found in the documents");
 }
 
+/// README, the changelog and all pages of `docs/`.
+fn pages() -> Vec<String> {
+    let entries = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs")).unwrap();
+    let files = entries.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|it| it == "md"));
+    let pages = files.map(|path| format!("docs/{}", path.file_name().unwrap().to_str().unwrap()));
+    ["README.md", "CHANGELOG.md"].map(str::to_owned).into_iter().chain(pages).collect()
+}
+
+/// The links that a page's headings give, as GitHub makes them.
+fn headings(page: &Path) -> BTreeSet<String> {
+    let text = prose(page.to_str().unwrap());
+    let headings = text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    let kept = |letter: &char| letter.is_alphanumeric() || "-_ ".contains(*letter);
+    headings.map(|heading| heading.to_lowercase().chars().filter(kept).collect::<String>().replace(' ', "-")).collect()
+}
+
 #[test]
-fn each_link_to_a_file_leads_to_one() {
-    for document in WITH_LINKS {
-        let folder = Path::new(document).parent().unwrap();
-        for link in prose(document).split("](").skip(1).filter_map(|rest| rest.split(')').next().map(str::to_owned)) {
-            let file = link.split('#').next().unwrap();
+fn each_link_to_a_file_or_a_heading_leads_to_one() {
+    for document in pages() {
+        let folder = Path::new(&document).parent().unwrap();
+        for link in prose(&document).split("](").skip(1).filter_map(|rest| rest.split(')').next().map(str::to_owned)) {
+            let (file, heading) = link.split_once('#').unwrap_or((&link, ""));
+            if link.contains("://") {
+                continue;
+            }
+            let target = if file.is_empty() { PathBuf::from(&document) } else { folder.join(file) };
+            assert!(exists(&target), "{document} links to {link}, which does not exist");
             assert!(
-                link.contains("://") || file.is_empty() || exists(folder.join(file)),
-                "{document} links to {link}, which does not exist"
+                heading.is_empty() || headings(&target).contains(heading),
+                "{document} links to {link}, and {} has no such heading",
+                target.display()
             );
         }
+    }
+}
+
+#[test]
+fn readme_leads_to_every_page() {
+    let readme = read("README.md");
+    for page in pages().into_iter().filter(|page| page != "README.md") {
+        assert!(readme.contains(&format!("]({page})")), "README does not lead to {page}");
     }
 }
 

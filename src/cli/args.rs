@@ -202,6 +202,14 @@ pub struct History {
     /// Folder in the vault for anchors: where --check looks for them, and `history anchor` puts one [env: ASTRAN_BACKUP_ANCHOR]
     #[arg(long, global = true, value_name = "PATH")]
     pub anchor: Option<String>,
+    /// Ask the fleet's database instead, for the receipts of all machines, the newest last
+    #[cfg(feature = "fleet")]
+    #[arg(long, conflicts_with_all = ["failed", "pending", "check", "prune_before"])]
+    pub all_hosts: bool,
+    /// Only machines whose names match, such as 'scan-*'
+    #[cfg(feature = "fleet")]
+    #[arg(long, value_name = "GLOB", requires = "all_hosts")]
+    pub host: Option<String>,
     /// Forget receipts older than this, such as 365d
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     #[arg(conflicts_with_all = ["name", "failed", "pending", "since", "limit", "utc", "check"])]

@@ -5,7 +5,10 @@
 #![allow(clippy::doc_markdown, rustdoc::broken_intra_doc_links)] // these comments are what --help prints
 
 mod args;
+#[cfg(feature = "fleet")]
+mod fleet;
 mod overrides;
+pub(crate) mod reference;
 
 use std::path::PathBuf;
 
@@ -20,38 +23,12 @@ pub use args::{
     Check, Completions, Get, History, HistoryCommand, Init, Ls, Man, Notify, Push, Retry, Sending, VerifyReceipts,
     Watch,
 };
-
-const AFTER_HELP: &str = "\
-Exit codes:
-    0  all done, or watch was stopped by a signal; a file that a program writes just now waits for the next run
-    1  some files failed; with --strict also files that wait; a file that was named to push and is written just now
-    2  the command line or the configuration can't be used
-    3  the login was refused
-    4  a destination or a local path is missing; watch without --once waits
-       for them instead, unless --strict is given
-    5  the service can't be reached
-    6  another instance holds the folder
-  130  interrupted; watch without --once only by a second signal
-
-Examples:
-  astran-backup init
-      ask for the account and the folder, try them, and write the configuration
-  astran-backup watch ./TemporaryFolder --dest /HR_Backup
-      upload what appears in the folder, and delete it once the store has it
-  astran-backup watch --once
-      upload what lies in every [[folder]] of the configuration, then exit
-  astran-backup push report.pdf contracts/ --dest /Legal
-      upload a file and a folder now, and keep them
-  tar -c /etc | astran-backup push - --name etc.tar --dest /Backups
-      upload standard input
-  astran-backup check
-      try the configuration, the login and the destinations, and say how to mend them
-
-The password comes from a file, a command, a systemd credential, ASTRAN_BACKUP_PASSWORD or a prompt; never from a flag.";
+#[cfg(feature = "fleet")]
+pub use fleet::{Fleet, FleetCommand};
 
 /// Uploads what appears in a folder into the Astran secure store, and deletes it locally once the store has it.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "astran-backup", version, about, after_help = AFTER_HELP)]
+#[command(name = "astran-backup", version, about, after_help = reference::after_help())]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 pub struct Cli {
     /// The flags that every command takes.
@@ -182,6 +159,9 @@ pub enum Command {
     Retry(Retry),
     /// Send a trial message to those whom [notify] tells of trouble
     Notify(Notify),
+    /// Many machines: one database that has the receipts of all
+    #[cfg(feature = "fleet")]
+    Fleet(Fleet),
     /// Ask for the account and the folder, try them, and write the configuration
     Init(Init),
     /// Run a local stand-in of the service
@@ -207,6 +187,8 @@ impl Command {
             Self::Verify(_) => "verify",
             Self::Retry(_) => "retry",
             Self::Notify(_) => "notify",
+            #[cfg(feature = "fleet")]
+            Self::Fleet(_) => "fleet",
             Self::Init(_) => "init",
             #[cfg(feature = "sandbox")]
             Self::Sandbox(_) => "sandbox",
@@ -231,6 +213,7 @@ mod tests {
                 "get" => Some("/document"),
                 "completions" => Some("bash"),
                 "notify" => Some("--test"),
+                "fleet" => Some("status"),
                 _ => None,
             };
             let line = ["astran-backup", name].into_iter().chain(argument);

@@ -104,6 +104,8 @@ impl Command {
             Self::Push(typed) => Task::Push(typed.into()),
             Self::Check(typed) if typed.dir.is_some() => Task::Watch(typed.into()),
             Self::Ls(_) | Self::Get(_) | Self::Check(_) | Self::Verify(_) => Task::Ask,
+            #[cfg(feature = "fleet")]
+            Self::Fleet(typed) if typed.asks_service() => Task::Ask,
             _ => Task::Local,
         }
     }

@@ -6,11 +6,14 @@ mod completions;
 mod context;
 mod dry_run;
 mod fatal;
+#[cfg(feature = "fleet")]
+mod fleet;
 mod get;
 pub mod history;
 mod init;
 mod journals;
 mod ls;
+mod manual;
 mod notified;
 mod notify;
 mod open_folders;
@@ -22,6 +25,7 @@ pub mod retry;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod session;
+mod shipments;
 mod status;
 mod take_folder;
 mod totals;
@@ -61,7 +65,7 @@ async fn dispatch(cli: Cli, environment: Environment, run: &Run) -> Result<Exit,
             return completions::completions(typed.shell, &mut io::stdout()).map(|()| Exit::Done);
         }
         Command::Man(typed) => {
-            return completions::man(typed.command.as_deref(), &mut io::stdout()).map(|()| Exit::Done);
+            return manual::man(typed.command.as_deref(), &mut io::stdout()).map(|()| Exit::Done);
         }
         Command::Init(typed) => {
             return init::run(&cli.global, typed, &environment, signals()?.1, &mut out).await;
@@ -93,7 +97,11 @@ async fn dispatch(cli: Cli, environment: Environment, run: &Run) -> Result<Exit,
         Command::Status => status::run(context, &mut out).await,
         Command::Ls(typed) => context.ask(async |vault| ls::run(vault, &typed.path, &mut out).await).await,
         Command::Get(typed) => get::command(context, typed, &mut out).await,
-        Command::History(typed) => history::command(context, typed, &mut out).await,
+        #[cfg(feature = "fleet")]
+        Command::Fleet(typed) => Box::pin(fleet::command(context, typed.command, &mut out)).await,
+        #[cfg(feature = "fleet")]
+        Command::History(typed) if typed.all_hosts => fleet::history(&context.config, &typed, &mut out).await,
+        Command::History(typed) => Box::pin(history::command(context, typed, &mut out)).await,
         Command::Verify(typed) => {
             let journal = journals::open_known(&context.config, &context.global).await?;
             let options = verify::Options { since: typed.since, sample: typed.sample };

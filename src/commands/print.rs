@@ -137,11 +137,12 @@ impl Printed {
     }
 }
 
-/// Whether somebody must see to it. A large file that waits for others goes by itself.
+/// Whether somebody must see to it. A large file that waits for others goes by itself, and so does one that waits
+/// for the fleet's database.
 fn needs_a_person(outcome: &Outcome) -> bool {
     match outcome {
         Outcome::Failed { .. } => true,
-        Outcome::Blocked { reason } => !matches!(reason, BlockedBy::LargeFiles),
+        Outcome::Blocked { reason } => !matches!(reason, BlockedBy::LargeFiles | BlockedBy::Receipts),
         _ => false,
     }
 }

@@ -241,9 +241,18 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("ca_file", was.ca_file != is.ca_file),
         ("who logs in (client_id, username, grant)", user(old) != user(new)),
         ("listen", old.listen != new.listen),
+        ("[fleet]", !fleet_is_same(old, new)),
         ("the state directory", old.state_dir != new.state_dir),
     ];
     differing.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
+}
+
+fn fleet_is_same(old: &Config, new: &Config) -> bool {
+    match (&old.fleet, &new.fleet) {
+        (Some(old), Some(new)) => old.is_same_as(new),
+        (None, None) => true,
+        _ => false,
+    }
 }
 
 fn secrets_of(login: Option<&Login>) -> Option<SecretSources> {

@@ -15,6 +15,7 @@ use super::open_folders::LockedFolders;
 use super::print::Printer;
 use super::reload::{Reloader, Running, access_of, settings_of};
 use super::session::{Memory, Session};
+use super::shipments::Shipments;
 use super::status;
 use super::take_folder::FolderTaker;
 use super::totals::Counts;
@@ -131,7 +132,7 @@ async fn watch(
     session.trouble.raise("not logged in yet");
     health.add(Component::Start, Arc::new(session.trouble.clone()));
     health.add(Component::Login, Arc::new(session.client.login_health()));
-    let server = listener.map(|listener| listener.serve(sources(&health, metrics, &status, &session), access));
+    let server = listener.map(|listener| listener.serve(sources(&health, metrics.clone(), &status, &session), access));
     let started = tokio::select! {
         started = start(&session, &mut present, options) => started.map(Some),
         never = ready_while_waiting(&session, &manager) => match never {},
@@ -149,14 +150,13 @@ async fn watch(
             let (printer, printed) = Printer::start(&global, progress.done());
             shared.rate().set(session.config.limit_rate.clone());
             status.uploads(shared.transfers(), Arc::clone(shared.rate()));
+            let shipments = Shipments::start(&session.config, &shared, (&health, &metrics), status.clone()).await;
             let files = notified.files();
             let print = move |report: &_| {
                 printer.print(report);
                 files.take(report);
             };
-            for folder in &present {
-                locked.hand_over(&folder.root);
-            }
+            hand_over(locked, &present);
             let (changes, changed) = daemon::changes();
             let folders = Folders { present, awaited, changes: changed };
             let running = daemon::run(Arc::clone(&shared), folders, mode, print, &health, shutdown.clone());
@@ -178,6 +178,7 @@ async fn watch(
             };
             let lines_dropped = printed.wait();
             drop(progress);
+            shipments.end().await;
             ended.map(|tally| Some(Ended { tally, some_missing, lines_dropped }))
         }
         Ok(None) => Ok(None),
@@ -185,6 +186,13 @@ async fn watch(
     };
     session.close().await;
     ended
+}
+
+/// From now on the daemon tidies these folders.
+fn hand_over(locked: &LockedFolders, present: &[WatchedFolder]) {
+    for folder in present {
+        locked.hand_over(&folder.root);
+    }
 }
 
 /// What the listener's answers are made from.

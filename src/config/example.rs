@@ -59,6 +59,7 @@ fn the_list_of_keys_is_the_same_as_the_fields_of_the_structs() {
     assert_eq!(fields::<super::file::DaemonKeys>(), listed(Table::Daemon));
     assert_eq!(fields::<super::file::JournalKeys>(), listed(Table::Journal));
     assert_eq!(fields::<super::file::NotifyKeys>(), listed(Table::Notify));
+    assert_eq!(fields::<super::file::FleetKeys>(), listed(Table::Fleet));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use url::Url;
 
 use super::notify::{NotifyEvents, SecretUrl};
 use super::values::KeepReceipts;
-use super::{AnchorFolder, Layout, MaxSize, OnConflict, RateLimit, Transfers, Verify, read};
+use super::{AnchorFolder, Database, Layout, MaxSize, OnConflict, RateLimit, ReceiptsMode, Transfers, Verify, read};
 use crate::vault::RemotePath;
 
 /// All tables.
@@ -22,6 +22,7 @@ pub(super) struct Keys {
     pub(super) daemon: DaemonKeys,
     pub(super) journal: JournalKeys,
     pub(super) notify: NotifyKeys,
+    pub(super) fleet: FleetKeys,
     pub(super) folder: Vec<UploadKeys>,
 }
 
@@ -150,4 +151,20 @@ pub(super) struct NotifyKeys {
     #[serde(deserialize_with = "read::secret_url")]
     pub(super) ping: Option<SecretUrl>,
     pub(super) names: Option<bool>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct FleetKeys {
+    #[serde(deserialize_with = "read::host_name")]
+    pub(super) name: Option<String>,
+    #[serde(deserialize_with = "read::database")]
+    pub(super) database: Option<Database>,
+    #[serde(deserialize_with = "read::path")]
+    pub(super) password_file: Option<PathBuf>,
+    #[serde(deserialize_with = "read::path")]
+    pub(super) ca_file: Option<PathBuf>,
+    pub(super) receipts: Option<ReceiptsMode>,
+    #[serde(deserialize_with = "read::heartbeat")]
+    pub(super) heartbeat: Option<Duration>,
 }

@@ -12,13 +12,14 @@ pub(super) enum Table {
     Daemon,
     Journal,
     Notify,
+    Fleet,
     Folder,
 }
 
-use Table::{Daemon, Folder, Journal, Login, Notify, Service, Upload};
+use Table::{Daemon, Fleet, Folder, Journal, Login, Notify, Service, Upload};
 
 /// Every table.
-pub(super) const TABLES: [Table; 7] = [Service, Login, Upload, Daemon, Journal, Notify, Folder];
+pub(super) const TABLES: [Table; 8] = [Service, Login, Upload, Daemon, Journal, Notify, Fleet, Folder];
 
 /// Every key, with an example of its value as TOML. `[[folder]]` also has the keys of `[upload]`.
 pub(super) const KEYS: &[(Table, &str, &str)] = &[
@@ -65,6 +66,12 @@ pub(super) const KEYS: &[(Table, &str, &str)] = &[
     (Notify, "url", r#""https://hooks.example/secret""#),
     (Notify, "ping", r#""https://hc-ping.com/your-uuid""#),
     (Notify, "names", "false"),
+    (Fleet, "name", r#""scan-01""#),
+    (Fleet, "database", r#""postgres://db.example/fleet""#),
+    (Fleet, "password_file", r#""/etc/astran-backup/fleet.password""#),
+    (Fleet, "ca_file", r#""/etc/ssl/our-ca.pem""#),
+    (Fleet, "receipts", r#""async""#),
+    (Fleet, "heartbeat", r#""60s""#),
     (Folder, "path", r#""./TemporaryFolder""#),
 ];
 
@@ -78,6 +85,7 @@ impl Table {
             Daemon => "daemon",
             Journal => "journal",
             Notify => "notify",
+            Fleet => "fleet",
             Folder => "folder",
         }
     }

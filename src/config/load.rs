@@ -10,7 +10,9 @@ use super::overrides::{Overrides, Task};
 use super::parsed::Parsed;
 use super::places::Places;
 use super::policy_builder::PolicyBuilder;
-use super::{Config, ConfigError, Environment, Folder, Login, Notify, folders, login, service, values};
+use super::{
+    Config, ConfigError, Environment, Folder, Login, Notify, Policy, fleet, folders, host, login, service, values,
+};
 use crate::secret::Source;
 
 const GRACE: Duration = Duration::from_secs(30);
@@ -50,13 +52,14 @@ impl Config {
         };
         let keys = &inputs.file.keys;
         let anchor = ("--anchor", overrides.anchor.as_deref());
+        let state_dir = state_dir(inputs)?;
         let config = Self {
             file: inputs.file.origin.clone(),
             service: service::service(inputs)?,
             login,
             login_missing,
             folders: watched_folders(inputs, &upload, &configured, &places)?,
-            upload: upload.with_overrides(&overrides.task),
+            upload: with_host(inputs, upload.with_overrides(&overrides.task))?,
             limit_rate: overrides.limit_rate.clone().or_else(|| keys.service.limit_rate.clone()).unwrap_or_default(),
             grace: keys.daemon.grace.unwrap_or(GRACE),
             listen: keys.daemon.listen,
@@ -68,7 +71,8 @@ impl Config {
                 .or_else(|| keys.journal.anchor.clone())
                 .unwrap_or_default(),
             notify: Notify::of_keys(&keys.notify),
-            state_dir: state_dir(inputs)?,
+            fleet: fleet::fleet(inputs, &state_dir)?,
+            state_dir,
         };
         config.refuse_surprises(inputs, &places)?;
         config.require_destinations(inputs)?;
@@ -109,6 +113,10 @@ impl Config {
         own_files.extend(self.file.as_deref().map(|path| ("the configuration file", path)));
         own_files.extend(self.service.ca_file.as_deref().map(|path| ("the certificate file", path)));
         own_files.extend(secrets.map(|path| ("a file with a secret", path)));
+        if let Some(fleet) = &self.fleet {
+            own_files.extend(fleet.password.path().map(|path| ("a file with a secret", path)));
+            own_files.extend(fleet.ca_file.as_deref().map(|path| ("the certificate file", path)));
+        }
         folders::are_apart(&self.folders, places)?;
         folders::hold_no_own_files("watched", &self.folders, configured, &own_files, places)?;
         let pushed: Vec<Folder> =
@@ -133,6 +141,16 @@ fn upload_policy(inputs: &Inputs<'_>) -> Result<PolicyBuilder, ConfigError> {
     Ok(upload)
 }
 
+/// The policy with this machine's name in its destination, where that has the place `{host}`: machines of a fleet that share one
+/// configuration have files of the same name.
+fn with_host(inputs: &Inputs<'_>, mut policy: Policy) -> Result<Policy, ConfigError> {
+    let configured = inputs.file.keys.fleet.name.as_deref();
+    if let Some(dest) = &mut policy.dest {
+        *dest = host::fill_in(dest, || host::name_of_this(configured, &host::machine()))?;
+    }
+    Ok(policy)
+}
+
 /// Each `[[folder]]` of the file, with the policy that the command line makes of its own.
 fn configured_folders(inputs: &Inputs<'_>, upload: &PolicyBuilder) -> Result<Vec<Folder>, ConfigError> {
     let folders = inputs.file.keys.folder.iter().enumerate();
@@ -151,7 +169,7 @@ fn configured_folder(
         return Err(ConfigError::new(format!("{place} number {number} is missing: add path = \"./TemporaryFolder\"")));
     };
     let policy = upload.clone().with_keys(keys, at)?.with_overrides(&inputs.overrides.task);
-    Ok(Folder { path, policy })
+    Ok(Folder { path, policy: with_host(inputs, policy)? })
 }
 
 /// The folders to watch: the one that the command line names, or else all configured ones.
@@ -169,8 +187,10 @@ fn watched_folders(
         return if configured.is_empty() { Err(no_folder(inputs)) } else { Ok(configured.to_vec()) };
     };
     let known = configured.iter().find(|folder| places.same(&folder.path, dir));
-    let policy =
-        known.map_or_else(|| upload.clone().with_overrides(&inputs.overrides.task), |folder| folder.policy.clone());
+    let policy = match known {
+        Some(folder) => folder.policy.clone(),
+        None => with_host(inputs, upload.clone().with_overrides(&inputs.overrides.task))?,
+    };
     Ok(vec![Folder { path: dir.clone(), policy }])
 }
 

@@ -10,7 +10,9 @@ mod addresses;
 mod environment;
 mod error;
 mod file;
+mod fleet;
 mod folders;
+mod host;
 mod inputs;
 mod keys;
 mod load;
@@ -35,6 +37,11 @@ use std::time::Duration;
 
 pub use environment::Environment;
 pub use error::ConfigError;
+#[cfg(feature = "fleet")]
+pub(crate) use fleet::login_of;
+pub use fleet::{Database, Fleet, ReceiptsMode};
+#[cfg(feature = "fleet")]
+pub(crate) use host::host_name;
 pub use login::{Grant, Login};
 pub use notify::{Notify, NotifyEvents, SecretUrl};
 pub use overrides::Overrides;
@@ -75,6 +82,8 @@ pub struct Config {
     pub anchor: AnchorFolder,
     /// Who is told of trouble.
     pub notify: Notify,
+    /// The database that has the receipts of many machines; `None` where this machine is in no fleet.
+    pub fleet: Option<Fleet>,
     /// The folder of the journal.
     pub state_dir: PathBuf,
 }

@@ -10,7 +10,7 @@ use url::Url;
 
 use super::notify::{NotifyEvents, SecretUrl};
 use super::values::KeepReceipts;
-use super::{AnchorFolder, MaxSize, RateLimit, Transfers, addresses, values};
+use super::{AnchorFolder, Database, MaxSize, RateLimit, Transfers, addresses, fleet, host, values};
 use crate::vault::RemotePath;
 
 type Read<'de, D, T> = Result<Option<T>, <D as Deserializer<'de>>::Error>;
@@ -21,6 +21,19 @@ pub(super) fn realm<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, String> {
 
 pub(super) fn address<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, Url> {
     text(de, addresses::service)
+}
+
+pub(super) fn host_name<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, String> {
+    text(de, host::host_name)
+}
+
+pub(super) fn database<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, Database> {
+    text(de, fleet::database)
+}
+
+/// A second or more: the database of a large fleet has thousands of them to take.
+pub(super) fn heartbeat<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, Duration> {
+    rescan(de)
 }
 
 pub(super) fn content_type<'de, D: Deserializer<'de>>(de: D) -> Read<'de, D, String> {

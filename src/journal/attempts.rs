@@ -27,12 +27,16 @@ impl Journal {
     /// Also of an attempt that was abandoned: another process may have asked for the document too early, and what the vault says
     /// now counts. The same receipt once more is no error. An error does not prove that nothing was written: asking again is safe.
     pub async fn stored(&self, id: AttemptId, stored: Stored) -> Result<i64, JournalError> {
-        self.write(move |connection| write_receipt(connection, id, &stored, SystemTime::now())).await
+        let number = self.write(move |connection| write_receipt(connection, id, &stored, SystemTime::now())).await?;
+        self.announce_receipt();
+        Ok(number)
     }
 
     /// Writes intent and receipt of a file that the vault has already, under a name that may belong to another local path.
     pub async fn adopt(&self, intent: Intent, stored: Stored) -> Result<(AttemptId, i64), JournalError> {
-        self.write(move |connection| adopt(connection, &intent, &stored, SystemTime::now())).await
+        let numbers = self.write(move |connection| adopt(connection, &intent, &stored, SystemTime::now())).await?;
+        self.announce_receipt();
+        Ok(numbers)
     }
 
     /// Writes the receipt of an attempt whose file was moved since: one for the old path, whose name it is, and one in an attempt of
@@ -44,7 +48,13 @@ impl Journal {
             end(connection, id, &End::Superseded)?;
             adopt(connection, &intent, &stored, now)
         };
-        self.write(write).await
+        let numbers = self.write(write).await?;
+        self.announce_receipt();
+        Ok(numbers)
+    }
+
+    fn announce_receipt(&self) {
+        self.inner.receipts.send_replace(());
     }
 
     /// Writes how an attempt ended; the last end written counts. `Removed`, `Moved` and `Kept` need a receipt.

@@ -24,7 +24,8 @@ impl Journal {
         self.read(move |connection| check(connection, &dir)).await
     }
 
-    /// Deletes the oldest receipts: those stored before this time, up to the first whose file is still to be dealt with. What
+    /// Deletes the oldest receipts: those stored before this time, up to the first whose file is still to be dealt with, or of which the
+    /// copy elsewhere is still missing ([`Journal::note_shipped`]). What
     /// remains can still be checked; a pruned name belongs to no path. Returns how many.
     pub async fn prune(&self, before: SystemTime) -> Result<u64, JournalError> {
         let mut count = 0;
@@ -76,11 +77,11 @@ fn check(connection: &Connection, dir: &Path) -> rusqlite::Result<CheckReport> {
     Ok(report)
 }
 
-/// The oldest receipts, and whether each may be pruned: it is old, and nothing is to be done about its file any more, or the file
+/// The oldest receipts, and whether each may be pruned: it is old, its copy is kept where copies are kept elsewhere, and nothing is to be done about its file any more, or the file
 /// was written anew since.
 static OLDEST_RECEIPTS: Sql = Sql::new(|| {
     format!(
-        "SELECT r.seq, r.hash, r.stored < ?1 AND (ifnull(a.state, {open}) > {failed} OR EXISTS \
+        "SELECT r.seq, r.hash, r.stored < ?1 AND r.seq <= ?3 AND (ifnull(a.state, {open}) > {failed} OR EXISTS \
          (SELECT 1 FROM attempt b WHERE b.root = a.root AND b.relative = a.relative AND b.inode = a.inode AND b.id > a.id)) \
          AS may_go FROM receipt r LEFT JOIN attempt a ON a.id = r.attempt ORDER BY r.seq LIMIT ?2",
         open = state::OPEN,
@@ -95,7 +96,8 @@ static OLDEST_RECEIPTS: Sql = Sql::new(|| {
 fn prune(connection: &Connection, dir: &Path, before: SystemTime, now: SystemTime) -> Result<usize, RequestError> {
     let limit = i64::try_from(PRUNED_AT_ONCE).unwrap_or(i64::MAX);
     let mut statement = connection.prepare_cached(&OLDEST_RECEIPTS)?;
-    let rows = statement.query_map(params![nanoseconds(before), limit], |row| {
+    let shipped = marks::shipped(connection)?.unwrap_or(i64::MAX);
+    let rows = statement.query_map(params![nanoseconds(before), limit, shipped], |row| {
         Ok((row.get::<_, i64>("seq")?, row.get::<_, Vec<u8>>("hash")?, row.get::<_, bool>("may_go")?))
     })?;
     let old =

@@ -44,6 +44,12 @@ impl Journal {
         self.read(move |connection| failures_page(connection, before, after)).await
     }
 
+    /// How many failures the journal has, those included whose files are gone since a day or less.
+    pub async fn count_failures(&self) -> Result<u64, JournalError> {
+        let count = |connection: &Connection| connection.query_row(&COUNT_FAILURES, [], |row| row.get::<_, i64>(0));
+        self.read(count).await.map(i64::cast_unsigned)
+    }
+
     /// Forgets these failures, except those that have a receipt by now. Returns how many.
     pub async fn forget_failures(&self, ids: Vec<AttemptId>) -> Result<u64, JournalError> {
         self.write(move |connection| forget_failures(connection, &ids)).await
@@ -111,6 +117,9 @@ const IS_NOT_NEWEST: &str = "id <> (SELECT max(id) FROM attempt)";
 pub(super) fn is_failed(table: &str) -> String {
     format!("{table}state = {failed}", failed = state::FAILED)
 }
+
+static COUNT_FAILURES: Sql =
+    Sql::new(|| format!("SELECT count(*) FROM attempt WHERE state = {failed}", failed = state::FAILED));
 
 /// Forgets the oldest failures without a receipt beyond the newest `limit`. Returns how many.
 fn limit_failures(connection: &Connection, limit: usize) -> Result<usize, RequestError> {

@@ -11,13 +11,14 @@
 //!   answers what a look at a folder asks about many files, `stored_today` how much was stored since a point in time;
 //! - `chain` checks and prunes the chain of receipts; `local_ends` is the chain of what became of the local files; `heads` reads,
 //!   signs and compares the ends of both chains, `anchor_lock` lets one process at a time put anchors;
+//! - `links` hands the chain of receipts out byte for byte, for copies elsewhere;
 //! - `service` says which service the journal belongs to; `state_dir` finds the journal of a service.
 //!
 //! Pure: `receipt` (what a receipt's hash is, and where a chain is broken), `report` (the same in words), `anchor` (what is kept
 //! of both chains elsewhere), `known_head` (the head of a chain as it is known from elsewhere).
 //!
 //! Below them: `entry` (the types), `sql` and `row` (the names in the SQL, and rows turned into types), `marks` (the table of the
-//! chains' ends), `fields` (what is hashed), `key` (what signs), `writer` (the one thread that commits, in groups), `readers`,
+//! chains' ends), `fields` (what is hashed), `key` (what signs, `signer` apart from a journal), `writer` (the one thread that commits, in groups), `readers`,
 //! `open`, `schema`, `error`.
 
 pub mod anchor;
@@ -32,6 +33,7 @@ mod heads;
 mod history;
 mod key;
 mod known_head;
+mod links;
 mod local_ends;
 mod look;
 mod marks;
@@ -43,6 +45,8 @@ mod report;
 mod row;
 mod schema;
 mod service;
+#[cfg(feature = "fleet")]
+mod signer;
 mod sql;
 mod state_dir;
 mod stored_today;
@@ -54,6 +58,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use rusqlite::Connection;
+use tokio::sync::watch;
 
 pub(crate) use self::entry::GONE_AT_START;
 pub use self::entry::{AttemptId, Begun, End, Entry, Intent, Link, LocalEnd, Record, State, Stored};
@@ -63,10 +68,13 @@ pub use self::heads::{AnchorRecord, SignedAnchor};
 pub use self::history::{Filter, NamePattern, Receipt};
 pub use self::key::{KeyError, KeyProblem};
 pub use self::known_head::{Chain, HeadComparison, KnownHead, NotAHead};
+pub use self::links::{ChainLink, Ends, is_head_signed};
 pub(crate) use self::look::Known;
 use self::open::Access;
 use self::readers::Readers;
 pub use self::report::{ChainDefect, ChainEnd, CheckReport, DefectKind};
+#[cfg(feature = "fleet")]
+pub(crate) use self::signer::{Signer, is_signed_by};
 pub use self::state_dir::Ownership;
 pub(crate) use self::stored_today::StoredSince;
 use self::writer::Writer;
@@ -85,6 +93,8 @@ struct Inner {
     readers: Readers,
     /// How many failures this process has written.
     failures: AtomicU64,
+    /// Changes whenever this process has written a receipt.
+    receipts: watch::Sender<()>,
 }
 
 impl Journal {
@@ -96,7 +106,15 @@ impl Journal {
         let (connection, path) = open::open(state_dir)?;
         let writer = Writer::start(connection, path.clone())?;
         let readers = Readers::new(path.clone(), Access::Full);
-        Ok(Self { inner: Arc::new(Inner { path, writer: Some(writer), readers, failures: AtomicU64::new(0) }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                path,
+                writer: Some(writer),
+                readers,
+                failures: AtomicU64::new(0),
+                receipts: watch::Sender::default(),
+            }),
+        })
     }
 
     /// Opens the journal in this folder for reads alone. Makes and changes no file.
@@ -104,12 +122,26 @@ impl Journal {
         let path = open::file_in(dir);
         open::check_to_peek(&path)?;
         let readers = Readers::new(path.clone(), Access::Peek);
-        Ok(Self { inner: Arc::new(Inner { path, writer: None, readers, failures: AtomicU64::new(0) }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                path,
+                writer: None,
+                readers,
+                failures: AtomicU64::new(0),
+                receipts: watch::Sender::default(),
+            }),
+        })
     }
 
     /// The folder that the journal lies in.
     fn dir(&self) -> PathBuf {
         self.inner.path.parent().map(Path::to_owned).unwrap_or_default()
+    }
+
+    /// Changes whenever this process has written a receipt.
+    #[cfg(feature = "fleet")]
+    pub(crate) fn receipts_written(&self) -> watch::Receiver<()> {
+        self.inner.receipts.subscribe()
     }
 
     /// The size of the journal and its write-ahead log on the disk, in bytes. Blocks.

@@ -16,6 +16,11 @@ pub struct ChainEnd {
 }
 
 impl ChainEnd {
+    /// The entry's hash; zeros where there is none.
+    pub fn hash_bytes(&self) -> &[u8] {
+        &self.hash
+    }
+
     /// The entry's hash, lower-case hexadecimal.
     pub fn hash(&self) -> String {
         hex(&self.hash)

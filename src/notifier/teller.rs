@@ -336,5 +336,6 @@ fn cause_of(component: &Component) -> &'static str {
         Component::Destination(_) => "destination",
         Component::Folder(_) => "folder",
         Component::Progress => "progress",
+        Component::Fleet => "fleet",
     }
 }

@@ -24,6 +24,15 @@ pub enum Component {
     Folder(String),
     /// All files together: in trouble when files wait and none makes progress.
     Progress,
+    /// The fleet's database, to which receipts are shipped. No upload waits for it.
+    Fleet,
+}
+
+impl Component {
+    /// Whether uploads wait while the component is in trouble.
+    pub fn holds_up_uploads(&self) -> bool {
+        *self != Self::Fleet
+    }
 }
 
 impl fmt::Display for Component {
@@ -36,13 +45,14 @@ impl fmt::Display for Component {
             Self::Destination(folder) => write!(f, "the destination of {folder}"),
             Self::Folder(folder) => write!(f, "the folder {folder}"),
             Self::Progress => f.write_str("the files"),
+            Self::Fleet => f.write_str("the fleet's database"),
         }
     }
 }
 
 /// The state of one component.
 pub trait HealthCheck: fmt::Debug + Send + Sync {
-    /// Returns why the component holds up uploads; `None` while it does not. Never blocks.
+    /// Returns why the component holds up uploads, or can't do its own work; `None` while all is well. Never blocks.
     ///
     /// `/readyz` shows the text to everyone who can reach its address, so the text names no file and no account, and
     /// holds nothing secret.
@@ -71,7 +81,7 @@ struct Check {
 pub struct Checked {
     /// The component.
     pub component: Component,
-    /// Why it holds up uploads, on one line; `None` while it does not.
+    /// Its trouble, on one line; `None` while all is well.
     pub trouble: Option<String>,
     /// When a check first saw the trouble: in `watch` two seconds after its beginning at most.
     pub since: Option<SystemTime>,
@@ -117,9 +127,19 @@ impl Health {
         checks.iter().any(|check| check.asks.is_refused_login())
     }
 
-    /// Returns one line for each component in trouble, with the time since when it is; none while uploads go on.
+    /// Returns one line for each component whose trouble holds up uploads, with the time since when it is; none while they go on.
     pub fn reasons(&self) -> Vec<String> {
-        self.check_all().iter().filter_map(Checked::reason).collect()
+        self.lines(true)
+    }
+
+    /// Returns one line for each component in trouble that holds up nothing.
+    pub fn notes(&self) -> Vec<String> {
+        self.lines(false)
+    }
+
+    fn lines(&self, hold_up_uploads: bool) -> Vec<String> {
+        let checked = self.check_all().into_iter().filter(|it| it.component.holds_up_uploads() == hold_up_uploads);
+        checked.filter_map(|it| it.reason()).collect()
     }
 }
 
@@ -135,6 +155,11 @@ impl Condition {
     /// Sets the trouble and its reason. Returns whether there was no trouble before.
     pub fn raise(&self, reason: impl Into<String>) -> bool {
         self.reason().replace(reason.into()).is_none()
+    }
+
+    /// Ends the trouble. Returns whether there was any.
+    pub fn take(&self) -> bool {
+        self.reason().take().is_some()
     }
 
     /// Ends the trouble.
@@ -170,6 +195,17 @@ mod tests {
         assert_eq!(health.reasons(), [format!("the journal: the disk is full{}", since(0)), folder_line.clone()]);
         journal.clear();
         assert_eq!(health.reasons(), [folder_line]);
+    }
+
+    #[test]
+    fn trouble_of_the_fleets_database_holds_up_nothing_and_is_told_all_the_same() {
+        let (health, fleet) = (Health::default(), Condition::default());
+        health.add(Component::Fleet, Arc::new(fleet.clone()));
+        fleet.raise("down");
+        assert_eq!(health.reasons(), [""; 0]);
+        assert!(health.notes()[0].starts_with("the fleet's database: down (since "), "{:?}", health.notes());
+        assert!(fleet.take() && !fleet.take());
+        assert_eq!(health.notes(), [""; 0]);
     }
 
     #[test]

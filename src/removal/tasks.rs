@@ -84,6 +84,16 @@ impl InFlight {
     }
 }
 
+/// A file that is not known yet to be removed, counted among those that are.
+#[derive(Debug)]
+pub(crate) struct CountedIn(Arc<InFlight>);
+
+impl Drop for CountedIn {
+    fn drop(&mut self) {
+        self.0.ended(1);
+    }
+}
+
 /// Files handled in one batch.
 const BATCH: usize = 256;
 
@@ -107,6 +117,12 @@ impl Removals {
         let Ok(place) = self.requests.reserve().await else { return };
         self.in_flight.started();
         place.send((request, uploaded));
+    }
+
+    /// Counts a file in that may have to be removed, until the guard is dropped: [`Removals::drained`] waits for that.
+    pub(crate) fn count_in(&self) -> CountedIn {
+        self.in_flight.started();
+        CountedIn(Arc::clone(&self.in_flight))
     }
 
     /// Resolves when no file is being removed.

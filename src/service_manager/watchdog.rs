@@ -19,8 +19,8 @@ pub(super) struct OwnStall {
 impl OwnStall {
     /// Looks at the health. Returns whether there is no such standstill, or it may still end by itself.
     pub(super) fn is_over(&mut self, checked: &[Checked], in_flight: usize, now: Instant) -> bool {
-        let mut in_trouble =
-            checked.iter().filter(|checked| checked.trouble.is_some()).map(|checked| &checked.component);
+        let mut in_trouble = checked.iter().filter(|it| it.trouble.is_some()).map(|it| &it.component);
+        let mut in_trouble = in_trouble.by_ref().filter(|component| component.holds_up_uploads());
         // An upload in flight waits for the network or for the disk. Each has a time limit of its own.
         let is_own = in_flight == 0 && in_trouble.next() == Some(&Component::Progress) && in_trouble.next().is_none();
         self.since = is_own.then(|| self.since.unwrap_or(now));

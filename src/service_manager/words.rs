@@ -52,6 +52,7 @@ fn trouble_in_words(checked: &Checked, now: &ZonedDateTime) -> String {
     match &checked.component {
         Component::Start | Component::Service => format!("waiting for the service{since}: {reason}"),
         Component::Progress => format!("no file moves{since}: {reason}"),
+        Component::Fleet => format!("receipts are not shipped{since}: {reason}"),
         other => format!("waiting for {other}{since}: {reason}"),
     }
 }

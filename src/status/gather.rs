@@ -149,6 +149,13 @@ impl Gatherer {
         transfers
     }
 
+    /// How many files wait in all folders, as far as the watches have counted them.
+    #[cfg(feature = "fleet")]
+    pub(crate) fn files_waiting(&self) -> u64 {
+        let places = locked(&self.0.places);
+        places.iter().filter_map(|(place, ..)| Some(place.waiting.as_ref()?.get()?.files)).sum()
+    }
+
     /// How many uploads are in flight.
     pub(crate) fn uploads_in_flight(&self) -> usize {
         self.transfers().len()
@@ -367,6 +374,7 @@ fn trouble(checked: Checked, is_daemon: bool) -> Option<Trouble> {
         Component::Destination(folder) => ("destination", Some(folder)),
         Component::Folder(folder) => ("folder", Some(folder)),
         Component::Progress => ("progress", None),
+        Component::Fleet => ("fleet", None),
     };
     let since = checked.since.filter(|_| is_daemon).map(utc);
     Some(Trouble { component: component.to_owned(), folder, reason: checked.trouble?, since })

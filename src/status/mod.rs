@@ -58,7 +58,7 @@ pub(crate) struct FailedReload {
 /// What holds up uploads.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Trouble {
-    /// `start`, `service`, `login`, `journal`, `destination`, `folder` or `progress`.
+    /// `start`, `service`, `login`, `journal`, `destination`, `folder`, `progress` or `fleet`.
     pub(crate) component: String,
     /// The folder, where the trouble is that of one.
     pub(crate) folder: Option<String>,

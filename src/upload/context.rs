@@ -12,6 +12,7 @@ use super::source::Source;
 use super::target::{Sent, Target};
 use super::verify::{self, Found};
 use crate::config::{After, Policy, Verify};
+use crate::journal::Entry;
 use crate::observe::metrics::FolderMetrics;
 use crate::vault::{RemotePath, Vault};
 
@@ -49,6 +50,15 @@ impl<V: Vault> Context<V> {
         // A store that is asked again and again for what it may still be storing is no standstill.
         self.shared.activity.advanced();
         found.map_err(StepError::unanswered)
+    }
+
+    /// Whether a file with this receipt may be removed, as far as the copies of receipts go.
+    pub(super) async fn may_be_removed(&self, entry: &Entry) -> bool {
+        match (self.shared.acknowledged.get(), entry.receipt) {
+            (Some(acknowledged), Some(number)) => acknowledged.has_by_now(number).await,
+            // A receipt that was pruned has a copy, or had one.
+            _ => true,
+        }
     }
 
     /// How long until the store is asked again for an upload that was cut off at this time; `None` where it can't arrive any more.

@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
+use tracing::Instrument as _;
+
+use super::Acknowledged;
 use super::Uploader;
-use super::outcome::{Failure, Outcome, Report, Unsettled};
+use super::outcome::{BlockedBy, Failure, Outcome, Report, Unsettled};
 use super::receipt::Receipted;
 use super::source::Source;
 use crate::config::{After, Policy};
 use crate::file::Settled;
+use crate::file::lease::LeaseBreaks;
 use crate::journal::{AttemptId, End, LocalEnd};
 use crate::removal::{
     Disposition, MoveTarget, MoveTargetError, NotRemoved, RemovalError, RemovalRequest, UploadedFile,
@@ -85,7 +89,8 @@ impl<V: Vault> Uploader<V> {
         None
     }
 
-    /// Hands a file over to the removal, whose end becomes the file's report.
+    /// Hands a file over to the removal, whose end becomes the file's report. Where receipts have copies elsewhere, the copy of this file's
+    /// receipt comes first.
     async fn remove(
         &self,
         file: &Settled,
@@ -94,6 +99,66 @@ impl<V: Vault> Uploader<V> {
         record: Option<AttemptId>,
         why: Why,
     ) {
+        let number = match &why {
+            Why::Stored(receipted, _) => receipted.number,
+            Why::Failed(_) => None,
+        };
+        let (request, uploaded) = self.removal(file, source, disposition, record, why);
+        match (self.context.shared.acknowledged.get(), number) {
+            (Some(acknowledged), Some(number)) if !acknowledged.has(number) => {
+                self.remove_acknowledged(acknowledged, number, request, uploaded);
+            }
+            // A receipt that was pruned has a copy, or had one.
+            _ => self.removals.add(request, uploaded).await,
+        }
+    }
+
+    /// Hands a file over to the removal once its receipt has a copy elsewhere. The wait is a task beside the uploads, and short; then the
+    /// file's lease is given up, and the file stays until the next walk. The same at once where too many files wait.
+    fn remove_acknowledged(
+        &self,
+        acknowledged: &Acknowledged,
+        number: i64,
+        request: RemovalRequest,
+        uploaded: UploadedFile,
+    ) {
+        let Some(place) = acknowledged.place() else {
+            return self.report(request.file, Outcome::Blocked { reason: BlockedBy::Receipts });
+        };
+        let (removals, reports, breaks) =
+            (self.removals.clone(), self.reports.clone(), self.context.shared.breaks.clone());
+        let (acknowledged, until_decided) = (acknowledged.clone(), self.removals.count_in());
+        let span = request.span.clone();
+        let wait = async move {
+            let outcome = tokio::select! {
+                reached = acknowledged.reached(number) => (!reached).then_some(Outcome::Blocked { reason: BlockedBy::Receipts }),
+                () = opened_for_writing(&breaks, &uploaded) => {
+                    let place = request.file.relative.clone();
+                    Some(Outcome::Again { reason: Unsettled::OpenedForWriting, place })
+                }
+            };
+            match outcome {
+                None => removals.add(request, uploaded).await,
+                Some(outcome) => {
+                    drop(uploaded);
+                    // The send fails only where the receiver of reports is gone.
+                    reports.send(Report::new(request.file, outcome)).ok();
+                }
+            }
+            drop((place, until_decided));
+        };
+        tokio::spawn(wait.instrument(span));
+    }
+
+    /// What the removal of a file needs.
+    fn removal(
+        &self,
+        file: &Settled,
+        source: Source,
+        disposition: Disposition,
+        record: Option<AttemptId>,
+        why: Why,
+    ) -> (RemovalRequest, UploadedFile) {
         let sha256 = source.sha256();
         let Source { opened, lease, lock, .. } = source;
         let reports = self.reports.clone();
@@ -104,7 +169,15 @@ impl<V: Vault> Uploader<V> {
         let span = tracing::Span::current();
         let prunes = self.context.policy.prune_empty;
         let request = RemovalRequest { file: file.clone(), disposition, prunes, record, on_end, span };
-        self.removals.add(request, UploadedFile { opened, lease, lock, sha256 }).await;
+        (request, UploadedFile { opened, lease, lock, sha256 })
+    }
+}
+
+/// Resolves when a process opens the file for writing, which waits until the lease is given up.
+async fn opened_for_writing(breaks: &LeaseBreaks, uploaded: &UploadedFile) {
+    match &uploaded.lease {
+        Some(lease) => breaks.broken(lease).await,
+        None => std::future::pending().await,
     }
 }
 

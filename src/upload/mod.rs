@@ -7,6 +7,7 @@
 //! Failures are met where they belong: trouble of what all files need (service, login, journal) opens a `breaker` and blames no
 //! file; what one file suffers is written down with its reason, and that file is left until it changes.
 
+mod acknowledged;
 pub(crate) mod backoff;
 mod body;
 mod breaker;
@@ -53,6 +54,7 @@ use crate::removal::Removals;
 use crate::shutdown::{Grace, Shutdown, Stop};
 use crate::vault::{Kind, RemotePath, Vault, VaultError};
 
+pub use acknowledged::Acknowledged;
 use breaker::Breaker;
 use concurrency::{Concurrency, Places};
 use context::Context;
@@ -91,6 +93,8 @@ pub struct Shared<V> {
     rate: Arc<RateLimiter>,
     /// The places of all uploaders whose number of uploads at once is found by measuring.
     places: Arc<Places>,
+    /// Set where files are removed only once their receipts have a second copy elsewhere.
+    acknowledged: OnceLock<Acknowledged>,
 }
 
 /// How long the service may be in trouble before a command that is to end gives up: the whole then takes under a minute.
@@ -115,7 +119,13 @@ impl<V: Vault> Shared<V> {
             places: Places::new(config::Transfers::Auto, transfers.clone()),
             transfers,
             rate: Arc::default(),
+            acknowledged: OnceLock::new(),
         })
+    }
+
+    /// From now on files are removed only once their receipts have a second copy elsewhere.
+    pub fn remove_only_acknowledged(&self, acknowledged: Acknowledged) {
+        self.acknowledged.get_or_init(|| acknowledged);
     }
 
     /// The administrator says that the service or the login was mended: files that wait for it are tried at once.

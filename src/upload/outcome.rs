@@ -176,6 +176,11 @@ pub enum BlockedBy {
     /// As many large files as may wait are waiting already.
     #[error("other large files are sent first; it is looked at again at the next walk through the folder")]
     LargeFiles,
+    /// The file is stored, and is to be removed only once its receipt has a copy in the fleet's database.
+    #[error(
+        "it is stored; it stays here until the fleet's database has its receipt, and is looked at again at the next walk through the folder"
+    )]
+    Receipts,
 }
 
 /// Why a file must settle again.

@@ -20,7 +20,7 @@ use super::target::{Sent, Target};
 use super::unreadable;
 use super::verify::{self, Found};
 use crate::budget;
-use crate::config::OnConflict;
+use crate::config::{After, OnConflict};
 use crate::failpoint::failpoint;
 use crate::file::Settled;
 use crate::journal::{AttemptId, Begun, End, Entry, Intent, LocalEnd, State, Stored};
@@ -103,6 +103,9 @@ impl<'a, V: Vault> Transfer<'a, V> {
                 // That may have taken long, and ended other attempts too.
                 open = self.open_attempts().await?;
                 (receipted, None)
+            }
+            Plan::Finish(entry) if *after != After::Keep && !self.context.may_be_removed(&entry).await => {
+                return Ok(Finished::Nothing(Outcome::Blocked { reason: BlockedBy::Receipts }));
             }
             Plan::Finish(entry) => (None, Some(entry)),
             Plan::Upload => (None, None),

@@ -138,3 +138,14 @@ fn all_folders_of_a_configuration_file_are_watched_at_once() {
     eventually("one is removed", || world.files_left().is_empty());
     assert_eq!(daemon.stop().code, Some(0));
 }
+
+#[test]
+fn each_machine_of_a_fleet_stores_under_its_own_name() {
+    let world = World::with(|options| options.folders.push(RemotePath::parse("/HR_Backup/scan-01").unwrap()));
+    world.configure("[upload]\ndest = \"/nowhere\"\n[fleet]\nname = \"scan-01\"\n");
+    world.put("scan0001.pdf", "of this machine");
+    let output = world.once_quick(&["--config", "config.toml", "--dest", "/HR_Backup/{host}"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert_eq!(world.stored("/HR_Backup/scan-01/scan0001.pdf").unwrap(), b"of this machine");
+    assert!(world.files_left().is_empty());
+}

@@ -18,6 +18,7 @@ mod bad_answers;
 mod bad_input;
 mod bursts;
 mod choosing;
+mod documents;
 mod dry_run;
 mod ends;
 mod failures_told;

@@ -49,3 +49,23 @@ fn no_file_is_fine() {
         assert!(config.login().unwrap_err().to_string().contains(home.config().to_str().unwrap()), "the file to write");
     }
 }
+
+#[test]
+fn a_destination_takes_the_machines_name_and_a_name_that_leads_elsewhere_is_refused() {
+    let with = |name: &str| {
+        Home::with(&format!(
+            "{SERVICE}[upload]\ndest = \"/Scans/{{host}}\"\n[fleet]\nname = \"{name}\"\n[[folder]]\npath = \"/w\"\n[[folder]]\n\
+             path = \"/v\"\ndest = \"/{{host}}\"\n"
+        ))
+    };
+    let config = with("scan-01").load("watch").unwrap();
+    let of_folders = config.folders.iter().map(|folder| folder.policy.dest.as_ref().unwrap().to_string());
+    assert_eq!(
+        (dest(&config).as_str(), of_folders.collect::<Vec<_>>()),
+        ("/Scans/scan-01", vec!["/Scans/scan-01".into(), "/scan-01".into()])
+    );
+    for bad in ["..", "a/b", ""] {
+        let why = with(bad).load("watch").unwrap_err();
+        assert!(why.contains("line") && why.contains("name in [fleet]"), "{why}");
+    }
+}

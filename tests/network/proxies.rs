@@ -19,6 +19,22 @@ fn trap() -> (String, Arc<AtomicUsize>) {
     (format!("http://{address}"), count)
 }
 
+/// docs/proxies.md lists these variables.
+#[test]
+fn a_service_elsewhere_is_reached_through_the_proxy_of_each_variable() {
+    let world = World::new();
+    for variable in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
+        let (proxy, connections) = trap();
+        let mut command = world.command();
+        for address in ["ASTRAN_BACKUP_API_URL", "ASTRAN_BACKUP_AUTH_URL"] {
+            command.env(address, "https://service.example");
+        }
+        let ended = run_to_end(command.env(variable, &proxy).arg("ls"));
+        assert_eq!(ended.code, Some(5), "{variable}: {ended:?}");
+        assert!(connections.load(Ordering::SeqCst) > 0, "{variable}: {ended:?}");
+    }
+}
+
 /// Regression: the password went to the proxy.
 #[test]
 fn requests_to_this_machine_go_to_no_proxy() {

@@ -5,6 +5,7 @@
 //! | variable | meaning | default |
 //! | --- | --- | --- |
 //! | `ASTRAN_TEST_MINUTES` | how long files come; below two minutes everything comes ten times as fast | some seconds |
+//! | `ASTRAN_TEST_KILLS` | `none`: the program is neither killed nor stopped, so that slow growth shows | it is |
 //! | `ASTRAN_TEST_SEED` | the seed of the random choices | the clock |
 //! | `ASTRAN_TEST_BINARY` | the build of the program that is used, by its absolute path | the tests' own |
 //! | `ASTRAN_TEST_DIR` | a folder that is to keep the ledger, the program's log and, of a failed soak, its journal | none is kept |

@@ -42,12 +42,26 @@ impl<'a> Program<'a> {
         file.into()
     }
 
-    pub(crate) fn start(&mut self, arguments: &[&str]) {
+    fn command(&self) -> Command {
         let ours = self.world.command();
-        let mut command = match &self.binary {
+        match &self.binary {
             Some(binary) => with_environment_of(&ours, Path::new(binary)),
             None => ours,
-        };
+        }
+    }
+
+    /// Asks how the program is, which it must tell at all times, and else the journal, within some seconds.
+    pub(crate) fn ask_for_status(&self) {
+        let asked = Instant::now();
+        let output = self.command().args(["status", "--json"]).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stdout);
+        let is_whole = told.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok());
+        let is_told = matches!(output.status.code(), Some(0 | 1)) && is_whole && told.contains("\"type\":\"status\"");
+        assert!(is_told && asked.elapsed() < PATIENCE, "status after {:?}: {output:?}", asked.elapsed());
+    }
+
+    pub(crate) fn start(&mut self, arguments: &[&str]) {
+        let mut command = self.command();
         // The storm refuses logins too; a start after that is one that a person has asked for.
         command.args(["watch", "watched", "--retry-login"]).args(arguments).stdout(self.log()).stderr(self.log());
         command.env("ASTRAN_BACKUP_STORE_LAG", self.store_lag);

@@ -31,6 +31,8 @@ pub(crate) struct Thrown {
     cuts: u64,
     late_stores: u64,
     rules: u64,
+    /// How often `status` was asked for.
+    asked: u64,
     files: BTreeMap<&'static str, u64>,
 }
 
@@ -50,6 +52,7 @@ struct Clocks {
     cut: Clock,
     late: Clock,
     sample: Clock,
+    status: Clock,
 }
 
 impl Storm<'_> {
@@ -64,14 +67,17 @@ impl Storm<'_> {
 
     fn clocks(&self, dice: &mut Dice) -> Clocks {
         let mut clock = |low, high| Clock::new(dice, self.seconds(low), self.seconds(high));
+        let death = if may_die() { clock(2.0, 60.0) } else { Clock::new(dice, 2 * self.length, 2 * self.length) };
+        let mut clock = |low, high| Clock::new(dice, self.seconds(low), self.seconds(high));
         Clocks {
-            death: clock(2.0, 60.0),
+            death,
             faults: clock(1.0, 15.0),
             outage: clock(20.0, 120.0),
             freeze: clock(15.0, 90.0),
             cut: clock(5.0, 60.0),
             late: clock(5.0, 40.0),
             sample: clock(60.0, 60.0),
+            status: clock(1.0, 10.0),
         }
     }
 
@@ -129,6 +135,9 @@ impl Storm<'_> {
             } else if clocks.late.strikes(dice) {
                 self.late(dice);
                 thrown.late_stores += 1;
+            } else if clocks.status.strikes(dice) {
+                program.ask_for_status();
+                thrown.asked += 1;
             } else if clocks.sample.strikes(dice) {
                 self.sample(program, begin.elapsed(), thrown, orders);
             }
@@ -184,6 +193,11 @@ impl Storm<'_> {
             used.threads,
         );
     }
+}
+
+/// Without its deaths the program lives as long as the soak, so that slow growth shows.
+fn may_die() -> bool {
+    std::env::var("ASTRAN_TEST_KILLS").map_or(true, |kills| kills != "none")
 }
 
 fn end(program: &mut Program<'_>, dice: &mut Dice, thrown: &mut Thrown) {

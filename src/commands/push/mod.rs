@@ -16,6 +16,7 @@ use super::context::{Context, Local};
 use super::open_folders::{LockedFolders, on_disk};
 use super::print::Printer;
 use super::session::{Memory, Session};
+use super::shipments::Shipments;
 use super::take_folder::cannot_move;
 use super::totals::Counts;
 use super::watch;
@@ -74,9 +75,11 @@ async fn push(context: Context, typed: &Push, locked: &LockedFolders) -> Result<
             let progress = Progress::start(global.shown(), work, shutdown.clone());
             let (printer, printed) = Printer::start(&global, progress.done());
             let asked = if typed.again { Asked::Again } else { Asked::ByName };
+            let shipments = Shipments::start_unseen(&session.config, &shared).await;
             let ended = upload(&session.config, (shared, asked), prepared, printer, shutdown.clone()).await;
             let lines_dropped = printed.wait();
             drop(progress);
+            shipments.end().await;
             ended.and_then(|(tally, named)| {
                 totals.set(Counts::of_uploads(&tally, lines_dropped));
                 named.any().map(|()| Some(tally))

@@ -112,12 +112,13 @@ pub(super) fn liveness() -> Answer {
     response(StatusCode::OK, TEXT, "alive\n")
 }
 
-/// 200 while uploads go on; else 503, with a line for each reason.
-pub(super) fn readiness(reasons: &[String]) -> Answer {
-    if reasons.is_empty() {
-        return response(StatusCode::OK, TEXT, "ready\n");
-    }
-    response(StatusCode::SERVICE_UNAVAILABLE, TEXT, reasons.join("\n") + "\n")
+/// 200 while uploads go on; else 503, with a line for each reason. The notes tell of trouble that holds up nothing.
+pub(super) fn readiness(reasons: &[String], notes: &[String]) -> Answer {
+    let (status, first) = match reasons {
+        [] => (StatusCode::OK, ["ready".to_owned()].to_vec()),
+        some => (StatusCode::SERVICE_UNAVAILABLE, some.to_vec()),
+    };
+    response(status, TEXT, [&first, notes].concat().join("\n") + "\n")
 }
 
 pub(super) fn response(status: StatusCode, content_type: &'static str, text: impl Into<Bytes>) -> Answer {
@@ -146,15 +147,15 @@ mod tests {
         let (health, condition) = (Health::default(), Condition::default());
         health.add(Component::Service, Arc::new(condition.clone()));
         health.add(Component::Journal, Arc::new(condition.clone()));
-        assert_eq!(read(readiness(&health.reasons())).await, (200, "ready\n".into()));
+        assert_eq!(read(readiness(&health.reasons(), &[])).await, (200, "ready\n".into()));
         condition.raise("down");
         let since = |at: usize| crate::measure::utc(health.check_all()[at].since.unwrap());
         let (service, journal) = (since(0), since(1));
         let expected = (503, format!("the service: down (since {service})\nthe journal: down (since {journal})\n"));
-        assert_eq!(read(readiness(&health.reasons())).await, expected);
+        assert_eq!(read(readiness(&health.reasons(), &[])).await, expected);
         assert_eq!(read(liveness()).await, (200, "alive\n".into()));
         condition.clear();
-        assert_eq!(read(readiness(&health.reasons())).await.0, 200);
+        assert_eq!(read(readiness(&health.reasons(), &[])).await.0, 200);
     }
 
     #[test]

@@ -154,7 +154,7 @@ impl State {
                 let (format, look) = (Format::for_client(accept), self.sources.look.get().await);
                 answer::metrics(&self.sources.metrics, look, format)
             }
-            Asked::Readiness => answer::readiness(&self.sources.health.reasons()),
+            Asked::Readiness => answer::readiness(&self.sources.health.reasons(), &self.sources.health.notes()),
             Asked::Liveness => answer::liveness(),
         }
     }

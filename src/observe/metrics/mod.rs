@@ -3,6 +3,7 @@
 //! Counting costs an addition, whether anybody reads the metrics or not. What is so just now is not counted: each scrape takes trouble
 //! from [`Health`], and all else from a [`Look`] that the caller had made.
 
+mod fleet;
 mod folder;
 mod format;
 mod look;
@@ -25,6 +26,7 @@ use prometheus_client::registry::{Registry, Unit};
 pub use prometheus_client::metrics::counter::Counter;
 pub use prometheus_client::metrics::gauge::Gauge;
 
+use self::fleet::FleetUnshipped;
 pub use self::folder::FolderMetrics;
 pub use self::format::Format;
 pub use self::look::{FolderLook, Look, WaitingLook};
@@ -69,6 +71,7 @@ struct OutcomeLabels {
 #[derive(Debug, Clone)]
 pub struct Metrics {
     registry: Arc<Registry>,
+    fleet_unshipped: FleetUnshipped,
     files: Family<OutcomeLabels, Counter>,
     bytes: Family<FolderLabel, Counter>,
     last: Family<FolderLabel, Timestamp>,
@@ -106,8 +109,21 @@ impl Metrics {
         registry.register_with_unit("drop_to_stored", help, Unit::Seconds, drop_to_stored.clone());
         registry.register("build", "The version of the program", Info::new(VersionLabel { version: VERSION }));
         registry.register_collector(Box::new(HealthCollector(health.clone())));
+        let fleet_unshipped = FleetUnshipped::default();
+        registry.register_collector(Box::new(fleet_unshipped.clone()));
         let registry = Arc::new(registry);
-        Self { registry, files, bytes, last, unannounced, overflows, under_way, durations, drop_to_stored }
+        Self {
+            registry,
+            fleet_unshipped,
+            files,
+            bytes,
+            last,
+            unannounced,
+            overflows,
+            under_way,
+            durations,
+            drop_to_stored,
+        }
     }
 
     /// The metrics of one folder. They are shown from now on, with zero: Prometheus can't see an increase from nothing.
@@ -135,6 +151,11 @@ impl Metrics {
             waiting: Waiting::default(),
             label,
         }
+    }
+
+    /// Shows from now on how many receipts the fleet's database does not have yet.
+    pub fn show_fleet(&self, unshipped: Gauge) {
+        self.fleet_unshipped.0.get_or_init(|| unshipped);
     }
 
     /// All metrics as text. Without a `look` those are missing that are taken from one.
@@ -200,6 +221,16 @@ mod tests {
             assert!(text.contains(&format!("# HELP {name} ")), "{name}\n{text}");
         }
         assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn only_a_machine_of_a_fleet_shows_what_is_not_shipped() {
+        let metrics = Metrics::new(&Health::default());
+        assert!(!text_of(&metrics).contains("fleet"));
+        let unshipped = Gauge::default();
+        unshipped.set(7);
+        metrics.show_fleet(unshipped);
+        has(&metrics, "astran_backup_fleet_unshipped 7");
     }
 
     #[test]

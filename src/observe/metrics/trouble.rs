@@ -26,7 +26,7 @@ impl Collector for HealthCollector {
         let checked = self.0.check_all();
         let number = |is_so: bool| ConstGauge::new(i64::from(is_so));
         let help = "Whether uploads go on: the same as the answer to /readyz.";
-        let ready = number(checked.iter().all(|it| it.trouble.is_none()));
+        let ready = number(checked.iter().all(|it| it.trouble.is_none() || !it.component.holds_up_uploads()));
         ready.encode(encoder.encode_descriptor("ready", help, None, MetricType::Gauge)?)?;
         let help = "Whether the login was refused, so that uploads wait for a person.";
         let refused = number(self.0.is_login_refused());
@@ -39,7 +39,7 @@ impl Collector for HealthCollector {
                 Component::Journal => ("journal", None),
                 Component::Destination(folder) => ("destination", Some(folder.clone())),
                 Component::Login => ("login", None),
-                Component::Start | Component::Folder(_) | Component::Progress => continue,
+                Component::Start | Component::Folder(_) | Component::Progress | Component::Fleet => continue,
             };
             number(trouble.is_some()).encode(circuits.encode_family(&BreakerLabels { circuit, folder })?)?;
         }
