@@ -23,7 +23,7 @@ pub struct AwaitedFolder {
     pub place: PathBuf,
     /// Why it is not watched. The daemon adds it to the health, and clears it when the folder joins.
     pub condition: Condition,
-    /// The same folder runs with other settings, and leaves first: resolves when it has left.
+    /// The same folder runs with other settings, and leaves first: resolves when it has left. The daemon adds it where that began earlier.
     pub after: Option<oneshot::Receiver<()>>,
     /// Resolves once the folder is open and locked.
     pub appears: Pin<Box<dyn Future<Output = WatchedFolder> + Send>>,

@@ -64,7 +64,9 @@ pub(super) struct Members(BTreeMap<u64, Member>, u64);
 struct Member {
     place: PathBuf,
     stop: Trigger,
-    left: Option<oneshot::Sender<()>>,
+    is_leaving: bool,
+    /// Told when it has left.
+    left: Vec<oneshot::Sender<()>>,
 }
 
 impl Members {
@@ -72,7 +74,7 @@ impl Members {
     pub(super) fn add(&mut self, place: &Path, shutdown: &Shutdown) -> (u64, Shutdown) {
         let (stop, shutdown) = shutdown.branch();
         self.1 += 1;
-        self.0.insert(self.1, Member { place: place.to_owned(), stop, left: None });
+        self.0.insert(self.1, Member { place: place.to_owned(), stop, is_leaving: false, left: Vec::new() });
         (self.1, shutdown)
     }
 
@@ -80,22 +82,32 @@ impl Members {
     pub(super) fn leave(&mut self, leaving: Leaving) {
         let Leaving { place, left } = leaving;
         // One that has ended, because it could not be watched, has left already.
-        let Some(member) = self.0.values_mut().find(|member| member.place == place && member.left.is_none()) else {
+        let Some(member) = self.0.values_mut().find(|member| member.place == place && !member.is_leaving) else {
             return;
         };
         tracing::info!(folder = %place.display(), "the folder leaves: no new file of it is begun, and those under way end");
-        member.left = Some(left);
+        member.is_leaving = true;
+        member.left.push(left);
         member.stop.raise_to(Stop::Leave);
+    }
+
+    /// Resolves when the folder that leaves this place has left; `None` where none does.
+    pub(super) fn when_left(&mut self, place: &Path) -> Option<oneshot::Receiver<()>> {
+        let newest = self.0.values_mut().rfind(|member| member.place == place);
+        let (left, has_left) = oneshot::channel();
+        newest.filter(|member| member.is_leaving)?.left.push(left);
+        Some(has_left)
     }
 
     /// Removes a folder that has ended. What is known of the health of one that has left is forgotten.
     pub(super) fn ended(&mut self, number: u64, health: &Health) {
-        let Some(Member { place, left, .. }) = self.0.remove(&number) else { return };
-        let Some(left) = left else { return };
+        let Some(Member { place, is_leaving: true, left, .. }) = self.0.remove(&number) else { return };
         let name = place.display().to_string();
         health.remove(&[Component::Folder(name.clone()), Component::Destination(name)]);
         tracing::info!(folder = %place.display(), "the folder has left");
         // Where nobody waits for it, it has left all the same.
-        left.send(()).ok();
+        for left in left {
+            left.send(()).ok();
+        }
     }
 }

@@ -18,7 +18,7 @@ use crate::observe::health::{Component, Condition};
 use crate::observe::metrics::FolderMetrics;
 use crate::observe::stall::Activity;
 use crate::removal;
-use crate::shutdown::Shutdown;
+use crate::shutdown::{Shutdown, Stop};
 use crate::upload::{Asked, Options, Outcome, Report, Uploader};
 use crate::vault::Vault;
 use crate::watch::settle::Rules;
@@ -47,6 +47,7 @@ where
     if let Some(late) = started.late
         && let Err(tally) = catch_up(late, &folder.options.condition, folder.shutdown.clone()).await
     {
+        release(folder.root, &folder.shutdown).await;
         return Ok(tally);
     }
     Ok(folder.run_loops().await)
@@ -95,8 +96,7 @@ impl<V: Vault, F: Fn(&Report)> FolderRun<V, F> {
         let reporter = Reporter { run: &self.run, counts, tally: Tally::default(), to_watch };
         let mut finding = JoinSet::new();
         if !run.once {
-            let uploader = Arc::clone(&self.uploader);
-            finding.spawn(async move { uploader.find_destination().await }.in_current_span());
+            finding.spawn(find_destination(Arc::clone(&self.uploader), shutdown.clone()).in_current_span());
         }
         let watching = watch::run(self.root, self.options, ready, reports, shutdown.clone());
         let uploading = self.uploader.run(queue, run.grace.clone(), shutdown.clone());
@@ -112,6 +112,15 @@ impl<V: Vault, F: Fn(&Report)> FolderRun<V, F> {
         tally.left += watched.cut;
         tally.stopped = stopped;
         tally
+    }
+}
+
+/// Looks for the destination until the folder leaves or a stop is requested: the uploader sends reports as long as it is used here, and
+/// the folder does not end before the last one.
+async fn find_destination<V: Vault>(uploader: Arc<Uploader<V>>, mut shutdown: Shutdown) {
+    tokio::select! {
+        () = uploader.find_destination() => {}
+        () = shutdown.reached(Stop::Leave) => {}
     }
 }
 

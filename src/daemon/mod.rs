@@ -210,7 +210,9 @@ where
         self.tasks.spawn(async move { (number, folder::run(run, started, shutdown).await) }.instrument(span));
     }
 
-    fn await_folder(&mut self, awaited: AwaitedFolder) {
+    fn await_folder(&mut self, mut awaited: AwaitedFolder) {
+        // A folder that was taken out and comes back may still be leaving.
+        awaited.after = awaited.after.or_else(|| self.members.when_left(&awaited.place));
         let (span, run) = (span_at(&awaited.place), Arc::clone(&self.run));
         let (number, shutdown) = self.members.add(&awaited.place, &run.shutdown);
         self.tasks.spawn(async move { (number, Ok(awaited::run(run, awaited, shutdown).await)) }.instrument(span));

@@ -89,12 +89,20 @@ pub(super) async fn catch_up(late: Recovery, condition: &Condition, shutdown: Sh
     Ok(())
 }
 
-/// Waits for a recovery while other folders run already, and clears the condition.
-pub(super) async fn recovered(recovery: Recovery, condition: &Condition, mut shutdown: Shutdown) -> Result<(), Tally> {
+/// Waits for a recovery while other folders run already, and clears the condition. A folder that leaves waits too: it may join again at
+/// once, and two recoveries of it, or a recovery and uploads, would take each other's files for leftovers.
+pub(super) async fn recovered(
+    mut recovery: Recovery,
+    condition: &Condition,
+    mut shutdown: Shutdown,
+) -> Result<(), Tally> {
     let recovered = tokio::select! {
-        ended = recovery => result_of(ended),
-        () = shutdown.reached(Stop::Leave) => return Err(Tally::default()),
+        ended = &mut recovery => result_of(ended),
+        () = shutdown.reached(Stop::Gently) => return Err(Tally::default()),
     };
+    if recovered.is_ok() && shutdown.requested() == Stop::Leave {
+        return Err(Tally::default());
+    }
     match recovered {
         Ok(()) => {
             condition.clear();
@@ -158,6 +166,19 @@ mod tests {
             assert_eq!(tally.failed, u64::from(!stops), "a stop is no failure");
             assert!(condition.trouble().is_some());
         }
+    }
+
+    /// Regression: the folder was given up, and joined again with other settings, while its recovery still renamed files.
+    #[tokio::test(start_paused = true)]
+    async fn a_folder_that_leaves_waits_for_its_recovery_and_does_not_start() {
+        let (answer, recovery) = hung();
+        let (condition, (trigger, shutdown)) = (Condition::default(), shutdown::channel());
+        trigger.raise_to(Stop::Leave);
+        let leaving = tokio::spawn(async move { recovered(recovery, &condition, shutdown).await });
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(!leaving.is_finished());
+        answer.send(()).unwrap();
+        assert_eq!(leaving.await.unwrap().unwrap_err().failed, 0);
     }
 
     #[tokio::test(start_paused = true)]

@@ -39,11 +39,11 @@ pub(super) async fn tidy(root: Arc<Root>) {
     }
 }
 
-/// Lets go of a folder that ends: tidies it, and where it leaves a daemon that goes on, unlocks it. It may come back with other settings, and must
-/// not be shut out by its old lock.
+/// Lets go of a folder that ends: tidies it, and where the program goes on, unlocks it. It may come back with other settings, and must not be shut
+/// out by its old lock.
 pub(super) async fn release(root: Arc<Root>, shutdown: &Shutdown) {
     tidy(Arc::clone(&root)).await;
-    if shutdown.requested() == Stop::Leave {
+    if shutdown.requested() < Stop::Gently {
         root.unlock();
     }
 }

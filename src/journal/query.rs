@@ -87,8 +87,9 @@ impl Journal {
 fn at_one_moment<T>(connection: &Connection, ask: impl FnOnce() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
     connection.prepare_cached("BEGIN")?.execute([])?;
     let answer = ask();
-    connection.prepare_cached("COMMIT")?.execute([])?;
-    answer
+    let ended = connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
+    // An error of the disk has ended the transaction already: it is the reason, and not that none is left to be ended.
+    answer.and_then(|answer| ended.map(|_| answer))
 }
 
 /// One attempt, with its receipt where it has one.
@@ -261,6 +262,19 @@ mod tests {
             plan.push('\n');
         }
         plan
+    }
+
+    /// Regression: "cannot commit - no transaction is active" was told in place of the error of the disk.
+    #[test]
+    fn an_error_that_ends_the_transaction_is_the_one_that_is_told() {
+        let connection = Connection::open_in_memory().unwrap();
+        let fails = || {
+            connection.execute_batch("ROLLBACK")?;
+            Err::<(), _>(rusqlite::Error::InvalidQuery)
+        };
+        let error = at_one_moment(&connection, fails).unwrap_err();
+        assert!(matches!(error, rusqlite::Error::InvalidQuery), "{error}");
+        assert_eq!(at_one_moment(&connection, || Ok(1)).unwrap(), 1);
     }
 
     /// Regression: a path with 300,000 receipts took 65 ms for each further file, for all of them were looked at.

@@ -1,6 +1,7 @@
 //! One file until it is done: permits, retries, pauses, and the report.
 
 use std::ops::ControlFlow;
+use std::pin::pin;
 use std::time::Duration;
 
 use tracing::Instrument as _;
@@ -9,6 +10,7 @@ use tracing::field::Empty;
 use super::breaker::Permit;
 use super::concurrency::{Place, Trouble};
 use super::error::TransferError;
+use super::keyed_lock::KeyedGuard;
 use super::local::Since;
 use super::outcome::{BlockedBy, Failure, Outcome, Report};
 use super::transfer::{Finished, Transfer};
@@ -57,7 +59,11 @@ impl<V: Vault> Uploader<V> {
     /// file of that path takes its open attempt for a leftover. A stop ends the waits, and leaves the file as it is; a
     /// transfer that is in flight has its grace.
     async fn until_done(&self, file: &Settled, place: &Place, mut shutdown: Shutdown) -> Option<Outcome> {
-        let _path = self.context.shared.paths.lock(file.root.path().join(&file.origin)).await;
+        let _path = tokio::select! {
+            biased;
+            path = self.lock_path(file, place) => path,
+            () = shutdown.reached(Stop::Leave) => return Some(Outcome::Left),
+        };
         let mut tries = Tries::default();
         loop {
             let permits = tokio::select! {
@@ -89,6 +95,17 @@ impl<V: Vault> Uploader<V> {
                 () = self.pause(pause, place) => {}
                 () = shutdown.reached(Stop::Leave) => return Some(Outcome::Left),
             }
+        }
+    }
+
+    /// Locks the file's own path. While another file of that path has the lock, the place is lent: that file may have lent its own, and would
+    /// wait for this one.
+    async fn lock_path(&self, file: &Settled, place: &Place) -> KeyedGuard<'_> {
+        let mut locking = pin!(self.context.shared.paths.lock(file.root.path().join(&file.origin)));
+        tokio::select! {
+            biased;
+            path = &mut locking => path,
+            () = std::future::ready(()) => place.lend_during(locking).await,
         }
     }
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use astran_backup::sandbox::faults::{Call, Fault, Rule};
 
@@ -108,6 +109,51 @@ fn a_folder_whose_settings_change_again_and_again_is_watched_in_the_end() {
     let output = daemon.stop();
     assert!(!output.stdout.contains("another instance"), "{output:?}");
     assert_eq!(output.code, Some(0));
+}
+
+/// Regression: the look for a destination that the vault does not have went on for ever, and so kept its folder from leaving.
+#[test]
+fn a_destination_that_is_missing_is_mended_by_a_reload_and_delays_no_stop() {
+    let world = World::new();
+    let right = folder(&world, "one", "");
+    let wrong = right.replace("/HR_Backup", "/HR_Bakcup");
+    let daemon = start(&world, std::slice::from_ref(&wrong));
+    daemon.wait_for("can't be used");
+    put(&world, "one/file");
+    configure(&world, std::slice::from_ref(&right));
+    reload(&daemon);
+    eventually("the file is stored", || is_stored(&world, "file"));
+    configure(&world, &[wrong]);
+    reload(&daemon);
+    daemon.wait_for("can't be used");
+    let asked = Instant::now();
+    assert_eq!(daemon.stop().code, Some(0));
+    assert!(asked.elapsed() < Duration::from_secs(15), "the stop took {:?}", asked.elapsed());
+}
+
+/// Regression: its own lock shut the folder out, and the end of the one before it took it out of the health.
+#[test]
+fn a_folder_that_comes_back_while_it_leaves_waits_for_that_and_its_trouble_is_known() {
+    let world = World::new();
+    let (stays, returns) = (folder(&world, "stays", ""), folder(&world, "returns", ""));
+    let daemon = start(&world, &[stays.clone(), returns.clone()]);
+    world.faults().add(Rule::new(Call::Upload, Fault::Stall { ms: 2500 }).named("slow"));
+    put(&world, "returns/slow");
+    eventually("its upload has begun", || world.sandbox().stats().faults == 1);
+    configure(&world, std::slice::from_ref(&stays));
+    reload(&daemon);
+    configure(&world, &[stays, returns]);
+    reload(&daemon);
+    put(&world, "returns/file");
+    eventually("the file is stored", || is_stored(&world, "file"));
+    assert!(is_stored(&world, "slow"), "the upload under way ended first");
+    fs::rename(world.dir.path().join("returns"), world.dir.path().join("gone")).unwrap();
+    eventually("the status tells of the folder", || {
+        let status = world.run(["status", "--json"]);
+        status.stdout.contains("returns") && status.code == Some(1)
+    });
+    let output = daemon.stop();
+    assert!(!output.stdout.contains("another instance"), "{output:?}");
 }
 
 #[test]

@@ -234,6 +234,20 @@ async fn while_a_late_upload_is_waited_for_other_files_go_and_writers_are_not_bl
     }
 }
 
+/// Regression: the second file had the only place and waited for the first one, which waited for a place: none of the folder went any more.
+#[tokio::test(start_paused = true)]
+async fn a_file_that_waits_for_another_one_of_its_path_does_not_keep_the_place_that_one_needs() {
+    let mut life = Life::new(|policy| policy.transfers = Transfers::Fixed(1));
+    life.put("x", b"1234");
+    life.vault.next_uploads([Reply::Lost(LONG)]);
+    life.hand_over("x").await;
+    life.under_way(1).await;
+    // One of the two may have been set aside, and the other one may have come since.
+    life.hand_over("x").await;
+    let both = [life.outcome().await, life.outcome().await];
+    assert!(both.iter().any(is_removed), "{both:?}");
+}
+
 /// The service went away before anything was sent, so nothing can be stored late.
 #[tokio::test(start_paused = true)]
 async fn an_upload_that_was_never_sent_whole_is_not_waited_for() {

@@ -92,30 +92,40 @@ impl Limit {
     }
 
     /// Whether there is room for one more file of this class.
+    ///
+    /// Large files never have all places. A number that is found may shrink below the large files in flight, which may take days: then one
+    /// other file goes all the same, whose end is what the number grows by again.
     pub(super) fn has_room(&self, class: Class, taken: Taken, now: Instant) -> bool {
         let all = self.all(now);
-        let for_large = all - (all / budget::KEPT_FOR_SMALL).max(1).min(all - 1);
-        let by_bytes = match &self.number {
-            Number::Fixed(_) => all,
-            Number::Found(found) => found.bytes.allowed(now),
+        let (by_bytes, may_exceed) = match &self.number {
+            Number::Fixed(_) => (all, false),
+            Number::Found(found) => {
+                (found.bytes.allowed(now).min(all), class != Class::Large && all == self.number(now))
+            }
         };
-        taken.all < all
-            && (class == Class::Small || taken.by_bytes < by_bytes)
-            && (class != Class::Large || taken.large < for_large)
+        let has_room = |taken_so_far, allowed| taken_so_far < allowed || (may_exceed && taken_so_far == taken.large);
+        has_room(taken.all, all)
+            && (class == Class::Small || has_room(taken.by_bytes, by_bytes))
+            && (class != Class::Large || taken.large < for_large(by_bytes))
     }
 
     /// How many files may be uploaded at once now. What a shortage of descriptors allows doubles step by step until it is no limit.
     pub(super) fn all(&self, now: Instant) -> usize {
-        let number = match &self.number {
-            Number::Fixed(number) => *number,
-            Number::Found(found) => found.files.allowed(now),
-        };
+        let number = self.number(now);
         let Some((mut allowed, since)) = self.scarcity else { return number };
         let mut steps = now.duration_since(since).as_secs_f64() / budget::SCARCE_STEP.as_secs_f64();
         while steps >= 1.0 && allowed < number {
             (allowed, steps) = (allowed * 2, steps - 1.0);
         }
         allowed.min(number)
+    }
+
+    /// The same without a shortage of descriptors.
+    fn number(&self, now: Instant) -> usize {
+        match &self.number {
+            Number::Fixed(number) => *number,
+            Number::Found(found) => found.files.allowed(now),
+        }
     }
 
     /// How long until the number may change by time alone.
@@ -183,6 +193,11 @@ impl Limit {
     }
 }
 
+/// How many of so many places large files may have.
+fn for_large(places: usize) -> usize {
+    places - (places / budget::KEPT_FOR_SMALL).max(1).min(places - 1)
+}
+
 #[allow(clippy::cast_precision_loss)]
 fn bytes(number: u64) -> f64 {
     number as f64
@@ -211,6 +226,30 @@ mod tests {
         let now = Instant::now();
         assert_eq!(Limit::new(Transfers::Auto, 8, now).all(now), 8);
         assert_eq!(Limit::new(Transfers::Auto, 0, now).all(now), 1);
+    }
+
+    /// Regression: after an overload no file began until one of the large ones had ended, and the number of places did not grow again.
+    #[test]
+    fn a_number_that_shrank_below_the_large_files_in_flight_leaves_room_for_one_other_file() {
+        let mut now = Instant::now();
+        let mut limit = Limit::new(Transfers::Auto, 256, now);
+        let large = Taken { all: 6, by_bytes: 6, large: 6 };
+        for _ in 0..20 {
+            now += Duration::from_secs(2);
+            limit.overloaded(large, now);
+        }
+        assert_eq!(limit.all(now), 1);
+        for class in [Class::Small, Class::Medium] {
+            assert!(limit.has_room(class, large, now), "{class:?}");
+            let mut taken = large;
+            taken.add(class);
+            assert!(!limit.has_room(class, taken, now), "one more {class:?}");
+        }
+        assert!(!limit.has_room(Class::Large, large, now));
+        let mut scarce = Limit::new(Transfers::Auto, 256, now);
+        scarce.scarce(Taken::default(), now);
+        let all = Taken { all: scarce.all(now), by_bytes: 4, large: scarce.all(now) };
+        assert!(!scarce.has_room(Class::Small, all, now), "no descriptors are left for more");
     }
 
     #[test]

@@ -175,12 +175,18 @@ impl Place {
 
     /// Gives the place to other files for this time, and then waits for a free one. The limit learns nothing from that.
     pub(super) async fn lend(&self, time: Duration) {
+        self.lend_during(sleep(time)).await;
+    }
+
+    /// The same until something has come that the file waits for.
+    pub(super) async fn lend_during<T>(&self, wait: impl Future<Output = T>) -> T {
         self.is_disturbed.store(true, Ordering::Relaxed);
         self.concurrency.gave_back(self.class, |_, _| ());
         let mut lent = Lent { place: self, has_taken: false };
-        sleep(time).await;
+        let come = wait.await;
         Turn::join(&self.concurrency.places, self.class, true).taken().await;
         lent.has_taken = true;
+        come
     }
 }
 

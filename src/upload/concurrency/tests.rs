@@ -100,6 +100,14 @@ async fn with_a_number_that_is_found_few_files_of_many_bytes_go_at_once_and_smal
     assert_eq!(concurrency.all_places(SIZE).await.len(), 64 - medium.len());
 }
 
+/// Regression: files of more than a megabyte waited until one of the eight largest files had ended, which may take days.
+#[tokio::test(start_paused = true)]
+async fn with_a_number_that_is_found_large_files_leave_a_place_to_files_that_are_not_large() {
+    let concurrency = concurrency(Transfers::Auto);
+    let large = concurrency.all_places(LARGE).await;
+    assert!(!large.is_empty() && concurrency.at_once(MEDIUM).await.is_some(), "{} large ones", large.len());
+}
+
 /// One folder has files without end. Another one's file waits for one place to get free, and for no more.
 #[tokio::test(start_paused = true)]
 async fn a_folder_with_many_files_delays_another_folders_file_by_no_more_than_one_transfer() {
