@@ -149,9 +149,11 @@ impl Reader {
     }
 
     fn script(&self, name: &str, text: &str) {
-        let path = self.bin.join(name);
-        std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        // By another process: a child that a neighbouring test makes meanwhile would hold a file of ours open for writing, and the kernel runs
+        // no such file.
+        let mut writer = Command::new("sh");
+        writer.args(["-c", "printf '#!/bin/sh\n%s\n' \"$2\" > \"$1\" && chmod 755 \"$1\"", "sh"]);
+        assert!(writer.arg(self.bin.join(name)).arg(text).status().unwrap().success());
     }
 
     /// The configuration that README shows, at the place that it names, with the password file that it names.
