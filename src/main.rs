@@ -13,6 +13,7 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     leave_no_core();
+    keep_memory_together();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
@@ -66,6 +67,19 @@ fn start(cli: Cli, environment: Environment, run: &Run) -> Result<Exit, Fatal> {
     runtime.shutdown_background();
     ended
 }
+
+/// Has the allocator keep few heaps. By default it has eight for each processor, one for each thread that allocates at the same moment as
+/// others, and each keeps what it once needed: a daemon's memory grew by half within hours, though it used no more.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[allow(unsafe_code)]
+fn keep_memory_together() {
+    const HEAPS: libc::c_int = 2;
+    // SAFETY: mallopt may be called at any time; it takes plain integers, and no other thread runs yet. Where it refuses, nothing changes.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, HEAPS) };
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn keep_memory_together() {}
 
 /// Forbids core dumps, and debuggers of the same user: both would show the password and the tokens.
 fn leave_no_core() {

@@ -82,6 +82,12 @@ pub(super) async fn run(
     let writes_password = password.is_none_or(|(_, from_file)| !from_file);
     place.refuse_existing(writes_password)?;
     let at_terminal = environment.is_terminal() && !typed.password_stdin;
+    if at_terminal {
+        Terminal.tell(&format!(
+            "The answers go into {} in the end; until then Ctrl-C writes nothing.",
+            printable(&place.config.display().to_string())
+        ));
+    }
     let mut world = Live::new(global, environment.without_settings(), place.config.clone(), place.password.clone());
     let ended = tokio::select! {
         ended = ask_and_count(given, at_terminal, &mut world) => ended,
