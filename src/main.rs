@@ -69,7 +69,7 @@ fn start(cli: Cli, environment: Environment, run: &Run) -> Result<Exit, Fatal> {
 }
 
 /// Has the allocator keep few heaps. By default it has eight for each processor, one for each thread that allocates at the same moment as
-/// others, and each keeps what it once needed: in half an hour of a failing service a daemon's memory grew by half, and then no more.
+/// others, and each keeps what it once needed: a daemon that reads documents back had 54 MB in place of the 40 MB that it has with one heap.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[allow(unsafe_code)]
 fn keep_memory_together() {
