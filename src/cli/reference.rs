@@ -53,7 +53,10 @@ pub(crate) const ENVIRONMENT: [(&str, &str); 32] = [
         "CREDENTIALS_DIRECTORY",
         "The folder with the credential password or astran-backup.password. Set by systemd for units with LoadCredential=.",
     ),
-    ("NOTIFY_SOCKET", "Where systemd is told of the start, reloads, the state and the end. Set by systemd."),
+    (
+        "NOTIFY_SOCKET",
+        "The socket on which systemd hears of the start, reloads, the state and the end. Set by systemd.",
+    ),
     (
         "WATCHDOG_USEC",
         "How often systemd expects a sign of life, in microseconds. Set by systemd for units with WatchdogSec=.",
